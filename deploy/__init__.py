@@ -1,0 +1,1 @@
+"""Serving on Ray Serve; knows nothing of training."""

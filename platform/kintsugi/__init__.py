@@ -1,0 +1,1 @@
+"""Kintsugi's training platform; importing it imports and does nothing."""

@@ -1,0 +1,60 @@
+"""The errors a user can cause, and what each means to a job and to the service.
+
+KintsugiError
+|- ConfigError        a configuration, a flag or a run's identity; exit code 2
+|- StorageError       an object that is missing, cut short or altered; exit code 1
+`- InputError         bytes that somebody sent or a file somebody packed
+   |- UnsupportedFormat   not a format that is read here; HTTP 415
+   |- TooLarge            more bytes than the limit; HTTP 413
+   `- InvalidInput        right kind, wrong content; HTTP 422
+
+Each message names the value, the limit and the remedy. Anything else that is
+raised is a bug.
+"""
+
+
+class KintsugiError(Exception):
+    """Base of every error whose cause lies outside this code."""
+
+
+class ConfigError(KintsugiError):
+    """A configuration cannot be used; the message names the key as the user wrote it."""
+
+
+class StorageError(KintsugiError):
+    """Something in storage is missing, incomplete or not what its manifest says."""
+
+
+class InputError(KintsugiError):
+    """Bytes that cannot be used.
+
+    Attributes:
+        code: Stable machine-readable reason such as ``image_undecodable``.
+        hint: What the sender can do about it.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+    # Exceptions travel between Ray processes by `args` alone: keyword-only
+    # arguments would be lost on the way.
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), self.code, self.hint)
+
+
+class UnsupportedFormat(InputError):
+    """The bytes are of a format that is not read here."""
+
+
+class TooLarge(InputError):
+    """More bytes than the limit."""
+
+
+class InvalidInput(InputError):
+    """A readable kind of input whose content cannot be used."""
+
+
+def _rebuild(kind: type[InputError], message: str, code: str, hint: str) -> InputError:
+    return kind(message, code=code, hint=hint)
