@@ -1,0 +1,94 @@
+"""Translate: the U-Net that turns a feature map back into an image (G2)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.layers import ConvBlock, UpBlock, Upsampling
+from models.vgg import FEATURE_CHANNELS
+
+# Levels five to seven are 2x2 cells and less on the smallest training crop (128 px):
+# too few for batch statistics. The decoder blocks that meet them go without as well.
+NUM_NORMED_DOWN = 4
+NUM_UNNORMED_UP = 2
+
+
+@dataclass(frozen=True)
+class TranslatorWidths:
+    """Channels of the U-Net.
+
+    Attributes:
+        first: After the stride-1 block at the feature map's own resolution.
+        inner: After each of the six stride-2 blocks, and of the decoder beside them.
+        last: At twice the feature map's resolution.
+    """
+
+    first: int
+    inner: int
+    last: int
+
+
+class Feature2Image(nn.Module):
+    """G2: seven convolution blocks, eight up-sampling blocks, skips into the first six.
+
+    At 64x64 cells the encoder ends at one cell and the decoder at 256x256 pixels (paper
+    section 3.4). Stride-2 convolutions halve by rounding up and each up-sampling meets
+    its skip's size, so any number of cells works. Resize-convolutions instead of
+    transposed ones remove the checkerboard (paper section 4.4).
+    """
+
+    def __init__(self, widths: TranslatorWidths, *, upsampling: Upsampling = "resize") -> None:
+        super().__init__()
+        first, inner, last = widths.first, widths.inner, widths.last
+        self.down = nn.ModuleList(
+            [ConvBlock(FEATURE_CHANNELS, first, kernel=3, stride=1, activation=_leaky())]
+            + [
+                ConvBlock(
+                    first if level == 1 else inner,
+                    inner,
+                    kernel=3,
+                    stride=2,
+                    norm=level < NUM_NORMED_DOWN,
+                    activation=_leaky(),
+                )
+                for level in range(1, 7)
+            ]
+        )
+        # Outputs: five inner blocks, one back at the feature map's size, one at twice it.
+        outputs = [inner] * 5 + [first, last]
+        # Inputs: the bottleneck, then every output joined with the skip of its size.
+        inputs = [inner] + [2 * inner] * 5 + [2 * first]
+        self.up = nn.ModuleList(
+            UpBlock(
+                before,
+                after,
+                upsampling=upsampling,
+                norm=level >= NUM_UNNORMED_UP,
+                activation=nn.ReLU(inplace=True),
+            )
+            for level, (before, after) in enumerate(zip(inputs, outputs, strict=True))
+        )
+        self.head = UpBlock(last, 3, upsampling=upsampling, norm=False, activation=nn.Tanh())
+
+    def forward(self, features: Float[Tensor, "B 256 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
+        """Args: ``features``: relu3_1. Returns: RGB 0-1 of four times the side."""
+        skips: list[Tensor] = []
+        x = features
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.up:
+            if skips:
+                skip = skips.pop()
+                x = torch.cat([block(x, skip.shape[-2:]), skip], dim=1)
+            else:
+                x = block(x)
+        image: Tensor = self.head(x)
+        return (image + 1) / 2
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.2, inplace=True)

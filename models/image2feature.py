@@ -1,0 +1,105 @@
+"""Infer: the network that fills the hole coarsely (G1) and the features of its answer."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from models.vgg import Vgg19Relu3
+
+NUM_RESIDUAL_BLOCKS = 9
+GENERATOR_STRIDE = 8
+
+
+class Inferred(NamedTuple):
+    """What Image2Feature gives: the coarse image (B 3 H W, 0-1) and its relu3_1 features."""
+
+    coarse: Tensor
+    features: Tensor
+
+
+class CoarseGenerator(nn.Module):
+    """G1: three stride-2 convolutions, nine dilated residual blocks, three up-samplings.
+
+    Batch norm and ReLU follow every convolution but the last, which ends in tanh
+    (paper section 3.2). ``channels`` are the widths after each down-sampling; the
+    published network has (64, 128, 256).
+    """
+
+    def __init__(
+        self, channels: tuple[int, int, int], *, upsampling: Upsampling = "transposed"
+    ) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.down = nn.Sequential(
+            ConvBlock(3, first, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
+            ConvBlock(first, second, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
+            ConvBlock(second, third, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(third) for _ in range(NUM_RESIDUAL_BLOCKS)))
+        self.up = nn.Sequential(
+            UpBlock(third, second, upsampling=upsampling, activation=nn.ReLU(inplace=True)),
+            UpBlock(second, first, upsampling=upsampling, activation=nn.ReLU(inplace=True)),
+            UpBlock(first, 3, upsampling=upsampling, norm=False, activation=nn.Tanh()),
+        )
+
+    def forward(
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """Predict the whole frame, 0-1, from the known pixels.
+
+        Args:
+            image: RGB 0-1; what it holds inside the hole is not looked at.
+            mask: 1 = hole. Sides are multiples of 8, at least 32.
+
+        Raises:
+            ValueError: for other sides.
+        """
+        height, width = image.shape[-2:]
+        if height % GENERATOR_STRIDE or width % GENERATOR_STRIDE or min(height, width) < 32:
+            raise ValueError(
+                f"image is {width}x{height}: both sides must be multiples of"
+                f" {GENERATOR_STRIDE} and at least 32; pad it first"
+            )
+        # -1..1 with the hole at 0, i.e. mid-grey.
+        known = (image * 2 - 1) * (1 - mask)
+        predicted: Tensor = self.up(self.blocks(self.down(known)))
+        return (predicted + 1) / 2
+
+
+class Image2Feature(nn.Module):
+    """Infer (paper section 3.2): image and mask to a coarse fill and its features."""
+
+    def __init__(self, generator: CoarseGenerator, encoder: Vgg19Relu3) -> None:
+        super().__init__()
+        self.generator = generator
+        self.encoder = encoder
+
+    def forward(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Inferred:
+        """Fill the hole coarsely, keep the known pixels, and encode the result.
+
+        Args:
+            image: RGB 0-1, sides multiples of 8 and at least 32.
+            mask: 1 = hole.
+
+        Returns:
+            coarse (B 3 H W, 0-1; equal to ``image`` outside the hole) and
+            features (B 256 H/4 W/4).
+        """
+        coarse = paste_known(self.generator(image, mask), image, mask)
+        return Inferred(coarse, self.encoder(coarse))
+
+    def encode(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
+        """relu3_1 of ``image`` as it is: the later scales, where nothing is inferred anew."""
+        features: Tensor = self.encoder(image)
+        return features
+
+
+def paste_known(
+    filled: Float[Tensor, "B 3 H W"],
+    image: Float[Tensor, "B 3 H W"],
+    mask: Float[Tensor, "B 1 H W"],
+) -> Float[Tensor, "B 3 H W"]:
+    """``filled`` inside the hole, ``image`` outside, to the bit."""
+    return image * (1 - mask) + filled * mask

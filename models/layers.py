@@ -1,0 +1,116 @@
+"""Convolution, residual and up-sampling blocks that the networks are built of."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Upsampling = Literal["resize", "transposed"]
+
+# Standard deviation of the initial weights, as in pix2pix and its descendants.
+INIT_STD = 0.02
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch norm (unless ``norm=False``), activation (unless None)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        stride: int,
+        norm: bool = True,
+        activation: nn.Module | None = None,
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(
+                in_channels, out_channels, kernel, stride, padding=(kernel - 1) // 2, bias=not norm
+            )
+        ]
+        if norm:
+            layers.append(nn.BatchNorm2d(out_channels))
+        if activation is not None:
+            layers.append(activation)
+        super().__init__(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a skip; the first is dilated by 2 (paper section 3.2)."""
+
+    def __init__(self, channels: int, *, dilation: int = 2) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(dilation),
+            nn.Conv2d(channels, channels, 3, dilation=dilation, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class UpBlock(nn.Module):
+    """Doubles the resolution, or meets a given size, and convolves.
+
+    ``resize`` is nearest-neighbour followed by a 3x3 convolution, which leaves no
+    checkerboard; ``transposed`` is the 4x4 stride-2 form of the paper's text.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        upsampling: Upsampling,
+        norm: bool = True,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv: nn.Module
+        if upsampling == "resize":
+            self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm)
+        elif upsampling == "transposed":
+            self.conv = nn.ConvTranspose2d(
+                in_channels, out_channels, 4, stride=2, padding=1, bias=not norm
+            )
+        else:
+            raise ValueError(f"upsampling={upsampling!r}: choose 'resize' or 'transposed'")
+        self.resizes = upsampling == "resize"
+        self.after = nn.Sequential(
+            *([nn.BatchNorm2d(out_channels)] if norm else []),
+            *([activation] if activation is not None else []),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B C h w"], size: Sequence[int] | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """Args: ``size``: output (height, width), at most twice the input's; None doubles."""
+        height, width = size if size is not None else (2 * x.shape[-2], 2 * x.shape[-1])
+        if self.resizes:
+            x = self.conv(F.interpolate(x, size=(height, width), mode="nearest"))
+        else:
+            x = self.conv(x)[..., :height, :width]
+        out: Tensor = self.after(x)
+        return out
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw every convolution's weights from N(0, 0.02); biases 0, norms the identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, INIT_STD, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+            layer.reset_running_stats()

@@ -1,0 +1,74 @@
+"""Perceptual loss with the hole-weighted mask M_F, and the adversarial loss; no weights."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.patch_swap import hole_cells
+
+# Cells inside the hole along its edge, and how much more they count. The paper gives
+# neither; 10 is what its ancestor, the context encoder, uses for its overlap.
+OVERLAP_CELLS = 2
+OVERLAP_WEIGHT = 10.0
+
+
+def hole_weights(
+    mask: Float[Tensor, "B 1 H W"],
+    height: int,
+    width: int,
+    *,
+    overlap_cells: int = OVERLAP_CELLS,
+    overlap_weight: float = OVERLAP_WEIGHT,
+) -> Float[Tensor, "B 1 {height} {width}"]:
+    """M_F (paper section 3.2): 0 outside the hole, 1 inside, more where it meets the known part.
+
+    Args:
+        mask: 1 = hole, at image size.
+        height: Rows of feature cells.
+        width: Columns of feature cells.
+        overlap_cells: Width of the heavier band, in cells.
+        overlap_weight: Weight in that band.
+    """
+    hole = hole_cells(mask, height, width)
+    # The frame of the image is no boundary to a known part: max_pool2d pads with -inf.
+    near_known = F.max_pool2d(1 - hole, 2 * overlap_cells + 1, 1, overlap_cells)
+    return hole * (1 + (overlap_weight - 1) * near_known)
+
+
+def weighted_l1(
+    features: Float[Tensor, "B C h w"],
+    target: Float[Tensor, "B C h w"],
+    weights: Float[Tensor, "B 1 h w"],
+) -> Float[Tensor, ""]:
+    """L1 distance of two feature maps under M_F: the perceptual loss of stage 1.
+
+    Sum of weighted differences over channels times the sum of weights, so that a small
+    hole counts as much as a large one.
+    """
+    total = (weights * (features - target).abs()).sum()
+    return total / (features.shape[1] * weights.sum().clamp_min(1))
+
+
+def squared_distance(
+    features: Float[Tensor, "B C h w"], target: Float[Tensor, "B C h w"]
+) -> Float[Tensor, ""]:
+    """Mean squared difference over the entire map: the perceptual loss of stage 2."""
+    return F.mse_loss(features, target)
+
+
+def generator_adversarial(fake_logits: Float[Tensor, "B 1 p q"]) -> Float[Tensor, ""]:
+    """Non-saturating form of the paper's log loss: -log D(fake), mean over patches."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_adversarial(
+    real_logits: Float[Tensor, "B 1 p q"], fake_logits: Float[Tensor, "B 1 p q"]
+) -> Float[Tensor, ""]:
+    """-log D(real) - log(1 - D(fake)), mean over patches (paper sections 3.2 and 3.4)."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def all_finite(losses: dict[str, Tensor]) -> bool:
+    """Whether every loss is a number: the loop stops with a clear message when not."""
+    return all(bool(torch.isfinite(loss).all()) for loss in losses.values())

@@ -1,0 +1,154 @@
+"""A release folder on the local disk <-> an Inpainter; knows no object storage.
+
+A release is `config.json` (architecture, encoder, matching defaults, data, metrics,
+digest), `model.safetensors` and `README.md` (the model card). The digest is the SHA-256
+of the weights file; `config.json` is written last and is the mark of a whole release.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from models.build import ModelConfig, build_inpainter
+from models.inpainter import Inpainter, MatchingConfig
+from models.vgg import Vgg19Relu3
+
+FORMAT_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+CARD_NAME = "README.md"
+
+
+@dataclass(frozen=True)
+class ReleaseConfig:
+    """What `config.json` of a release says.
+
+    Attributes:
+        name: The release's name, as `x-model-version` shows it.
+        model: Architecture.
+        encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
+        matching: How this release matches.
+        training: What each stage was trained on and for how long; free form.
+        metrics: Figures of the evaluation, free form.
+        digest: "sha256:..." of the weights file; set by `save_release`.
+        version: Of this format.
+    """
+
+    name: str
+    model: ModelConfig
+    encoder: str
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    version: int = FORMAT_VERSION
+
+
+def save_release(
+    folder: Path, inpainter: Inpainter, config: ReleaseConfig, *, card: str
+) -> ReleaseConfig:
+    """Write a release into ``folder``; `config.json` last. Returns the config with its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_NAME).unlink(missing_ok=True)
+    state = {name: tensor.contiguous() for name, tensor in inpainter.state_dict().items()}
+    save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    named = replace(config, digest=file_digest(folder / WEIGHTS_NAME))
+    partial = folder / (CONFIG_NAME + ".partial")
+    partial.write_text(json.dumps(asdict(named), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, folder / CONFIG_NAME)
+    return named
+
+
+def load_release(
+    folder: Path, *, device: torch.device | str = "cpu"
+) -> tuple[Inpainter, ReleaseConfig]:
+    """Read a release and check its digest.
+
+    Raises:
+        ValueError: the folder is no release, of another format version, or its weights
+            are not those that its config names.
+    """
+    config = read_release_config(folder)
+    found = file_digest(folder / WEIGHTS_NAME)
+    if found != config.digest:
+        raise ValueError(
+            f"{folder / WEIGHTS_NAME} has digest {found} but {CONFIG_NAME} names"
+            f" {config.digest}: the file was cut short or altered; fetch the release again"
+        )
+    inpainter = build_inpainter(config.model, Vgg19Relu3(), matching=config.matching)
+    load_weights(inpainter, folder / WEIGHTS_NAME)
+    return inpainter.to(device).eval(), config
+
+
+def read_release_config(folder: Path) -> ReleaseConfig:
+    """What a release says of itself, without its weights. Raises: ValueError as `load_release`."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no {CONFIG_NAME}: it is no release, or one whose writing was cut"
+            " short; publish it again"
+        )
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if raw.get("version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {raw.get('version')!r}; this program reads"
+            f" {FORMAT_VERSION}: use the program that wrote it, or publish it again"
+        )
+    try:
+        return ReleaseConfig(
+            **{
+                **raw,
+                "model": ModelConfig(**raw["model"]),
+                "matching": MatchingConfig(**raw["matching"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a release's configuration: {error}") from error
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into ``module``; every name and shape must agree."""
+    try:
+        module.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this architecture: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """``sha256:`` and the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_encoder(source: str, *, seed: int = 0) -> Vgg19Relu3:
+    """The encoder that a configuration names.
+
+    Args:
+        source: "random" (seeded; for tests and demonstrations), "torchvision" (downloads
+            548 MB on first use), or the path of a safetensors file or of a release folder.
+        seed: Of "random".
+
+    Raises: ValueError when the path holds neither.
+    """
+    if source == "random":
+        return Vgg19Relu3.random(seed)
+    if source == "torchvision":
+        return Vgg19Relu3.from_torchvision()
+    path = Path(source)
+    if (path / CONFIG_NAME).is_file():
+        inpainter, _ = load_release(path)
+        return inpainter.image2feature.encoder
+    if path.is_file():
+        return Vgg19Relu3.from_file(path)
+    raise ValueError(
+        f"encoder={source!r} is no file and no release folder: give one of those, 'torchvision'"
+        " or 'random'"
+    )
