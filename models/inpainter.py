@@ -79,7 +79,7 @@ class Inpainter(nn.Module):
     def inpaint(
         self,
         image: Float[Tensor, "1 3 H W"],
-        mask: Float[Tensor, "1 1 H W"],
+        mask: Float[Tensor, "1 1 Hm Wm"],
         options: FillOptions = FillOptions(),
     ) -> Float[Tensor, "1 3 H W"]:
         """Fill the hole of one photograph of any size.

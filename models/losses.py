@@ -1,6 +1,5 @@
 """Perceptual loss with the hole-weighted mask M_F, and the adversarial loss; no weights."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,8 +66,3 @@ def discriminator_adversarial(
 ) -> Float[Tensor, ""]:
     """-log D(real) - log(1 - D(fake)), mean over patches (paper sections 3.2 and 3.4)."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-
-
-def all_finite(losses: dict[str, Tensor]) -> bool:
-    """Whether every loss is a number: the loop stops with a clear message when not."""
-    return all(bool(torch.isfinite(loss).all()) for loss in losses.values())

@@ -164,10 +164,9 @@ def _match_one(
         weight=torch.where(candidates, norm.reciprocal(), 0.0),
         penalty=torch.where(candidates, 0.0, -torch.inf),
     )
-    rows = queries.any(1).nonzero().flatten()
-    columns = queries.any(0).nonzero().flatten()
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    for top, bottom in _bands(rows, _query_rows(search, right - left, budget)):
+    left, right = _span(queries.any(0))
+    for top, bottom in _bands(queries.any(1), _query_rows(search, right - left, budget)):
+        left, right = _span(queries[top:bottom].any(0))
         found = _match_band(search, (top, bottom, left, right), budget)
         wanted = queries[top:bottom, left:right]
         best[top:bottom, left:right][wanted] = found[wanted]
@@ -219,13 +218,22 @@ def _query_rows(search: _Search, columns: int, budget: int) -> int:
 
 
 def _bands(rows: Tensor, size: int) -> Iterator[tuple[int, int]]:
-    """Consecutive bands of at most ``size`` rows that hold every row of ``rows``."""
-    wanted = rows.tolist()
-    while wanted:
-        top = wanted[0]
-        bottom = min(top + size, wanted[-1] + 1)
-        yield top, bottom
-        wanted = [row for row in wanted if row >= bottom]
+    """Runs of true rows as (top, bottom), cut into bands of at most ``size`` rows.
+
+    Holes that lie above one another are searched apart: each only as wide as it is.
+    """
+    wanted = rows.nonzero().flatten().tolist()
+    start = 0
+    for end in range(1, len(wanted) + 1):
+        if end == len(wanted) or wanted[end] > wanted[end - 1] + 1 or end - start == size:
+            yield wanted[start], wanted[end - 1] + 1
+            start = end
+
+
+def _span(wanted: Tensor) -> tuple[int, int]:
+    """First and one past the last true place."""
+    places = wanted.nonzero().flatten()
+    return int(places[0]), int(places[-1]) + 1
 
 
 def _candidates(hole: Tensor, guard: int) -> Tensor:

@@ -99,7 +99,7 @@ class ScalePlan:
 
 
 def plan_scales(
-    image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 H W"], options: FillOptions
+    image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 Hm Wm"], options: FillOptions
 ) -> ScalePlan:
     """Plan the fill of one photograph.
 

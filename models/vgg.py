@@ -1,7 +1,6 @@
 """VGG19 up to relu3_1: the feature space in which everything is matched; frozen."""
 
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -57,12 +56,12 @@ class Vgg19Relu3(nn.Module):
         out: Tensor = self.features((image - self.mean) / self.std)
         return out
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Vgg19Relu3":
         """Stays in evaluation mode: the encoder is frozen whatever surrounds it trains."""
         return super().train(False)
 
     @classmethod
-    def random(cls, seed: int) -> Self:
+    def random(cls, seed: int) -> "Vgg19Relu3":
         """Seeded random weights (He): for tests and demonstrations, always named as such."""
         encoder = cls()
         generator = torch.Generator().manual_seed(seed)
@@ -74,7 +73,7 @@ class Vgg19Relu3(nn.Module):
         return encoder
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path) -> "Vgg19Relu3":
         """Read a safetensors file with torchvision's names; further layers in it are ignored.
 
         Raises: ValueError naming the file when a layer is missing or of another shape.
@@ -82,7 +81,7 @@ class Vgg19Relu3(nn.Module):
         return cls._from_state(load_file(path), str(path))
 
     @classmethod
-    def from_torchvision(cls) -> Self:
+    def from_torchvision(cls) -> "Vgg19Relu3":
         """ImageNet weights through torchvision, which downloads 548 MB on first use."""
         from torchvision.models import VGG19_Weights, vgg19
 
@@ -90,7 +89,7 @@ class Vgg19Relu3(nn.Module):
         return cls._from_state(state, "torchvision's vgg19")
 
     @classmethod
-    def _from_state(cls, state: dict[str, Tensor], source: str) -> Self:
+    def _from_state(cls, state: dict[str, Tensor], source: str) -> "Vgg19Relu3":
         encoder = cls()
         needed = encoder.state_dict()
         for name, tensor in needed.items():

@@ -77,6 +77,8 @@ def load_release(
             are not those that its config names.
     """
     config = read_release_config(folder)
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise ValueError(f"{folder} holds no {WEIGHTS_NAME}: publish it again, or copy all of it")
     found = file_digest(folder / WEIGHTS_NAME)
     if found != config.digest:
         raise ValueError(

@@ -1,0 +1,186 @@
+"""What each training stage computes: its networks, its losses, its pictures; knows no loop.
+
+A stage owns raw networks; the loop hands them back wrapped (DDP) where gradients are
+taken. Knows no Ray and no storage.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kintsugi.config import JobConfig
+from kintsugi.samples import Batch
+from models.build import (
+    build_feature_discriminator,
+    build_generator,
+    build_pair_discriminator,
+    build_translator,
+)
+from models.image2feature import CoarseGenerator, Image2Feature, paste_known
+from models.losses import (
+    discriminator_adversarial,
+    generator_adversarial,
+    hole_weights,
+    squared_distance,
+    weighted_l1,
+)
+from models.patch_swap import patch_swap
+from models.vgg import Vgg19Relu3
+
+
+@dataclass(frozen=True)
+class Output:
+    """One forward pass of a generator.
+
+    Attributes:
+        condition: What the discriminator sees beside the image: the incomplete image
+            (B 3 H W) or the swapped features (B 256 h w).
+        image: The generator's image, B 3 H W, 0-1, with gradient.
+        target: The true image, B 3 H W.
+        mask: B 1 H W, 1 = hole.
+    """
+
+    condition: Tensor
+    image: Tensor
+    target: Tensor
+    mask: Tensor
+
+
+class Stage(Protocol):
+    """One of the paper's two training stages."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Output:
+        """Run the generator on a batch."""
+        ...
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """Weighted losses of the generator by name; their sum is minimised."""
+        ...
+
+    def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """Losses of the discriminator by name, on the detached output."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Move every network, the frozen ones too."""
+        ...
+
+
+class _AdversarialStage:
+    """What both stages share: two networks against one another and a frozen encoder."""
+
+    def __init__(
+        self,
+        config: JobConfig,
+        encoder: Vgg19Relu3,
+        generator: nn.Module,
+        discriminator: nn.Module,
+    ) -> None:
+        self.weights = config.losses
+        self.encoder = encoder
+        self.generator = generator
+        self.discriminator = discriminator
+
+    def to(self, device: torch.device) -> None:
+        for network in (self.encoder, self.generator, self.discriminator):
+            network.to(device)
+
+    def perceptual(self, output: Output) -> Tensor:
+        raise NotImplementedError
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        fake = discriminator(output.condition, output.image)
+        return {
+            "perceptual": self.weights.perceptual * self.perceptual(output),
+            "adversarial": self.weights.adversarial * generator_adversarial(fake),
+        }
+
+    def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        # One pass over real and fake together: DDP allows one forward per backward.
+        condition = torch.cat([output.condition, output.condition])
+        logits = discriminator(condition, torch.cat([output.target, output.image.detach()]))
+        real, fake = logits.chunk(2)
+        return {"discriminator": discriminator_adversarial(real, fake)}
+
+
+class Stage1(_AdversarialStage):
+    """Image2Feature: G1 against D1 on image pairs (paper section 3.2)."""
+
+    def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
+        super().__init__(
+            config,
+            encoder,
+            build_generator(config.model, seed=config.seed),
+            build_pair_discriminator(config.model, seed=config.seed + 1),
+        )
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Output:
+        predicted = generator(batch.image, batch.mask)
+        return Output(
+            condition=batch.image * (1 - batch.mask),
+            image=paste_known(predicted, batch.image, batch.mask),
+            target=batch.image,
+            mask=batch.mask,
+        )
+
+    def perceptual(self, output: Output) -> Tensor:
+        features = self.encoder(output.image)
+        with torch.no_grad():
+            target = self.encoder(output.target)
+        weights = hole_weights(
+            output.mask,
+            *features.shape[-2:],
+            overlap_cells=self.weights.overlap_cells,
+            overlap_weight=self.weights.overlap,
+        )
+        return weighted_l1(features, target, weights)
+
+
+class Stage2(_AdversarialStage):
+    """Feature2Image: G2 against D2 on (features, image) pairs (paper section 3.4).
+
+    Its input is patch-swapped features of the truth; with ``prediction_share`` some
+    samples take stage 1's prediction instead.
+    """
+
+    def __init__(
+        self, config: JobConfig, encoder: Vgg19Relu3, stage1: CoarseGenerator | None
+    ) -> None:
+        super().__init__(
+            config,
+            encoder,
+            build_translator(config.model, seed=config.seed),
+            build_feature_discriminator(config.model, seed=config.seed + 1),
+        )
+        self.settings = config.translate
+        self.predict: Image2Feature | None = None
+        if stage1 is not None:
+            self.predict = Image2Feature(stage1.requires_grad_(False), encoder).eval()
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        if self.predict is not None:
+            self.predict.to(device)
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Output:
+        with torch.no_grad():
+            features = self.encoder(batch.image)
+            if self.predict is not None:
+                predicted = self.predict(batch.image, batch.mask).features
+                mixed = batch.draw < self.settings.prediction_share
+                features = torch.where(mixed[:, None, None, None], predicted, features)
+            swapped = patch_swap(features, batch.mask, guard=self.settings.guard)
+        return Output(
+            condition=swapped, image=generator(swapped), target=batch.image, mask=batch.mask
+        )
+
+    def perceptual(self, output: Output) -> Tensor:
+        features = self.encoder(output.image)
+        with torch.no_grad():
+            target = self.encoder(output.target)
+        return squared_distance(features, target)
