@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kintsugi.errors import StorageError
-from kintsugi.samples import Position, Used
+from kintsugi.order import Position, Used
 from kintsugi.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,9 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
                 {"state": moments, "param_groups": saved["param_groups"][name]}
             )
         except (RuntimeError, ValueError) as error:
+            why = " ".join(str(error).split())
             raise StorageError(
-                f"checkpoint {folder.name} does not fit this configuration's {name}: {error};"
+                f"checkpoint {folder.name} does not fit this configuration's {name}: {why};"
                 " give the run another name, or the configuration that it was started with"
             ) from error
     position = saved["position"]

@@ -6,6 +6,7 @@ worker waits for another's data. Decoding runs in Ray Data's tasks on any node; 
 flip and hole run in the collate function, which knows the epoch.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +15,10 @@ import ray.data
 from ray.data.collate_fn import NumpyBatchCollateFn
 
 from kintsugi.config import DataSection
-from kintsugi.reading import ShardReader
-from kintsugi.samples import Batch, Position, Read, SampleOrder, collate
+from kintsugi.order import Position, Read, SampleOrder
+from kintsugi.reading import DecodeRead, ShardReader
+from kintsugi.samples import Batch, collate
 
-# Rows a data task hands on at a time: bounds the memory of a block (a photograph of
-# 286 px takes about 350 kB).
-BLOCK_ROWS = 32
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
 # pipeline takes seconds; large ones start one per epoch.
 READS_PER_PIPELINE = 512
@@ -44,6 +43,8 @@ def stream_batches(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     pending: list[Read] = []
     steps = 0
     for epoch in order.reads(start, rank):
@@ -61,7 +62,7 @@ def _run(
 ) -> Iterator[Batch]:
     rows = [{"epoch": read.epoch, "rows": read.rows.tolist()} for read in reads]
     pipeline = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _DecodeRead(reader), batch_size=1, num_cpus=TASK_CPUS
+        DecodeRead(reader), batch_size=1, num_cpus=TASK_CPUS
     )
     for parts in pipeline.iter_torch_batches(
         batch_size=order.batch_size,
@@ -70,32 +71,6 @@ def _run(
         device="cpu",
     ):
         yield Batch(*(parts[name] for name in ("keys", "image", "mask", "draw")))
-
-
-class _DecodeRead:
-    """One read (a row with ``epoch`` and ``rows``) to blocks of decoded photographs."""
-
-    def __init__(self, reader: ShardReader) -> None:
-        self.reader = reader
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        read = Read(int(batch["epoch"][0]), np.asarray(batch["rows"][0], dtype=np.int64))
-        block: dict[str, list[Any]] = _empty_block()
-        for decoded in self.reader.decode(read):
-            block["key"].append(decoded.key)
-            block["epoch"].append(decoded.epoch)
-            block["height"].append(decoded.pixels.shape[0])
-            block["width"].append(decoded.pixels.shape[1])
-            block["pixels"].append(decoded.pixels.tobytes())
-            if len(block["key"]) == BLOCK_ROWS:
-                yield block
-                block = _empty_block()
-        if block["key"]:
-            yield block
-
-
-def _empty_block() -> dict[str, list[Any]]:
-    return {"key": [], "epoch": [], "height": [], "width": [], "pixels": []}
 
 
 class _Collate(NumpyBatchCollateFn):  # type: ignore[misc]

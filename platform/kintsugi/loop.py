@@ -21,7 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from kintsugi.checkpoints import TrainState, save_checkpoint
 from kintsugi.config import JobConfig
 from kintsugi.errors import KintsugiError
-from kintsugi.samples import Batch, SampleOrder
+from kintsugi.order import SampleOrder
+from kintsugi.samples import Batch
 from kintsugi.stages import Stage
 from kintsugi.tracking import Metrics, picture
 

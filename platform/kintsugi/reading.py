@@ -1,16 +1,27 @@
-"""Shards -> decoded photographs in the order of a read; knows no Ray and no epoch's randomness."""
+"""Shards -> decoded photographs in the order of a read; no Ray, no PyTorch, no randomness.
 
+Data workers import this and what it stands on, so it must stay light: a process that
+imports PyTorch takes seconds to start and half a gigabyte.
+"""
+
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from kintsugi.config import DataSection
+from kintsugi.images import decode_image
 from kintsugi.manifest import Manifest, read_manifest, read_part
-from kintsugi.samples import Batch, Position, Read, SampleOrder, collate, decode_sample, sample_key
+from kintsugi.order import Read
 from kintsugi.storage import Storage
+
+# Rows that a data task hands on at a time: bounds the memory of a block (a photograph of
+# 286 px takes about 350 kB).
+BLOCK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -68,30 +79,48 @@ class ShardReader:
             )
 
 
-def open_reader(config: DataSection) -> ShardReader:
-    """The reader of a configuration's shards. Raises: StorageError when they are not packed."""
-    return ShardReader(config.shards, read_manifest(Storage(config.shards)), config.resize_px)
+def open_reader(uri: str, resize_px: int) -> ShardReader:
+    """The reader of a folder of shards. Raises: StorageError when there are none."""
+    return ShardReader(uri, read_manifest(Storage(uri)), resize_px)
 
 
-def local_batches(
-    reader: ShardReader,
-    order: SampleOrder,
-    config: DataSection,
-    start: Position,
-    rank: int = 0,
-) -> Iterator[Batch]:
-    """Batches in this process, without Ray: the same as a Ray worker of that rank gets."""
-    waiting: list[Decoded] = []
-    for epoch in order.reads(start, rank):
-        for read in epoch:
-            for decoded in reader.decode(read):
-                waiting.append(decoded)
-                if len(waiting) == order.batch_size:
-                    yield collate(
-                        [each.pixels for each in waiting],
-                        [each.key for each in waiting],
-                        [each.epoch for each in waiting],
-                        order.seed,
-                        config,
-                    )
-                    waiting = []
+class DecodeRead:
+    """One read (a row with ``epoch`` and ``rows``) to blocks of decoded photographs."""
+
+    def __init__(self, reader: ShardReader) -> None:
+        self.reader = reader
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        read = Read(int(batch["epoch"][0]), np.asarray(batch["rows"][0], dtype=np.int64))
+        block: dict[str, list[Any]] = _empty_block()
+        for decoded in self.reader.decode(read):
+            block["key"].append(decoded.key)
+            block["epoch"].append(decoded.epoch)
+            block["height"].append(decoded.pixels.shape[0])
+            block["width"].append(decoded.pixels.shape[1])
+            block["pixels"].append(decoded.pixels.tobytes())
+            if len(block["key"]) == BLOCK_ROWS:
+                yield block
+                block = _empty_block()
+        if block["key"]:
+            yield block
+
+
+def _empty_block() -> dict[str, list[Any]]:
+    return {"key": [], "epoch": [], "height": [], "width": [], "pixels": []}
+
+
+def sample_key(photo_id: str) -> int:
+    """A number below 2^63 that names a photograph on every machine."""
+    return int.from_bytes(hashlib.sha256(photo_id.encode()).digest()[:8], "big") >> 1
+
+
+def decode_sample(data: bytes, resize_px: int) -> NDArray[np.uint8]:
+    """The part of the work that does not depend on the epoch: decode, bring to size.
+
+    Returns: HWC uint8 RGB whose shorter side is ``resize_px``.
+    """
+    image = Image.fromarray(decode_image(data).pixels)
+    scale = resize_px / min(image.size)
+    size = (max(resize_px, round(image.width * scale)), max(resize_px, round(image.height * scale)))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))

@@ -17,8 +17,9 @@ from kintsugi.checkpoints import CheckpointStore
 from kintsugi.config import JobConfig, differing_keys, parse_config
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.loop import Surroundings, initial_state, train
-from kintsugi.reading import ShardReader, local_batches, open_reader
-from kintsugi.samples import Batch, Position, SampleOrder
+from kintsugi.order import Position, SampleOrder
+from kintsugi.reading import ShardReader, open_reader
+from kintsugi.samples import Batch, local_batches
 from kintsugi.stages import Stage, Stage1, Stage2
 from kintsugi.storage import Storage
 from kintsugi.tracking import Metrics, MetricsWriter, format_line
@@ -171,7 +172,7 @@ def train_rank(
     """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
     torch.set_num_threads(config.workers.threads)
     run = Run.of(config)
-    reader = open_reader(config.data)
+    reader = open_reader(config.data.shards, config.data.resize_px)
     order = SampleOrder(
         rows_per_part=reader.rows_per_part,
         seed=config.seed,

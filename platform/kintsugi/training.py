@@ -1,5 +1,6 @@
 """TorchTrainer around the loop: workers, failures and checkpoints of a run on a cluster."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.checkpoints import checkpoint_name
@@ -16,10 +17,11 @@ from kintsugi.config import DataSection, JobConfig, parse_config
 from kintsugi.dataset import TASK_CPUS, stream_batches
 from kintsugi.errors import ConfigError, KintsugiError
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
+from kintsugi.order import Position, SampleOrder
 from kintsugi.photos import open_photos
 from kintsugi.reading import ShardReader
 from kintsugi.runs import Run, open_run, train_rank
-from kintsugi.samples import Batch, Position, SampleOrder
+from kintsugi.samples import Batch
 from kintsugi.shards import write_shards
 from kintsugi.storage import Storage
 from kintsugi.tracking import Metrics, read_metrics
@@ -121,6 +123,7 @@ def _train(config: JobConfig, run: Run) -> None:
             name="checkpoints",
             storage_path=path,
             storage_filesystem=filesystem,
+            logging_config=LoggingConfig(log_level="WARNING"),
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.loop.keep_checkpoints),
         ),
@@ -145,6 +148,8 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def train_worker(settings: dict[str, Any]) -> int:
     """What runs on every train worker."""
+    # The loop prints its own lines; Ray Train would repeat each report.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     config = parse_config(settings["config"], "the submitted configuration")
     context = ray.train.get_context()
     device = get_device() if config.workers.use_gpu else torch.device("cpu")

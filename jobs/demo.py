@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Run the whole path on this machine; kintsugi.demo does the work."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, ROOT, run
+from kintsugi.demo.console import Console
+from kintsugi.demo.walkthrough import NUM_STEPS, Demo
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Photographs to a filled hole, every part real.")
+    parser.add_argument("--folder", metavar="DIR", type=Path, default=ROOT / "demo")
+    folder: Path = parser.parse_args(argv).folder.absolute()
+    # Begin anew: what an earlier demo stored would let this one skip its training.
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "logs").mkdir(parents=True)
+    # Commands are shown as they would be typed, so they must be found.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Demo(ROOT, folder, Console(NUM_STEPS, folder / "logs")).run()
+    return DONE
+
+
+if __name__ == "__main__":
+    run(main)

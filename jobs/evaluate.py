@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Compare methods on seeded holes; kintsugi.evaluation does the work."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
+from kintsugi.comparison import compare, open_comparison
+from kintsugi.evaluation import Evaluated
+from kintsugi.figures import draw_grid, format_table
+from kintsugi.photos import SAMPLES
+
+EXAMPLES = (
+    "jobs/evaluate.py",
+    "jobs/evaluate.py --photos ~/photos --masks center-96-256 --methods telea,ns --limit 24",
+    "jobs/evaluate.py --release s3://releases/first --masks random-256,thick-512"
+    " --json figures.json --grid grid.png",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
+    parser.add_argument("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
+    parser.add_argument("--release", metavar="URI", help="what `ours` is (default: demo/release)")
+    parser.add_argument("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>")
+    parser.add_argument("--methods", metavar="NAME,...", default="ours,telea,ns")
+    parser.add_argument(
+        "--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random"
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N photographs")
+    parser.add_argument("--seed", type=int, default=0, help="decides every mask (default: 0)")
+    parser.add_argument("--grid", metavar="FILE", type=Path, help="write a picture grid (PNG)")
+    args = parser.parse_args(argv)
+    comparison, about = open_comparison(
+        args.methods.split(","),
+        args.masks.split(","),
+        release=args.release,
+        encoder=args.encoder,
+        seed=args.seed,
+    )
+    join_ray()
+    results, figures = compare(args.photos, comparison, about, limit=args.limit, report=tell)
+    print(format_table(figures["figures"], figures["vgg_encoder"]))
+    write_figures(args.json, figures)
+    if args.grid is not None:
+        args.grid.parent.mkdir(parents=True, exist_ok=True)
+        args.grid.write_bytes(draw_grid(results))
+    return SOME_REJECTED if figures["rejects"] else DONE
+
+
+def tell(result: Evaluated, done: int, total: int) -> None:
+    problem = f": rejected: {result.reject}" if result.reject else ""
+    print(f"{done} of {total}: {result.id}{problem}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

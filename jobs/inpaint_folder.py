@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Fill a folder of photographs with a folder of masks; kintsugi.folder does the work."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
+from kintsugi.comparison import DEFAULT_RELEASE
+from kintsugi.folder import REPORT_NAME, Outcome, Places, inpaint_folder
+from kintsugi.methods import ReleaseMethod, open_release
+from kintsugi.storage import Storage
+
+EXAMPLES = (
+    "jobs/inpaint_folder.py --images photos --masks masks --output filled",
+    "jobs/inpaint_folder.py --images s3://shop/photos --masks s3://shop/masks"
+    " --output s3://shop/filled --release s3://releases/first --retry-failed",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = job_parser("Fill a folder of photographs.", EXAMPLES, config=None)
+    parser.add_argument("--images", metavar="URI", required=True, help="photographs")
+    parser.add_argument(
+        "--masks", metavar="URI", required=True, help="white is hole; same stem, or stem + _mask"
+    )
+    parser.add_argument("--output", metavar="URI", required=True, help="one PNG per photograph")
+    parser.add_argument("--release", metavar="URI", default=DEFAULT_RELEASE)
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    args = parser.parse_args(argv)
+    inpainter, config = open_release(args.release)
+    print(f"release {config.name}, encoder {config.encoder}", flush=True)
+    join_ray()
+    summary = inpaint_folder(
+        Places(Storage(args.images), Storage(args.masks), Storage(args.output)),
+        ReleaseMethod(inpainter),
+        retry_failed=args.retry_failed,
+        report=tell,
+    )
+    figures = {"photographs": len(summary.outcomes), "tried": summary.tried}
+    figures["failed"] = len(summary.failed)
+    write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
+    print(", ".join(f"{name}: {value}" for name, value in figures.items()))
+    print(f"outcomes: {args.output}/{REPORT_NAME}")
+    return SOME_REJECTED if summary.failed else DONE
+
+
+def tell(outcome: Outcome, done: int, total: int) -> None:
+    problem = f": {outcome.reason}" if outcome.reason else ""
+    print(f"{done} of {total}: {outcome.id}: {outcome.status}{problem}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

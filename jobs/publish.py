@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Join a stage 1 and a stage 2 run into a release; kintsugi.release does the work."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, job_parser, run, write_figures
+from kintsugi.config import load_config
+from kintsugi.release import publish
+
+EXAMPLES = (
+    "jobs/publish.py",
+    "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"
+    " --output s3://releases/street --metrics results.json",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = job_parser("Publish two runs as a release.", EXAMPLES, config="debug-stage2.toml")
+    parser.add_argument("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
+    parser.add_argument("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
+    parser.add_argument("--output", metavar="URI", default="~/.kintsugi/releases/debug")
+    parser.add_argument("--name", help="of the release (default: the last part of --output)")
+    parser.add_argument("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
+    args = parser.parse_args(argv)
+    config = load_config(args.config, args.overrides)
+    published = publish(
+        args.stage1 or config.translate.stage1,
+        args.stage2 or f"{config.storage}/{config.run}",
+        args.output,
+        name=args.name or args.output.rstrip("/").rpartition("/")[2],
+        metrics=json.loads(args.metrics.read_text()) if args.metrics else None,
+    )
+    print(f"published {published.config.name}: {published.uri}")
+    print(f"  {published.config.digest}, encoder {published.config.encoder}")
+    write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
+    return DONE
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Serve a release on this machine until Ctrl-C; kintsugi.demo starts the parts."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, ROOT, run
+from kintsugi.demo.cluster import ray_cluster
+from kintsugi.demo.console import Console
+from kintsugi.demo.service import deploy_service
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Serve a release on this machine.")
+    parser.add_argument("--release", metavar="URI", default="demo/release")
+    parser.add_argument("--port", type=int, default=8000)
+    args = parser.parse_args(argv)
+    folder = ROOT / "demo"
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(1, folder / "logs")
+    with ray_cluster(ROOT, folder / "logs" / "ray.log", {}) as cluster:
+        with console.step("Start Ray and the graph"):
+            url = deploy_service(
+                console, cluster, ROOT, release=args.release, port=args.port, folder=folder
+            )
+        print(f"\nServing {args.release} at {url}. Ctrl-C stops it. Try:")
+        print(f"  curl -F image=@photo.jpg -F mask=@mask.png {url}/v1/inpaint -o filled.png")
+        print(f"  {url}/docs")
+        signal.pause()
+    return DONE
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Pack photographs into Parquet shards; kintsugi.shards does the work."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_figures
+from kintsugi.config import load_config
+from kintsugi.manifest import MANIFEST_NAME, read_manifest, verify_shards
+from kintsugi.photos import SAMPLES, open_photos
+from kintsugi.shards import Packing, PartResult, write_shards
+from kintsugi.storage import Storage
+
+EXAMPLES = (
+    "jobs/write_shards.py",
+    "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
+    "jobs/write_shards.py --input s3://photos/train --output s3://shards/train --overwrite",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = job_parser("Pack photographs into shards.", EXAMPLES, config="debug-stage1.toml")
+    parser.add_argument("--input", metavar="URI", help=f"photographs, or `{SAMPLES}`")
+    parser.add_argument("--output", metavar="URI", help="folder of the shards")
+    parser.add_argument("--seed", type=int, help="decides the order of the rows")
+    parser.add_argument("--overwrite", action="store_true", help="replace shards that are there")
+    parser.add_argument("--verify", action="store_true", help="read all back; pack only if new")
+    args = parser.parse_args(argv)
+    config = load_config(args.config, args.overrides)
+    source, output = args.input or config.data.photos, args.output or config.data.shards
+    started, exists = time.monotonic(), Storage(output).exists(MANIFEST_NAME)
+    if exists and args.verify:
+        manifest, left_out = read_manifest(Storage(output)), False
+    else:
+        start_ray()
+        seed = config.seed if args.seed is None else args.seed
+        how = Packing(overwrite=args.overwrite)
+        with open_photos(source) as photos:
+            manifest = write_shards(photos, output, seed=seed, packing=how, report=tell)
+        left_out = bool(manifest.rejects)
+    problems = verify_shards(output) if args.verify else []
+    seconds = round(time.monotonic() - started, 1)
+    figures = {**manifest.figures(), "problems": problems, "seconds": seconds, "output": output}
+    write_figures(args.json, figures)
+    print("\n".join(f"{name}: {value}" for name, value in figures.items()))
+    return FAILED if problems else SOME_REJECTED if left_out else DONE
+
+
+def tell(result: PartResult, done: int, total: int) -> None:
+    rows = result.part.rows if result.part else 0
+    print(f"part {done} of {total}: {rows} photographs, {len(result.rejects)} rejected", flush=True)
+    for reject in result.rejects:
+        print(f"  {reject.id}: {reject.detail}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

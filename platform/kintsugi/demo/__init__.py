@@ -1,0 +1,1 @@
+"""The whole path on one machine, with real parts: object storage, Ray, training, serving."""

@@ -1,0 +1,75 @@
+"""The service on a running cluster: `deploy/serve.yaml`, deployed and waited for."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+import yaml
+
+from kintsugi.demo.cluster import Cluster
+from kintsugi.demo.console import Console
+from kintsugi.demo.object_store import free_ports
+from kintsugi.errors import StorageError
+
+_READY_SECONDS = 180.0
+
+
+def deploy_service(
+    console: Console, cluster: Cluster, root: Path, *, release: str, port: int, folder: Path
+) -> str:
+    """Deploy `deploy/serve.yaml` with another release and port. Returns the service's URL.
+
+    Args:
+        root: The repository.
+        release: Path or URI of the release.
+        port: On 127.0.0.1.
+        folder: Where the changed copy of the file is written.
+
+    Raises: StorageError naming what is not ready in time.
+    """
+    config = yaml.safe_load((root / "deploy" / "serve.yaml").read_text())
+    config["http_options"]["port"] = port
+    config["grpc_options"]["port"] = free_ports(1)[0]
+    config["applications"][0]["args"]["release"] = release
+    changed = folder / "serve.yaml"
+    changed.write_text(yaml.safe_dump(config, sort_keys=False))
+    console.run(["serve", "deploy", str(changed)], cwd=root, environment=cluster.environment())
+    url = f"http://127.0.0.1:{port}"
+    _wait_until_ready(console, url)
+    return url
+
+
+def _wait_until_ready(console: Console, url: str) -> None:
+    give_up = time.monotonic() + _READY_SECONDS
+    said = ""
+    while time.monotonic() < give_up:
+        nodes = _readiness(url)
+        missing = [name for name, ready in nodes.items() if not ready]
+        if nodes and not missing:
+            console.say("ready: " + ", ".join(nodes))
+            return
+        waiting = "waiting for " + (", ".join(missing) if nodes else "the ingress")
+        if waiting != said:
+            console.say(waiting)
+            said = waiting
+        time.sleep(0.5)
+    raise StorageError(f"the service was not ready in {_READY_SECONDS:.0f} s; {said}")
+
+
+def _readiness(url: str) -> Mapping[str, bool]:
+    """Which nodes answer, by name; empty while the ingress does not."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:  # noqa: S310
+            body = json.load(answer)
+    except HTTPError as error:
+        try:
+            body = json.load(error)
+        except json.JSONDecodeError:
+            return {}
+    except (URLError, TimeoutError, ConnectionError):
+        return {}
+    nodes: Mapping[str, bool] = body.get("nodes", {})
+    return nodes

@@ -1,0 +1,192 @@
+"""The demo: photographs to a filled hole over HTTP, each step by the command a user would type."""
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kintsugi.config import load_config
+from kintsugi.demo import checks
+from kintsugi.demo.cluster import Cluster, ray_cluster
+from kintsugi.demo.console import Console
+from kintsugi.demo.object_store import free_ports, object_store
+from kintsugi.demo.service import deploy_service
+from kintsugi.masks import draw_mask
+from kintsugi.photos import copy_sample_photos
+from kintsugi.storage import Storage
+
+BUCKETS = ("photos", "shards", "runs", "releases")
+RELEASE = "s3://releases/demo"
+# Never trained on: they are evaluated and filled.
+HELD_OUT = ("astronaut.png", "coffee.png")
+PHOTO_SIDE = 512
+NUM_STEPS = 10
+
+# What a stage's command says beside its debug configuration.
+TRAINING = (
+    "storage=s3://runs",
+    "data.shards=s3://shards/demo",
+    "data.photos=s3://photos/train",
+    "translate.stage1=s3://runs/debug-stage1",
+)
+
+
+@dataclass
+class Demo:
+    """One run of the demo.
+
+    Attributes:
+        root: The repository.
+        folder: What the demo writes; ignored by git.
+        console: For people.
+    """
+
+    root: Path
+    folder: Path
+    console: Console
+
+    def run(self) -> None:
+        """All steps. What was started is stopped in the end, also on failure and on Ctrl-C.
+
+        Raises: KintsugiError naming the command or the check that failed.
+        """
+        step = self.console.step
+        with ExitStack() as running:
+            with step("Start object storage and Ray"):
+                cluster = self._start(running)
+            with step("Put photographs into a bucket"):
+                self._upload_photos()
+            with step("Pack them into shards"):
+                self._job("write_shards", "--input", "s3://photos/train", *_sets(TRAINING[:2]))
+            for stage in ("stage1", "stage2"):
+                with step(f"Train {stage} of the method"):
+                    self._job(f"train_{stage}", *_sets(TRAINING), *self._json(stage))
+                    self.console.say(checks.check_loss_fell(self._figures(stage)))
+            with step("Publish a release"):
+                self._publish()
+            with step("Evaluate it on photographs that it has not seen"):
+                self._evaluate()
+            with step("Serve it"):
+                url = self._serve(cluster)
+            with step(f"Fill photographs of {PHOTO_SIDE} px over HTTP"):
+                self._fill(url)
+            with step("Check what happened"):
+                config = load_config(self.root / "jobs/configs/debug-stage1.toml", TRAINING)
+                self.console.say("data: " + checks.check_data_path(config, cluster))
+                self.console.say("graph: " + checks.check_nodes_called(cluster))
+        self._summary()
+
+    def _start(self, running: ExitStack) -> Cluster:
+        store = running.enter_context(object_store(self.folder / "storage", BUCKETS))
+        os.environ.update(store.environment())
+        self.console.say(f"object storage: {store.url}")
+        log = self.console.logs / "ray.log"
+        cluster = running.enter_context(ray_cluster(self.root, log, store.environment()))
+        os.environ.update(cluster.environment())
+        self.console.say(f"Ray: {cluster.dashboard}")
+        return cluster
+
+    def _upload_photos(self) -> None:
+        names = copy_sample_photos(str(self.folder / "photos"))
+        for name in names:
+            place = "s3://photos/held-out" if name in HELD_OUT else "s3://photos/train"
+            Storage(place).write(name, (self.folder / "photos" / name).read_bytes())
+        self.console.say(f"{len(names)} real photographs; held out: {', '.join(HELD_OUT)}")
+
+    def _publish(self) -> None:
+        runs = ("--stage1", "s3://runs/debug-stage1", "--stage2", "s3://runs/debug-stage2")
+        self._job("publish", *runs, "--output", RELEASE)
+        Storage(RELEASE).fetch_folder("", self.folder / "release")
+
+    def _evaluate(self) -> None:
+        photos = ("--photos", "s3://photos/held-out", "--release", RELEASE)
+        what = ("--masks", "center-96-256", "--methods", "ours,telea,ns")
+        grid = ("--grid", str(self.folder / "evaluation.png"))
+        self._job("evaluate", *photos, *what, *grid, *self._json("evaluation"))
+
+    def _serve(self, cluster: Cluster) -> str:
+        return deploy_service(
+            self.console,
+            cluster,
+            self.root,
+            release=RELEASE,
+            port=free_ports(1)[0],
+            folder=self.folder,
+        )
+
+    def _fill(self, url: str) -> None:
+        hole = draw_mask("medium", PHOTO_SIDE, PHOTO_SIDE, np.random.default_rng(3))
+        mask = self.folder / "mask.png"
+        Image.fromarray(hole.astype(np.uint8) * 255).save(mask)
+        filled = []
+        for name in HELD_OUT:
+            photo = self.folder / f"input-{name}"
+            _square(self.folder / "photos" / name).save(photo)
+            answer = self.folder / f"filled-{name}"
+            self.console.run(
+                [*_client(url), str(photo), str(mask), str(answer)],
+                cwd=self.root,
+                environment={},
+            )
+            pixels = _pixels(photo), _pixels(answer)
+            self.console.say(f"{name}: " + checks.check_outside_unchanged(*pixels, hole))
+            filled.append(pixels)
+        self.console.say(checks.check_fills_differ(filled[0][1], filled[1][1], hole))
+        checks.save_result(self.folder / "result.png", filled[0], hole)
+
+    def _job(self, name: str, *arguments: str) -> None:
+        """Run a job on the cluster by the command a user would type."""
+        submit = ("ray", "job", "submit", "--working-dir", ".", "--", f"jobs/{name}.py")
+        self.console.run([*submit, *arguments], cwd=self.root, environment={})
+
+    def _json(self, name: str) -> tuple[str, str]:
+        return "--json", str(self.folder / f"{name}.json")
+
+    def _figures(self, name: str) -> dict[str, Any]:
+        figures: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        return figures
+
+    def _summary(self) -> None:
+        print("\nWhat each step took:")
+        for title, seconds in self.console.seconds.items():
+            print(f"  {seconds:6.1f} s  {title}")
+        print(f"  {sum(self.console.seconds.values()):6.1f} s  in all")
+        release = json.loads((self.folder / "release" / "config.json").read_text())
+        print(f"\nThe encoder of this release: {release['encoder']}. A few dozen steps of a tiny")
+        print("network on six photographs show that everything works, not how well it fills.")
+        folder = os.path.relpath(self.folder)
+        for name, what in (
+            ("result.png", "hole, mask and filled photograph"),
+            ("evaluation.png", "the fills beside two classical methods"),
+            ("release", "the release; `make serve` serves it"),
+            ("logs", "everything that each step printed"),
+        ):
+            print(f"  {folder}/{name}: {what}")
+
+
+def _sets(values: tuple[str, ...]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def _client(url: str) -> list[str]:
+    return [Path(sys.executable).name, "-m", "deploy.client", "--url", url]
+
+
+def _square(path: Path) -> Image.Image:
+    """The middle of a photograph at 512 x 512."""
+    image = Image.open(path).convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    middle = image.crop((left, top, left + side, top + side))
+    return middle.resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path).convert("RGB"))

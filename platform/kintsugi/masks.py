@@ -1,0 +1,233 @@
+"""Seeded holes as bool H W, True = hole; knows only numpy.
+
+The same generator state gives the same mask on every machine: after the draws
+of the generator there is only whole-number arithmetic, no drawing library and
+no rounding that a platform could do differently.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kintsugi.errors import ConfigError
+
+Mask = npt.NDArray[np.bool_]
+
+# Beside these, `center-<n>` is a square of n px in the middle.
+MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "border", "center-half")
+# Largest share of the image that a drawn hole may take; LaMa redraws above it too.
+MAX_HOLE_SHARE = 0.5
+MIN_SIDE_PX = 8
+
+_MAX_DRAWS = 20
+_CENTER_SQUARE = re.compile(r"center-([1-9][0-9]*)")
+# Directions are whole steps of 1/1024.
+_DIRECTION_BITS = 10
+
+
+@dataclass(frozen=True)
+class _Brush:
+    """How LaMa draws one kind of mask; lengths in px of an image of side `scale`."""
+
+    scale: int
+    times: tuple[int, int]
+    max_width: int
+    max_length: int
+    # None: this kind has no boxes.
+    boxes: tuple[int, int] | None = None
+    box_side: tuple[int, int] = (0, 0)
+    box_margin: int = 10
+
+
+# LaMa's evaluation masks (Suvorov et al. 2022), for 256 and for 512 px.
+_LAMA = {
+    ("thin", 256): _Brush(256, (4, 50), 10, 40),
+    ("medium", 256): _Brush(256, (4, 5), 50, 100, (1, 5), (10, 50), 0),
+    ("thick", 256): _Brush(256, (1, 5), 100, 200, (1, 3), (30, 150)),
+    ("thin", 512): _Brush(512, (4, 70), 20, 100),
+    ("medium", 512): _Brush(512, (4, 10), 100, 200, (1, 5), (30, 150), 0),
+    ("thick", 512): _Brush(512, (1, 5), 250, 450, (1, 4), (30, 300)),
+}
+
+
+def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:
+    """Draw one hole mask, bool H W with True = hole.
+
+    There is at least one hole pixel and at least one known pixel; drawn holes
+    take at most MAX_HOLE_SHARE of the image (they are redrawn from the same
+    generator, in the end as a rectangle).
+
+    Args:
+        kind: One of MASK_KINDS or `center-<n>`:
+            `rectangle`: sides 1/8 to 1/2 of the shorter side, anywhere (the
+            paper's 32 to 128 of 256 px); `strokes`: a free-form brush
+            (DeepFill v2); `thin`, `medium`, `thick`: LaMa's brushes and boxes,
+            scaled with the image; `border`: bands along one to four sides, as
+            for outpainting; `center-half`: the middle half of each side;
+            `center-<n>`: an n px square in the middle.
+        height: In pixels, at least MIN_SIDE_PX.
+        width: In pixels, at least MIN_SIDE_PX.
+        rng: Source of all randomness.
+
+    Raises:
+        ConfigError: The kind is not known or does not fit into the image.
+    """
+    if min(height, width) < MIN_SIDE_PX:
+        raise ConfigError(
+            f"no mask for {width}x{height} px: both sides must have {MIN_SIDE_PX} px or more"
+        )
+    check_kind(kind)
+    if kind.startswith("center-"):
+        return _center(kind, height, width)
+    draw = {"rectangle": _rectangle, "strokes": _strokes, "border": _border}.get(kind)
+    for _ in range(_MAX_DRAWS):
+        mask = draw(height, width, rng) if draw else _lama(kind, height, width, rng)
+        if 0 < hole_share(mask) <= MAX_HOLE_SHARE:
+            return mask
+    return _rectangle(height, width, rng)
+
+
+def check_kind(kind: str) -> None:
+    """Raise ConfigError unless `draw_mask` knows the kind."""
+    if kind not in MASK_KINDS and not _CENTER_SQUARE.fullmatch(kind):
+        known = ", ".join(MASK_KINDS)
+        raise ConfigError(f"mask kind {kind!r} is not known: use one of {known}, center-<pixels>")
+
+
+def hole_share(mask: Mask) -> float:
+    """Share of the pixels that are hole, 0-1."""
+    return float(mask.mean())
+
+
+def _center(kind: str, height: int, width: int) -> Mask:
+    square = _CENTER_SQUARE.fullmatch(kind)
+    hole_height, hole_width = (int(square[1]),) * 2 if square else (height // 2, width // 2)
+    if hole_height > height or hole_width > width or (hole_height, hole_width) == (height, width):
+        raise ConfigError(
+            f"mask kind {kind!r} leaves nothing of {width}x{height} px: choose a smaller one"
+        )
+    top, left = (height - hole_height) // 2, (width - hole_width) // 2
+    return _box(height, width, (top, left, hole_height, hole_width))
+
+
+def _rectangle(height: int, width: int, rng: np.random.Generator) -> Mask:
+    short = min(height, width)
+    sides = _between(rng, short // 8, short // 2), _between(rng, short // 8, short // 2)
+    top, left = _between(rng, 0, height - sides[0]), _between(rng, 0, width - sides[1])
+    return _box(height, width, (top, left, *sides))
+
+
+def _border(height: int, width: int, rng: np.random.Generator) -> Mask:
+    mask = np.zeros((height, width), np.bool_)
+    sides = rng.permutation(4)[: _between(rng, 1, 4)]
+    for side in sides:
+        # A turn brings each of the four sides to the top in turn; it is a view.
+        turned = np.rot90(mask, side)
+        turned[: _between(rng, max(1, len(turned) // 16), len(turned) // 3)] = True
+    return mask
+
+
+def _strokes(height: int, width: int, rng: np.random.Generator) -> Mask:
+    """The free-form brush of DeepFill v2 (Yu et al. 2019, algorithm 1)."""
+    mask = np.zeros((height, width), np.bool_)
+    # Its widths 12-40 are for 256 px.
+    short = min(height, width)
+    reach = math.isqrt(height * height + width * width) // 8
+    for _ in range(_between(rng, 1, 4)):
+        x, y = _between(rng, 0, width - 1), _between(rng, 0, height - 1)
+        brush = max(1, _between(rng, short * 12 // 256, short * 40 // 256))
+        # Hundredths of a radian: a mean turn of 2 pi / 5, give or take 2 pi / 15.
+        turns = _between(rng, 84, 126), _between(rng, 126, 168)
+        for vertex in range(_between(rng, 4, 12)):
+            angle = _between(rng, *turns)
+            # Two draws: short and long steps are rare, as with the normal one of the original.
+            length = _between(rng, 0, reach) + _between(rng, 0, reach)
+            end = _move((x, y), angle if vertex % 2 else 628 - angle, length, mask)
+            _draw_line(mask, (x, y), end, brush)
+            x, y = end
+    if rng.integers(2):
+        mask = mask[::-1]
+    return np.ascontiguousarray(mask[:, ::-1] if rng.integers(2) else mask)
+
+
+def _lama(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:
+    short = min(height, width)
+    brush = _LAMA[kind, 256 if short < 384 else 512]
+    # Boxes instead of strokes in 0.3 of 1.3 cases.
+    if brush.boxes is not None and rng.integers(13) < 3:
+        return _lama_boxes(brush, height, width, rng)
+    mask = np.zeros((height, width), np.bool_)
+    for stroke in range(_between(rng, *brush.times)):
+        x, y = _between(rng, 0, width - 1), _between(rng, 0, height - 1)
+        for _ in range(_between(rng, 1, 5)):
+            # LaMa draws one of four angles, 0.01 + 0, 1, 2 or 3 radians, and turns every other
+            # stroke the other way.
+            angle = 1 + 100 * _between(rng, 0, 3)
+            length = (10 + _between(rng, 0, brush.max_length - 1)) * short // brush.scale
+            thick = (5 + _between(rng, 0, brush.max_width - 1)) * short // brush.scale
+            end = _move((x, y), angle if stroke % 2 else 628 - angle, length, mask)
+            _draw_line(mask, (x, y), end, max(1, thick))
+            x, y = end
+    return mask
+
+
+def _lama_boxes(brush: _Brush, height: int, width: int, rng: np.random.Generator) -> Mask:
+    short = min(height, width)
+    margin = brush.box_margin * short // brush.scale
+    least = max(1, brush.box_side[0] * short // brush.scale)
+    most = max(least, min(brush.box_side[1] * short // brush.scale, short - 2 * margin))
+    mask = np.zeros((height, width), np.bool_)
+    assert brush.boxes is not None
+    for _ in range(_between(rng, *brush.boxes)):
+        sides = _between(rng, least, most), _between(rng, least, most)
+        top = _between(rng, margin, height - margin - sides[0])
+        left = _between(rng, margin, width - margin - sides[1])
+        mask |= _box(height, width, (top, left, *sides))
+    return mask
+
+
+def _between(rng: np.random.Generator, low: int, high: int) -> int:
+    """A whole number from low to high, both included."""
+    return int(rng.integers(low, high, endpoint=True))
+
+
+def _box(height: int, width: int, box: tuple[int, int, int, int]) -> Mask:
+    top, left, box_height, box_width = box
+    mask = np.zeros((height, width), np.bool_)
+    mask[top : top + box_height, left : left + box_width] = True
+    return mask
+
+
+def _move(start: tuple[int, int], angle: int, length: int, mask: Mask) -> tuple[int, int]:
+    """Go `length` px at `angle` (hundredths of a radian, 0 = down) and stop at the edge.
+
+    Sine and cosine are rounded to steps of 1/1024: their last bits, in which
+    platforms differ, are gone.
+    """
+    unit = 1 << _DIRECTION_BITS
+    x = start[0] + (length * round(unit * math.sin(angle / 100)) >> _DIRECTION_BITS)
+    y = start[1] + (length * round(unit * math.cos(angle / 100)) >> _DIRECTION_BITS)
+    height, width = mask.shape
+    return min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+
+
+def _draw_line(mask: Mask, start: tuple[int, int], end: tuple[int, int], thick: int) -> None:
+    """Set what lies within thick/2 of the line from start to end, both (x, y)."""
+    reach = thick // 2 + 1
+    (left, right), (top, bottom) = (sorted(pair) for pair in zip(start, end, strict=True))
+    left, top = max(left - reach, 0), max(top - reach, 0)
+    window = mask[top : bottom + reach + 1, left : right + reach + 1]
+    # Offsets from the start; int64 holds the fourth power of any image's side.
+    x = np.arange(window.shape[1], dtype=np.int64)[None, :] + left - start[0]
+    y = np.arange(window.shape[0], dtype=np.int64)[:, None] + top - start[1]
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    squared_length = dx * dx + dy * dy
+    along = x * dx + y * dy
+    # Four times the squared distance, to compare with the squared thickness.
+    inside = (along >= 0) & (along <= squared_length)
+    near_line = 4 * (x * dy - y * dx) ** 2 <= thick * thick * squared_length
+    near_ends = np.minimum(x * x + y * y, (x - dx) ** 2 + (y - dy) ** 2) * 4 <= thick * thick
+    window |= inside & near_line & (squared_length > 0) | near_ends

@@ -1,0 +1,79 @@
+"""Ways to fill a hole, pixels in and pixels out; knows no files of photographs and no metrics."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.storage import Storage
+from models.inpainter import Inpainter
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.weights import ReleaseConfig, load_release
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+# (uint8 H W 3 RGB, bool H W with True = hole) -> uint8 H W 3 RGB, known pixels as they were.
+Method = Callable[[Pixels, Mask], Pixels]
+
+# How far OpenCV's methods look around each pixel; what its documentation and most
+# comparisons use.
+OPENCV_RADIUS_PX = 5
+
+
+class ReleaseMethod:
+    """Infer, match, translate with the weights of a release."""
+
+    def __init__(self, inpainter: Inpainter) -> None:
+        self.inpainter = inpainter
+
+    def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
+        """Raises: ValueError when the mask is empty, full or of another size."""
+        filled = self.inpainter.inpaint(image_to_tensor(pixels), mask_to_tensor(mask))
+        answer: Pixels = tensor_to_image(filled)
+        return answer
+
+
+def telea(pixels: Pixels, mask: Mask) -> Pixels:
+    """Fast marching from the border inwards (Telea 2004), OpenCV's. Raises: ConfigError."""
+    return _opencv("INPAINT_TELEA", pixels, mask)
+
+
+def navier_stokes(pixels: Pixels, mask: Mask) -> Pixels:
+    """Lines of equal brightness continued (Bertalmio 2001), OpenCV's. Raises: ConfigError."""
+    return _opencv("INPAINT_NS", pixels, mask)
+
+
+# Methods that need no weights, by their names on the command line.
+CLASSICAL: dict[str, Method] = {"telea": telea, "ns": navier_stokes}
+
+
+def open_release(uri: str) -> tuple[Inpainter, ReleaseConfig]:
+    """Load a release from a folder or bucket.
+
+    Raises:
+        StorageError: there is no whole release at the URI, or its weights were altered.
+    """
+    with tempfile.TemporaryDirectory(prefix="kintsugi-release-") as folder:
+        Storage(uri).fetch_folder("", Path(folder))
+        try:
+            return load_release(Path(folder))
+        except ValueError as error:
+            # The message names the temporary copy; people know the URI.
+            raise StorageError(str(error).replace(folder, uri)) from error
+
+
+def _opencv(flag: str, pixels: Pixels, mask: Mask) -> Pixels:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ConfigError(
+            "the methods telea and ns need OpenCV, which is not installed:"
+            ' pip install "kintsugi[eval]"'
+        ) from error
+    filled: Pixels = cv2.inpaint(
+        pixels, mask.astype(np.uint8), OPENCV_RADIUS_PX, getattr(cv2, flag)
+    )
+    return filled

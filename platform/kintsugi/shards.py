@@ -1,0 +1,266 @@
+"""Photographs -> Parquet shards with a manifest; knows no crop, no mask and no training.
+
+Each photograph is decoded once to prove that it can be, and stored as the
+bytes it came in. One part is packed at a time by each worker, so memory is
+bounded by the size of a part and not by the data set.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
+from kintsugi.images import ImageLimits, decode_image
+from kintsugi.manifest import MANIFEST_NAME, SCHEMA, Manifest, PartInfo, Reject, is_part
+from kintsugi.storage import Storage
+
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+# Rows that a reader which wants only some of them can skip at a time.
+_ROWS_PER_GROUP = 64
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How photographs become shards."""
+
+    rows_per_part: int = 256
+    # Bytes of photographs in a part; a larger single one is a part by itself.
+    max_part_bytes: int = 32 * 2**20
+    # Below 64 px a crop for training would be mostly made up by scaling.
+    limits: ImageLimits = ImageLimits(min_side=64)
+    # Replace shards that are there.
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """Which photographs go into which file."""
+
+    name: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """What became of a plan; `part` is None when no photograph of it was usable."""
+
+    part: PartInfo | None
+    rejects: tuple[Reject, ...]
+
+
+# Called after each part with its result, the number of parts done and of all.
+Report = Callable[[PartResult, int, int], None]
+
+
+def write_shards(
+    input_uri: str,
+    output_uri: str,
+    *,
+    seed: int = 0,
+    packing: Packing = Packing(),
+    report: Report | None = None,
+) -> Manifest:
+    """Pack all photographs under a folder or bucket into shards.
+
+    Parts are Ray tasks where Ray is initialised in this process, else packed here. The
+    same input, packing and library versions give the same files. An
+    unreadable photograph is listed in the manifest and left out.
+
+    Args:
+        input_uri: Where the photographs are, at any depth; found by extension.
+        output_uri: Folder of the shards.
+        seed: Decides the order of the rows.
+        packing: Sizes and limits.
+        report: Is told of each part as it is done.
+
+    Returns:
+        What was written; also in `manifest.json`, which is written last.
+
+    Raises:
+        ConfigError: No photographs there, or shards are there already.
+        InvalidInput: None of the photographs can be used.
+        StorageError: Reading or writing failed.
+    """
+    source, target = Storage(input_uri), Storage(output_uri)
+    if target.exists(MANIFEST_NAME) and not packing.overwrite:
+        raise ConfigError(
+            f"{target.uri} holds shards already: choose another output, or replace them with"
+            " --overwrite"
+        )
+    sizes = source.sizes()
+    photos = {name: size for name, size in sizes.items() if _is_photo(name)}
+    if not photos:
+        raise ConfigError(
+            f"no photographs in {source.uri} ({len(sizes)} other files): it must hold files"
+            f" that end in {', '.join(PHOTO_SUFFIXES)}"
+        )
+    plans, misnamed = plan_parts(photos, packing, seed)
+    _clear(target)
+    results = list(_pack_all(source, target, plans, packing.limits, report))
+    parts = tuple(result.part for result in results if result.part is not None)
+    rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
+    if not parts:
+        raise InvalidInput(
+            f"none of the {len(photos)} photographs in {source.uri} can be used;"
+            f" the first: {rejects[0].id}: {rejects[0].detail}",
+            code="no_usable_photographs",
+        )
+    manifest = Manifest(
+        seed=seed,
+        rows=sum(part.rows for part in parts),
+        parts=parts,
+        rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
+        ignored=len(sizes) - len(photos),
+    )
+    target.write(MANIFEST_NAME, manifest.to_json().encode())
+    return manifest
+
+
+def plan_parts(
+    sizes: dict[str, int], packing: Packing, seed: int
+) -> tuple[list[PartPlan], tuple[Reject, ...]]:
+    """Divide photographs, given by id and bytes, among parts.
+
+    The order is that of a hash of seed and id: neighbours in a part are
+    unrelated, and adding a photograph does not reorder the others.
+
+    Returns:
+        The plans, and the photographs whose names cannot be stored.
+    """
+    misnamed = {name for name in sizes if not _is_unicode(name)}
+    order = sorted(sizes.keys() - misnamed, key=lambda name: _shuffle_key(seed, name))
+    groups: list[list[str]] = []
+    room_rows = room_bytes = 0
+    for name in order:
+        if room_rows == 0 or sizes[name] > room_bytes:
+            groups.append([])
+            room_rows, room_bytes = packing.rows_per_part, packing.max_part_bytes
+        groups[-1].append(name)
+        room_rows, room_bytes = room_rows - 1, room_bytes - sizes[name]
+    plans = [PartPlan(f"part-{i:05d}.parquet", tuple(group)) for i, group in enumerate(groups)]
+    return plans, tuple(_misnamed(name) for name in misnamed)
+
+
+def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLimits) -> PartResult:
+    """Check the photographs of one plan and write those that are good as one shard.
+
+    Raises:
+        StorageError: Reading or writing failed for a reason that is not one
+            photograph's own.
+    """
+    rows: list[dict[str, object]] = []
+    rejects: list[Reject] = []
+    for name in plan.ids:
+        try:
+            data = _read_photo(source, name)
+            height, width = decode_image(data, limits).pixels.shape[:2]
+        except InputError as error:
+            rejects.append(Reject(name, error.code, str(error)))
+        else:
+            rows.append({"id": name, "image": data, "height": height, "width": width})
+    if not rows:
+        return PartResult(None, tuple(rejects))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=SCHEMA),
+        buffer,
+        row_group_size=_ROWS_PER_GROUP,
+        # Photographs are compressed already.
+        compression="none",
+        use_dictionary=False,
+    )
+    packed = buffer.getvalue().to_pybytes()
+    target.write(plan.name, packed)
+    digest = hashlib.sha256(packed).hexdigest()
+    return PartResult(PartInfo(plan.name, len(rows), len(packed), digest), tuple(rejects))
+
+
+def _pack_all(
+    source: Storage,
+    target: Storage,
+    plans: Sequence[PartPlan],
+    limits: ImageLimits,
+    report: Report | None,
+) -> Iterator[PartResult]:
+    """Pack every plan, here or in Ray; results come in the order of the plans."""
+    ray = sys.modules.get("ray")
+    # One part is not worth a task, and may lie in a folder that only this machine has.
+    if len(plans) > 1 and ray is not None and ray.is_initialized():
+        results = _pack_in_ray(source, target, plans, limits)
+    else:
+        results = ((i, pack_part(source, target, plan, limits)) for i, plan in enumerate(plans))
+    by_index: dict[int, PartResult] = {}
+    for index, result in results:
+        by_index[index] = result
+        if report is not None:
+            report(result, len(by_index), len(plans))
+    return iter([by_index[index] for index in range(len(plans))])
+
+
+def _pack_in_ray(
+    source: Storage, target: Storage, plans: Sequence[PartPlan], limits: ImageLimits
+) -> Iterator[tuple[int, PartResult]]:
+    import ray
+
+    task = ray.remote(num_cpus=1)(pack_part)
+    # Some tasks wait for a CPU; more would only make a queue of millions of parts.
+    in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting = iter(enumerate(plans))
+    running: dict[ray.ObjectRef, int] = {}
+    while True:
+        for index, plan in islice(waiting, in_flight - len(running)):
+            running[task.remote(source, target, plan, limits)] = index
+        if not running:
+            return
+        for reference in ray.wait(list(running), num_returns=1)[0]:
+            index = running.pop(reference)
+            try:
+                yield index, ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                # What a user can mend is told without the trace through Ray.
+                if isinstance(error.cause, KintsugiError):
+                    raise error.cause from error
+                raise
+
+
+def _clear(target: Storage) -> None:
+    """Remove shards of an earlier writing: the manifest first, as it vouches for the others."""
+    target.delete(MANIFEST_NAME)
+    for name in target.list():
+        if is_part(name):
+            target.delete(name)
+
+
+def _read_photo(source: Storage, name: str) -> bytes:
+    try:
+        return source.read(name)
+    except StorageError as error:
+        # One photograph's own trouble; anything else concerns them all.
+        if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
+            raise InvalidInput(str(error), code="image_unreadable") from error
+        raise
+
+
+def _is_photo(name: str) -> bool:
+    path = PurePosixPath(name)
+    # Hidden files are other programs' notes, such as macOS's ._photo.jpg.
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _misnamed(name: str) -> Reject:
+    readable = name.encode("utf-8", "replace").decode()
+    return Reject(readable, "name_not_unicode", "its name is not UTF-8: rename it")
+
+
+def _shuffle_key(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()

@@ -1,0 +1,92 @@
+"""A configuration says what is wrong with it by the key the user wrote."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from kintsugi.config import JobConfig, differing_keys, load_config, parse_config
+from kintsugi.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.toml"))
+DEBUG = Path(__file__).parents[2] / "jobs" / "configs" / "debug-stage1.toml"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    config = load_config(path)
+    assert path.stem.endswith(config.stage)
+    assert config.run == path.stem
+
+
+def test_a_configuration_survives_its_own_dictionary() -> None:
+    config = load_config(DEBUG)
+    assert parse_config(config.to_dict(), "copy") == config
+
+
+def test_overrides_take_numbers_strings_lists_and_uris() -> None:
+    config = load_config(
+        DEBUG,
+        [
+            "loop.max_steps=7",
+            "storage=s3://runs/here",
+            'data.masks=["thick"]',
+            "optimizer.generator_lr=1",
+            "workers.use_gpu=true",
+        ],
+    )
+    assert config.loop.max_steps == 7
+    assert config.storage == "s3://runs/here"
+    assert config.data.masks == ("thick",)
+    assert config.optimizer.generator_lr == 1.0
+    assert config.workers.use_gpu
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loop.max_step=7", r"loop\.max_step: unknown key"),
+        ("lop.max_steps=7", r"lop: unknown key"),
+        ("model.sise='tiny'", r"model\.sise: unknown key"),
+        ("loop.max_steps=many", r"loop\.max_steps"),
+        ("loop.max_steps=0", r"loop: max_steps=0: at least 1"),
+        ("model.size=huge", r"model: size='huge': choose one of tiny, small, paper"),
+        ("data.crop_px=100", r"data: crop_px=100: a multiple of 8"),
+        ("data.masks=['circle']", r"data: masks: 'circle' is unknown"),
+        ("translate.prediction_share=0.5", r"name the stage 1"),
+        ("run='a/b'", r"run='a/b'"),
+        ("loop", r"--set 'loop': write it as section\.key=value"),
+        ("run.name=x", r"run is a value, not a section"),
+    ],
+)
+def test_what_is_wrong_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(DEBUG, [override])
+
+
+def test_a_missing_file_names_those_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").touch()
+    with pytest.raises(ConfigError, match=r"no such file; that folder has: one\.toml"):
+        load_config(tmp_path / "two.toml")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text('stage = "stage1"\nrun = "r"\nstorage = "x"\n')
+    with pytest.raises(ConfigError, match=r"data: .*; loop: .*; model: "):
+        load_config(path)
+
+
+def test_only_keys_that_change_the_result_differ() -> None:
+    config = load_config(DEBUG)
+    moved = dataclasses.replace(
+        config,
+        storage="s3://elsewhere",
+        workers=dataclasses.replace(config.workers, count=4),
+        loop=dataclasses.replace(config.loop, max_steps=999, log_every=1),
+    )
+    assert differing_keys(config.to_dict(), moved.to_dict()) == []
+    changed: JobConfig = dataclasses.replace(
+        config, seed=3, optimizer=dataclasses.replace(config.optimizer, beta1=0.9)
+    )
+    assert differing_keys(config.to_dict(), changed.to_dict()) == ["optimizer.beta1", "seed"]

@@ -1,0 +1,63 @@
+"""Ray Data gives a worker the batches that reading in this process gives, in that order."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kintsugi.config import DataSection
+from kintsugi.order import Position, SampleOrder
+from kintsugi.reading import open_reader
+from kintsugi.samples import Batch, local_batches
+from kintsugi.storage import Storage
+from tests.kintsugi.training_runs import pack_photos
+
+CONFIG = DataSection(shards="unused", crop_px=128, resize_px=140, masks=("rectangle", "strokes"))
+
+pytestmark = pytest.mark.ray
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parts(), other.parts(), strict=True))
+
+
+def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator[Batch], Any]:
+    from kintsugi.dataset import stream_batches
+
+    reader = open_reader(uri, CONFIG.resize_px)
+    order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
+    stream = stream_batches(reader, order, CONFIG, start, rank, count)
+    return islice(stream, count), local_batches(reader, order, CONFIG, start, rank)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_batches_equal_those_read_here_over_several_epochs(
+    local_ray: object, tmp_path: Path, rank: int
+) -> None:
+    # 12 photographs and 6 a step: two steps an epoch, the third and fourth are epoch 1.
+    stream, local = streamed(pack_photos(tmp_path), Position(), rank, 5)
+    got = list(stream)
+    assert len(got) == 5
+    assert all(equal(one, other) for one, other in zip(got, local, strict=False))
+
+
+def test_a_stream_goes_on_inside_an_epoch(local_ray: object, tmp_path: Path) -> None:
+    uri = pack_photos(tmp_path)
+    reader = open_reader(uri, CONFIG.resize_px)
+    order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
+    stream, local = streamed(uri, order.advance(Position(), 1), 0, 2)
+    assert all(equal(one, other) for one, other in zip(stream, local, strict=False))
+
+
+def test_an_altered_shard_ends_the_stream_by_its_name(local_ray: object, tmp_path: Path) -> None:
+    uri = pack_photos(tmp_path)
+    storage = Storage(uri)
+    data = bytearray(storage.read("part-00001.parquet"))
+    data[len(data) // 2] ^= 1
+    storage.write("part-00001.parquet", bytes(data))
+    stream, _ = streamed(uri, Position(), 0, 2)
+    with pytest.raises(Exception, match=r"part-00001\.parquet has SHA-256"):
+        list(stream)

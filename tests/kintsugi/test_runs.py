@@ -1,0 +1,174 @@
+"""A run without Ray: it learns, resumes to the bit, keeps its identity, and is published."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kintsugi.config import JobConfig
+from kintsugi.errors import ConfigError, KintsugiError, StorageError
+from kintsugi.loop import Surroundings, initial_state, train
+from kintsugi.order import SampleOrder
+from kintsugi.release import publish
+from kintsugi.runs import Run, build_stage, open_encoder, open_run, train_locally
+from kintsugi.samples import Batch
+from kintsugi.storage import Storage
+from kintsugi.tracking import read_metrics
+from models.weights import load_release
+from tests.kintsugi.training_runs import debug_config, losses, pack_photos
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards and both stages trained for four steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    pack_photos(folder)
+    for stage in ("stage1", "stage2"):
+        train_locally(debug_config(folder, stage))
+    return folder
+
+
+def metrics_of(config: JobConfig) -> list[dict[str, float]]:
+    return read_metrics(Run.of(config).storage.join("metrics"))
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_run_cut_in_two_gives_the_losses_of_one_in_one_piece(trained: Path, stage: str) -> None:
+    whole = debug_config(trained, stage, max_steps=4)
+    pieces = dataclasses.replace(whole, run=f"{stage}-in-pieces")
+    for stop in (2, 4):
+        loop = dataclasses.replace(whole.loop, max_steps=stop)
+        train_locally(dataclasses.replace(pieces, loop=loop))
+    one, two = losses(metrics_of(whole)), losses(metrics_of(pieces))
+    assert len(one) == 4
+    assert one == two
+
+
+def test_rows_after_the_resumed_step_are_dropped(trained: Path) -> None:
+    config = dataclasses.replace(debug_config(trained), run="rewound")
+    train_locally(config)
+    storage = Run.of(config).storage
+    storage.delete_folder("checkpoints/step-00000004")
+    before = metrics_of(config)
+    train_locally(config)
+    after = metrics_of(config)
+    assert [row["step"] for row in after] == [row["step"] for row in before]
+    assert losses(after) == losses(before)
+
+
+def test_the_run_folder_holds_what_the_design_says(trained: Path) -> None:
+    names = Run.of(debug_config(trained)).storage.list()
+    folders = {name.partition("/")[0] for name in names}
+    assert folders == {"config.json", "checkpoints", "metrics", "samples"}
+    assert "samples/step-00000004.png" in names
+
+
+def test_another_configuration_under_the_same_name_is_refused_by_its_keys(trained: Path) -> None:
+    changed = dataclasses.replace(debug_config(trained), seed=5)
+    with pytest.raises(ConfigError, match=r"other values of seed: .*--set run=NAME"):
+        open_run(changed)
+
+
+def test_training_lowers_the_loss_on_fixed_photographs(tmp_path: Path) -> None:
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=12, sample_every=12, checkpoint_every=12)
+    train_locally(config)
+    fixed = [r["fixed/perceptual"] for r in metrics_of(config) if "fixed/perceptual" in r]
+    assert len(fixed) == 2
+    assert fixed[1] < fixed[0]
+
+
+def test_a_diverged_loss_ends_the_run_before_it_is_saved(trained: Path) -> None:
+    config = dataclasses.replace(debug_config(trained), run="diverged")
+    stage = build_stage(config)
+
+    class Silent:
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: pytest.fail("saved") if name == "checkpoint" else None
+
+    image = torch.full((2, 3, 128, 128), torch.nan)
+    batch = Batch(
+        torch.zeros(2, dtype=torch.int64), image, torch.ones(2, 1, 128, 128), torch.zeros(2)
+    )
+    order = SampleOrder((12,), seed=0, shuffle_parts=1, workers=1, batch_size=2)
+    with pytest.raises(KintsugiError, match=r"loss perceptual is nan at step 1: .*generator_lr"):
+        train(
+            stage,
+            iter([batch]),
+            config,
+            initial_state(stage, config),
+            Surroundings(0, order, torch.device("cpu")),
+            Silent(),  # type: ignore[arg-type]
+        )
+
+
+def test_both_networks_of_both_stages_learn_and_the_encoder_does_not(trained: Path) -> None:
+    for stage_name in ("stage1", "stage2"):
+        config = debug_config(trained, stage_name)
+        first, last = build_stage(config), build_stage(config)
+        Run.of(config).checkpoints.restore(initial_state(last, config))
+        for name in ("generator", "discriminator"):
+            before, after = getattr(first, name).state_dict(), getattr(last, name).state_dict()
+            changed = [key for key in before if not torch.equal(before[key], after[key])]
+            assert len(changed) == len(before), (stage_name, set(before) - set(changed))
+
+
+def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Path) -> None:
+    runs = trained / "runs"
+    published = publish(
+        str(runs / "debug-stage1"), str(runs / "debug-stage2"), str(tmp_path / "r"), name="first"
+    )
+    inpainter, config = load_release(tmp_path / "r")
+    assert config == published.config
+    assert config.encoder == "random (seed 0)"
+    assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
+    stage = build_stage(debug_config(trained, "stage2"))
+    Run.of(debug_config(trained, "stage2")).checkpoints.restore(
+        initial_state(stage, debug_config(trained, "stage2"))
+    )
+    for name, tensor in stage.generator.state_dict().items():
+        assert torch.equal(inpainter.feature2image.state_dict()[name], tensor)
+
+
+def test_a_release_can_be_the_stage1_of_a_run_and_the_encoder_of_another(
+    trained: Path, tmp_path: Path
+) -> None:
+    runs = trained / "runs"
+    publish(str(runs / "debug-stage1"), str(runs / "debug-stage2"), str(tmp_path / "r"), name="r")
+    config = debug_config(trained, "stage2")
+    translate = dataclasses.replace(config.translate, stage1=str(tmp_path / "r"))
+    build_stage(dataclasses.replace(config, translate=translate, encoder=str(tmp_path / "r")))
+
+
+def test_stages_that_do_not_belong_together_are_refused(trained: Path, tmp_path: Path) -> None:
+    two = str(trained / "runs" / "debug-stage2")
+    with pytest.raises(ConfigError, match="is a run of stage2: name one of stage1"):
+        publish(two, two, str(tmp_path), name="x")
+    other = dataclasses.replace(debug_config(trained), run="other-encoder", seed=8)
+    open_run(other)
+    with pytest.raises(ConfigError, match=r"encoder random \(seed 8\) and stage 2 with"):
+        publish(str(trained / "runs" / "other-encoder"), two, str(tmp_path), name="x")
+
+
+def test_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"is no run: it has no config\.json"):
+        Run(Storage(tmp_path)).config()
+
+
+def test_unknown_encoders_are_refused_with_what_can_be_given(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is nothing at"):
+        open_encoder(str(tmp_path / "nothing"), 0)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="is no file and no release folder: give one of those"):
+        open_encoder(str(tmp_path), 0)
+    with pytest.raises(ConfigError, match="bundles no release yet"):
+        open_encoder("release", 0)
+
+
+def test_the_configuration_in_the_run_folder_is_the_resolved_one(trained: Path) -> None:
+    config = debug_config(trained)
+    stored = json.loads(Run.of(config).storage.read("config.json"))
+    assert stored["loop"]["keep_checkpoints"] == 2
+    assert Run.of(config).config() == config

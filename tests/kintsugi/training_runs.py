@@ -1,0 +1,53 @@
+"""Tiny shards and configurations that the training tests share."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kintsugi.config import JobConfig, load_config
+from kintsugi.images import encode_image
+from kintsugi.shards import Packing, write_shards
+from kintsugi.storage import Storage
+
+CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
+
+
+def pack_photos(folder: Path, count: int = 12) -> str:
+    """Shards of ``count`` smooth random photographs of 160 px, four in a part."""
+    photos = Storage(folder / "photos")
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 255, (10, 12, 3), dtype=np.uint8)
+        pixels = coarse.repeat(16, axis=0).repeat(16, axis=1)
+        photos.write(f"{number:03d}.png", encode_image(pixels))
+    write_shards(photos.uri, str(folder / "shards"), packing=Packing(rows_per_part=4))
+    return str(folder / "shards")
+
+
+def debug_config(folder: Path, stage: str = "stage1", **loop: Any) -> JobConfig:
+    """The debug configuration of a stage with everything below ``folder``, quick."""
+    runs = folder / "runs"
+    config = load_config(
+        CONFIGS / f"debug-{stage}.toml",
+        [
+            f"storage={runs}",
+            f"data.shards={folder / 'shards'}",
+            "data.photos=''",
+            "data.resize_px=128",
+            f"translate.stage1={runs / 'debug-stage1'}",
+            "workers.threads=1",
+        ],
+    )
+    quick = {"max_steps": 4, "batch_size": 2, "log_every": 1, "checkpoint_every": 2} | loop
+    return dataclasses.replace(config, loop=dataclasses.replace(config.loop, **quick))
+
+
+def losses(rows: list[dict[str, Any]]) -> list[tuple[float, ...]]:
+    """All losses of every logged step, exactly."""
+    return [
+        tuple(value for name, value in row.items() if name.startswith("loss/"))
+        for row in rows
+        if "loss/perceptual" in row
+    ]

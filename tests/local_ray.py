@@ -1,0 +1,28 @@
+"""One Ray in this process for all tests that need no more: starting it is dear."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.object_store import Endpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def local_ray(object_store: Endpoint) -> Iterator[Any]:
+    """Ray with 8 logical CPUs whose workers find the code and the object store."""
+    import ray
+
+    path = f"{ROOT}{os.pathsep}{ROOT / 'platform'}"
+    variables = {
+        "PYTHONPATH": path,
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        **object_store.environment(),
+    }
+    ray.init(address="local", num_cpus=8, runtime_env={"env_vars": variables})
+    yield ray
+    ray.shutdown()
