@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
             )
         print(f"\nServing {args.release} at {url}. Ctrl-C stops it. Try:")
         print(f"  curl -F image=@photo.jpg -F mask=@mask.png {url}/v1/inpaint -o filled.png")
-        print(f"  {url}/docs")
+        print(f"  python -m deploy.client photo.jpg mask.png filled.png --url {url}")
         signal.pause()
     return DONE
 

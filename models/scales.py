@@ -186,16 +186,15 @@ def shrink(
 ) -> tuple[Float[Tensor, "B 3 h w"], Float[Tensor, "B 1 h w"]]:
     """Image and mask at another size; the hole's content does not leak into known pixels.
 
-    A pixel that covers any hole pixel is hole. Known pixels are the mean of the known
-    pixels that they cover; the hole is 0. At the same size the known pixels are bit-equal.
+    A pixel that covers any hole pixel is hole, and 0. Known pixels are the mean of the
+    pixels that they cover. At the same size the known pixels are bit-equal.
     """
-    known = 1 - mask
     if image.shape[-2:] == (height, width):
-        return image * known, mask
-    share = F.interpolate(known, size=(height, width), mode="area")
-    total = F.interpolate(image * known, size=(height, width), mode="area")
+        return image * (1 - mask), mask
+    # Both pool over the same pixels: where the mask is 0 afterwards, all of them are known.
     small_mask = F.adaptive_max_pool2d(mask, (height, width))
-    return total / share.clamp_min(1e-6) * (1 - small_mask), small_mask
+    small = F.interpolate(image, size=(height, width), mode="area")
+    return small * (1 - small_mask), small_mask
 
 
 def grow(mask: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"]:

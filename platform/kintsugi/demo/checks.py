@@ -20,7 +20,7 @@ from kintsugi.storage import Storage
 Pixels = NDArray[np.uint8]
 
 # Stages of the graph's four nodes, as its metrics name them.
-NODE_STAGES = ("infer", "encode", "match", "translate", "refine")
+NODE_STAGES = ("infer", "match", "translate", "refine")
 # Ray exports its metrics about every five seconds.
 _METRICS_SECONDS = 60.0
 

@@ -1,0 +1,29 @@
+"""The one import path of the service, `deploy.app:build_app`: nodes and edges of the graph.
+
+How far each node scales, and on what, is said in `deploy/serve.yaml` by its name.
+"""
+
+from ray import serve
+from ray.serve import Application
+
+from deploy.graph import Feature2ImageNode, Image2FeatureNode, PatchSwapNode, RefinerNode
+from deploy.ingress import Ingress
+from deploy.settings import AppArgs
+
+
+def build_app(args: AppArgs) -> Application:
+    """Build the graph behind its HTTP ingress.
+
+    Args:
+        args: The settings; Serve builds them from `args` of its configuration and
+            refuses unknown names.
+    """
+    nodes = {
+        "Image2Feature": serve.deployment(Image2FeatureNode, name="Image2Feature").bind(args),
+        "PatchSwap": serve.deployment(PatchSwapNode, name="PatchSwap").bind(args),
+        "Feature2Image": serve.deployment(Feature2ImageNode, name="Feature2Image").bind(args),
+    }
+    refiner = serve.deployment(RefinerNode, name="Refiner").bind(args, *nodes.values())
+    # The app is built in the replica, after its constructor.
+    ingress = serve.deployment(serve.ingress()(Ingress), name="Ingress")
+    return ingress.bind(args, {**nodes, "Refiner": refiner})

@@ -1,0 +1,104 @@
+"""What the HTTP interface needs of whatever fills holes; knows no Ray and no network.
+
+Two things are an Engine: the Serve graph (`deploy.ingress.GraphEngine`) and an
+Inpainter in the same process (`deploy.local.LocalEngine`).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.options import InpaintOptions
+
+# Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
+STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
+# Of the weights' SHA-256; enough to tell releases apart.
+_DIGEST_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which release answers.
+
+    Attributes:
+        name: Of the release.
+        digest: "sha256:" and 64 hexadecimal digits, of its weights.
+        size: Of its networks: tiny, small or paper.
+    """
+
+    name: str
+    digest: str
+    size: str
+
+    @property
+    def version(self) -> str:
+        """`name@sha256:xxxxxxxxxxxx`, as the header `x-model-version` shows it."""
+        algorithm, _, digits = self.digest.partition(":")
+        return f"{self.name}@{algorithm}:{digits[:_DIGEST_DIGITS]}"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An answer: uint8 H W 3, RGB, of the request's size, and the release that gave it."""
+
+    pixels: npt.NDArray[np.uint8]
+    model: ModelInfo
+
+
+class Busy(Exception):
+    """The engine cannot take the request now; the same request can succeed later."""
+
+
+class Engine(Protocol):
+    """Fills holes."""
+
+    async def inpaint(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.bool_],
+        options: InpaintOptions,
+    ) -> Filled:
+        """Fill the hole of one image; cancelling the call gives the work up.
+
+        Args:
+            pixels: H W 3, RGB 0-255.
+            mask: H W, True = hole; neither empty nor full.
+            options: The caller's choices.
+
+        Raises:
+            InvalidInput: The options do not fit this image.
+            Busy: Try again later.
+        """
+        ...
+
+    async def model(self) -> ModelInfo:
+        """The release that answers now. Raises: Busy."""
+        ...
+
+    async def ready(self) -> dict[str, bool]:
+        """For every part by name whether it answers."""
+        ...
+
+
+class Observer(Protocol):
+    """Where the HTTP interface counts."""
+
+    def answered(self, outcome: str) -> None:
+        """One request under /v1 was answered: "ok", or the code of its problem document."""
+        ...
+
+    def stage(self, name: str, seconds: float) -> None:
+        """One request spent so long decoding or encoding."""
+        ...
+
+
+class NoObserver:
+    """Counts nothing."""
+
+    def answered(self, outcome: str) -> None:
+        """See Observer."""
+
+    def stage(self, name: str, seconds: float) -> None:
+        """See Observer."""

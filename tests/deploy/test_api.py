@@ -1,0 +1,117 @@
+"""POST /v1/inpaint and its neighbours over an engine in this process."""
+
+import io
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image, ImageCms
+
+from models.inpainter import Inpainter
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from tests.deploy.conftest import MASK, MODEL, PHOTO, PROBLEM_KEYS, decode, draw_mask, encode, post
+
+
+def test_the_answer_is_the_inpainters_and_known_pixels_are_equal(
+    client: TestClient, inpainter: Inpainter
+) -> None:
+    response = post(client)
+
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-model-version"] == "tiny-random@sha256:0123456789ab"
+    answer = decode(response.content)
+    np.testing.assert_array_equal(answer[~MASK], PHOTO[~MASK])
+    assert (answer[MASK] != PHOTO[MASK]).mean() > 0.5
+    expected = inpainter.inpaint(image_to_tensor(PHOTO), mask_to_tensor(MASK))
+    np.testing.assert_array_equal(answer, tensor_to_image(expected))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF", "WEBP"])
+def test_other_formats_in(client: TestClient, format: str) -> None:
+    sent = encode(PHOTO, format)
+    answer = decode(post(client, image=sent).content)
+    np.testing.assert_array_equal(answer[~MASK], decode(sent)[~MASK])
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff"])
+def test_other_formats_out(client: TestClient, format: str) -> None:
+    response = post(client, fields={"format": format, "quality": "90"})
+    assert response.headers["content-type"] == f"image/{format}"
+    assert decode(response.content).shape == PHOTO.shape
+
+
+def test_transparency_and_colour_profile_are_kept(client: TestClient) -> None:
+    alpha = np.where(np.arange(112) < 50, 255, 100).astype(np.uint8)[None].repeat(80, axis=0)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    sent = encode(np.dstack([PHOTO, alpha]), icc_profile=profile)
+
+    response = post(client, image=sent)
+
+    with Image.open(io.BytesIO(response.content), formats=["PNG"]) as answer:
+        assert answer.mode == "RGBA"
+        assert answer.info["icc_profile"] == profile
+        np.testing.assert_array_equal(np.array(answer)[..., 3], alpha)
+        np.testing.assert_array_equal(np.array(answer)[~MASK][:, :3], PHOTO[~MASK])
+
+
+def test_what_the_answer_cannot_hold_is_noted(client: TestClient) -> None:
+    sent = encode(np.dstack([PHOTO, np.full((80, 112), 90, np.uint8)]))
+    response = post(client, image=sent, fields={"format": "jpeg"})
+    assert response.headers["x-image-notes"] == "transparency dropped: jpeg has none"
+
+
+def test_the_mask_is_of_the_photograph_as_displayed(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Stored lying on its left side: displayed 80 wide, 112 high.
+    upright = np.rot90(PHOTO, k=-1)
+    mask = draw_mask(112, 80)
+
+    answer = decode(post(client, image=encode(PHOTO, exif=exif), mask=encode(mask)).content)
+
+    np.testing.assert_array_equal(answer[~mask], upright[~mask])
+
+
+def test_the_images_own_transparency_can_be_the_hole(client: TestClient) -> None:
+    sent = encode(np.dstack([PHOTO, np.where(MASK, 0, 255).astype(np.uint8)]))
+    response = client.post(
+        "/v1/inpaint", files={"image": ("a.png", sent)}, data={"mask_convention": "alpha"}
+    )
+    answer = decode(response.content)
+    np.testing.assert_array_equal(answer[..., :3], decode(post(client).content))
+    assert (answer[..., 3] == 255).all()
+
+
+def test_options_reach_the_engine(client: TestClient) -> None:
+    plain = decode(post(client).content)
+    grown = decode(post(client, fields={"grow_mask": "8"}).content)
+    changed = (grown != plain).any(axis=2)
+    assert (changed & ~MASK).any()
+    np.testing.assert_array_equal(decode(post(client, fields={"scales": "1"}).content), plain)
+
+
+def test_the_request_id_is_echoed_when_it_is_harmless(client: TestClient) -> None:
+    for given, echoed in (("abc-123", True), ("a" * 65, False), ("a b\tc", False), ("", False)):
+        answer = client.get("/healthz", headers={"x-request-id": given})
+        assert (answer.headers["x-request-id"] == given) is echoed
+        assert answer.headers["x-request-id"]
+
+
+def test_models_health_and_readiness(client: TestClient) -> None:
+    models = client.get("/v1/models")
+    assert models.json() == {
+        "models": [{"name": MODEL.name, "digest": MODEL.digest, "size": "tiny"}]
+    }
+    assert models.headers["x-model-version"] == MODEL.version
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").json() == {"ready": True, "nodes": {"Inpainter": True}}
+
+
+def test_openapi_documents_the_form(client: TestClient) -> None:
+    route = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"image", "mask", "seed", "feather", "scales"} <= set(form["properties"])
+    assert form["properties"]["grow_mask"]["maximum"] == 64
+    (refusal,) = route["responses"]["422"]["content"].values()
+    assert set(refusal["schema"]["required"]) == PROBLEM_KEYS
+    assert "image/webp" in route["responses"]["200"]["content"]

@@ -1,0 +1,71 @@
+"""`deploy/serve.yaml` and the graph that it configures say the same; no cluster."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve._private.build_app import build_app as flatten
+from ray.serve.schema import ServeDeploySchema
+
+from deploy.app import build_app
+from deploy.settings import AppArgs
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("KINTSUGI_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text())
+    return loaded
+
+
+def test_serve_accepts_the_file(config: dict[str, Any]) -> None:
+    application = ServeDeploySchema.model_validate(config).applications[0]
+    assert application.import_path == "deploy.app:build_app"
+    assert config["http_options"]["host"] == "127.0.0.1"
+
+
+def test_no_key_of_the_file_is_unknown(config: dict[str, Any]) -> None:
+    schema = SHARED / "kuberay" / "serve_config.json"
+    if not schema.is_file():
+        pytest.skip(f"{schema} is not there: set KINTSUGI_SHARED")
+    jsonschema.validate(config, json.loads(schema.read_text()))
+
+
+def test_every_node_of_the_graph_has_its_own_autoscaling(config: dict[str, Any]) -> None:
+    (application,) = config["applications"]
+    graph = flatten(build_app(AppArgs.model_validate(application["args"])), name="kintsugi")
+    assert graph.ingress_deployment_name == "Ingress"
+
+    settings = {entry["name"]: entry for entry in application["deployments"]}
+
+    assert set(settings) == {deployment.name for deployment in graph.deployments}
+    for entry in settings.values():
+        scaling = entry["autoscaling_config"]
+        assert scaling["min_replicas"] >= 1
+        assert scaling["max_replicas"] > scaling["min_replicas"]
+        assert scaling["target_ongoing_requests"] < entry["max_ongoing_requests"]
+
+
+def test_the_application_answers_before_serve_cuts_it_off(config: dict[str, Any]) -> None:
+    args = AppArgs.model_validate(config["applications"][0]["args"])
+    assert args.deadline_seconds < config["http_options"]["request_timeout_s"]
+
+
+def test_a_misspelt_setting_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="realease"):
+        AppArgs.model_validate({"release": "x", "realease": "y"})
+
+
+def test_the_ingress_imports_no_torch() -> None:
+    code = "import sys, deploy.ingress; sys.exit('torch' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    assert subprocess.run([sys.executable, "-c", code], env=env).returncode == 0

@@ -1,0 +1,115 @@
+"""Limits, routes that are none, and an engine that fails."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deploy.engine import Busy, Filled, ModelInfo
+from tests.deploy.conftest import (
+    MODEL,
+    Mask,
+    Pixels,
+    post,
+    problem,
+)
+
+MakeClient = Callable[..., TestClient]
+
+
+def test_a_declared_length_is_refused_before_the_body_is_read(make_client: MakeClient) -> None:
+    app = make_client(max_bytes=1000).app
+    sent = []
+
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", b"400000000"), (b"content-type", b"multipart/form-data")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/inpaint", "headers": headers}
+    asyncio.run(app({**scope, "query_string": b"", "state": {}}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 413
+    assert json.loads(sent[1]["body"])["code"] == "body_too_large"
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_limit(make_client: MakeClient) -> None:
+    read = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal read
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(100):
+            read += 1
+            yield bytes(1000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    client = make_client(max_bytes=10_000)
+    response = client.post("/v1/inpaint", content=body(), headers=headers)
+    problem(response, 413, "body_too_large")
+
+
+def test_other_routes_and_methods(client: TestClient) -> None:
+    problem(client.get("/v1/nothing"), 404, "http_error")
+    problem(client.get("/v1/inpaint/../../admin"), 404, "http_error")
+    response = client.get("/v1/inpaint")
+    problem(response, 405, "http_error")
+    assert response.headers["allow"] == "POST"
+
+
+class FailingEngine:
+    """Raises, or takes too long."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.given_up = False
+
+    async def inpaint(self, pixels: Pixels, mask: Mask, options: object) -> Filled:
+        if self.error:
+            raise self.error
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
+        raise AssertionError
+
+    async def model(self) -> ModelInfo:
+        return MODEL
+
+    async def ready(self) -> dict[str, bool]:
+        return {"Refiner": True, "PatchSwap": False}
+
+
+def test_the_deadline_gives_the_work_up(make_client: MakeClient) -> None:
+    engine = FailingEngine()
+    problem(post(make_client(engine, deadline_seconds=0.2)), 504, "deadline_exceeded")
+    assert engine.given_up
+
+
+def test_a_busy_engine_says_when_to_try_again(make_client: MakeClient) -> None:
+    response = post(make_client(FailingEngine(Busy("queue of 12"))))
+    problem(response, 503, "busy")
+    assert response.headers["retry-after"] == "2"
+
+
+def test_a_bug_tells_the_log_and_not_the_client(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        response = post(make_client(FailingEngine(RuntimeError("secret /etc/path"))))
+    document = problem(response, 500, "internal_error")
+    assert "secret" not in response.text
+    assert document["request_id"] in caplog.text
+    assert "secret /etc/path" in caplog.text
+
+
+def test_readiness_names_the_node_that_does_not_answer(make_client: MakeClient) -> None:
+    response = make_client(FailingEngine()).get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"ready": False, "nodes": {"Refiner": True, "PatchSwap": False}}

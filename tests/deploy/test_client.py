@@ -1,0 +1,124 @@
+"""The client against a server of canned answers, and against the API for its forms."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.client import Client, ClientError, main
+
+BUSY = {"code": "busy", "detail": "no worker", "hint": "again", "request_id": "r-1"}
+
+
+class Canned(HTTPServer):
+    """Gives its answers one after the other, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.sent: list[bytes] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Canned
+
+    def do_POST(self) -> None:
+        self.server.sent.append(self.rfile.read(int(self.headers["content-length"])))
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        status, headers, body = self.server.answers.pop(0)
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def server() -> Iterator[Canned]:
+    with Canned() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def refusal(retry_after: str = "0") -> tuple[int, dict[str, str], bytes]:
+    headers = {"content-type": "application/problem+json", "retry-after": retry_after}
+    return 503, headers, json.dumps(BUSY).encode()
+
+
+def test_a_busy_service_is_asked_again(server: Canned, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"photo")
+    filled = {"content-type": "image/png", "x-model-version": "m@sha256:1", "x-request-id": "r-2"}
+    server.answers = [refusal(), refusal(), (200, filled, b"filled")]
+
+    answer = Client(server.url).inpaint(tmp_path / "a.png", b"mask", seed=3)
+
+    assert (answer.data, answer.content_type) == (b"filled", "image/png")
+    assert (answer.model_version, answer.request_id) == ("m@sha256:1", "r-2")
+    assert len(server.sent) == 3
+    assert len(set(server.sent)) == 1
+    for part in (b'name="image"; filename=', b"photo", b"mask", b'name="seed"\r\n\r\n3\r\n'):
+        assert part in server.sent[0]
+
+
+def test_it_gives_up_after_the_last_retry(server: Canned) -> None:
+    server.answers = [refusal(), refusal(), refusal()]
+    with pytest.raises(ClientError, match="no worker") as caught:
+        Client(server.url, max_retries=1).inpaint(b"a", b"b")
+    assert (caught.value.status, caught.value.code) == (503, "busy")
+    assert caught.value.request_id == "r-1"
+    assert len(server.answers) == 1
+
+
+def test_what_is_no_problem_document_is_an_error_too(server: Canned) -> None:
+    server.answers = [(502, {"content-type": "text/html"}, b"<h1>Bad gateway</h1>")]
+    with pytest.raises(ClientError, match="Bad gateway") as caught:
+        Client(server.url).inpaint(b"a", b"b")
+    assert (caught.value.status, caught.value.code) == (502, "")
+
+
+def test_nobody_there_is_not_ready(server: Canned) -> None:
+    server.answers = [
+        (503, {"content-type": "application/json"}, b'{"ready":false,"nodes":{"Refiner":false}}'),
+        (404, {"content-type": "text/plain"}, b"no routes yet"),
+    ]
+    assert Client(server.url).ready() == {"Refiner": False}
+    assert Client(server.url).ready() == {}
+    assert Client("http://127.0.0.1:9").ready() == {}
+
+
+def test_an_url_without_a_scheme_is_refused() -> None:
+    with pytest.raises(ValueError, match="give one like"):
+        Client("localhost:8000")
+
+
+def test_as_a_command(server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_bytes(b"photo")
+    files = [str(tmp_path / name) for name in ("a", "a", "filled")]
+    server.answers = [
+        (200, {"content-type": "image/png", "x-model-version": "m@sha256:1"}, b"filled"),
+        (422, {"content-type": "application/problem+json"}, json.dumps(BUSY).encode()),
+    ]
+    command = [*files, "--url", server.url, "--option", "feather=8"]
+    assert main(command) == 0
+    assert (tmp_path / "filled").read_bytes() == b"filled"
+    assert b'name="feather"\r\n\r\n8\r\n' in server.sent[0]
+    assert main(command) == 1
+    assert "no worker; again" in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""Sizes and seeds of the networks that a configuration asks for."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from models.build import (
+    SIZES,
+    ModelConfig,
+    build_feature_discriminator,
+    build_generator,
+    build_inpainter,
+    build_translator,
+)
+from models.image2feature import CoarseGenerator
+from models.inpainter import MatchingConfig
+from models.layers import UpBlock
+from models.vgg import Vgg19Relu3
+
+TINY = ModelConfig("tiny")
+
+
+def weights_equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_the_paper_size_is_the_papers() -> None:
+    widths = SIZES["paper"]
+    assert widths.generator == (64, 128, 256)
+    assert (widths.translator.first, widths.translator.inner) == (256, 512)
+    assert widths.discriminator == 64
+
+
+def test_sizes_differ_in_their_widths_only() -> None:
+    with torch.device("meta"):
+        networks = [CoarseGenerator(widths.generator) for widths in SIZES.values()]
+    names = [list(network.state_dict()) for network in networks]
+    assert names[0] == names[1] == names[2]
+    counts = [sum(p.numel() for p in network.parameters()) for network in networks]
+    assert counts == sorted(counts)
+
+
+def test_refuses_an_unknown_size() -> None:
+    with pytest.raises(ValueError, match="size='huge': choose one of tiny, small, paper"):
+        ModelConfig("huge")
+
+
+@pytest.mark.parametrize("build", [build_generator, build_translator, build_feature_discriminator])
+def test_a_seed_decides_every_weight(build: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(1)
+    first = build(TINY, seed=7)
+    torch.manual_seed(2)
+    assert weights_equal(first, build(TINY, seed=7))
+    assert not weights_equal(first, build(TINY, seed=8))
+
+
+def test_upsampling_is_chosen_for_each_network() -> None:
+    def resizes(network: nn.Module) -> set[bool]:
+        return {block.resizes for block in network.modules() if isinstance(block, UpBlock)}
+
+    # The defaults are the paper's: transposed in G1, resized in G2.
+    assert resizes(build_generator(TINY, seed=0)) == {False}
+    assert resizes(build_translator(TINY, seed=0)) == {True}
+    swapped = ModelConfig("tiny", "resize", "transposed")
+    assert resizes(build_generator(swapped, seed=0)) == {True}
+    assert resizes(build_translator(swapped, seed=0)) == {False}
+
+
+def test_an_inpainter_holds_the_given_encoder(encoder: Vgg19Relu3) -> None:
+    inpainter = build_inpainter(TINY, encoder, seed=3, matching=MatchingConfig(guard=2))
+    assert inpainter.image2feature.encoder is encoder
+    assert inpainter.matching.guard == 2
+    assert not inpainter.training
+    assert weights_equal(inpainter.image2feature.generator, build_generator(TINY, seed=3))
+    assert weights_equal(inpainter.feature2image, build_translator(TINY, seed=4))

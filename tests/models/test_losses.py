@@ -1,0 +1,98 @@
+"""The losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.losses import (
+    discriminator_adversarial,
+    generator_adversarial,
+    hole_weights,
+    squared_distance,
+    weighted_l1,
+)
+from tests.models.test_patch_swap import mask_of
+
+
+def rows(weights: Tensor) -> list[list[int]]:
+    values: list[list[int]] = weights[0, 0].int().tolist()
+    return values
+
+
+def test_the_band_inside_the_hole_weighs_ten() -> None:
+    # Seven cells wide, band of two: three by three are left inside.
+    inner, band, outside = [0, 10, 10, 1, 1, 1, 10, 10, 0], [0] + [10] * 7 + [0], [0] * 9
+    mask = mask_of(36, 36, (4, 32, 4, 32))
+    assert rows(hole_weights(mask, 9, 9)) == [
+        outside, band, band, inner, inner, inner, band, band, outside,
+    ]  # fmt: skip
+
+
+def test_the_frame_of_the_image_is_no_boundary() -> None:
+    # Nothing is known beyond the frame, so nothing has to fit there.
+    mask = mask_of(6, 7, (0, 5, 0, 5))
+    inner, band, outside = [1, 1, 1, 10, 10, 0, 0], [10] * 5 + [0] * 2, [0] * 7
+    assert rows(hole_weights(mask, 6, 7)) == [inner, inner, inner, band, band, outside]
+
+
+def test_band_and_weight_are_free() -> None:
+    mask = mask_of(1, 7, (0, 1, 1, 6))
+    assert rows(hole_weights(mask, 1, 7, overlap_cells=1, overlap_weight=4.0)) == [
+        [0, 4, 1, 1, 1, 4, 0]
+    ]
+    assert rows(hole_weights(mask, 1, 7, overlap_weight=1.0)) == [[0, 1, 1, 1, 1, 1, 0]]
+
+
+def test_empty_and_full_masks() -> None:
+    assert hole_weights(mask_of(16, 16), 4, 4).sum() == 0
+    assert torch.equal(hole_weights(torch.ones(1, 1, 16, 16), 4, 4), torch.ones(1, 1, 4, 4))
+
+
+def test_weighted_l1_by_hand() -> None:
+    target = torch.zeros(1, 2, 1, 3)
+    features = torch.tensor([[[[1.0, -2.0, 100.0]], [[3.0, 0.0, 100.0]]]])
+    weights = torch.tensor([[[[10.0, 1.0, 0.0]]]])
+    # (10 * (1 + 3) + 1 * (2 + 0) + 0) over 2 channels times weights of 11.
+    assert weighted_l1(features, target, weights).item() == pytest.approx(42 / 22)
+
+
+def test_a_small_hole_counts_as_much_as_a_large_one() -> None:
+    target, features = torch.zeros(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.5)
+    for box in ((0, 1, 0, 2), (0, 8, 0, 7)):
+        weights = hole_weights(mask_of(8, 8, box), 8, 8)
+        assert weighted_l1(features, target, weights).item() == pytest.approx(0.5)
+
+
+def test_no_hole_no_loss() -> None:
+    features = torch.rand(1, 2, 4, 4)
+    assert weighted_l1(features, features + 1, torch.zeros(1, 1, 4, 4)).item() == 0
+
+
+def test_squared_distance_by_hand() -> None:
+    features = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2)
+    assert squared_distance(features, torch.ones(1, 1, 2, 2)).item() == (0 + 1 + 4 + 9) / 4
+
+
+def test_adversarial_losses_by_hand() -> None:
+    real = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
+    fake = torch.tensor([0.0, -1.0]).view(1, 1, 1, 2)
+
+    def minus_log_sigmoid(logit: float) -> float:
+        return math.log(1 + math.exp(-logit))
+
+    expected = (minus_log_sigmoid(0) + minus_log_sigmoid(2)) / 2
+    expected += (minus_log_sigmoid(0) + minus_log_sigmoid(1)) / 2
+    assert discriminator_adversarial(real, fake).item() == pytest.approx(expected)
+    assert generator_adversarial(fake).item() == pytest.approx(
+        (minus_log_sigmoid(0) + minus_log_sigmoid(-1)) / 2
+    )
+
+
+def test_a_sure_discriminator_still_teaches_the_generator() -> None:
+    logits = torch.full((1, 1, 1, 1), -200.0, requires_grad=True)
+    loss = generator_adversarial(logits)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(200)
+    assert gradient.item() == pytest.approx(-1)
