@@ -1,0 +1,119 @@
+"""`ray job submit -- jobs/train_stage1.py` as a user types it: killed half-way, submitted again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from kintsugi.checkpoints import CheckpointStore
+from kintsugi.demo.cluster import Cluster, ray_cluster
+from kintsugi.runs import Run, train_locally
+from kintsugi.storage import Storage
+from kintsugi.tracking import read_metrics
+from tests.kintsugi.training_runs import debug_config, losses, pack_photos
+from tests.object_store import Endpoint
+
+ROOT = Path(__file__).parents[2]
+NUM_STEPS = 400
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def cluster(object_store: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    log = tmp_path_factory.mktemp("cluster") / "ray.log"
+    with ray_cluster(ROOT, log, object_store.environment()) as running:
+        yield running
+
+
+def submit(cluster: Cluster, *command: str, output: Path) -> "subprocess.Popen[bytes]":
+    """`ray job submit` in the background, its output in a file."""
+    environment = dict(os.environ) | cluster.environment()
+    environment.pop("RAY_ADDRESS", None)
+    ray = Path(sys.executable).parent / "ray"
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [str(ray), "job", "submit", "--working-dir", ".", "--", *command],
+            cwd=ROOT,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def sets(values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def drivers(run: str) -> list[int]:
+    """Processes of the job's own script, by the run's name in their command line."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            is_script = any(word.endswith(b"jobs/train_stage1.py") for word in words[:2])
+            if is_script and f"run={run}".encode() in words:
+                found.append(int(folder.name))
+    return found
+
+
+def test_a_killed_job_goes_on_from_its_last_checkpoint(
+    cluster: Cluster, s3_uri: str, tmp_path: Path
+) -> None:
+    pack_photos(tmp_path)
+    shards = Storage(f"{s3_uri}/shards")
+    for name in Storage(tmp_path / "shards").list():
+        shards.write(name, Storage(tmp_path / "shards").read(name))
+    settings = [
+        f"storage={s3_uri}/runs",
+        f"data.shards={shards.uri}",
+        "data.photos=''",
+        "run=killed",
+        "data.resize_px=128",
+        "loop.batch_size=2",
+        "loop.log_every=1",
+        "loop.checkpoint_every=2",
+        "loop.sample_every=0",
+        "workers.threads=1",
+    ]
+    checkpoints = CheckpointStore(Storage(f"{s3_uri}/runs/killed/checkpoints"))
+
+    command = ["jobs/train_stage1.py", *sets([*settings, f"loop.max_steps={NUM_STEPS}"])]
+    job = submit(cluster, *command, output=tmp_path / "killed.log")
+    while not checkpoints.steps():
+        assert job.poll() is None, (tmp_path / "killed.log").read_text()
+        time.sleep(0.2)
+    killed = drivers("killed")
+    assert killed, "the job's process was not found"
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert job.wait(60) != 0
+    reached = checkpoints.steps()[-1]
+    assert 2 <= reached < NUM_STEPS
+
+    last = reached + 4
+    figures = tmp_path / "figures.json"
+    command = ["jobs/train_stage1.py", *sets([*settings, f"loop.max_steps={last}"])]
+    again = submit(cluster, *command, "--json", str(figures), output=tmp_path / "again.log")
+    log = tmp_path / "again.log"
+    assert again.wait(200) == 0, log.read_text()
+
+    resumed = json.loads(figures.read_text())
+    # A checkpoint that was being published as the job was killed may have been finished.
+    assert reached <= resumed["first_step"] < last
+    assert f"resuming at step {resumed['first_step']}" in log.read_text()
+    config = debug_config(
+        tmp_path, max_steps=last, log_every=1, checkpoint_every=last, sample_every=0
+    )
+    whole = read_metrics(train_locally(config).storage.join("metrics"))
+    assert losses(resumed["metrics"]) == losses(whole)
+    assert Run(Storage(f"{s3_uri}/runs/killed")).config().run == "killed"

@@ -1,0 +1,311 @@
+"""kintsugi.storage: the same on a folder and on a real S3 server."""
+
+import errno
+import multiprocessing
+import os
+import pickle
+import socket
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from kintsugi.demo.object_store import Endpoint
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.retries import Retry
+from kintsugi.storage import Storage
+
+ONCE = Retry(tries=1)
+
+
+def test_what_is_written_is_read_and_listed(place: str) -> None:
+    storage = Storage(place)
+    assert storage.list() == []
+    assert not storage.exists("b/c d+e%20#?.txt")
+    files = {"a": b"", "b/c d+e%20#?.txt": b"\0\xff", "b/d/e": b"deep", "bb": b"2"}
+    for name, data in files.items():
+        storage.write(name, data)
+    assert {name: storage.read(name) for name in files} == files
+    assert storage.list() == sorted(files)
+    assert storage.sizes() == {name: len(data) for name, data in files.items()}
+    # The folder `b` only, not all that starts with the letter.
+    assert storage.list("b") == ["b/c d+e%20#?.txt", "b/d/e"]
+    assert storage.exists("a")
+    assert storage.exists("b")
+    assert not storage.exists("c")
+
+
+def test_writing_replaces_and_deleting_is_idempotent(place: str) -> None:
+    storage = Storage(place)
+    storage.write("x/a", b"old and longer")
+    storage.write("x/a", b"new")
+    assert storage.read("x/a") == b"new"
+    storage.write("x/y/b", b"")
+    storage.write("xx", b"")
+    storage.delete("x/a")
+    storage.delete("x/a")
+    assert storage.list() == ["x/y/b", "xx"]
+    storage.delete_folder("x")
+    storage.delete_folder("x")
+    assert storage.list() == ["xx"]
+    with pytest.raises(StorageError, match="refused to delete all"):
+        storage.delete_folder("")
+
+
+def test_a_file_as_large_as_a_shard(place: str) -> None:
+    data = os.urandom(2**20) * 33
+    Storage(place).write("large", data)
+    assert Storage(place).read("large") == data
+
+
+def test_join_names_a_place_below(place: str) -> None:
+    storage = Storage(place).join("a", "b/")
+    assert storage.uri == f"{Storage(place).uri}/a/b"
+    storage.write("c", b"1")
+    assert Storage(place).read("a/b/c") == b"1"
+
+
+def test_what_is_missing_is_named(place: str) -> None:
+    with pytest.raises(StorageError, match=r"cannot read .*nothing/here.*check the"):
+        Storage(place).read("nothing/here")
+
+
+def test_names_stay_inside(place: str) -> None:
+    for name in ("../outside", "a/../../outside", "/etc/passwd"):
+        with pytest.raises(StorageError, match="leads out of"):
+            Storage(place).read(name)
+
+
+def test_it_travels_by_its_uri(place: str) -> None:
+    storage = Storage(place, retry=ONCE)
+    storage.write("a", b"1")
+    sent = pickle.dumps(storage)
+    assert b"secret" not in sent
+    assert pickle.loads(sent).read("a") == b"1"  # noqa: S301
+    assert pickle.loads(sent)._retry == ONCE  # noqa: S301
+
+
+def test_it_works_in_many_threads_and_after_a_fork(place: str) -> None:
+    storage = Storage(place)
+    storage.write("0", b"")
+    threads = [threading.Thread(target=storage.write, args=(str(i), b"x")) for i in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    child = multiprocessing.get_context("fork").Process(target=storage.write, args=("9", b""))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert len(storage.list()) == 10
+
+
+def test_publishing_writes_the_mark_last(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "local"
+    (local / "sub").mkdir(parents=True)
+    for name in ("a", "manifest.json", "sub/z"):
+        (local / name).write_bytes(name.encode())
+    written: list[str] = []
+    write = Storage.write
+    monkeypatch.setattr(
+        Storage, "write", lambda self, name, data: written.append(name) or write(self, name, data)
+    )
+    Storage(place).publish_folder(local, "run/one", last="manifest.json")
+    assert written == ["a", "sub/z", "manifest.json"]
+    Storage(place).fetch_folder("run/one", tmp_path / "fetched")
+    fetched = {p.relative_to(tmp_path / "fetched").as_posix(): p.read_bytes()
+               for p in (tmp_path / "fetched").rglob("*") if p.is_file()}  # fmt: skip
+    assert fetched == {name: name.encode() for name in written}
+
+
+def test_publishing_again_takes_the_mark_away_first(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "mark"):
+        (tmp_path / name).write_bytes(b"")
+    Storage(place).publish_folder(tmp_path, "x", last="mark")
+
+    def fail(self: Storage, name: str, data: bytes) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Storage, "write", fail)
+    with pytest.raises(StorageError, match="full"):
+        Storage(place).publish_folder(tmp_path, "x", last="mark")
+    assert Storage(place).list("x") == ["x/a"]
+
+
+def test_publishing_without_the_mark_and_fetching_nothing(place: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"has no manifest\.json"):
+        Storage(place).publish_folder(tmp_path, "x", last="manifest.json")
+    with pytest.raises(StorageError, match=r"nothing at .*x: check the URI"):
+        Storage(place).fetch_folder("x", tmp_path)
+
+
+def test_arrow_reads_and_writes_the_same_files(place: str) -> None:
+    storage = Storage(place).join("arrow")
+    filesystem, path = storage.arrow_filesystem()
+    filesystem.create_dir(path, recursive=True)
+    table = pa.table({"a": [1, 2]})
+    pq.write_table(table, f"{path}/t.parquet", filesystem=filesystem)
+    assert storage.list() == ["t.parquet"]
+    assert pq.read_table(pa.BufferReader(storage.read("t.parquet"))) == table
+    # Ray sends it to workers.
+    again = pickle.loads(pickle.dumps(filesystem))  # noqa: S301
+    assert again.get_file_info(f"{path}/t.parquet").type == fs.FileType.File
+    storage.delete("t.parquet")
+
+
+def test_uris_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Storage("a/b").uri == str(tmp_path / "a/b")
+    assert Storage("~/a").uri == "/home/somebody/a"
+    assert Storage(tmp_path / "a").uri == str(tmp_path / "a")
+    assert Storage(f"file://{tmp_path}/a%20b").uri == f"{tmp_path}/a b"
+    assert Storage("s3://bucket/a//b/").uri == "s3://bucket/a/b"
+    assert Storage("s3://bucket").join("a").uri == "s3://bucket/a"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("", "is empty"),
+        ("gs://bucket/x", "gs:// in gs://bucket/x is not known: use a path"),
+        ("file://host/x", "file:// in file://host/x"),
+        ("s3:///x", "names no bucket"),
+        ("s3://key:word@bucket/x", "holds no credentials"),
+    ],
+)
+def test_uris_that_name_no_place(uri: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Storage(uri)
+    assert "word" not in str(caught.value)
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(tmp_path)
+    storage.write("a", b"old")
+
+    def interrupt(descriptor: int) -> None:
+        assert storage.list() == ["a"], "a file that is being written is not listed"
+        assert storage.read("a") == b"old"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write("a", b"new")
+    assert storage.read("a") == b"old"
+    assert os.listdir(tmp_path) == ["a"], "nothing is left behind"
+
+
+@pytest.mark.parametrize(("code", "calls"), [(errno.EIO, 3), (errno.ENOSPC, 1), (errno.EACCES, 1)])
+def test_only_errors_that_may_pass_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, calls: int
+) -> None:
+    tried = []
+
+    def fail(path: Path) -> bytes:
+        tried.append(path)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(StorageError, match=os.strerror(code)):
+        Storage(tmp_path, retry=Retry(tries=3, first_seconds=0.001)).read("a")
+    assert len(tried) == calls
+
+
+def test_wrong_credentials_are_told_at_once(
+    object_store: Endpoint, s3_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    patient = Retry(tries=100, first_seconds=60.0)
+    for operate in (Storage(s3_uri, retry=patient).list, Storage(s3_uri, retry=patient).exists):
+        with pytest.raises(StorageError, match="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+            operate()
+
+
+def test_missing_credentials_are_told_at_once(
+    s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(StorageError, match="set AWS_ACCESS_KEY_ID and"):
+        Storage(s3_uri).list()
+
+
+def test_a_missing_bucket_is_named(object_store: Endpoint) -> None:
+    with pytest.raises(StorageError, match="create the bucket nosuch or check AWS_ENDPOINT_URL"):
+        Storage("s3://nosuch/prefix").list()
+    with pytest.raises(StorageError, match="create the bucket nosuch"):
+        Storage("s3://nosuch/prefix").read("a")
+
+
+def test_an_unreachable_store_is_named(
+    object_store: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
+    with pytest.raises(StorageError, match=f"check that the object store runs.*{nowhere}"):
+        Storage("s3://bucket", retry=Retry(tries=2, first_seconds=0.01)).list()
+
+
+def test_a_store_that_comes_back_is_used(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(s3_uri, retry=Retry(tries=20, first_seconds=0.05))
+    real = os.environ["AWS_ENDPOINT_URL"]
+    with _RefusingProxy(real, refusals=3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        storage.write("a", b"1")
+        assert proxy.refused == 3
+    monkeypatch.setenv("AWS_ENDPOINT_URL", real)
+    assert Storage(s3_uri).read("a") == b"1"
+
+
+class _RefusingProxy:
+    """Cuts the first connections to the store short and passes the others on."""
+
+    def __init__(self, target: str, *, refusals: int) -> None:
+        host, _, port = target.removeprefix("http://").partition(":")
+        self._target, self._refusals, self.refused = (host, int(port)), refusals, 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+
+    def __enter__(self) -> "_RefusingProxy":
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            if self.refused < self._refusals:
+                self.refused += 1
+                client.close()
+                continue
+            store = socket.create_connection(self._target)
+            for source, sink in ((client, store), (store, client)):
+                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    finally:
+        for one in (source, sink):
+            one.close()
