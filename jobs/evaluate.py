@@ -12,6 +12,7 @@ from kintsugi.comparison import compare, open_comparison
 from kintsugi.evaluation import Evaluated
 from kintsugi.figures import draw_grid, format_table
 from kintsugi.photos import SAMPLES
+from kintsugi.release import DEFAULT_RELEASE
 
 EXAMPLES = (
     "jobs/evaluate.py",
@@ -24,7 +25,7 @@ EXAMPLES = (
 def main(argv: Sequence[str]) -> int:
     parser = job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
     parser.add_argument("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
-    parser.add_argument("--release", metavar="URI", help="what `ours` is (default: demo/release)")
+    parser.add_argument("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
     parser.add_argument("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>")
     parser.add_argument("--methods", metavar="NAME,...", default="ours,telea,ns")
     parser.add_argument(

@@ -9,9 +9,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
-from kintsugi.comparison import DEFAULT_RELEASE
 from kintsugi.folder import REPORT_NAME, Outcome, Places, inpaint_folder
 from kintsugi.methods import ReleaseMethod, open_release
+from kintsugi.release import DEFAULT_RELEASE
 from kintsugi.storage import Storage
 
 EXAMPLES = (

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, job_parser, run, write_figures
 from kintsugi.config import load_config
-from kintsugi.release import publish
+from kintsugi.release import DEFAULT_RELEASE, publish
 
 EXAMPLES = (
     "jobs/publish.py",
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser = job_parser("Publish two runs as a release.", EXAMPLES, config="debug-stage2.toml")
     parser.add_argument("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
     parser.add_argument("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
-    parser.add_argument("--output", metavar="URI", default="~/.kintsugi/releases/debug")
+    parser.add_argument("--output", metavar="URI", default=DEFAULT_RELEASE)
     parser.add_argument("--name", help="of the release (default: the last part of --output)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
     args = parser.parse_args(argv)

@@ -131,7 +131,8 @@ def paste_patches(
             count = count.index_add(0, to, count.new_ones(len(to), 1))
     mean = (total / count.clamp_min(1)).reshape(batch, height, width, channels)
     covered = count.reshape(batch, 1, height, width) > 0
-    return torch.where(hole & covered, mean.permute(0, 3, 1, 2), features)
+    # In the layout that features come in: what follows shall not depend on who pasted.
+    return torch.where(hole & covered, mean.permute(0, 3, 1, 2).contiguous(), features)
 
 
 @dataclass(frozen=True)

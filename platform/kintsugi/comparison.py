@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kintsugi.errors import ConfigError, InvalidInput
@@ -18,12 +17,11 @@ from kintsugi.figures import summarise
 from kintsugi.methods import CLASSICAL, Method, ReleaseMethod, open_release
 from kintsugi.metrics import VggDistance
 from kintsugi.photos import open_photos
+from kintsugi.release import DEFAULT_RELEASE
 from kintsugi.runs import open_encoder
 from models.vgg import Vgg19Relu3
 
 OURS = "ours"
-# What `make demo` leaves, and what is served when no other release is named.
-DEFAULT_RELEASE = str(Path(__file__).resolve().parents[2] / "demo" / "release")
 # Photographs in the picture grid: always the first ones.
 GRID_PHOTOS = 4
 

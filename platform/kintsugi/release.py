@@ -14,6 +14,9 @@ from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter, MatchingConfig
 from models.weights import CONFIG_NAME, ReleaseConfig, load_weights, save_release
 
+# What jobs/publish.py writes, and the other jobs use, when no release is named.
+DEFAULT_RELEASE = "~/.kintsugi/releases/debug"
+
 
 @dataclass(frozen=True)
 class Published:

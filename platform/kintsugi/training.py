@@ -1,6 +1,5 @@
 """TorchTrainer around the loop: workers, failures and checkpoints of a run on a cluster."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,8 +147,6 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def train_worker(settings: dict[str, Any]) -> int:
     """What runs on every train worker."""
-    # The loop prints its own lines; Ray Train would repeat each report.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
     config = parse_config(settings["config"], "the submitted configuration")
     context = ray.train.get_context()
     device = get_device() if config.workers.use_gpu else torch.device("cpu")

@@ -1,9 +1,11 @@
 """kintsugi.shards: every kind of input is packed or listed, the same way each time."""
 
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -42,6 +44,13 @@ BAD = {
 }
 OTHER = {"notes.txt": b"x", "sub/._plain.PNG": b"x", "LICENSE": b""}
 LIMITS = ImageLimits(max_pixels=20_000, min_side=64)
+
+
+@pytest.fixture(autouse=True)
+def without_ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack in this process even if another test has started Ray in it."""
+    if "ray" in sys.modules and "local_ray" not in request.fixturenames:
+        monkeypatch.setattr(sys.modules["ray"], "is_initialized", lambda: False)
 
 
 @pytest.fixture
@@ -127,7 +136,7 @@ def test_shards_that_are_there_are_not_touched_unless_asked(few: Storage, tmp_pa
     target = Storage(tmp_path / "shards")
     small = Packing(rows_per_part=2)
     assert len(write_shards(few.uri, target.uri, packing=small).parts) == 5
-    with pytest.raises(ConfigError, match="holds shards already: .*--overwrite"):
+    with pytest.raises(ConfigError, match=r"holds shards already: .*--overwrite"):
         write_shards(few.uri, target.uri)
     assert len(read_manifest(target).parts) == 5
     write_shards(few.uri, target.uri, packing=Packing(overwrite=True))
@@ -201,26 +210,26 @@ def test_one_unreadable_file_is_listed_and_a_failing_store_is_not(
 
 
 @pytest.mark.ray
-def test_ray_tasks_write_the_same_files(place: str, photos: Storage) -> None:
-    import ray
-
+def test_ray_tasks_write_the_same_files(place: str, photos: Storage, local_ray: Any) -> None:
     here, there = (Storage(place).join(name) for name in ("here", "there"))
     packing = Packing(rows_per_part=4, limits=LIMITS)
-    expected = write_shards(photos.uri, here.uri, packing=packing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_ray, "is_initialized", lambda: False)
+        expected = write_shards(photos.uri, here.uri, packing=packing)
     reports: list[tuple[int, int]] = []
-    ray.init(num_cpus=2, include_dashboard=False)
-    try:
-        found = write_shards(
-            photos.uri,
-            there.uri,
-            packing=packing,
-            report=lambda result, done, total: reports.append((done, total)),
-        )
-        with pytest.raises(StorageError, match="cannot write") as caught:
-            write_shards(photos.uri, "/proc/no/such/folder", packing=packing)
-        assert "Traceback" not in str(caught.value)
-    finally:
-        ray.shutdown()
+    found = write_shards(
+        photos.uri,
+        there.uri,
+        packing=packing,
+        report=lambda result, done, total: reports.append((done, total)),
+    )
     assert found == expected
     assert reports == [(index + 1, len(reports)) for index in range(len(reports))]
     assert here.list() == there.list()
+
+
+@pytest.mark.ray
+def test_an_error_in_a_ray_task_is_told_without_rays_trace(few: Storage, local_ray: Any) -> None:
+    with pytest.raises(StorageError, match="cannot write") as caught:
+        write_shards(few.uri, "/proc/no/such/folder", packing=Packing(rows_per_part=2))
+    assert "Traceback" not in str(caught.value)

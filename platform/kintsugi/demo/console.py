@@ -15,8 +15,11 @@ from kintsugi.errors import KintsugiError
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Ray puts the process in front of each line that does not come from the driver.
 _PROCESS = re.compile(r"^\((?P<process>[^)]*pid=[^)]*|raylet|autoscaler[^)]*)\)\s?")
-# Ray's own log lines.
-_RAY_LOG = re.compile(r"^\[?\d{4}-\d\d-\d\d [\d:,]+.*\b(INFO|SUCC|WARNING|E \d+)\b")
+# Ray's own lines: those of its log, and some that come without a date.
+_RAY_LOG = re.compile(
+    r"^\[?\d{4}-\d\d-\d\d [\d:,]+.*\b(INFO|SUCC|WARNING|E \d+)\b"
+    r"|^(Reporting training result|Progress bars disabled|Running entrypoint for job)"
+)
 
 
 class CommandFailed(KintsugiError):
@@ -94,9 +97,7 @@ def own_words(line: str) -> str:
         if not process["process"].startswith("RayTrainWorker"):
             return ""
         text = text[process.end() :]
-    if _RAY_LOG.match(text) or text.startswith("Progress bars disabled"):
-        return ""
-    return text
+    return "" if _RAY_LOG.match(text) else text
 
 
 def _log_name(command: Sequence[str]) -> str:

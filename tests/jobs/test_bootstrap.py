@@ -1,0 +1,100 @@
+"""jobs._bootstrap: exit codes, one-line errors, and what workers are told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs import _bootstrap
+from kintsugi.errors import ConfigError, InvalidInput, StorageError
+
+
+def raising(error: BaseException) -> Callable[..., int]:
+    def main(argv: object) -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "said"),
+    [
+        (lambda argv: _bootstrap.DONE, 0, ""),
+        (lambda argv: _bootstrap.SOME_REJECTED, 3, ""),
+        (raising(ConfigError("no such key")), 2, "error: no such key\n"),
+        (raising(StorageError("gone")), 1, "error: gone\n"),
+        (raising(InvalidInput("odd", code="odd")), 1, "error: odd\n"),
+        (raising(KeyboardInterrupt()), 1, "error: interrupted\n"),
+    ],
+)
+def test_exit_codes(
+    main: Callable[..., int], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        _bootstrap.run(main)
+    assert caught.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_an_error_from_a_ray_task_is_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    wrapped = StorageError("a long trace through Ray")
+    wrapped.cause = ConfigError("no such mask")  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit) as caught:
+        _bootstrap.run(raising(wrapped))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: no such mask\n"
+
+
+def test_a_bug_keeps_its_trace() -> None:
+    with pytest.raises(ZeroDivisionError):
+        _bootstrap.run(raising(ZeroDivisionError()))
+
+
+def test_every_parser_has_the_shared_flags_and_examples() -> None:
+    parser = _bootstrap.job_parser("Do it.", ["jobs/x.py --fast"], config="debug-stage1.toml")
+    args = parser.parse_args(["--set", "a.b=1", "--set", "c=2", "--json", "out/f.json"])
+    assert args.config.name == "debug-stage1.toml"
+    assert args.config.is_file()
+    assert args.overrides == ["a.b=1", "c=2"]
+    assert args.json == Path("out/f.json")
+    assert "examples:\n  jobs/x.py --fast" in parser.format_help()
+
+
+def test_figures_are_written_where_asked(tmp_path: Path) -> None:
+    _bootstrap.write_figures(None, {"a": 1})
+    _bootstrap.write_figures(tmp_path / "new" / "f.json", {"a": 1})
+    assert json.loads((tmp_path / "new" / "f.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("submitted", "path"),
+    [
+        (None, "platform"),
+        ({"runtime_env": {"working_dir": "gcs://x.zip"}}, "platform"),
+        ({"runtime_env": {}}, f"{_bootstrap.ROOT}:{_bootstrap.ROOT}/platform"),
+        ({}, f"{_bootstrap.ROOT}:{_bootstrap.ROOT}/platform"),
+        ({"runtime_env": {"env_vars": {"PYTHONPATH": "mine"}}}, None),
+    ],
+)
+def test_workers_are_told_where_the_code_is(
+    submitted: dict[str, object] | None, path: str | None
+) -> None:
+    told = _bootstrap._runtime_env(None if submitted is None else json.dumps(submitted))
+    assert told["env_vars"].get("PYTHONPATH") == path
+    assert ("working_dir" in told) == (submitted is None)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://127.0.0.1:8265", "is where jobs are submitted"),
+        ("127.0.0.1:1", "no Ray cluster at RAY_ADDRESS=127.0.0.1:1"),
+    ],
+)
+def test_an_address_without_a_cluster_is_told_at_once(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=message):
+        _bootstrap.start_ray()

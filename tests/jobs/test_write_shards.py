@@ -1,0 +1,104 @@
+"""jobs/write_shards.py in every way that it can be started."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kintsugi.demo.cluster import ray_cluster
+from kintsugi.demo.object_store import Endpoint
+from kintsugi.manifest import read_manifest
+from kintsugi.storage import Storage
+from tests.kintsugi.pictures import photo
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "jobs" / "write_shards.py"
+
+
+def clean_environment() -> dict[str, str]:
+    """As a user has it: nothing says where the code is or that a cluster runs."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
+
+
+def start(*command: str | Path, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def write_photos(storage: Storage, count: int) -> None:
+    for index in range(count):
+        storage.write(f"{index:04d}.jpg", photo(64, 64))
+
+
+def test_help_shows_examples_and_a_wrong_flag_is_usage(tmp_path: Path) -> None:
+    told = start(SCRIPT, "--help", cwd=tmp_path)
+    assert told.returncode == 0
+    assert "jobs/write_shards.py --input s3://" in told.stdout
+    assert start(SCRIPT, "--colour", cwd=tmp_path).returncode == 2
+
+
+def test_it_can_be_started_without_naming_python() -> None:
+    assert os.access(SCRIPT, os.X_OK)
+    assert SCRIPT.read_text().startswith("#!/usr/bin/env python3\n")
+
+
+@pytest.mark.ray
+def test_by_path_with_the_sample_photographs(tmp_path: Path) -> None:
+    # From another folder, relative output: it means that folder.
+    shards, figures = tmp_path / "shards", tmp_path / "figures.json"
+    done = start(SCRIPT, "--output", "shards", "--json", figures, "--verify", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "part 1 of 1: 8 photographs, 0 rejected" in done.stdout
+    assert json.loads(figures.read_text())["rows"] == 8
+    assert read_manifest(Storage(shards)).rows == 8
+    # Again: there are shards; with --verify they are only read, and damage is found.
+    again = start(SCRIPT, "--output", shards, cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.splitlines()[-1].startswith(f"error: {shards} holds shards already")
+    assert start(SCRIPT, "--output", shards, "--verify").returncode == 0
+    (shards / "part-00000.parquet").write_bytes(b"damaged")
+    assert start(SCRIPT, "--output", shards, "--verify").returncode == 1
+
+
+@pytest.mark.ray
+def test_as_a_module_with_rejects_and_many_parts(tmp_path: Path) -> None:
+    photos = Storage(tmp_path / "photos")
+    write_photos(photos, 300)
+    photos.write("broken.png", b"x")
+    output = tmp_path / "shards"
+    done = start("-m", "jobs.write_shards", "--input", photos.uri, "--output", output)
+    assert done.returncode == 3, done.stderr
+    assert "broken.png: the image is not PNG, JPEG, WebP or TIFF" in done.stdout
+    assert [part.rows for part in read_manifest(Storage(output)).parts] in ([256, 44], [255, 45])
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(420)
+def test_submitted_to_a_cluster_that_has_no_code(
+    object_store: Endpoint, s3_uri: str, tmp_path: Path
+) -> None:
+    write_photos(Storage(s3_uri).join("photos"), 300)
+    job = [f"{Path(sys.executable).parent}/ray", "job", "submit", "--working-dir", "."]
+    script = ["--", "jobs/write_shards.py", "--input", f"{s3_uri}/photos"]
+    # The cluster's own path leads to an empty folder: the code travels with the job.
+    with ray_cluster(tmp_path, tmp_path / "ray.log", object_store.environment()) as cluster:
+        environment = clean_environment() | cluster.environment()
+        done = subprocess.run(
+            [*job, *script, "--output", f"{s3_uri}/shards", "--verify"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_manifest(Storage(f"{s3_uri}/shards")).rows == 300
