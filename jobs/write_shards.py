@@ -16,7 +16,6 @@ from kintsugi.shards import Packing, PartResult, write_shards
 from kintsugi.storage import Storage
 
 EXAMPLES = (
-    "jobs/write_shards.py",
     "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
     "jobs/write_shards.py --input s3://photos/train --output s3://shards/train --overwrite",
 )
@@ -32,29 +31,29 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     config = load_config(args.config, args.overrides)
     source, output = args.input or config.data.photos, args.output or config.data.shards
-    started, exists = time.monotonic(), Storage(output).exists(MANIFEST_NAME)
-    if exists and args.verify:
-        manifest, left_out = read_manifest(Storage(output)), False
+    started = time.monotonic()
+    kept = Storage(output).exists(MANIFEST_NAME) and not args.overwrite
+    if kept and args.verify:
+        manifest = read_manifest(Storage(output))
     else:
-        start_ray()
+        if not kept:
+            start_ray()
         seed = config.seed if args.seed is None else args.seed
         how = Packing(overwrite=args.overwrite)
         with open_photos(source) as photos:
             manifest = write_shards(photos, output, seed=seed, packing=how, report=tell)
-        left_out = bool(manifest.rejects)
     problems = verify_shards(output) if args.verify else []
     seconds = round(time.monotonic() - started, 1)
     figures = {**manifest.figures(), "problems": problems, "seconds": seconds, "output": output}
     write_figures(args.json, figures)
     print("\n".join(f"{name}: {value}" for name, value in figures.items()))
-    return FAILED if problems else SOME_REJECTED if left_out else DONE
+    return FAILED if problems else SOME_REJECTED if manifest.rejects and not kept else DONE
 
 
 def tell(result: PartResult, done: int, total: int) -> None:
-    rows = result.part.rows if result.part else 0
-    print(f"part {done} of {total}: {rows} photographs, {len(result.rejects)} rejected", flush=True)
-    for reject in result.rejects:
-        print(f"  {reject.id}: {reject.detail}", flush=True)
+    rejects = [f"\n  {reject.id}: {reject.detail}" for reject in result.rejects]
+    counts = f"{result.rows} photographs, {len(rejects)} rejected"
+    print(f"part {done} of {total}: {counts}{''.join(rejects)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ RESUMABLE_KEYS = (
     "loop.keep_checkpoints",
     "storage",
     "data.photos",
+    "data.tasks",
 )
 
 
@@ -61,6 +62,8 @@ class DataSection:
     # Kinds of hole, drawn with equal share.
     shuffle_parts: int = 4
     # Shards whose rows are mixed with one another; a read holds so many in memory.
+    tasks: int = 4
+    # Reading tasks of Ray Data at one time per worker; each is a process.
 
     def __post_init__(self) -> None:
         if self.crop_px % 8 or self.crop_px < 128:
@@ -75,8 +78,9 @@ class DataSection:
         for kind in self.masks:
             if kind.partition("-")[0] not in {known.partition("-")[0] for known in MASK_KINDS}:
                 raise ValueError(f"masks: {kind!r} is unknown; choose from {', '.join(MASK_KINDS)}")
-        if self.shuffle_parts < 1:
-            raise ValueError(f"shuffle_parts={self.shuffle_parts}: at least 1")
+        for name in ("shuffle_parts", "tasks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
 
 
 @dataclass(frozen=True)

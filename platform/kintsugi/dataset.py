@@ -62,7 +62,10 @@ def _run(
 ) -> Iterator[Batch]:
     rows = [{"epoch": read.epoch, "rows": read.rows.tolist()} for read in reads]
     pipeline = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        DecodeRead(reader), batch_size=1, num_cpus=TASK_CPUS
+        DecodeRead(reader),
+        batch_size=1,
+        num_cpus=TASK_CPUS,
+        compute=ray.data.TaskPoolStrategy(size=config.tasks),
     )
     for parts in pipeline.iter_torch_batches(
         batch_size=order.batch_size,

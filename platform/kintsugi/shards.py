@@ -53,6 +53,11 @@ class PartResult:
     part: PartInfo | None
     rejects: tuple[Reject, ...]
 
+    @property
+    def rows(self) -> int:
+        """Photographs that were packed."""
+        return self.part.rows if self.part else 0
+
 
 # Called after each part with its result, the number of parts done and of all.
 Report = Callable[[PartResult, int, int], None]

@@ -123,8 +123,8 @@ class Buckets:
         for name in ("aiobotocore", "botocore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._lock = threading.Lock()
-        self._filesystem: Any = None
-        self._pid = 0
+        # By process.
+        self._clients: dict[int, Any] = {}
 
     def read(self, path: str) -> bytes:
         data: bytes = self._s3().cat_file(path)
@@ -165,9 +165,10 @@ class Buckets:
 
     def is_transient(self, error: Exception) -> bool:
         from botocore.exceptions import BotoCoreError, HTTPClientError
+        from botocore.exceptions import ConnectionError as Unreachable
         from botocore.parsers import ResponseParserError
 
-        if isinstance(error, (HTTPClientError, ResponseParserError)):
+        if isinstance(error, (Unreachable, HTTPClientError, ResponseParserError)):
             return True
         if isinstance(error, (*_LASTING_ERRORS, BotoCoreError)):
             return False
@@ -190,12 +191,12 @@ class Buckets:
         return f"check that the object store runs, and AWS_ENDPOINT_URL ({endpoint})"
 
     def _s3(self) -> Any:
-        # A connection does not survive a fork.
+        # A connection does not survive a fork. The parent's client is kept all the same: to
+        # discard it would close connections in an event loop that does not run here.
         with self._lock:
-            if self._filesystem is None or self._pid != os.getpid():
-                self._filesystem = _open_s3(tries=1)
-                self._pid = os.getpid()
-            return self._filesystem
+            if os.getpid() not in self._clients:
+                self._clients[os.getpid()] = _open_s3(tries=1)
+            return self._clients[os.getpid()]
 
 
 def _open_s3(*, tries: int) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.write_shards import main
 from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.object_store import Endpoint
 from kintsugi.manifest import read_manifest
@@ -39,11 +40,16 @@ def write_photos(storage: Storage, count: int) -> None:
         storage.write(f"{index:04d}.jpg", photo(64, 64))
 
 
-def test_help_shows_examples_and_a_wrong_flag_is_usage(tmp_path: Path) -> None:
+def test_help_shows_examples(tmp_path: Path) -> None:
     told = start(SCRIPT, "--help", cwd=tmp_path)
     assert told.returncode == 0
     assert "jobs/write_shards.py --input s3://" in told.stdout
-    assert start(SCRIPT, "--colour", cwd=tmp_path).returncode == 2
+
+
+def test_a_wrong_flag_is_usage() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--colour"])
+    assert caught.value.code == 2
 
 
 def test_it_can_be_started_without_naming_python() -> None:
@@ -67,6 +73,8 @@ def test_by_path_with_the_sample_photographs(tmp_path: Path) -> None:
     assert start(SCRIPT, "--output", shards, "--verify").returncode == 0
     (shards / "part-00000.parquet").write_bytes(b"damaged")
     assert start(SCRIPT, "--output", shards, "--verify").returncode == 1
+    repaired = start(SCRIPT, "--output", shards, "--verify", "--overwrite")
+    assert repaired.returncode == 0, repaired.stderr
 
 
 @pytest.mark.ray

