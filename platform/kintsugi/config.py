@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.errors import ConfigError
-from kintsugi.masks import MASK_KINDS
+from kintsugi.masks import check_kind
 from models.build import ModelConfig
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -76,8 +76,10 @@ class DataSection:
         if not self.masks:
             raise ValueError("masks is empty: name at least one kind of hole")
         for kind in self.masks:
-            if kind.partition("-")[0] not in {known.partition("-")[0] for known in MASK_KINDS}:
-                raise ValueError(f"masks: {kind!r} is unknown; choose from {', '.join(MASK_KINDS)}")
+            try:
+                check_kind(kind)
+            except ConfigError as error:
+                raise ValueError(f"masks: {error}") from error
         for name in ("shuffle_parts", "tasks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1")

@@ -11,6 +11,7 @@ import pytest
 from jobs.write_shards import main
 from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.object_store import Endpoint
+from kintsugi.errors import ConfigError
 from kintsugi.manifest import read_manifest
 from kintsugi.storage import Storage
 from tests.kintsugi.pictures import photo
@@ -66,15 +67,20 @@ def test_by_path_with_the_sample_photographs(tmp_path: Path) -> None:
     assert "part 1 of 1: 8 photographs, 0 rejected" in done.stdout
     assert json.loads(figures.read_text())["rows"] == 8
     assert read_manifest(Storage(shards)).rows == 8
-    # Again: there are shards; with --verify they are only read, and damage is found.
-    again = start(SCRIPT, "--output", shards, cwd=tmp_path)
-    assert again.returncode == 2
-    assert again.stderr.splitlines()[-1].startswith(f"error: {shards} holds shards already")
-    assert start(SCRIPT, "--output", shards, "--verify").returncode == 0
+
+
+def test_shards_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.write_shards.start_ray", lambda: None)
+    photos, shards = Storage(tmp_path / "photos"), tmp_path / "shards"
+    write_photos(photos, 3)
+    flags = ["--input", photos.uri, "--output", str(shards)]
+    assert main(flags) == 0
+    with pytest.raises(ConfigError, match="holds shards already"):
+        main(flags)
+    assert main([*flags, "--verify"]) == 0, "they are only read"
     (shards / "part-00000.parquet").write_bytes(b"damaged")
-    assert start(SCRIPT, "--output", shards, "--verify").returncode == 1
-    repaired = start(SCRIPT, "--output", shards, "--verify", "--overwrite")
-    assert repaired.returncode == 0, repaired.stderr
+    assert main([*flags, "--verify"]) == 1
+    assert main([*flags, "--verify", "--overwrite"]) == 0
 
 
 @pytest.mark.ray

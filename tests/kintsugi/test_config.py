@@ -52,7 +52,7 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
         ("loop.max_steps=0", r"loop: max_steps=0: at least 1"),
         ("model.size=huge", r"model: size='huge': choose one of tiny, small, paper"),
         ("data.crop_px=100", r"data: crop_px=100: a multiple of 8"),
-        ("data.masks=['circle']", r"data: masks: 'circle' is unknown"),
+        ("data.masks=['circle']", r"data: masks: mask kind 'circle' is not known"),
         ("translate.prediction_share=0.5", r"name the stage 1"),
         ("run='a/b'", r"run='a/b'"),
         ("loop", r"--set 'loop': write it as section\.key=value"),

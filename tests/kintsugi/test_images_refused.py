@@ -78,6 +78,7 @@ def broken_files() -> dict[str, bytes]:
         "PNG: a bit of the pixels": whole[: idat + 20]
         + bytes([whole[idat + 20] ^ 1])
         + whole[idat + 21 :],
+        "PNG: checksum of the pixels": whole[:-16] + b"\0\0\0\0" + whole[-12:],
         "PNG: no pixels": png(header, end),
         "PNG: two headers": png(header, header, rows, end),
         "PNG: 0x0": png(png_header(0, 0), rows, end),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from kintsugi.demo.object_store import Endpoint
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.retries import Retry
 from kintsugi.storage import Storage
@@ -56,6 +57,17 @@ def test_a_file_as_large_as_a_shard(place: str) -> None:
     data = os.urandom(2**20) * 33
     Storage(place).write("large", data)
     assert Storage(place).read("large") == data
+
+
+def test_an_empty_object_that_marks_a_folder_is_no_file(
+    object_store: Endpoint, s3_uri: str
+) -> None:
+    storage = Storage(s3_uri)
+    storage.write("photos/a", b"1")
+    client = storage._backend._s3()  # type: ignore[attr-defined]
+    bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
+    client.call_s3("put_object", Bucket=bucket, Key=f"{prefix}/photos/empty/", Body=b"")
+    assert storage.list() == ["photos/a"]
 
 
 def test_join_names_a_place_below(place: str) -> None:
@@ -198,3 +210,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         storage.write("a", b"new")
     assert storage.read("a") == b"old"
     assert os.listdir(tmp_path) == ["a"], "nothing is left behind"
+    monkeypatch.undo()
+    with (tmp_path / "a").open("rb") as reading:
+        storage.write("a", b"new")
+        assert reading.read() == b"old"

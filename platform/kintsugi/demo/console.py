@@ -72,6 +72,8 @@ class Console:
             if process.poll() is None:
                 process.terminate()
                 process.wait(30)
+            assert process.stdout is not None
+            process.stdout.close()
         if process.returncode != 0:
             last = log.read_text(encoding="utf-8").splitlines()[-15:]
             print("\n".join(last), file=sys.stderr)

@@ -1,0 +1,128 @@
+"""The stages compute the paper's losses on the paper's pairs."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kintsugi.config import JobConfig
+from kintsugi.samples import Batch
+from kintsugi.stages import Stage1, Stage2
+from models.build import build_generator
+from models.losses import hole_weights
+from models.patch_swap import patch_swap
+from models.vgg import Vgg19Relu3
+from tests.kintsugi.training_runs import debug_config
+
+
+class Recorder(nn.Module):
+    """A discriminator that remembers what it was shown and answers with a set logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, condition: Tensor, image: Tensor) -> Tensor:
+        self.seen.append((condition, image))
+        return torch.full((len(image), 1, 2, 2), self.logit)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> JobConfig:
+    return debug_config(tmp_path)
+
+
+@pytest.fixture
+def encoder() -> Vgg19Relu3:
+    return Vgg19Relu3.random(0)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(2, 1, 128, 128)
+    mask[0, :, 32:64, 40:80] = 1
+    mask[1, :, 0:48, 90:128] = 1
+    image = torch.rand(2, 3, 128, 128, generator=generator)
+    return Batch(torch.arange(2), image, mask, torch.tensor([0.1, 0.9]))
+
+
+def test_stage_1_keeps_known_pixels_and_judges_pairs_with_the_incomplete_image(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    stage = Stage1(config, encoder)
+    output = stage.generate(stage.generator, batch)
+    known = 1 - batch.mask
+    assert torch.equal(output.image * known, batch.image * known)
+    assert not torch.equal(output.image, batch.image)
+    judge = Recorder(0.0)
+    stage.discriminator_losses(output, judge)
+    ((condition, image),) = judge.seen
+    assert torch.equal(condition, torch.cat([batch.image * known] * 2))
+    assert torch.equal(image, torch.cat([batch.image, output.image]))
+    assert not image.requires_grad
+
+
+def test_stage_1_weighs_features_of_the_hole_and_its_band(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    stage = Stage1(config, encoder)
+    output = stage.generate(stage.generator, batch)
+    losses = stage.generator_losses(output, Recorder(0.0))
+    difference = (encoder(output.image) - encoder(batch.image)).abs()
+    weights = hole_weights(batch.mask, 32, 32, overlap_cells=2, overlap_weight=10.0)
+    expected = 10 * (weights * difference).sum() / (256 * weights.sum())
+    assert torch.allclose(losses["perceptual"], expected)
+    assert set(weights.unique().tolist()) == {0.0, 1.0, 10.0}
+
+
+def test_losses_carry_their_weights_and_the_log_form(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    weighted = dataclasses.replace(
+        config, losses=dataclasses.replace(config.losses, perceptual=0.0, adversarial=3.0)
+    )
+    stage = Stage1(weighted, encoder)
+    output = stage.generate(stage.generator, batch)
+    losses = stage.generator_losses(output, Recorder(0.7))
+    assert losses["perceptual"].item() == 0
+    expected = -3 * F.logsigmoid(torch.tensor(0.7))
+    assert torch.allclose(losses["adversarial"], expected)
+    judged = stage.discriminator_losses(output, Recorder(0.7))["discriminator"]
+    logit = torch.tensor(0.7)
+    assert torch.allclose(judged, -F.logsigmoid(logit) - F.logsigmoid(-logit))
+
+
+def test_stage_2_sees_swapped_features_of_the_truth_and_judges_them_with_images(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    stage = Stage2(config, encoder, None)
+    output = stage.generate(stage.generator, batch)
+    assert torch.equal(output.condition, patch_swap(encoder(batch.image), batch.mask))
+    judge = Recorder(0.0)
+    losses = stage.generator_losses(output, judge)
+    difference = encoder(output.image) - encoder(batch.image)
+    assert torch.allclose(losses["perceptual"], 10 * difference.square().mean())
+    assert torch.equal(judge.seen[0][0], output.condition)
+    assert judge.seen[0][1].requires_grad
+
+
+def test_stage_2_mixes_predictions_into_the_samples_that_the_draw_says(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    translate = dataclasses.replace(config.translate, stage1="a run", prediction_share=0.5)
+    mixed = dataclasses.replace(config, translate=translate)
+    generator = build_generator(config.model, seed=3)
+    stage = Stage2(mixed, encoder, generator)
+    output = stage.generate(stage.generator, batch)
+    truth = patch_swap(encoder(batch.image), batch.mask)
+    coarse = Stage1(config, encoder).generate(generator.eval(), batch).image
+    predicted = patch_swap(encoder(coarse), batch.mask)
+    assert torch.allclose(output.condition[0], predicted[0], atol=1e-4)
+    assert torch.equal(output.condition[1], truth[1])
+    assert not torch.allclose(truth[0], predicted[0], atol=1e-2)
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
