@@ -80,7 +80,7 @@ class Demo:
             with step("Check what happened"):
                 config = load_config(self.root / "jobs/configs/debug-stage1.toml", TRAINING)
                 self.console.say("data: " + checks.check_data_path(config, cluster))
-                self.console.say("graph: " + checks.check_nodes_called(cluster))
+                self.console.say("graph: " + checks.check_nodes_called(cluster, len(HELD_OUT)))
         self._summary()
 
     def _start(self, running: ExitStack) -> Cluster:
@@ -159,7 +159,7 @@ class Demo:
             print(f"  {seconds:6.1f} s  {title}")
         print(f"  {sum(self.console.seconds.values()):6.1f} s  in all")
         release = json.loads((self.folder / "release" / "config.json").read_text())
-        print(f"\nThe encoder of this release: {release['encoder']}. About a hundred steps of tiny")
+        print(f"\nThe encoder of this release: {release['encoder']}. A few dozen steps of tiny")
         print("networks on six photographs show that everything works, not how well it fills.")
         folder = os.path.relpath(self.folder)
         for name, what in (
