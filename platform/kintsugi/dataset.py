@@ -65,7 +65,7 @@ def _run(
         DecodeRead(reader),
         batch_size=1,
         num_cpus=TASK_CPUS,
-        compute=ray.data.TaskPoolStrategy(size=config.tasks),
+        compute=ray.data.TaskPoolStrategy(size=min(config.tasks, len(rows))),
     )
     for parts in pipeline.iter_torch_batches(
         batch_size=order.batch_size,

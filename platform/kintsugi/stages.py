@@ -39,12 +39,14 @@ class Output:
             (B 3 H W) or the swapped features (B 256 h w).
         image: The generator's image, B 3 H W, 0-1, with gradient.
         target: The true image, B 3 H W.
+        target_features: Of the true image, B 256 h w, without gradient.
         mask: B 1 H W, 1 = hole.
     """
 
     condition: Tensor
     image: Tensor
     target: Tensor
+    target_features: Tensor
     mask: Tensor
 
 
@@ -121,24 +123,25 @@ class Stage1(_AdversarialStage):
 
     def generate(self, generator: nn.Module, batch: Batch) -> Output:
         predicted = generator(batch.image, batch.mask)
+        with torch.no_grad():
+            target_features = self.encoder(batch.image)
         return Output(
             condition=batch.image * (1 - batch.mask),
             image=paste_known(predicted, batch.image, batch.mask),
             target=batch.image,
+            target_features=target_features,
             mask=batch.mask,
         )
 
     def perceptual(self, output: Output) -> Tensor:
         features = self.encoder(output.image)
-        with torch.no_grad():
-            target = self.encoder(output.target)
         weights = hole_weights(
             output.mask,
             *features.shape[-2:],
             overlap_cells=self.weights.overlap_cells,
             overlap_weight=self.weights.overlap,
         )
-        return weighted_l1(features, target, weights)
+        return weighted_l1(features, output.target_features, weights)
 
 
 class Stage2(_AdversarialStage):
@@ -169,18 +172,24 @@ class Stage2(_AdversarialStage):
 
     def generate(self, generator: nn.Module, batch: Batch) -> Output:
         with torch.no_grad():
-            features = self.encoder(batch.image)
-            if self.predict is not None:
-                predicted = self.predict(batch.image, batch.mask).features
-                mixed = batch.draw < self.settings.prediction_share
-                features = torch.where(mixed[:, None, None, None], predicted, features)
+            truth = self.encoder(batch.image)
+            features = self._mixed(truth, batch)
             swapped = patch_swap(features, batch.mask, guard=self.settings.guard)
         return Output(
-            condition=swapped, image=generator(swapped), target=batch.image, mask=batch.mask
+            condition=swapped,
+            image=generator(swapped),
+            target=batch.image,
+            target_features=truth,
+            mask=batch.mask,
         )
 
+    def _mixed(self, truth: Tensor, batch: Batch) -> Tensor:
+        """The truth's features, for some samples those of stage 1's prediction instead."""
+        chosen = (batch.draw < self.settings.prediction_share).nonzero().flatten()
+        if self.predict is None or not len(chosen):
+            return truth
+        predicted = self.predict(batch.image[chosen], batch.mask[chosen]).features
+        return truth.index_copy(0, chosen, predicted)
+
     def perceptual(self, output: Output) -> Tensor:
-        features = self.encoder(output.image)
-        with torch.no_grad():
-            target = self.encoder(output.target)
-        return squared_distance(features, target)
+        return squared_distance(self.encoder(output.image), output.target_features)
