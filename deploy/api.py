@@ -64,8 +64,8 @@ def build_api(
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
     app.get(
         "/readyz",
-        summary="Whether every node answers",
-        responses={503: {"description": "A node does not answer"}},
+        summary="Whether every node answers, or did for a fill just now",
+        responses={503: {"description": "A node does not answer, and no fill has just succeeded"}},
     )(routes.readyz)
     return app
 
@@ -118,7 +118,13 @@ class Routes:
         return JSONResponse({"healthy": True})
 
     async def readyz(self) -> Response:
-        """200 when every node answers, otherwise 503; names each node."""
+        """200 when every node is ready, otherwise 503; names each node.
+
+        A node is ready when it answers. One whose queue is full or that does not answer
+        in 5 seconds still counts as ready while the last successful fill, which every
+        node took part in, is less than 30 seconds ago: a busy service stays in service,
+        and a node that died shows up to 30 seconds late.
+        """
         nodes = await self._engine.ready()
         ready = all(nodes.values())
         return JSONResponse({"ready": ready, "nodes": nodes}, status_code=200 if ready else 503)

@@ -111,7 +111,8 @@ class Client:
 
         Raises:
             ClientError: The service refused or failed.
-            OSError: There was no connection.
+            OSError: A file cannot be read, or there was no connection.
+            http.client.HTTPException: The connection broke, or what answered speaks no HTTP.
         """
         files = {"image": _bytes(image)}
         if mask is not None:
@@ -206,6 +207,15 @@ def _error(response: _Response) -> ClientError:
     )
 
 
+def _inpaint(url: str, image: bytes, mask: bytes, options: Options) -> Answer:
+    """Raises: ConnectionError naming the service when it is not reached."""
+    try:
+        return Client(url).inpaint(image, mask, **options)
+    except (OSError, http.client.HTTPException) as error:
+        why = str(error) or type(error).__name__
+        raise ConnectionError(f"{why}: is the service up at {url}?") from error
+
+
 def main(argv: Sequence[str]) -> int:
     """Fill the hole of one photograph; 0 done, 1 refused or not reached, 2 wrong usage."""
     parser = argparse.ArgumentParser(description="Fill the hole of one photograph.")
@@ -218,7 +228,9 @@ def main(argv: Sequence[str]) -> int:
     # The service checks them, and names a wrong one and its values.
     options = cast(Options, dict(option.partition("=")[::2] for option in args.option))
     try:
-        answer = Client(args.url).inpaint(args.image, args.mask, **options)
+        # Read here: what goes wrong with a file is not the connection's fault.
+        image, mask = args.image.read_bytes(), args.mask.read_bytes()
+        answer = _inpaint(args.url, image, mask, options)
         args.output.write_bytes(answer.data)
     except (ClientError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

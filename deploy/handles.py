@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -19,6 +19,8 @@ _TRY_AGAIN = (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
     RayActorError,
+    # What a replica computed went with its machine before it was used.
+    ObjectLostError,
 )
 
 
@@ -26,7 +28,7 @@ async def answer_of(response: Any) -> Any:
     """Await a DeploymentResponse; cancelling this call cancels that one.
 
     Raises:
-        Busy: A queue was full or a replica died, there or further on.
+        Busy: A queue was full, or a replica or its machine died, there or further on.
         InputError: As it was raised, without the other process's stack trace in its text.
     """
     try:
@@ -39,4 +41,6 @@ async def answer_of(response: Any) -> Any:
     except RayTaskError as error:
         if isinstance(error.cause, (InputError, Busy)):
             raise error.cause from None
+        if isinstance(error.cause, _TRY_AGAIN):
+            raise Busy(str(error.cause)) from error
         raise

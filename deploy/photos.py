@@ -1,6 +1,6 @@
 """The files of a request to one photograph with a hole, and back; knows no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class Answer:
 
 
 def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
-    """Decode image and mask.
+    """Decode image and mask; in the alpha convention the hole is opaque in the answer.
 
     Raises: InputError as `decode_image` and `decode_mask`, and InvalidInput
     `mask_missing`, `size_mismatch`, `mask_empty`, `mask_full`.
@@ -43,9 +43,8 @@ def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
     image = decode_image(form.image, limits)
     if form.mask is not None:
         mask = decode_mask(form.mask, limits, convention=form.options.mask_convention)
-        photo = Photo(image, mask)
     elif form.options.mask_convention == "alpha" and image.alpha is not None:
-        photo = _hole_in_own_alpha(image, image.alpha)
+        mask = image.alpha == 0
     else:
         raise InvalidInput(
             "the form has no mask",
@@ -53,8 +52,10 @@ def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
             hint="send the file as the field mask, or an image whose hole is transparent and"
             " mask_convention=alpha",
         )
-    _check_mask(photo)
-    return photo
+    _check_mask(image, mask)
+    if form.options.mask_convention == "alpha":
+        image = _with_opaque_hole(image, mask)
+    return Photo(image, mask)
 
 
 def encode_answer(photo: Photo, filled: npt.NDArray[np.uint8], options: InpaintOptions) -> Answer:
@@ -73,17 +74,16 @@ def encode_answer(photo: Photo, filled: npt.NDArray[np.uint8], options: InpaintO
     return Answer(body, notes)
 
 
-def _hole_in_own_alpha(image: DecodedImage, alpha: npt.NDArray[np.uint8]) -> Photo:
-    """The transparent part is the hole; filled, it is opaque."""
-    mask = alpha == 0
-    filled_alpha = np.where(mask, np.uint8(_OPAQUE), alpha)
-    answer = DecodedImage(image.pixels, filled_alpha, image.icc_profile, image.format, image.notes)
-    return Photo(answer, mask)
+def _with_opaque_hole(image: DecodedImage, mask: npt.NDArray[np.bool_]) -> DecodedImage:
+    """Where transparency means hole, the filled hole has none: it would not be seen."""
+    if image.alpha is None:
+        return image
+    return replace(image, alpha=np.where(mask, np.uint8(_OPAQUE), image.alpha))
 
 
-def _check_mask(photo: Photo) -> None:
-    height, width = photo.image.pixels.shape[:2]
-    mask_height, mask_width = photo.mask.shape
+def _check_mask(image: DecodedImage, mask: npt.NDArray[np.bool_]) -> None:
+    height, width = image.pixels.shape[:2]
+    mask_height, mask_width = mask.shape
     if (mask_height, mask_width) != (height, width):
         raise InvalidInput(
             f"the mask is {mask_width}x{mask_height} px but the image is {width}x{height}",
@@ -91,14 +91,14 @@ def _check_mask(photo: Photo) -> None:
             hint="send both at the same size; a photograph's is taken as it is displayed, after"
             " the rotation that its EXIF data asks for",
         )
-    if not photo.mask.any():
+    if not mask.any():
         raise InvalidInput(
             "the mask is empty",
             code="mask_empty",
             hint="mark at least one pixel as hole: white, or with mask_convention=alpha"
             " transparent",
         )
-    if photo.mask.all():
+    if mask.all():
         raise InvalidInput(
             "the mask covers the whole image",
             code="mask_full",

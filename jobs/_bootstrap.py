@@ -6,10 +6,12 @@ Imported first by each job; knows nothing of what a job does.
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +27,8 @@ _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # Ray Train repeats what workers print; once is enough.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # A pipeline that gets nowhere for ten minutes is an error; Ray's default is thirty.
+    "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "600",
 }
 
 DONE, FAILED, USAGE, SOME_REJECTED = range(4)
@@ -69,8 +73,15 @@ def job_parser(
 def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
     """Write what `--json` asks for, if it does."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+        write_file(path, (json.dumps(figures, indent=1) + "\n").encode())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a flag asked for, and say where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    # Under `ray job submit` the current folder is a temporary one of the cluster's.
+    print(f"wrote {path.absolute()}")
 
 
 def join_ray() -> None:
@@ -147,6 +158,21 @@ def _runtime_env(submitted: str | None) -> dict[str, Any]:
 
 def _here() -> dict[str, str]:
     return {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
+
+
+def interrupt_once() -> None:
+    """From now on SIGINT and SIGTERM raise KeyboardInterrupt, and only the first of them.
+
+    The next would cut short the stopping of what was started, and leave processes behind.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

@@ -4,14 +4,13 @@
 import argparse
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, ROOT, run
+from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.demo.console import Console
 from kintsugi.demo.walkthrough import NUM_STEPS, Demo
 
@@ -25,7 +24,11 @@ def main(argv: Sequence[str]) -> int:
     (folder / "logs").mkdir(parents=True)
     # Commands are shown as they would be typed, so they must be found.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The demo's storage is its own: a profile, token or endpoint of the user's cloud account
+    # would take its requests elsewhere, or have them refused.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    interrupt_once()
     Demo(ROOT, folder, Console(NUM_STEPS, folder / "logs")).run()
     return DONE
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
+from jobs._bootstrap import (
+    DONE,
+    SOME_REJECTED,
+    job_parser,
+    join_ray,
+    run,
+    write_figures,
+    write_file,
+)
 from kintsugi.comparison import compare, open_comparison
 from kintsugi.evaluation import Evaluated
 from kintsugi.figures import draw_grid, format_table
@@ -47,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
     print(format_table(figures["figures"], figures["vgg_encoder"]))
     write_figures(args.json, figures)
     if args.grid is not None:
-        args.grid.parent.mkdir(parents=True, exist_ok=True)
-        args.grid.write_bytes(draw_grid(results))
+        write_file(args.grid, draw_grid(results))
     return SOME_REJECTED if figures["rejects"] else DONE
 
 

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, job_parser, run, write_figures
 from kintsugi.config import load_config
+from kintsugi.errors import ConfigError
 from kintsugi.release import DEFAULT_RELEASE, publish
 
 EXAMPLES = (
@@ -34,12 +36,22 @@ def main(argv: Sequence[str]) -> int:
         args.stage2 or f"{config.storage}/{config.run}",
         args.output,
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
-        metrics=json.loads(args.metrics.read_text()) if args.metrics else None,
+        metrics=read_metrics(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
     print(f"  {published.config.digest}, encoder {published.config.encoder}")
     write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        figures = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--metrics {path}: {error}: give what jobs/evaluate.py wrote") from error
+    if not isinstance(figures, dict):
+        raise ConfigError(f"--metrics {path} has no {{...}}: give what jobs/evaluate.py wrote")
+    return figures
 
 
 if __name__ == "__main__":

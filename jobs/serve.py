@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, ROOT, run
+from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.console import Console
 from kintsugi.demo.service import deploy_service
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     folder = ROOT / "demo"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_once()
     console = Console(1, folder / "logs")
     with ray_cluster(ROOT, folder / "logs" / "ray.log", {}) as cluster:
         with console.step("Start Ray and the graph"):

@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PATCH = 3
-# Bytes for the cell products of one band, unless the caller says otherwise.
+# Bytes for what one band of scores takes, unless the caller says otherwise.
 DEFAULT_MEMORY_BUDGET = 256 * 2**20
 # Index of a window that is not replaced.
 KEPT = -1
+# Arrays of a band's cell products that live at one time, and bytes of each number.
+_LIVE_BYTES = 2 * 4
 # Patches of a smaller norm than this count as zero and match nothing better than others.
 SMALLEST_NORM = 1e-8
 
@@ -179,7 +181,7 @@ def _match_band(search: _Search, box: tuple[int, int, int, int], budget: int) ->
     top, bottom, left, right = box
     channels, height, width = search.cells.shape
     query = search.cells[:, top : bottom + 2, left : right + 2].reshape(channels, -1).T
-    rows_at_once = max(1, budget // (4 * len(query) * width) - 2)
+    rows_at_once = max(1, budget // (_LIVE_BYTES * len(query) * width) - 2)
     best_score: Tensor | None = None
     best_index: Tensor | None = None
     for start in range(0, height - 2, rows_at_once):
@@ -207,6 +209,8 @@ def _sum_diagonals(products: Float[Tensor, "a b c d"]) -> Float[Tensor, "a-2 b-2
     a, b, c, d = products.shape
     rows = products[: a - 2, :, : c - 2] + products[1 : a - 1, :, 1 : c - 1]
     rows += products[2:, :, 2:]
+    # Nobody else holds them: no more than two arrays of this size live at a time.
+    del products
     score = rows[:, : b - 2, :, : d - 2] + rows[:, 1 : b - 1, :, 1 : d - 1]
     score += rows[:, 2:, :, 2:]
     return score
@@ -215,7 +219,7 @@ def _sum_diagonals(products: Float[Tensor, "a b c d"]) -> Float[Tensor, "a-2 b-2
 def _query_rows(search: _Search, columns: int, budget: int) -> int:
     """Rows of query windows per band: as many as the budget holds against the whole map."""
     _, height, width = search.cells.shape
-    return max(1, budget // (4 * (columns + 2) * height * width) - 2)
+    return max(1, budget // (_LIVE_BYTES * (columns + 2) * height * width) - 2)
 
 
 def _bands(rows: Tensor, size: int) -> Iterator[tuple[int, int]]:

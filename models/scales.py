@@ -207,10 +207,11 @@ def grow(mask: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"
 
 def feathered(hole: Float[Tensor, "1 1 H W"], pixels: int) -> Float[Tensor, "1 1 H W"]:
     """1 in the hole, falling to 0 over ``pixels`` outside it."""
-    radius = (pixels + 1) // 2
-    if radius == 0:
+    if pixels == 0:
         return hole
-    wide = grow(hole, radius)
+    # Growing by one half and blurring by the other ends exactly at `pixels`.
+    wide = grow(hole, pixels // 2)
+    radius = pixels - pixels // 2
     padded = F.pad(wide, (radius,) * 4, mode="replicate")
     rows = F.avg_pool2d(padded, (2 * radius + 1, 1), 1)
     ramp = F.avg_pool2d(rows, (1, 2 * radius + 1), 1)

@@ -29,6 +29,10 @@ FORMAT_VERSION = 1
 _PREFIX = "step-"
 
 
+class DamagedCheckpoint(StorageError):
+    """A checkpoint that is not what its manifest says, as opposed to storage that fails."""
+
+
 @dataclass
 class TrainState:
     """Everything that a run needs to go on as if it had never stopped.
@@ -67,6 +71,11 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
             {"step": state.step, "position": asdict(state.position), "param_groups": settings}
         )
     )
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest that vouches for every file in ``folder``."""
     files = {path.name: _fingerprint(path.read_bytes()) for path in sorted(folder.iterdir())}
     manifest = {"version": FORMAT_VERSION, "files": files}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2))
@@ -120,65 +129,86 @@ class CheckpointStore:
                 found.append(int(folder.removeprefix(_PREFIX)))
         return sorted(found)
 
-    def restore(self, state: TrainState) -> int:
-        """Load the newest whole checkpoint into ``state``. Returns its step, 0 without any."""
-        for step in reversed(self.steps()):
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(temporary) / checkpoint_name(step)
-                try:
-                    self._fetch(step, folder)
-                except StorageError as error:
-                    logger.warning("%s; using the one before", error)
-                    continue
-                load_checkpoint(folder, state)
-                return step
-        return 0
+    def newest_whole(self) -> int:
+        """Step of the newest checkpoint whose files are what its manifest says; 0 without any.
 
-    def fetch_newest(self, folder: Path) -> int:
-        """Copy the newest whole checkpoint into ``folder``. Raises: StorageError without any."""
-        for step in reversed(self.steps()):
+        Raises: StorageError when storage fails, or when there are checkpoints and none is
+        whole: starting anew would throw the run away.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
             try:
-                self._fetch(step, folder)
-            except StorageError as error:
+                with tempfile.TemporaryDirectory() as folder:
+                    self.fetch(step, Path(folder))
+            except DamagedCheckpoint as error:
                 logger.warning("%s; using the one before", error)
                 continue
             return step
-        raise StorageError(f"{self.storage.uri} holds no whole checkpoint: train the run first")
+        if steps:
+            raise StorageError(
+                f"none of the {len(steps)} checkpoints in {self.storage.uri} is whole: restore one"
+                " from a backup, or start the run under another name"
+            )
+        return 0
 
-    def prune(self, keep: int) -> None:
-        """Delete all but the ``keep`` newest, and what was cut short before its manifest."""
-        kept = {checkpoint_name(step) for step in self.steps()[-keep:]}
-        folders = {file.partition("/")[0] for file in self.storage.list() if "/" in file}
-        for name in sorted(folders - kept):
-            if name.startswith(_PREFIX):
-                # The mark goes first: what is half deleted is no checkpoint.
-                if self.storage.exists(f"{name}/{MANIFEST_NAME}"):
-                    self.storage.delete(f"{name}/{MANIFEST_NAME}")
-                self.storage.delete_folder(name)
+    def restore(self, state: TrainState, step: int) -> None:
+        """Load one checkpoint into ``state``. Raises: StorageError as `fetch`."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / checkpoint_name(step)
+            self.fetch(step, folder)
+            load_checkpoint(folder, state)
 
-    def _fetch(self, step: int, folder: Path) -> None:
+    def fetch(self, step: int, folder: Path) -> None:
+        """Copy a checkpoint into ``folder`` and verify it.
+
+        Raises: DamagedCheckpoint naming the file that differs; StorageError when storage
+        fails.
+        """
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
         verify_checkpoint(folder, f"{self.storage.uri}/{name}")
 
+    def prune(self, keep: int, newest: int) -> None:
+        """Delete all but the ``keep`` newest up to ``newest``, and what has no manifest.
+
+        Args:
+            keep: How many stay.
+            newest: Step of the newest whole one. Later ones are damaged: the run will write
+                them again.
+        """
+        kept = [checkpoint_name(step) for step in self.steps() if step <= newest][-keep:]
+        folders = {file.partition("/")[0] for file in self.storage.list() if "/" in file}
+        for name in sorted(folders - set(kept)):
+            if name.startswith(_PREFIX):
+                # The mark goes first: what is half deleted is no checkpoint.
+                self.storage.delete(f"{name}/{MANIFEST_NAME}")
+                self.storage.delete_folder(name)
+
 
 def verify_checkpoint(folder: Path, name: str) -> None:
-    """Compare every file with the manifest. Raises: StorageError naming the first that differs."""
+    """Compare every file with the manifest.
+
+    Raises: DamagedCheckpoint naming the first that differs.
+    """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text())
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise StorageError(f"checkpoint {name} is refused: its manifest cannot be read") from error
+        raise DamagedCheckpoint(
+            f"checkpoint {name} is refused: its manifest cannot be read"
+        ) from error
     if manifest.get("version") != FORMAT_VERSION:
-        raise StorageError(
+        raise DamagedCheckpoint(
             f"checkpoint {name} is refused: format version {manifest.get('version')!r}, this"
             f" program reads {FORMAT_VERSION}"
         )
     for file, expected in manifest["files"].items():
         path = folder / file
         if not path.is_file():
-            raise StorageError(f"checkpoint {name} is refused: {file} is missing")
+            raise DamagedCheckpoint(f"checkpoint {name} is refused: {file} is missing")
         if _fingerprint(path.read_bytes()) != expected:
-            raise StorageError(f"checkpoint {name} is refused: {file} was cut short or altered")
+            raise DamagedCheckpoint(
+                f"checkpoint {name} is refused: {file} was cut short or altered"
+            )
 
 
 def checkpoint_name(step: int) -> str:

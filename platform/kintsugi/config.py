@@ -1,25 +1,36 @@
 """A run's configuration: one TOML file, complete by itself, and `--set a.b=c` over it.
 
-Every section is a frozen dataclass and each part of the program receives only its own.
 An unknown key, a wrong type or an impossible value is a ConfigError that names the key
 as the user wrote it. Knows nothing of Ray.
 """
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.errors import ConfigError
-from kintsugi.masks import check_kind
-from models.build import ModelConfig
+from kintsugi.photos import SAMPLES
+from kintsugi.sections import (
+    STRICT,
+    DataSection,
+    LoopSection,
+    LossSection,
+    ModelSection,
+    OptimizerSection,
+    TranslateSection,
+    WorkersSection,
+)
+from kintsugi.storage import Storage
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+# It names a folder, and part of a URI.
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Keys that may differ when a run is resumed: they decide where it runs, how long and
 # what it reports, not what it computes.
@@ -37,164 +48,10 @@ RESUMABLE_KEYS = (
 
 
 @dataclass(frozen=True)
-class ModelSection(ModelConfig):
-    """Architecture; see `models.build.ModelConfig`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-
-@dataclass(frozen=True)
-class DataSection:
-    """What a run sees."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    shards: str
-    # URI of a folder that jobs/write_shards.py wrote.
-    photos: str = ""
-    # URI of photographs that are packed into `shards` first when that holds none yet;
-    # "samples" = those that scikit-image and scikit-learn ship.
-    crop_px: int = 256
-    # Side of the square training crops; a multiple of 8, at least 128.
-    resize_px: int = 286
-    # The shorter side that photographs are brought to before the crop.
-    masks: tuple[str, ...] = ("rectangle", "strokes")
-    # Kinds of hole, drawn with equal share.
-    shuffle_parts: int = 4
-    # Shards whose rows are mixed with one another; a read holds so many in memory.
-    tasks: int = 4
-    # Reading tasks of Ray Data at one time per worker; each is a process.
-
-    def __post_init__(self) -> None:
-        if self.crop_px % 8 or self.crop_px < 128:
-            raise ValueError(f"crop_px={self.crop_px}: a multiple of 8, at least 128")
-        if self.resize_px < self.crop_px:
-            raise ValueError(
-                f"resize_px={self.resize_px} is smaller than crop_px={self.crop_px}:"
-                " choose it at least as large"
-            )
-        if not self.masks:
-            raise ValueError("masks is empty: name at least one kind of hole")
-        for kind in self.masks:
-            try:
-                check_kind(kind)
-            except ConfigError as error:
-                raise ValueError(f"masks: {error}") from error
-        for name in ("shuffle_parts", "tasks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
-
-
-@dataclass(frozen=True)
-class LossSection:
-    """Weights of the losses (paper section 4.1: 10 and 1)."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    perceptual: float = 10.0
-    adversarial: float = 1.0
-    overlap_cells: int = 2
-    # Width of the heavier band of M_F inside the hole's edge, in feature cells; stage 1.
-    overlap: float = 10.0
-    # Weight in that band; 1 elsewhere in the hole.
-
-
-@dataclass(frozen=True)
-class OptimizerSection:
-    """Adam for both networks."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    generator_lr: float = 2e-3
-    discriminator_lr: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-
-
-@dataclass(frozen=True)
-class LoopSection:
-    """How long, and how often what is written; all in optimiser steps."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    max_steps: int
-    batch_size: int = 8
-    # Photographs per worker and step.
-    log_every: int = 10
-    checkpoint_every: int = 500
-    # Also after the last step.
-    sample_every: int = 500
-    # A picture of fixed photographs: input, fill, truth. 0 = never.
-    keep_checkpoints: int = 2
-
-    def __post_init__(self) -> None:
-        for name in (
-            "max_steps",
-            "batch_size",
-            "log_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
-        if self.sample_every < 0:
-            raise ValueError(f"sample_every={self.sample_every}: 0 (never) or more")
-
-
-@dataclass(frozen=True)
-class WorkersSection:
-    """Where it runs: one process per worker, joined by DDP."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    count: int = 1
-    cpus: float = 0.5
-    # Logical CPUs that Ray sets aside per worker. The rest is for reading data: at least
-    # one must be left.
-    use_gpu: bool = False
-    # One GPU per worker, NCCL between them; else CPU and gloo.
-    threads: int = 2
-    # PyTorch's threads per worker on the CPU.
-    max_failures: int = 3
-    # Lost workers or nodes that a run survives by itself, from the last checkpoint.
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count={self.count}: at least 1")
-        if self.cpus <= 0:
-            raise ValueError(f"cpus={self.cpus}: more than 0, for example 0.5")
-        if self.threads < 1:
-            raise ValueError(f"threads={self.threads}: at least 1")
-
-
-@dataclass(frozen=True)
-class TranslateSection:
-    """What only stage 2 has."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    stage1: str = ""
-    # URI of the stage 1 run (or of a release) whose predictions are mixed in.
-    prediction_share: float = 0.0
-    # Share of samples whose features come from stage 1's prediction instead of the truth.
-    guard: int = 0
-    # Cells around the hole that are not copied from.
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.prediction_share <= 1:
-            raise ValueError(f"prediction_share={self.prediction_share}: 0 to 1")
-        if self.prediction_share > 0 and not self.stage1:
-            raise ValueError(
-                f"prediction_share={self.prediction_share} needs predictions: name the stage 1"
-                " run or a release in stage1"
-            )
-
-
-@dataclass(frozen=True)
 class JobConfig:
     """One training run."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     stage: Literal["stage1", "stage2"]
     run: str
@@ -213,8 +70,10 @@ class JobConfig:
     translate: TranslateSection = field(default_factory=TranslateSection)
 
     def __post_init__(self) -> None:
-        if not self.run or "/" in self.run:
-            raise ValueError(f"run={self.run!r}: a name without '/'")
+        if not _RUN_NAME.fullmatch(self.run):
+            raise ValueError(
+                f"run={self.run!r}: letters, digits, '.', '_' and '-', the first a letter or digit"
+            )
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: 0 or more")
 
@@ -227,6 +86,9 @@ class JobConfig:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
     """Read a TOML file, apply ``a.b=value`` overrides and validate.
 
+    Relative paths are taken from the current folder and made absolute: workers have
+    another one.
+
     Raises: ConfigError naming the file and the key.
     """
     try:
@@ -238,7 +100,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _apply(raw, override)
-    return parse_config(raw, str(path))
+    return _with_absolute_paths(parse_config(raw, str(path)))
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> JobConfig:
@@ -280,12 +142,30 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     section[parts[-1]] = _toml_value(text.strip())
 
 
+def _with_absolute_paths(config: JobConfig) -> JobConfig:
+    def absolute(uri: str, *names: str) -> str:
+        return uri if uri in ("", *names) else Storage(uri).uri
+
+    return replace(
+        config,
+        storage=absolute(config.storage),
+        encoder=absolute(config.encoder, "release", "torchvision", "random"),
+        data=replace(
+            config.data,
+            shards=absolute(config.data.shards),
+            photos=absolute(config.data.photos, SAMPLES),
+        ),
+        translate=replace(config.translate, stage1=absolute(config.translate.stage1)),
+    )
+
+
 def _toml_value(text: str) -> Any:
-    """A TOML value; what is no TOML is taken as a string, so that URIs need no quotes."""
+    """A TOML value; what is none of JSON's kinds is text, so that URIs and dates need no quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return value if isinstance(value, str | bool | int | float | list) else text
 
 
 def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,10 +14,10 @@ import numpy as np
 import ray.data
 from ray.data.collate_fn import NumpyBatchCollateFn
 
-from kintsugi.config import DataSection
 from kintsugi.order import Position, Read, SampleOrder
 from kintsugi.reading import DecodeRead, ShardReader
 from kintsugi.samples import Batch, collate
+from kintsugi.sections import DataSection
 
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
 # pipeline takes seconds; large ones start one per epoch.

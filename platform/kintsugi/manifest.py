@@ -8,6 +8,7 @@ a JPEG mostly decodes, to a wrong picture, so the decoder cannot.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from kintsugi.storage import Storage
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+_PART = re.compile(r"part-[0-9]{5,}\.parquet")
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -164,8 +166,13 @@ def verify_shards(uri: str) -> list[str]:
 
 
 def is_part(name: str) -> bool:
-    """True for the file name of a shard."""
-    return name.startswith("part-") and name.endswith(".parquet") and "/" not in name
+    """True for a file name that `part_name` gives; other programs' parts have others."""
+    return _PART.fullmatch(name) is not None
+
+
+def part_name(index: int) -> str:
+    """The file name of a shard."""
+    return f"part-{index:05d}.parquet"
 
 
 def _problems(table: pa.Table, part: PartInfo, seen: set[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Runs -> a release folder with its model card; knows no Ray."""
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter, MatchingConfig
 from models.weights import CONFIG_NAME, ReleaseConfig, load_weights, save_release
 
+# It travels in an HTTP header with each answer.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What jobs/publish.py writes, and the other jobs use, when no release is named.
 DEFAULT_RELEASE = "~/.kintsugi/releases/debug"
 
@@ -44,6 +47,8 @@ def publish(
             encoder.
         StorageError: a run has no whole checkpoint.
     """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"--name {name!r}: letters, digits, '.', '_' and '-', at most 64")
     first, second = Run(Storage(stage1)), Run(Storage(stage2))
     configs = first.config(), second.config()
     _check_pair(configs, (stage1, stage2))
@@ -127,6 +132,6 @@ def _load_networks(inpainter: Inpainter, first: Run, second: Run) -> tuple[int, 
     steps = []
     for run, network in zip((first, second), networks, strict=True):
         with tempfile.TemporaryDirectory() as temporary:
-            steps.append(run.checkpoints.fetch_newest(Path(temporary)))
+            steps.append(run.fetch_newest(Path(temporary)))
             load_weights(network, Path(temporary) / "generator.safetensors")
     return steps[0], steps[1]

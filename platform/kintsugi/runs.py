@@ -1,47 +1,40 @@
-"""A run: its identity, its folder, its networks, and one rank of it; knows no Ray.
+"""A run: its identity, its folder, and what it began with; knows no Ray and no loop."""
 
-`training.py` gives each rank Ray's batches and Ray's report; `train_locally` gives it
-batches read in this process. Both go through `train_rank`, so they compute the same.
-"""
-
+import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
+from safetensors.torch import save_file
 
-from kintsugi.checkpoints import CheckpointStore
+from kintsugi.checkpoints import MANIFEST_NAME, CheckpointStore, seal, verify_checkpoint
 from kintsugi.config import JobConfig, differing_keys, parse_config
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.loop import Surroundings, initial_state, train
-from kintsugi.order import Position, SampleOrder
-from kintsugi.reading import ShardReader, open_reader
-from kintsugi.samples import Batch, local_batches
-from kintsugi.stages import Stage, Stage1, Stage2
+from kintsugi.manifest import MANIFEST_NAME as SHARDS_MANIFEST
+from kintsugi.manifest import read_manifest
 from kintsugi.storage import Storage
-from kintsugi.tracking import Metrics, MetricsWriter, format_line
-from models.build import build_generator
+from models.build import ModelConfig, build_generator
 from models.image2feature import CoarseGenerator
 from models.vgg import Vgg19Relu3
 from models.weights import CONFIG_NAME as RELEASE_CONFIG
+from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
 from models.weights import load_encoder, load_release, load_weights
 
 CONFIG_NAME = "config.json"
-# Photographs in the sample pictures.
-SAMPLE_ROWS = 4
+INPUTS_NAME = "inputs.json"
+PINNED_STAGE1 = "stage1"
 BUNDLED_RELEASE = Path(__file__).resolve().parents[2] / "models" / "pretrained" / "small"
-
-# (reader, order, start, rank, steps) -> at least `steps` batches.
-BatchStream = Callable[[ShardReader, SampleOrder, Position, int, int], Iterator[Batch]]
-Publish = Callable[[Metrics, Path | None, int], None]
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder `<storage>/<run>`: config.json, checkpoints/, metrics/, samples/."""
+    """The folder `<storage>/<run>`.
+
+    It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
+    predictions), checkpoints/, metrics/ and samples/.
+    """
 
     storage: Storage
 
@@ -52,6 +45,17 @@ class Run:
     @property
     def checkpoints(self) -> CheckpointStore:
         return CheckpointStore(self.storage.join("checkpoints"))
+
+    def fetch_newest(self, folder: Path) -> int:
+        """Copy the newest whole checkpoint into ``folder``. Returns its step.
+
+        Raises: StorageError when there is none.
+        """
+        step = self.checkpoints.newest_whole()
+        if step == 0:
+            raise StorageError(f"{self.storage.uri} has no checkpoint yet: train the run first")
+        self.checkpoints.fetch(step, folder)
+        return step
 
     def config(self) -> JobConfig:
         """The configuration the run was started with. Raises: StorageError when there is none."""
@@ -66,21 +70,68 @@ class Run:
 
 
 def open_run(config: JobConfig) -> Run:
-    """Start the run that a configuration names, or take it up again.
+    """Start the run that a configuration names, or take it up again; in the driver, once.
 
-    Raises: ConfigError naming the keys when a run of this name has another configuration.
+    A run that has no checkpoint yet is started anew, with whatever configuration.
+
+    Raises:
+        ConfigError: the run has checkpoints, and another configuration or other shards; or
+            encoder or stage 1 cannot be opened.
+        StorageError: shards, encoder or stage 1 are missing or altered.
     """
     run = Run.of(config)
-    if run.storage.exists(CONFIG_NAME):
-        keys = differing_keys(run.config().to_dict(), config.to_dict())
-        if keys:
-            raise ConfigError(
-                f"run {config.run!r} exists in {config.storage} with other values of"
-                f" {', '.join(keys)}: restore them to resume it, or choose another name with"
-                " --set run=NAME"
-            )
+    # Says what to do when there are no shards.
+    read_manifest(Storage(config.data.shards))
+    shards = Storage(config.data.shards).read(SHARDS_MANIFEST)
+    inputs = {"shards_sha256": hashlib.sha256(shards).hexdigest()}
+    open_encoder(config.encoder, config.seed)
+    if run.checkpoints.steps():
+        _check_identity(run, config, inputs)
+    else:
+        _pin_stage1(run, config)
+        run.storage.write(INPUTS_NAME, json.dumps(inputs).encode())
     run.storage.write(CONFIG_NAME, json.dumps(config.to_dict(), indent=2).encode())
     return run
+
+
+def _check_identity(run: Run, config: JobConfig, inputs: dict[str, str]) -> None:
+    keys = differing_keys(run.config().to_dict(), config.to_dict())
+    if keys:
+        raise ConfigError(
+            f"run {config.run!r} exists in {config.storage} with other values of"
+            f" {', '.join(keys)}: restore them to resume it, or choose another name with"
+            " --set run=NAME"
+        )
+    if json.loads(run.storage.read(INPUTS_NAME)) != inputs:
+        raise ConfigError(
+            f"the shards at {config.data.shards} are not those that run {config.run!r} began with:"
+            " restore them to resume it, or choose another name with --set run=NAME"
+        )
+
+
+def _pin_stage1(run: Run, config: JobConfig) -> None:
+    """Keep stage 1's generator in the run: it may be trained on while stage 2 is."""
+    if config.translate.prediction_share == 0:
+        return
+    generator, model = open_stage1(config.translate.stage1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save_file(generator.state_dict(), folder / "generator.safetensors")
+        (folder / CONFIG_NAME).write_text(json.dumps(asdict(model)))
+        seal(folder)
+        run.storage.publish_folder(folder, PINNED_STAGE1, last=MANIFEST_NAME)
+
+
+def pinned_stage1(run: Run) -> CoarseGenerator:
+    """Stage 1's generator as the run keeps it. Raises: StorageError when it is altered."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run.storage.fetch_folder(PINNED_STAGE1, folder)
+        verify_checkpoint(folder, f"{run.storage.uri}/{PINNED_STAGE1}")
+        model = ModelConfig(**json.loads((folder / CONFIG_NAME).read_text()))
+        generator = build_generator(model, seed=0)
+        load_weights(generator, folder / "generator.safetensors")
+        return generator
 
 
 def open_encoder(source: str, seed: int) -> Vgg19Relu3:
@@ -114,107 +165,20 @@ def _fetch_encoder(uri: str, folder: Path) -> Path:
     return folder / name
 
 
-def open_stage1(uri: str) -> CoarseGenerator:
+def open_stage1(uri: str) -> tuple[CoarseGenerator, ModelConfig]:
     """G1 of a stage 1 run or of a release. Raises: StorageError or ConfigError naming the URI."""
     storage = Storage(uri)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if storage.exists("model.safetensors"):
+        if storage.exists(RELEASE_WEIGHTS):
             storage.fetch_folder("", folder)
-            return load_release(folder)[0].image2feature.generator
+            inpainter, release = load_release(folder)
+            return inpainter.image2feature.generator, release.model
         run = Run(storage)
         config = run.config()
         if config.stage != "stage1":
             raise ConfigError(f"translate.stage1={uri!r} is a run of {config.stage}, not of stage1")
-        run.checkpoints.fetch_newest(folder)
+        run.fetch_newest(folder)
         generator = build_generator(config.model, seed=config.seed)
         load_weights(generator, folder / "generator.safetensors")
-        return generator
-
-
-def build_stage(config: JobConfig) -> Stage:
-    """The networks of a run at their first step."""
-    encoder = open_encoder(config.encoder, config.seed)
-    if config.stage == "stage1":
-        return Stage1(config, encoder)
-    predicting = config.translate.prediction_share > 0
-    return Stage2(config, encoder, open_stage1(config.translate.stage1) if predicting else None)
-
-
-class RunReporter:
-    """Writes what the loop reports into the run's folder; checkpoints go to ``publish``."""
-
-    def __init__(self, run: Run, config: JobConfig, rank: int, step: int, publish: Publish) -> None:
-        self.run = run
-        self.max_steps = config.loop.max_steps
-        self.publish = publish
-        first = rank == 0
-        self.metrics = MetricsWriter(run.storage.join("metrics"), step) if first else None
-
-    def log(self, row: Metrics) -> None:
-        if self.metrics is not None:
-            self.metrics.add(row)
-            print(format_line(row, self.max_steps), flush=True)
-
-    def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
-        if self.metrics is not None:
-            self.metrics.close_part()
-        self.publish(row, folder, step)
-
-    def sample(self, row: Metrics, png: bytes, step: int) -> None:
-        self.run.storage.join("samples").write(f"step-{step:08d}.png", png)
-        self.log(row)
-
-
-def train_rank(
-    config: JobConfig, rank: int, device: torch.device, batches: BatchStream, publish: Publish
-) -> int:
-    """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
-    torch.set_num_threads(config.workers.threads)
-    run = Run.of(config)
-    reader = open_reader(config.data.shards, config.data.resize_px)
-    order = SampleOrder(
-        rows_per_part=reader.rows_per_part,
-        seed=config.seed,
-        shuffle_parts=config.data.shuffle_parts,
-        workers=config.workers.count,
-        batch_size=config.loop.batch_size,
-    )
-    stage = build_stage(config)
-    stage.to(device)
-    state = initial_state(stage, config)
-    step = run.checkpoints.restore(state)
-    if rank == 0:
-        print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
-    fixed = None
-    if rank == 0 and config.loop.sample_every:
-        shown = replace(order, batch_size=min(SAMPLE_ROWS, sum(order.rows_per_part)), workers=1)
-        fixed = next(local_batches(reader, shown, config.data, Position()))
-    train(
-        stage,
-        batches(reader, order, state.position, rank, config.loop.max_steps - step),
-        config,
-        state,
-        Surroundings(rank, order, device, fixed),
-        RunReporter(run, config, rank, step, publish),
-    )
-    return state.step
-
-
-def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
-    """Train a run in this process without Ray: the same losses as one Ray worker."""
-    config = replace(config, workers=replace(config.workers, count=1))
-    run = open_run(config)
-
-    def publish(_: Metrics, folder: Path | None, step: int) -> None:
-        if folder is not None:
-            run.checkpoints.publish(folder, step)
-            run.checkpoints.prune(config.loop.keep_checkpoints)
-
-    def batches(
-        reader: ShardReader, order: SampleOrder, start: Position, rank: int, _: int
-    ) -> Iterator[Batch]:
-        return local_batches(reader, order, config.data, start, rank)
-
-    train_rank(config, 0, torch.device(device), batches, publish)
-    return run
+        return generator, config.model

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kintsugi.config import DataSection
 from kintsugi.masks import draw_mask
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import Decoded, ShardReader
+from kintsugi.sections import DataSection
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 
 from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
 from kintsugi.images import ImageLimits, decode_image
-from kintsugi.manifest import MANIFEST_NAME, SCHEMA, Manifest, PartInfo, Reject, is_part
+from kintsugi.manifest import MANIFEST_NAME, SCHEMA, Manifest, PartInfo, Reject, is_part, part_name
 from kintsugi.storage import Storage
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
+# There while parts are written: a writing that was cut off can be told from others' files.
+_UNFINISHED_NAME = "manifest.unfinished"
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,13 @@ def write_shards(
         What was written; also in `manifest.json`, which is written last.
 
     Raises:
-        ConfigError: No photographs there, or shards are there already.
+        ConfigError: No photographs there, or shards, or other parts, are there already.
         InvalidInput: None of the photographs can be used.
         StorageError: Reading or writing failed.
     """
     source, target = Storage(input_uri), Storage(output_uri)
-    if target.exists(MANIFEST_NAME) and not packing.overwrite:
-        raise ConfigError(
-            f"{target.uri} holds shards already: choose another output, or replace them with"
-            " --overwrite"
-        )
+    if not packing.overwrite:
+        _check_free(target)
     sizes = source.sizes()
     photos = {name: size for name, size in sizes.items() if _is_photo(name)}
     if not photos:
@@ -106,11 +105,13 @@ def write_shards(
             f" that end in {', '.join(PHOTO_SUFFIXES)}"
         )
     plans, misnamed = plan_parts(photos, packing, seed)
-    _clear(target)
+    earlier = _begin(target)
     results = list(_pack_all(source, target, plans, packing.limits, report))
     parts = tuple(result.part for result in results if result.part is not None)
     rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
     if not parts:
+        # Nothing was written: what was there is still whole.
+        _end(target, earlier)
         raise InvalidInput(
             f"none of the {len(photos)} photographs in {source.uri} can be used;"
             f" the first: {rejects[0].id}: {rejects[0].detail}",
@@ -123,7 +124,8 @@ def write_shards(
         rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
         ignored=len(sizes) - len(photos),
     )
-    target.write(MANIFEST_NAME, manifest.to_json().encode())
+    _delete_parts(target, except_for={part.name for part in parts})
+    _end(target, manifest.to_json().encode())
     return manifest
 
 
@@ -148,7 +150,7 @@ def plan_parts(
             room_rows, room_bytes = packing.rows_per_part, packing.max_part_bytes
         groups[-1].append(name)
         room_rows, room_bytes = room_rows - 1, room_bytes - sizes[name]
-    plans = [PartPlan(f"part-{i:05d}.parquet", tuple(group)) for i, group in enumerate(groups)]
+    plans = [PartPlan(part_name(i), tuple(group)) for i, group in enumerate(groups)]
     return plans, tuple(_misnamed(name) for name in misnamed)
 
 
@@ -234,11 +236,43 @@ def _pack_in_ray(
                 raise
 
 
-def _clear(target: Storage) -> None:
-    """Remove shards of an earlier writing: the manifest first, as it vouches for the others."""
+def _check_free(target: Storage) -> None:
+    """Refuse a folder with shards, or with parts that no cut-off writing of ours left."""
+    if target.exists(MANIFEST_NAME):
+        raise ConfigError(
+            f"{target.uri} holds shards already: choose another output, or replace them with"
+            " --overwrite"
+        )
+    if target.exists(_UNFINISHED_NAME):
+        return
+    names = [name for name in target.list() if "/" not in name]
+    found = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
+    if found:
+        raise ConfigError(
+            f"{target.uri} holds {len(found)} Parquet files such as {found[0]} and no"
+            f" {MANIFEST_NAME} that says whose they are: choose another output, or write here"
+            f" with --overwrite, which deletes those named like {part_name(0)}"
+        )
+
+
+def _begin(target: Storage) -> bytes | None:
+    """Take away an earlier manifest, and give it: it must not vouch for what changes now."""
+    earlier = target.read(MANIFEST_NAME) if target.exists(MANIFEST_NAME) else None
+    target.write(_UNFINISHED_NAME, b"write_shards has not finished here: run it again\n")
     target.delete(MANIFEST_NAME)
+    return earlier
+
+
+def _end(target: Storage, manifest: bytes | None) -> None:
+    if manifest is not None:
+        target.write(MANIFEST_NAME, manifest)
+    target.delete(_UNFINISHED_NAME)
+
+
+def _delete_parts(target: Storage, *, except_for: set[str]) -> None:
+    """Delete the parts of an earlier writing that had more of them."""
     for name in target.list():
-        if is_part(name):
+        if is_part(name) and name not in except_for:
             target.delete(name)
 
 

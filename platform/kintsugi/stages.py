@@ -96,18 +96,26 @@ class _AdversarialStage:
         raise NotImplementedError
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
-        fake = discriminator(output.condition, output.image)
+        _, fake = _judge(discriminator, output, output.image)
         return {
             "perceptual": self.weights.perceptual * self.perceptual(output),
             "adversarial": self.weights.adversarial * generator_adversarial(fake),
         }
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
-        # One pass over real and fake together: DDP allows one forward per backward.
-        condition = torch.cat([output.condition, output.condition])
-        logits = discriminator(condition, torch.cat([output.target, output.image.detach()]))
-        real, fake = logits.chunk(2)
+        real, fake = _judge(discriminator, output, output.image.detach())
         return {"discriminator": discriminator_adversarial(real, fake)}
+
+
+def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the truth and of ``image``, judged in one pass.
+
+    In both networks' steps alike: batch norm then sees the same batch in both, and DDP
+    allows the discriminator one forward per backward.
+    """
+    condition = torch.cat([output.condition, output.condition])
+    real, fake = discriminator(condition, torch.cat([output.target, image])).chunk(2)
+    return real, fake
 
 
 class Stage1(_AdversarialStage):

@@ -12,15 +12,17 @@ from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, Scali
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.checkpoints import checkpoint_name
-from kintsugi.config import DataSection, JobConfig, parse_config
+from kintsugi.config import JobConfig, parse_config
 from kintsugi.dataset import TASK_CPUS, stream_batches
 from kintsugi.errors import ConfigError, KintsugiError
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
 from kintsugi.order import Position, SampleOrder
 from kintsugi.photos import open_photos
+from kintsugi.rank import train_rank
 from kintsugi.reading import ShardReader
-from kintsugi.runs import Run, open_run, train_rank
+from kintsugi.runs import Run, open_run
 from kintsugi.samples import Batch
+from kintsugi.sections import DataSection
 from kintsugi.shards import write_shards
 from kintsugi.storage import Storage
 from kintsugi.tracking import Metrics, read_metrics
@@ -28,8 +30,6 @@ from kintsugi.tracking import Metrics, read_metrics
 # Ray's own record of checkpoints. Our manifests say what can be resumed, so a record of
 # an earlier submission is only a way to fail: one cut short blocks every later start.
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
-# Logical CPUs that must be left for reading data; without any, Ray Data waits silently.
-DATA_CPUS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,9 @@ def fit(config: JobConfig) -> Trained:
     check_resources(config, ray.cluster_resources())
     ensure_shards(config.data)
     run = open_run(config)
-    steps = run.checkpoints.steps()
-    first = steps[-1] if steps else 0
+    first = run.checkpoints.newest_whole()
     if first < config.loop.max_steps:
-        run.checkpoints.prune(config.loop.keep_checkpoints)
+        run.checkpoints.prune(config.loop.keep_checkpoints, first)
         _train(config, run)
     metrics = read_metrics(run.storage.join("metrics"))
     return Trained(run.storage.uri, first, max(first, config.loop.max_steps), metrics)
@@ -89,12 +88,16 @@ def check_resources(config: JobConfig, available: dict[str, float]) -> None:
     """Refuse what would hang. Raises: ConfigError with the arithmetic."""
     workers = config.workers
     cpus = available.get("CPU", 0.0)
-    needed = workers.count * workers.cpus + max(DATA_CPUS, TASK_CPUS)
+    # Every worker reads through a pipeline of its own. One that finds no CPU gets no data,
+    # and the others wait for its part of the step: all of them must fit at once.
+    reading = config.data.tasks * TASK_CPUS
+    needed = workers.count * (workers.cpus + reading)
     if needed > cpus:
         raise ConfigError(
-            f"workers.count={workers.count} x workers.cpus={workers.cpus} + {DATA_CPUS} for reading"
-            f" data = {needed:g} logical CPUs, but the cluster has {cpus:g}: lower workers.cpus or"
-            " workers.count, or start the nodes with a larger --num-cpus (logical CPUs are free)"
+            f"workers.count={workers.count} x (workers.cpus={workers.cpus:g} + data.tasks="
+            f"{config.data.tasks} x {TASK_CPUS:g} for reading) = {needed:g} logical CPUs, but the"
+            f" cluster has {cpus:g}: lower one of the three, or start the nodes with a larger"
+            " --num-cpus (logical CPUs are free)"
         )
     if workers.use_gpu and available.get("GPU", 0.0) < workers.count:
         raise ConfigError(

@@ -82,6 +82,16 @@ def test_the_images_own_transparency_can_be_the_hole(client: TestClient) -> None
     assert (answer[..., 3] == 255).all()
 
 
+def test_in_the_alpha_convention_the_hole_of_a_mask_file_is_opaque_too(client: TestClient) -> None:
+    alpha = np.where(MASK, 0, 200).astype(np.uint8)
+    files = {"image": encode(np.dstack([PHOTO, alpha])), "mask": encode(np.dstack([PHOTO, alpha]))}
+    answer = decode(post(client, {"mask_convention": "alpha"}, **files).content)
+    np.testing.assert_array_equal(answer[..., 3], np.where(MASK, 255, 200))
+    files["mask"] = encode(MASK)
+    answer = decode(post(client, {}, **files).content)
+    np.testing.assert_array_equal(answer[..., 3], alpha)
+
+
 def test_options_reach_the_engine(client: TestClient) -> None:
     plain = decode(post(client).content)
     grown = decode(post(client, fields={"grow_mask": "8"}).content)
@@ -108,7 +118,9 @@ def test_models_health_and_readiness(client: TestClient) -> None:
 
 
 def test_openapi_documents_the_form(client: TestClient) -> None:
-    route = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "less than 30 seconds ago" in paths["/readyz"]["get"]["description"]
+    route = paths["/v1/inpaint"]["post"]
     form = route["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"image", "mask", "seed", "feather", "scales"} <= set(form["properties"])
     assert form["properties"]["grow_mask"]["maximum"] == 64

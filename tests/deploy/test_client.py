@@ -122,3 +122,33 @@ def test_as_a_command(server: Canned, tmp_path: Path, capsys: pytest.CaptureFixt
     assert b'name="feather"\r\n\r\n8\r\n' in server.sent[0]
     assert main(command) == 1
     assert "no worker; again" in capsys.readouterr().err
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Takes a request and hangs up."""
+
+    def do_POST(self) -> None:
+        self.close_connection = True
+
+
+def test_what_stops_the_command_is_one_line(
+    server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"photo")
+    here, missing = str(tmp_path / "a"), str(tmp_path / "nope.png")
+
+    def said(*arguments: str) -> str:
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        return error
+
+    nobody = "http://127.0.0.1:9"
+    assert f"is the service up at {nobody}?" in said(here, here, "out", "--url", nobody)
+    server.RequestHandlerClass = Silent
+    assert f"is the service up at {server.url}?" in said(here, here, "out", "--url", server.url)
+    for files in ((missing, here), (here, missing)):
+        error = said(*files, "out", "--url", nobody)
+        assert missing in error
+        assert "service" not in error

@@ -1,6 +1,8 @@
 """jobs._bootstrap: exit codes, one-line errors, and what workers are told."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,9 +63,14 @@ def test_every_parser_has_the_shared_flags_and_examples() -> None:
     assert "examples:\n  jobs/x.py --fast" in parser.format_help()
 
 
-def test_figures_are_written_where_asked(tmp_path: Path) -> None:
+def test_figures_are_written_where_asked_and_the_place_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     _bootstrap.write_figures(None, {"a": 1})
-    _bootstrap.write_figures(tmp_path / "new" / "f.json", {"a": 1})
+    assert capsys.readouterr().out == ""
+    _bootstrap.write_figures(Path("new/f.json"), {"a": 1})
+    assert capsys.readouterr().out == f"wrote {tmp_path}/new/f.json\n"
     assert json.loads((tmp_path / "new" / "f.json").read_text()) == {"a": 1}
 
 
@@ -98,3 +105,21 @@ def test_an_address_without_a_cluster_is_told_at_once(
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ConfigError, match=message):
         _bootstrap.start_ray()
+
+
+def test_a_second_signal_does_not_cut_the_cleanup_short() -> None:
+    script = """
+import os, signal
+from jobs._bootstrap import interrupt_once
+interrupt_once()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("cleaned up")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=_bootstrap.ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "cleaned up\n", done.stderr

@@ -36,6 +36,7 @@ def test_prints_a_table_and_writes_figures_and_grid(
     assert main([*arguments, *files, "--encoder", "random", "--seed", "3"]) == DONE
     printed = capsys.readouterr().out
     assert "1 of 1: a.png" in printed
+    assert f"wrote {tmp_path}/new/g.png" in printed
     assert "VGG distance (encoder: random (seed 3))" in printed
     figures = json.loads((tmp_path / "new" / "f.json").read_text())
     telea = figures["figures"][0]

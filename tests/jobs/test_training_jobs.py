@@ -13,7 +13,8 @@ import pytest
 
 from kintsugi.checkpoints import CheckpointStore
 from kintsugi.demo.cluster import Cluster, ray_cluster
-from kintsugi.runs import Run, train_locally
+from kintsugi.rank import train_locally
+from kintsugi.runs import Run
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos

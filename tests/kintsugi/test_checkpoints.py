@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from kintsugi.checkpoints import CheckpointStore, TrainState, checkpoint_name, save_checkpoint
+from kintsugi.checkpoints import (
+    CheckpointStore,
+    DamagedCheckpoint,
+    TrainState,
+    checkpoint_name,
+    save_checkpoint,
+)
 from kintsugi.errors import StorageError
 from kintsugi.order import Position, Used
 from kintsugi.storage import Storage
@@ -54,13 +60,14 @@ def test_a_restored_run_goes_on_bit_equal(tmp_path: Path) -> None:
     state.position = Position(2, (Used(2, 4, 7), Used(1, 4, 1)))
     publish(store, state, 3, tmp_path)
     restored = make_state(1)
-    assert store.restore(restored) == 3
+    assert store.newest_whole() == 3
+    store.restore(restored, 3)
     assert (restored.step, restored.position) == (state.step, state.position)
     assert train(restored) == train(state)
 
 
 def test_without_checkpoints_a_run_starts_at_nought(tmp_path: Path) -> None:
-    assert CheckpointStore(Storage(tmp_path)).restore(make_state(0)) == 0
+    assert CheckpointStore(Storage(tmp_path)).newest_whole() == 0
 
 
 def damage_missing(file: Path) -> None:
@@ -87,14 +94,34 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_used(
         publish(store, make_state(step), step, tmp_path)
     assert callable(damage)
     damage(tmp_path / "run" / checkpoint_name(4) / name)
-    restored = make_state(9)
-    assert store.restore(restored) == 2
+    assert store.newest_whole() == 2
     assert "step-00000004 is refused" in caplog.text
     assert name in caplog.text
-    expected = make_state(2).networks["generator"].state_dict()
-    assert torch.equal(
-        restored.networks["generator"].state_dict()["0.weight"], expected["0.weight"]
-    )
+    with pytest.raises(DamagedCheckpoint, match=name):
+        store.restore(make_state(9), 4)
+
+
+def test_when_none_is_whole_the_run_does_not_start_anew(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    publish(store, make_state(0), 2, tmp_path)
+    damage_bit(tmp_path / "run" / checkpoint_name(2) / "state.json")
+    with pytest.raises(StorageError, match=r"none of the 1 checkpoints .* is whole: restore one"):
+        store.newest_whole()
+
+
+def test_storage_that_fails_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4):
+        publish(store, make_state(step), step, tmp_path)
+
+    def gone(*_: object) -> None:
+        raise StorageError("the network is down")
+
+    monkeypatch.setattr(store.storage, "fetch_folder", gone)
+    with pytest.raises(StorageError, match="the network is down"):
+        store.newest_whole()
 
 
 def test_an_upload_that_was_cut_off_is_no_checkpoint(tmp_path: Path) -> None:
@@ -103,14 +130,14 @@ def test_an_upload_that_was_cut_off_is_no_checkpoint(tmp_path: Path) -> None:
     publish(store, make_state(1), 4, tmp_path)
     (tmp_path / "run" / checkpoint_name(4) / "manifest.json").unlink()
     assert store.steps() == [2]
-    assert store.restore(make_state(3)) == 2
+    assert store.newest_whole() == 2
 
 
 def test_another_architecture_is_refused_with_the_remedy(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
     publish(store, make_state(0), 2, tmp_path)
     with pytest.raises(StorageError, match=r"does not fit .* another name"):
-        store.restore(make_state(0, width=5))
+        store.restore(make_state(0, width=5), 2)
 
 
 def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -> None:
@@ -119,7 +146,7 @@ def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -
         publish(store, make_state(step), step, tmp_path)
     (tmp_path / "run" / checkpoint_name(8) / "manifest.json").unlink()
     (tmp_path / "run" / "other.json").write_text(json.dumps({}))
-    store.prune(2)
+    store.prune(2, newest=6)
     assert store.steps() == [4, 6]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "other.json",
@@ -128,7 +155,10 @@ def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -
     ]
 
 
-def test_fetching_without_any_says_so(tmp_path: Path) -> None:
+def test_pruning_removes_what_comes_after_the_newest_whole_one(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
-    with pytest.raises(StorageError, match="no whole checkpoint: train the run first"):
-        store.fetch_newest(tmp_path / "copy")
+    for step in (2, 4, 6):
+        publish(store, make_state(step), step, tmp_path)
+    damage_bit(tmp_path / "run" / checkpoint_name(6) / "state.json")
+    store.prune(1, newest=store.newest_whole())
+    assert store.steps() == [4]

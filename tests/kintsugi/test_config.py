@@ -55,6 +55,12 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
         ("data.masks=['circle']", r"data: masks: mask kind 'circle' is not known"),
         ("translate.prediction_share=0.5", r"name the stage 1"),
         ("run='a/b'", r"run='a/b'"),
+        ("run=..", r"run='\.\.'"),
+        ("losses.perceptual=nan", r"losses\.perceptual"),
+        ("losses.adversarial=-1.0", r"losses: adversarial=-1\.0: at least 0"),
+        ("optimizer.generator_lr=-1.0", r"optimizer: generator_lr=-1\.0: more than 0"),
+        ("workers.max_failures=-5", r"workers: max_failures=-5: at least 0"),
+        ("data.masks=['center-9999']", r"data: masks: mask kind 'center-9999' leaves nothing"),
         ("loop", r"--set 'loop': write it as section\.key=value"),
         ("run.name=x", r"run is a value, not a section"),
     ],
@@ -62,6 +68,29 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
 def test_what_is_wrong_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(DEBUG, [override])
+
+
+def test_a_date_is_a_fine_name() -> None:
+    assert load_config(DEBUG, ["run=2024-06-01"]).run == "2024-06-01"
+
+
+def test_relative_paths_are_taken_from_here_because_workers_are_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = ["storage=runs", "data.shards=./s", "data.photos=p", "encoder=vgg.safetensors"]
+    config = load_config(DEBUG, [*paths, "translate.stage1=runs/one"])
+    found = (
+        config.storage,
+        config.data.shards,
+        config.data.photos,
+        config.encoder,
+        config.translate.stage1,
+    )
+    names = ("runs", "s", "p", "vgg.safetensors", "runs/one")
+    assert found == tuple(str(tmp_path / name) for name in names)
+    kept = load_config(DEBUG, ["storage=s3://runs/here"])
+    assert (kept.storage, kept.encoder, kept.data.photos) == ("s3://runs/here", "random", "samples")
 
 
 def test_a_missing_file_names_those_that_exist(tmp_path: Path) -> None:

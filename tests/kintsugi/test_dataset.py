@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from kintsugi.config import DataSection
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import open_reader
 from kintsugi.samples import Batch, local_batches
+from kintsugi.sections import DataSection
 from kintsugi.storage import Storage
 from tests.kintsugi.training_runs import pack_photos
 

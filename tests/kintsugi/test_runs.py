@@ -11,9 +11,11 @@ from kintsugi.config import JobConfig
 from kintsugi.errors import ConfigError, KintsugiError, StorageError
 from kintsugi.loop import Surroundings, initial_state, train
 from kintsugi.order import SampleOrder
+from kintsugi.rank import build_stage, train_locally
 from kintsugi.release import publish
-from kintsugi.runs import Run, build_stage, open_encoder, open_run, train_locally
+from kintsugi.runs import Run, open_encoder, open_run
 from kintsugi.samples import Batch
+from kintsugi.stages import Stage2
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from models.weights import load_release
@@ -61,12 +63,16 @@ def test_rows_after_the_resumed_step_are_dropped(trained: Path) -> None:
 def test_the_run_folder_holds_what_the_design_says(trained: Path) -> None:
     names = Run.of(debug_config(trained)).storage.list()
     folders = {name.partition("/")[0] for name in names}
-    assert folders == {"config.json", "checkpoints", "metrics", "samples"}
+    assert folders == {"config.json", "inputs.json", "checkpoints", "metrics", "samples"}
     assert "samples/step-00000004.png" in names
 
 
 def test_another_configuration_under_the_same_name_is_refused_by_its_keys(trained: Path) -> None:
     changed = dataclasses.replace(debug_config(trained), seed=5)
+    # The first try of a run claims nothing: it has no checkpoint.
+    unborn = dataclasses.replace(changed, run="unborn")
+    open_run(unborn)
+    open_run(dataclasses.replace(unborn, seed=6))
     with pytest.raises(ConfigError, match=r"other values of seed: .*--set run=NAME"):
         open_run(changed)
 
@@ -108,7 +114,7 @@ def test_both_networks_of_both_stages_learn_and_the_encoder_does_not(trained: Pa
     for stage_name in ("stage1", "stage2"):
         config = debug_config(trained, stage_name)
         first, last = build_stage(config), build_stage(config)
-        Run.of(config).checkpoints.restore(initial_state(last, config))
+        Run.of(config).checkpoints.restore(initial_state(last, config), 4)
         for name in ("generator", "discriminator"):
             before, after = getattr(first, name).state_dict(), getattr(last, name).state_dict()
             changed = [key for key in before if not torch.equal(before[key], after[key])]
@@ -125,9 +131,8 @@ def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Pat
     assert config.encoder == "random (seed 0)"
     assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
     stage = build_stage(debug_config(trained, "stage2"))
-    Run.of(debug_config(trained, "stage2")).checkpoints.restore(
-        initial_state(stage, debug_config(trained, "stage2"))
-    )
+    config2 = debug_config(trained, "stage2")
+    Run.of(config2).checkpoints.restore(initial_state(stage, config2), 4)
     for name, tensor in stage.generator.state_dict().items():
         assert torch.equal(inpainter.feature2image.state_dict()[name], tensor)
 
@@ -139,17 +144,71 @@ def test_a_release_can_be_the_stage1_of_a_run_and_the_encoder_of_another(
     publish(str(runs / "debug-stage1"), str(runs / "debug-stage2"), str(tmp_path / "r"), name="r")
     config = debug_config(trained, "stage2")
     translate = dataclasses.replace(config.translate, stage1=str(tmp_path / "r"))
-    build_stage(dataclasses.replace(config, translate=translate, encoder=str(tmp_path / "r")))
+    other = dataclasses.replace(
+        config, run="from-release", translate=translate, encoder=str(tmp_path / "r")
+    )
+    open_run(other)
+    one, two = (stage_generator(c) for c in (config, other))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def stage_generator(config: JobConfig) -> dict[str, torch.Tensor]:
+    stage = build_stage(config)
+    assert isinstance(stage, Stage2)
+    assert stage.predict is not None
+    state: dict[str, torch.Tensor] = stage.predict.generator.state_dict()
+    return state
+
+
+def test_stage_1_may_be_trained_on_while_stage_2_is(trained: Path) -> None:
+    first = dataclasses.replace(debug_config(trained), run="first")
+    train_locally(first)
+    second = debug_config(trained, "stage2", max_steps=2)
+    translate = dataclasses.replace(second.translate, stage1=f"{trained}/runs/first")
+    second = dataclasses.replace(second, run="second", translate=translate)
+    train_locally(second)
+    before = stage_generator(second)
+    train_locally(dataclasses.replace(first, loop=dataclasses.replace(first.loop, max_steps=6)))
+    train_locally(dataclasses.replace(second, loop=dataclasses.replace(second.loop, max_steps=4)))
+    assert all(torch.equal(before[name], now) for name, now in stage_generator(second).items())
+
+
+def test_other_shards_under_a_run_are_refused(tmp_path: Path) -> None:
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=2)
+    train_locally(config)
+    storage = Storage(tmp_path / "shards")
+    manifest = json.loads(storage.read("manifest.json"))
+    storage.write("manifest.json", json.dumps(manifest | {"seed": 99}).encode())
+    with pytest.raises(ConfigError, match="are not those that run 'debug-stage1' began with"):
+        open_run(config)
 
 
 def test_stages_that_do_not_belong_together_are_refused(trained: Path, tmp_path: Path) -> None:
     two = str(trained / "runs" / "debug-stage2")
     with pytest.raises(ConfigError, match="is a run of stage2: name one of stage1"):
         publish(two, two, str(tmp_path), name="x")
-    other = dataclasses.replace(debug_config(trained), run="other-encoder", seed=8)
-    open_run(other)
+    open_run(dataclasses.replace(debug_config(trained), run="other-encoder", seed=8))
     with pytest.raises(ConfigError, match=r"encoder random \(seed 8\) and stage 2 with"):
         publish(str(trained / "runs" / "other-encoder"), two, str(tmp_path), name="x")
+
+
+def test_a_name_that_no_header_can_carry_is_refused(trained: Path, tmp_path: Path) -> None:
+    one, two = (str(trained / "runs" / f"debug-stage{n}") for n in (1, 2))
+    with pytest.raises(ConfigError, match="--name '\u8857'"):
+        publish(one, two, str(tmp_path), name="\u8857")
+
+
+def test_a_run_without_checkpoints_cannot_be_published(trained: Path, tmp_path: Path) -> None:
+    fresh = dataclasses.replace(debug_config(trained), run="fresh")
+    open_run(fresh)
+    with pytest.raises(StorageError, match="no checkpoint yet: train the run first"):
+        publish(
+            str(trained / "runs" / "fresh"),
+            str(trained / "runs" / "debug-stage2"),
+            str(tmp_path),
+            name="x",
+        )
 
 
 def test_what_is_no_run_says_so(tmp_path: Path) -> None:

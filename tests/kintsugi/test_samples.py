@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kintsugi.config import DataSection
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import open_reader
 from kintsugi.samples import Batch, collate, draw_sample, local_batches
+from kintsugi.sections import DataSection
 from tests.kintsugi.training_runs import pack_photos
 
 CONFIG = DataSection(shards="unused", crop_px=128, resize_px=140, masks=("rectangle", "strokes"))

@@ -159,8 +159,38 @@ def test_an_interrupted_writing_leaves_no_manifest(
         write_shards(
             few.uri, target.uri, seed=1, packing=replace(packing, overwrite=True), report=stop
         )
-    assert target.list() == ["part-00000.parquet"]
+    assert not target.exists(MANIFEST_NAME)
     write_shards(few.uri, target.uri, seed=2)
+    assert verify_shards(target.uri) == []
+    assert target.list() == [MANIFEST_NAME, "part-00000.parquet"], "old parts are gone"
+
+
+@pytest.mark.parametrize("name", ["part-00000-abc.snappy.parquet", "part-00007.parquet"])
+def test_parts_of_another_program_are_refused(name: str, few: Storage, tmp_path: Path) -> None:
+    target = Storage(tmp_path / "theirs")
+    target.write(name, b"theirs")
+    with pytest.raises(ConfigError, match=r"/theirs holds 1 Parquet files .*--overwrite"):
+        write_shards(few.uri, target.uri)
+    assert target.list() == [name]
+
+
+def test_only_what_is_named_as_we_name_it_is_deleted(few: Storage, tmp_path: Path) -> None:
+    target = Storage(tmp_path / "shards")
+    others = ["part-00000-abc.snappy.parquet", "part-1.parquet", "sub/part-00008.parquet"]
+    for name in [*others, "part-00009.parquet"]:
+        target.write(name, b"theirs")
+    write_shards(few.uri, target.uri, packing=Packing(overwrite=True))
+    assert target.list() == sorted([MANIFEST_NAME, "part-00000.parquet", *others])
+
+
+def test_nothing_is_lost_for_photographs_that_cannot_be_used(few: Storage, tmp_path: Path) -> None:
+    target = Storage(tmp_path / "shards")
+    write_shards(few.uri, target.uri, packing=Packing(rows_per_part=2))
+    before = target.list()
+    Storage(tmp_path / "bad").write("cut.png", b"x")
+    with pytest.raises(InvalidInput, match="none of the 1 photographs"):
+        write_shards(str(tmp_path / "bad"), target.uri, packing=Packing(overwrite=True))
+    assert target.list() == before
     assert verify_shards(target.uri) == []
 
 

@@ -75,7 +75,8 @@ def test_stage_1_weighs_features_of_the_hole_and_its_band(
     losses = stage.generator_losses(output, Recorder(0.0))
     difference = (encoder(output.image) - encoder(batch.image)).abs()
     weights = hole_weights(batch.mask, 32, 32, overlap_cells=2, overlap_weight=10.0)
-    expected = 10 * (weights * difference).sum() / (256 * weights.sum())
+    each = (weights * difference).sum((1, 2, 3)) / (256 * weights.sum((1, 2, 3)))
+    expected = 10 * each.mean()
     assert torch.allclose(losses["perceptual"], expected)
     assert set(weights.unique().tolist()) == {0.0, 1.0, 10.0}
 
@@ -107,8 +108,20 @@ def test_stage_2_sees_swapped_features_of_the_truth_and_judges_them_with_images(
     losses = stage.generator_losses(output, judge)
     difference = encoder(output.image) - encoder(batch.image)
     assert torch.allclose(losses["perceptual"], 10 * difference.square().mean())
-    assert torch.equal(judge.seen[0][0], output.condition)
+    assert torch.equal(judge.seen[0][0], torch.cat([output.condition] * 2))
     assert judge.seen[0][1].requires_grad
+
+
+def test_both_steps_show_the_discriminator_the_same_batch(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    stage = Stage1(config, encoder)
+    output = stage.generate(stage.generator, batch)
+    judge = Recorder(0.0)
+    stage.generator_losses(output, judge)
+    stage.discriminator_losses(output, judge)
+    for one, other in zip(*judge.seen, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_stage_2_mixes_predictions_into_the_samples_that_the_draw_says(

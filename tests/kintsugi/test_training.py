@@ -6,29 +6,29 @@ from pathlib import Path
 import pytest
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.runs import train_locally
+from kintsugi.rank import train_locally
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 
 
-@pytest.mark.parametrize(
-    ("available", "message"),
-    [
-        ({"CPU": 2.0}, r"workers\.count=4 x workers\.cpus=0\.5 \+ 1\.0 .* = 3 .* has 2"),
-        ({}, r"the cluster has 0"),
-    ],
-)
-def test_what_would_hang_is_refused_with_the_arithmetic(
-    tmp_path: Path, available: dict[str, float], message: str
-) -> None:
+@pytest.mark.parametrize("cpus", [5.5, 0.0])
+def test_what_would_hang_is_refused_with_the_arithmetic(tmp_path: Path, cpus: float) -> None:
     from kintsugi.training import check_resources
 
     config = debug_config(tmp_path)
-    config = dataclasses.replace(config, workers=dataclasses.replace(config.workers, count=4))
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, tasks=2),
+        workers=dataclasses.replace(config.workers, count=4),
+    )
+    message = (
+        r"workers\.count=4 x \(workers\.cpus=0\.5 \+ data\.tasks=2 x 0\.5 for reading\) = 6"
+        rf" logical CPUs, but the cluster has {cpus:g}"
+    )
     with pytest.raises(ConfigError, match=message):
-        check_resources(config, available)
-    check_resources(config, {"CPU": 3.0})
+        check_resources(config, {"CPU": cpus})
+    check_resources(config, {"CPU": 6.0})
 
 
 def test_missing_gpus_are_refused(tmp_path: Path) -> None:

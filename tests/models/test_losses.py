@@ -15,6 +15,8 @@ from models.losses import (
 )
 from tests.models.test_patch_swap import mask_of
 
+SMALL_AND_LARGE = ((0, 1, 0, 2), (0, 8, 0, 7))
+
 
 def rows(weights: Tensor) -> list[list[int]]:
     values: list[list[int]] = weights[0, 0].int().tolist()
@@ -60,9 +62,18 @@ def test_weighted_l1_by_hand() -> None:
 
 def test_a_small_hole_counts_as_much_as_a_large_one() -> None:
     target, features = torch.zeros(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.5)
-    for box in ((0, 1, 0, 2), (0, 8, 0, 7)):
+    for box in SMALL_AND_LARGE:
         weights = hole_weights(mask_of(8, 8, box), 8, 8)
         assert weighted_l1(features, target, weights).item() == pytest.approx(0.5)
+
+
+def test_holes_of_one_batch_count_the_same_whatever_their_size() -> None:
+    weights = torch.cat([hole_weights(mask_of(8, 8, box), 8, 8) for box in SMALL_AND_LARGE])
+    target = torch.zeros(2, 4, 8, 8)
+    for wrong in (0, 1):
+        features = target.clone()
+        features[wrong] = 0.5
+        assert weighted_l1(features, target, weights).item() == pytest.approx(0.25)
 
 
 def test_no_hole_no_loss() -> None:

@@ -14,7 +14,8 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from models.vgg import Vgg19Relu3
 
-SHARED = Path(os.environ.get("KINTSUGI_SHARED", "../shared"))
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("KINTSUGI_SHARED", ROOT.parent / "shared"))
 WEIGHTS = SHARED / "weights" / "vgg19_relu3_1.safetensors"
 
 
@@ -41,11 +42,11 @@ def test_555328_parameters(encoder: Vgg19Relu3) -> None:
 
 def test_the_published_weights(generator: torch.Generator) -> None:
     if not WEIGHTS.is_file():
-        pytest.skip(f"KINTSUGI_SHARED holds no {WEIGHTS.name}")
+        pytest.skip(f"{WEIGHTS} is not there: set KINTSUGI_SHARED")
     encoder = Vgg19Relu3.from_file(WEIGHTS)
     photos = sorted((SHARED / "photos" / "train").glob("bsds-*.jpg"))[:8]
     if not photos:
-        pytest.skip("KINTSUGI_SHARED holds no photographs")
+        pytest.skip(f"{SHARED} holds no photographs: set KINTSUGI_SHARED")
     means = []
     for path in photos:
         image = to_tensor(Image.open(path).convert("RGB").resize((160, 160)))[None]

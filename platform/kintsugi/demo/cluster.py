@@ -1,18 +1,19 @@
 """A Ray cluster of one node on this machine, by `ray start --block` and its process alone."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 from kintsugi.demo.object_store import free_ports
 from kintsugi.errors import StorageError
@@ -30,6 +31,7 @@ _PORT_FLAGS = (
     "--dashboard-agent-listen-port",
     "--dashboard-agent-grpc-port",
     "--runtime-env-agent-port",
+    "--ray-client-server-port",
 )
 
 
@@ -40,23 +42,32 @@ class Cluster:
     Attributes:
         dashboard: URL of its dashboard, to which jobs and applications are sent.
         metrics: URL of its Prometheus metrics.
+        token: What its processes and clients prove themselves with; secret.
     """
 
     dashboard: str
     metrics: str
+    token: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """The variables by which `ray job submit` and `serve deploy` find it."""
+        """The variables by which `ray job submit` and `serve deploy` find it and are let in."""
         return {
             "RAY_API_SERVER_ADDRESS": self.dashboard,
             "RAY_DASHBOARD_ADDRESS": self.dashboard,
-            "RAY_AUTH_MODE": "disabled",
+            **self.authentication(),
         }
+
+    def authentication(self) -> dict[str, str]:
+        """The variables that its own processes need, and every process that calls them."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
 
 @contextmanager
 def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """Run a cluster until the block ends, listening on 127.0.0.1 only where Ray allows it.
+    """Run a cluster until the block ends.
+
+    Some of Ray's ports listen on every network of the machine, whatever it is told, and
+    whoever reaches them can run code: they answer only to the cluster's own token.
 
     Args:
         root: The repository, whose code the cluster's processes import.
@@ -68,7 +79,11 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
     ports = free_ports(len(_PORT_FLAGS))
     # Ray's sockets live here, and their paths may have 107 characters at most.
     temporary = tempfile.mkdtemp(prefix="kintsugi-", dir="/tmp")
-    cluster = Cluster(f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}")
+    cluster = Cluster(
+        dashboard=f"http://127.0.0.1:{ports[1]}",
+        metrics=f"http://127.0.0.1:{ports[2]}",
+        token=secrets.token_hex(32),
+    )
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
@@ -78,7 +93,12 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
                 *("--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"),
                 *(f"{flag}={port}" for flag, port in zip(_PORT_FLAGS, ports, strict=True)),
             ],
-            env=dict(os.environ) | dict(environment) | _node_environment(root),
+            env={
+                **os.environ,
+                **environment,
+                **_node_environment(root),
+                **cluster.authentication(),
+            },
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=root,
@@ -95,7 +115,6 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
 
 def _node_environment(root: Path) -> dict[str, str]:
     return {
-        "RAY_AUTH_MODE": "disabled",
         # Stop at once: there is no other node to drain work to.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}",
@@ -106,12 +125,15 @@ def _node_environment(root: Path) -> dict[str, str]:
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", cluster: Cluster, log: Path) -> None:
     give_up = time.monotonic() + _START_SECONDS
+    # Answers once jobs can be submitted.
+    jobs = Request(  # noqa: S310
+        f"{cluster.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {cluster.token}"}
+    )
     while time.monotonic() < give_up:
         if process.poll() is not None:
             raise StorageError(f"Ray ended with {process.returncode} while starting: see {log}")
         try:
-            # Answers once jobs can be submitted.
-            with urllib.request.urlopen(f"{cluster.dashboard}/api/jobs/", timeout=5):  # noqa: S310
+            with urlopen(jobs, timeout=5):  # noqa: S310
                 return
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(0.25)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import s3fs
+from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
 from kintsugi.errors import ConfigError, StorageError
@@ -27,6 +28,14 @@ _PORT_FLAGS = tuple(
     for service in ("s3", "master", "filer", "volume", "admin")
     for protocol in ("", ".grpc")
 )
+# A profile, certificates or files of the user's own cloud account are not for this client;
+# each is (key in the file, variable, default, conversion), as botocore takes them.
+_NO_SETTINGS = {
+    "profile": (None, None, None, None),
+    "ca_bundle": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 
@@ -154,6 +163,7 @@ def _all_exist(endpoint: Endpoint, buckets: Sequence[str]) -> bool:
         endpoint_url=endpoint.url,
         key=endpoint.access_key,
         secret=endpoint.secret_key,
+        session=AioSession(session_vars=_NO_SETTINGS),
         skip_instance_cache=True,
         use_listings_cache=False,
         config_kwargs={"retries": {"total_max_attempts": 1}},

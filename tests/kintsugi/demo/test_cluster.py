@@ -1,0 +1,56 @@
+"""kintsugi.demo.cluster: lets in who has its token, and leaves nothing behind."""
+
+import tempfile
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from kintsugi.demo.cluster import Cluster, ray_cluster
+
+ROOT = Path(__file__).parents[3]
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name the folder."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(folder) in words:
+                found.append(words)
+    return found
+
+
+def use(cluster: Cluster, folder: Path) -> None:
+    """What an outsider can do and see while the cluster runs; then an interrupt."""
+    # Jobs are taken before the node itself is up, whose end is what matters here.
+    while "/raylet " not in (commands := " ".join(processes_of(folder))):
+        time.sleep(0.1)
+    assert cluster.token not in commands + repr(cluster)
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{cluster.dashboard}/api/jobs/", timeout=10)  # noqa: S310
+    with refused.value:
+        assert refused.value.code in (401, 403)
+    raise KeyboardInterrupt
+
+
+def test_it_needs_its_token_and_ends_with_its_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Short: Ray's sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="kt-", dir="/tmp") as short:
+        folder = Path(short, "ray")
+        folder.mkdir()
+        monkeypatch.setattr("tempfile.mkdtemp", lambda prefix, dir: str(folder))
+        with pytest.raises(KeyboardInterrupt), ray_cluster(ROOT, tmp_path / "log", {}) as cluster:
+            use(cluster, folder)
+        assert processes_of(folder) == []
+        assert not folder.exists()
