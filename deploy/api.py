@@ -123,7 +123,7 @@ class Routes:
         A node is ready when it answers. One whose queue is full or that does not answer
         in 5 seconds still counts as ready while the last successful fill, which every
         node took part in, is less than 30 seconds ago: a busy service stays in service,
-        and a node that died shows up to 30 seconds late.
+        and a node that hangs shows up to 30 seconds late.
         """
         nodes = await self._engine.ready()
         ready = all(nodes.values())

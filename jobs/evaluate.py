@@ -7,15 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import (
-    DONE,
-    SOME_REJECTED,
-    job_parser,
-    join_ray,
-    run,
-    write_figures,
-    write_file,
-)
+from jobs import _bootstrap
 from kintsugi.comparison import compare, open_comparison
 from kintsugi.evaluation import Evaluated
 from kintsugi.figures import draw_grid, format_table
@@ -31,7 +23,7 @@ EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
+    parser = _bootstrap.job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
     parser.add_argument("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
     parser.add_argument("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
     parser.add_argument("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>")
@@ -50,13 +42,13 @@ def main(argv: Sequence[str]) -> int:
         encoder=args.encoder,
         seed=args.seed,
     )
-    join_ray()
+    _bootstrap.join_ray()
     results, figures = compare(args.photos, comparison, about, limit=args.limit, report=tell)
     print(format_table(figures["figures"], figures["vgg_encoder"]))
-    write_figures(args.json, figures)
+    _bootstrap.write_figures(args.json, figures)
     if args.grid is not None:
-        write_file(args.grid, draw_grid(results))
-    return SOME_REJECTED if figures["rejects"] else DONE
+        _bootstrap.write_file(args.grid, draw_grid(results))
+    return _bootstrap.SOME_REJECTED if figures["rejects"] else _bootstrap.DONE
 
 
 def tell(result: Evaluated, done: int, total: int) -> None:
@@ -65,4 +57,4 @@ def tell(result: Evaluated, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    _bootstrap.run(main)

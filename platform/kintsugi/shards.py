@@ -6,6 +6,7 @@ bounded by the size of a part and not by the data set.
 """
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,9 +76,8 @@ def write_shards(
 ) -> Manifest:
     """Pack all photographs under a folder or bucket into shards.
 
-    Parts are Ray tasks where Ray is initialised in this process, else packed here. The
-    same input, packing and library versions give the same files. An
-    unreadable photograph is listed in the manifest and left out.
+    Parts are Ray tasks where this process has initialised Ray. The same input, packing and
+    library versions give the same files. An unreadable photograph is listed and left out.
 
     Args:
         input_uri: Where the photographs are, at any depth; found by extension.
@@ -86,11 +86,10 @@ def write_shards(
         packing: Sizes and limits.
         report: Is told of each part as it is done.
 
-    Returns:
-        What was written; also in `manifest.json`, which is written last.
+    Returns: What was written; also in `manifest.json`, which is written last.
 
     Raises:
-        ConfigError: No photographs there, or shards, or other parts, are there already.
+        ConfigError: No photographs there, or shards or other parts are there already.
         InvalidInput: None of the photographs can be used.
         StorageError: Reading or writing failed.
     """
@@ -107,11 +106,10 @@ def write_shards(
     plans, misnamed = plan_parts(photos, packing, seed)
     earlier = _begin(target)
     results = list(_pack_all(source, target, plans, packing.limits, report))
-    parts = tuple(result.part for result in results if result.part is not None)
+    parts = tuple(result.part for result in results if result.part)
     rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
     if not parts:
-        # Nothing was written: what was there is still whole.
-        _end(target, earlier)
+        _end(target, earlier)  # Nothing was written: what was there is still whole.
         raise InvalidInput(
             f"none of the {len(photos)} photographs in {source.uri} can be used;"
             f" the first: {rejects[0].id}: {rejects[0].detail}",
@@ -124,7 +122,8 @@ def write_shards(
         rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
         ignored=len(sizes) - len(photos),
     )
-    _delete_parts(target, except_for={part.name for part in parts})
+    for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
+        target.delete(name)  # Of an earlier writing that had more of them.
     _end(target, manifest.to_json().encode())
     return manifest
 
@@ -243,15 +242,11 @@ def _check_free(target: Storage) -> None:
             f"{target.uri} holds shards already: choose another output, or replace them with"
             " --overwrite"
         )
-    if target.exists(_UNFINISHED_NAME):
-        return
-    names = [name for name in target.list() if "/" not in name]
-    found = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
-    if found:
+    found = [name for name in target.list() if re.fullmatch(r"part-[^/]*\.parquet", name)]
+    if found and not target.exists(_UNFINISHED_NAME):
         raise ConfigError(
-            f"{target.uri} holds {len(found)} Parquet files such as {found[0]} and no"
-            f" {MANIFEST_NAME} that says whose they are: choose another output, or write here"
-            f" with --overwrite, which deletes those named like {part_name(0)}"
+            f"{target.uri} holds {len(found)} Parquet files such as {found[0]} but no manifest:"
+            f" choose another output, or --overwrite, which deletes those named like {part_name(0)}"
         )
 
 
@@ -267,13 +262,6 @@ def _end(target: Storage, manifest: bytes | None) -> None:
     if manifest is not None:
         target.write(MANIFEST_NAME, manifest)
     target.delete(_UNFINISHED_NAME)
-
-
-def _delete_parts(target: Storage, *, except_for: set[str]) -> None:
-    """Delete the parts of an earlier writing that had more of them."""
-    for name in target.list():
-        if is_part(name) and name not in except_for:
-            target.delete(name)
 
 
 def _read_photo(source: Storage, name: str) -> bytes:

@@ -110,7 +110,7 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
         yield cluster
     finally:
         _stop(process)
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(Path(temporary))
 
 
 def _node_environment(root: Path) -> dict[str, str]:
@@ -148,3 +148,12 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder into which a process that is just ending may still write."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)

@@ -1,14 +1,16 @@
 """kintsugi.demo.cluster: lets in who has its token, and leaves nothing behind."""
 
+import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
-from kintsugi.demo.cluster import Cluster, ray_cluster
+from kintsugi.demo.cluster import Cluster, _remove, ray_cluster
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,3 +56,20 @@ def test_it_needs_its_token_and_ends_with_its_block(
             use(cluster, folder)
         assert processes_of(folder) == []
         assert not folder.exists()
+
+
+def test_a_file_written_while_the_folder_is_deleted_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [tmp_path / "ray" / "late.json"]
+    late[0].parent.mkdir()
+    delete = os.rmdir
+
+    def write_and_delete(path: str, **options: Any) -> None:
+        if late:
+            late.pop().write_text("{}")
+        delete(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", write_and_delete)
+    _remove(tmp_path / "ray")
+    assert not (tmp_path / "ray").exists()
