@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -89,11 +89,12 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.timeout(120)
-def test_two_processes_train_as_one_on_both_their_batches(tmp_path: Path) -> None:
+@pytest.mark.ray
+def test_two_processes_train_as_one_on_both_their_batches(local_ray: Any, tmp_path: Path) -> None:
     config = debug_config(tmp_path, max_steps=NUM_STEPS, sample_every=0)
     (port,) = free_ports(1)
-    mp.spawn(join_and_run, args=(port, config, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    process = local_ray.remote(num_cpus=1)(join_and_run)
+    local_ray.get([process.remote(rank, port, config, str(tmp_path)) for rank in (0, 1)])
     run(0, 1, config, f"{tmp_path}/alone.safetensors")
     alone, first, second = (
         load_file(tmp_path / f"{name}.safetensors") for name in ("alone", "rank-0", "rank-1")

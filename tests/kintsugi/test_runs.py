@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     pack_photos(folder)
     for stage in ("stage1", "stage2"):
-        train_locally(debug_config(folder, stage))
+        train_locally(debug_config(folder, stage, sample_every=4))
     return folder
 
 
@@ -227,7 +227,7 @@ def test_unknown_encoders_are_refused_with_what_can_be_given(tmp_path: Path) -> 
 
 
 def test_the_configuration_in_the_run_folder_is_the_resolved_one(trained: Path) -> None:
-    config = debug_config(trained)
+    config = debug_config(trained, sample_every=4)
     stored = json.loads(Run.of(config).storage.read("config.json"))
     assert stored["loop"]["keep_checkpoints"] == 2
     assert Run.of(config).config() == config

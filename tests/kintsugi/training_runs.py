@@ -40,7 +40,8 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: Any) -> JobConfig:
             "workers.threads=1",
         ],
     )
-    quick = {"max_steps": 4, "batch_size": 2, "log_every": 1, "checkpoint_every": 2} | loop
+    quick = {"max_steps": 4, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
+    quick |= {"sample_every": 0} | loop
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, **quick))
 
 
