@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     figures["failed"] = len(summary.failed)
     write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
     print(", ".join(f"{name}: {value}" for name, value in figures.items()))
-    print(f"outcomes: {args.output}/{REPORT_NAME}")
+    for outcome in summary.failed[:10]:
+        print(f"  {outcome.id}: {outcome.reason}")
+    print(f"all outcomes: {args.output}/{REPORT_NAME}")
     return SOME_REJECTED if summary.failed else DONE
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -13,14 +14,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.console import Console
-from kintsugi.demo.service import deploy_service
+from kintsugi.demo.service import check_port, deploy_service
+from kintsugi.errors import ConfigError
+from kintsugi.storage import Storage
+from models.weights import CONFIG_NAME
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Serve a release on this machine.")
-    parser.add_argument("--release", metavar="URI", default="demo/release")
+    parser.add_argument("--release", metavar="URI", default=str(ROOT / "demo" / "release"))
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args(argv)
+    release = Storage(args.release)
+    if not release.exists(CONFIG_NAME):
+        raise ConfigError(f"no release at {release.uri}: run make demo, or name one: --release URI")
+    check_port(args.port)
     folder = ROOT / "demo"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -29,12 +37,13 @@ def main(argv: Sequence[str]) -> int:
     with ray_cluster(ROOT, folder / "logs" / "ray.log", {}) as cluster:
         with console.step("Start Ray and the graph"):
             url = deploy_service(
-                console, cluster, ROOT, release=args.release, port=args.port, folder=folder
+                console, cluster, ROOT, release=release.uri, port=args.port, folder=folder
             )
-        print(f"\nServing {args.release} at {url}. Ctrl-C stops it. Try:")
+        print(f"\nServing {release.uri} at {url}. Ctrl-C stops it. Try:")
         print(f"  curl -F image=@photo.jpg -F mask=@mask.png {url}/v1/inpaint -o filled.png")
         print(f"  python -m deploy.client photo.jpg mask.png filled.png --url {url}")
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
     return DONE
 
 

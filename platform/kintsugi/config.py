@@ -5,6 +5,7 @@ as the user wrote it. Knows nothing of Ray.
 """
 
 import dataclasses
+import difflib
 import json
 import re
 import tomllib
@@ -94,13 +95,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        known = ", ".join(sorted(file.name for file in path.parent.glob("*.toml"))) or "none"
-        raise ConfigError(f"--config {path}: no such file; that folder has: {known}") from error
+        shipped = Path(__file__).resolve().parents[2] / "jobs" / "configs"
+        known = ", ".join(sorted(file.name for file in shipped.glob("*.toml"))) or "none"
+        raise ConfigError(f"--config {path}: no such file; jobs/configs has: {known}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _apply(raw, override)
-    return _with_absolute_paths(parse_config(raw, str(path)))
+    source = str(path) + "".join(f" --set {override}" for override in overrides)
+    return _with_absolute_paths(parse_config(raw, source))
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> JobConfig:
@@ -113,9 +116,20 @@ def parse_config(raw: Mapping[str, Any], source: str) -> JobConfig:
             key = ".".join(str(part) for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-                message = "unknown key"
+                message = "unknown key" + _near(key)
             lines.append(f"{key}: {message}" if key else message)
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+
+
+def _near(key: str) -> str:
+    """The known key that a misspelt one is most like, as a question."""
+    sections = {name: f.type for name, f in JobConfig.__dataclass_fields__.items()}
+    known = list(sections)
+    for name, kind in sections.items():
+        fields = getattr(kind, "__dataclass_fields__", {})
+        known += [f"{name}.{field_name}" for field_name in fields]
+    near = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

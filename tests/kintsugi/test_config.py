@@ -45,7 +45,10 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("loop.max_step=7", r"loop\.max_step: unknown key"),
+        (
+            "loop.max_step=7",
+            r"--set loop\.max_step=7: .*unknown key; did you mean loop\.max_steps\?",
+        ),
         ("lop.max_steps=7", r"lop: unknown key"),
         ("model.sise='tiny'", r"model\.sise: unknown key"),
         ("loop.max_steps=many", r"loop\.max_steps"),
@@ -93,9 +96,8 @@ def test_relative_paths_are_taken_from_here_because_workers_are_elsewhere(
     assert (kept.storage, kept.encoder, kept.data.photos) == ("s3://runs/here", "random", "samples")
 
 
-def test_a_missing_file_names_those_that_exist(tmp_path: Path) -> None:
-    (tmp_path / "one.toml").touch()
-    with pytest.raises(ConfigError, match=r"no such file; that folder has: one\.toml"):
+def test_a_missing_file_names_those_that_are_shipped(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; jobs/configs has: debug-stage1\.toml"):
         load_config(tmp_path / "two.toml")
 
 

@@ -1,6 +1,7 @@
 """The service on a running cluster: `deploy/serve.yaml`, deployed and waited for."""
 
 import json
+import socket
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import yaml
 from kintsugi.demo.cluster import Cluster
 from kintsugi.demo.console import Console
 from kintsugi.demo.object_store import free_ports
-from kintsugi.errors import StorageError
+from kintsugi.errors import ConfigError, StorageError
 
 _READY_SECONDS = 180.0
 
@@ -40,6 +41,18 @@ def deploy_service(
     url = f"http://127.0.0.1:{port}"
     _wait_until_ready(console, url)
     return url
+
+
+def check_port(port: int) -> None:
+    """Raises: ConfigError when something listens on this port of 127.0.0.1 already.
+
+    Serve's proxy would share it, and each would get some of the requests.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConfigError(
+                f"port {port} of 127.0.0.1 is in use: stop what listens there, or choose --port"
+            )
 
 
 def _wait_until_ready(console: Console, url: str) -> None:

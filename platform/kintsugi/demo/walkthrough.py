@@ -90,7 +90,7 @@ class Demo:
         log = self.console.logs / "ray.log"
         cluster = running.enter_context(ray_cluster(self.root, log, store.environment()))
         os.environ.update(cluster.environment())
-        self.console.say(f"Ray: {cluster.dashboard}")
+        self.console.say(f"Ray: {cluster.dashboard} (lets in this demo only, while it runs)")
         return cluster
 
     def _upload_photos(self) -> None:
