@@ -159,7 +159,7 @@ class Demo:
             print(f"  {seconds:6.1f} s  {title}")
         print(f"  {sum(self.console.seconds.values()):6.1f} s  in all")
         release = json.loads((self.folder / "release" / "config.json").read_text())
-        print(f"\nThe encoder of this release: {release['encoder']}. A few dozen steps of tiny")
+        print(f"\nThe encoder of this release: {release['encoder']}. About a hundred steps of tiny")
         print("networks on six photographs show that everything works, not how well it fills.")
         folder = os.path.relpath(self.folder)
         for name, what in (
