@@ -148,9 +148,26 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    # Its agents notice seconds later that their node is gone.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    # Its agents notice seconds later that their node is gone, and a killed process still
+    # runs for a moment.
+    give_up = time.monotonic() + _STOP_SECONDS
+    while _runs(process.pid) and time.monotonic() < give_up:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of the group still runs; dead ones may wait to be reaped."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # Fields after the name in brackets: state, parent, process group, ...
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(of_group) == group and state not in ("Z", "X"):
+            return True
+    return False
 
 
 def _remove(folder: Path) -> None:
