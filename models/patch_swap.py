@@ -1,32 +1,15 @@
 """Match: replace each feature patch over the hole by its nearest known one; no weights.
 
-The search is exact. The inner product of two 3x3 patches is the sum of nine inner
-products of single cells, so one matrix product of cells, added along its diagonals,
-gives every patch score with a ninth of the multiplications. It runs in bands of query
-rows against bands of candidate rows with a running maximum: the full score matrix
-never exists.
-
-Shapes: B batch, C channels, h w feature cells. A window is named by its top-left cell
-in the grid of (h - 2) x (w - 2) windows that lie wholly inside the map.
+Shapes: B batch, C channels, h w feature cells; windows and their indices as in
+`models.windows`. The searches are `models.exact_match` and `models.approximate_match`.
 """
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-PATCH = 3
-# Bytes for what one band of scores takes, unless the caller says otherwise.
-DEFAULT_MEMORY_BUDGET = 256 * 2**20
-# Index of a window that is not replaced.
-KEPT = -1
-# Arrays of a band's cell products that live at one time, and bytes of each number.
-_LIVE_BYTES = 2 * 4
-# Patches of a smaller norm than this count as zero and match nothing better than others.
-SMALLEST_NORM = 1e-8
+from models.exact_match import nearest_exact
+from models.windows import KEPT, PATCH, Search, candidate_windows, hole_cells, windows_touching
 
 
 def patch_swap(
@@ -60,22 +43,6 @@ def patch_swap(
     return paste_patches(features, indices, mask)
 
 
-def hole_cells(
-    mask: Float[Tensor, "B 1 H W"], height: int, width: int
-) -> Float[Tensor, "B 1 {height} {width}"]:
-    """The mask on a grid of cells: a cell with any hole pixel is hole.
-
-    Raises: ValueError when the mask's sides are not the same whole multiple of the cells'.
-    """
-    stride = mask.shape[-2] // height
-    if mask.shape[-2:] != (height * stride, width * stride):
-        raise ValueError(
-            f"mask is {mask.shape[-1]}x{mask.shape[-2]} and the feature map {width}x{height}:"
-            " the mask's sides must be the same whole multiple of the map's"
-        )
-    return F.max_pool2d(mask, stride) if stride > 1 else mask
-
-
 @torch.no_grad()
 def match_patches(
     keys: Float[Tensor, "B C h w"],
@@ -98,10 +65,9 @@ def match_patches(
     if min(height, width) < PATCH:
         raise ValueError(f"feature map is {width}x{height}: a patch needs {PATCH}x{PATCH} cells")
     hole = hole_cells(mask, height, width)
-    budget = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
     return torch.stack(
         [
-            _match_one(item.float(), cells[0] > 0, guard=guard, budget=budget)
+            _match_one(item.float(), cells[0] > 0, guard=guard, memory_budget=memory_budget)
             for item, cells in zip(keys, hole, strict=True)
         ]
     )
@@ -137,124 +103,10 @@ def paste_patches(
     return torch.where(hole & covered, mean.permute(0, 3, 1, 2).contiguous(), features)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """One map, its queries and its candidates.
-
-    ``cells`` is C x h x w, ``queries`` (h-2) x (w-2) true where a window is replaced,
-    ``weight`` (h-2) x (w-2) is 1 / |q| for candidates and 0 for other windows,
-    ``penalty`` 0 for candidates and -inf for other windows.
-    """
-
-    cells: Tensor
-    queries: Tensor
-    weight: Tensor
-    penalty: Tensor
-
-
 def _match_one(
-    keys: Float[Tensor, "C h w"], hole: Tensor, *, guard: int, budget: int
+    keys: Float[Tensor, "C h w"], hole: Tensor, *, guard: int, memory_budget: int | None
 ) -> Int64[Tensor, "h-2 w-2"]:
-    queries = _touches(hole)
-    best = torch.full(queries.shape, KEPT, dtype=torch.int64, device=keys.device)
-    candidates = _candidates(hole, guard)
-    if not queries.any() or not candidates.any():
-        return best
-    norm = _window_sum((keys * keys).sum(0)).sqrt().clamp_min(SMALLEST_NORM)
-    search = _Search(
-        cells=keys,
-        queries=queries,
-        weight=torch.where(candidates, norm.reciprocal(), 0.0),
-        penalty=torch.where(candidates, 0.0, -torch.inf),
-    )
-    left, right = _span(queries.any(0))
-    for top, bottom in _bands(queries.any(1), _query_rows(search, right - left, budget)):
-        left, right = _span(queries[top:bottom].any(0))
-        found = _match_band(search, (top, bottom, left, right), budget)
-        wanted = queries[top:bottom, left:right]
-        best[top:bottom, left:right][wanted] = found[wanted]
-    return best
-
-
-def _match_band(search: _Search, box: tuple[int, int, int, int], budget: int) -> Tensor:
-    """Best candidate of every window in the box of windows (top, bottom, left, right)."""
-    top, bottom, left, right = box
-    channels, height, width = search.cells.shape
-    query = search.cells[:, top : bottom + 2, left : right + 2].reshape(channels, -1).T
-    rows_at_once = max(1, budget // (_LIVE_BYTES * len(query) * width) - 2)
-    best_score: Tensor | None = None
-    best_index: Tensor | None = None
-    for start in range(0, height - 2, rows_at_once):
-        stop = min(start + rows_at_once, height - 2)
-        cells = search.cells[:, start : stop + 2].reshape(channels, -1)
-        score = _sum_diagonals(
-            (query @ cells).reshape(bottom - top + 2, right - left + 2, stop - start + 2, width)
-        )
-        score.mul_(search.weight[start:stop]).add_(search.penalty[start:stop])
-        value, index = score.flatten(2).max(dim=2)
-        index += start * (width - 2)
-        if best_score is None or best_index is None:
-            best_score, best_index = value, index
-        else:
-            # Strictly greater: among equals the earlier, lower index stays.
-            better = value > best_score
-            best_score = torch.where(better, value, best_score)
-            best_index = torch.where(better, index, best_index)
-    assert best_index is not None
-    return best_index
-
-
-def _sum_diagonals(products: Float[Tensor, "a b c d"]) -> Float[Tensor, "a-2 b-2 c-2 d-2"]:
-    """Cell products to patch products: add along the diagonals of rows, then of columns."""
-    a, b, c, d = products.shape
-    rows = products[: a - 2, :, : c - 2] + products[1 : a - 1, :, 1 : c - 1]
-    rows += products[2:, :, 2:]
-    # Nobody else holds them: no more than two arrays of this size live at a time.
-    del products
-    score = rows[:, : b - 2, :, : d - 2] + rows[:, 1 : b - 1, :, 1 : d - 1]
-    score += rows[:, 2:, :, 2:]
-    return score
-
-
-def _query_rows(search: _Search, columns: int, budget: int) -> int:
-    """Rows of query windows per band: as many as the budget holds against the whole map."""
-    _, height, width = search.cells.shape
-    return max(1, budget // (_LIVE_BYTES * (columns + 2) * height * width) - 2)
-
-
-def _bands(rows: Tensor, size: int) -> Iterator[tuple[int, int]]:
-    """Runs of true rows as (top, bottom), cut into bands of at most ``size`` rows.
-
-    Holes that lie above one another are searched apart: each only as wide as it is.
-    """
-    wanted = rows.nonzero().flatten().tolist()
-    start = 0
-    for end in range(1, len(wanted) + 1):
-        if end == len(wanted) or wanted[end] > wanted[end - 1] + 1 or end - start == size:
-            yield wanted[start], wanted[end - 1] + 1
-            start = end
-
-
-def _span(wanted: Tensor) -> tuple[int, int]:
-    """First and one past the last true place."""
-    places = wanted.nonzero().flatten()
-    return int(places[0]), int(places[-1]) + 1
-
-
-def _candidates(hole: Tensor, guard: int) -> Tensor:
-    """Windows without hole cells, ``guard`` cells off where enough is known for it."""
-    for distance in range(guard, 0, -1):
-        grown = F.max_pool2d(hole[None, None].float(), 2 * distance + 1, 1, distance)[0, 0] > 0
-        windows = ~_touches(grown)
-        if windows.any():
-            return windows
-    return ~_touches(hole)
-
-
-def _touches(cells: Tensor) -> Tensor:
-    """Windows (h-2 x w-2) with at least one true cell."""
-    return F.max_pool2d(cells[None, None].float(), PATCH, 1)[0, 0] > 0
-
-
-def _window_sum(cells: Float[Tensor, "h w"]) -> Float[Tensor, "h-2 w-2"]:
-    return F.avg_pool2d(cells[None, None], PATCH, 1)[0, 0] * PATCH**2
+    search = Search(keys, keys, windows_touching(hole), candidate_windows(hole, guard))
+    if not search.queries.any() or not search.candidates.any():
+        return torch.full_like(search.queries, KEPT, dtype=torch.int64)
+    return nearest_exact(search, memory_budget=memory_budget)
