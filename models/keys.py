@@ -1,0 +1,100 @@
+"""Keys: what patches are compared by where the features themselves mislead; no search.
+
+A coarse fill is blurry. Compared plainly, its patches match the flat parts of the known
+side, whatever they show. Two remedies, alone or together: channels brought to one mean
+and deviation, and the known side blurred as much as the fill before it is encoded, for
+the comparison only. What is copied are the sharp features.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.windows import hole_cells
+
+KeysKind = Literal["plain", "standardised", "matched", "matched-standardised"]
+KEYS_KINDS: tuple[KeysKind, ...] = get_args(KeysKind)
+
+# Standard deviations, in pixels, among which the fill's blur is sought.
+_BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+# Detail finer than this many pixels against all detail tells how sharp a picture is.
+_FINE = 1.5
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def standardise(
+    features: Float[Tensor, "B C h w"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B C h w"]:
+    """Every channel less its mean over the known cells and divided by their deviation.
+
+    A channel that does not vary over the known cells becomes 0 there. Where no cell is
+    known the features come back as they came.
+    """
+    known = 1 - hole_cells(mask, *features.shape[-2:])
+    count = known.sum(dim=(2, 3), keepdim=True)
+    mean = (features * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+    centred = features - mean
+    variance = (centred.square() * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+    scaled = centred / variance.sqrt().clamp_min(1e-6)
+    return torch.where(count > 0, scaled, features)
+
+
+def blur_known(
+    image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 3 H W"]:
+    """The image with its known side as blurry as what is in the hole.
+
+    The blur is the smallest of a row of Gaussians after which the known side's share of
+    fine detail is no more than the hole's. The share, unlike the amount, is much the same
+    for sky and for grass. A hole as sharp as the known side changes nothing.
+
+    Args:
+        image: RGB 0-1 with a fill in its hole.
+        mask: 1 = hole.
+    """
+    return torch.cat(
+        [_blur_one(image[item : item + 1], mask[item : item + 1]) for item in range(len(image))]
+    )
+
+
+def _blur_one(image: Tensor, mask: Tensor) -> Tensor:
+    luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    # Not across the hole's edge: both sides must be of one kind.
+    reach = 2 * _radius(_FINE) + 1
+    inside = 1 - F.max_pool2d(1 - mask, reach, 1, reach // 2)
+    outside = 1 - F.max_pool2d(mask, reach, 1, reach // 2)
+    wanted = _fine_share(luma, inside if inside.any() else mask)
+    if _fine_share(luma, outside) <= wanted:
+        return image
+    sigma = next(
+        (s for s in _BLURS if _fine_share(gaussian_blur(luma, s), outside) <= wanted), _BLURS[-1]
+    )
+    return image * mask + gaussian_blur(image, sigma) * (1 - mask)
+
+
+def _fine_share(luma: Tensor, where: Tensor) -> float:
+    """How much of the detail in ``where`` is fine; 0 where there is none."""
+    smooth = gaussian_blur(luma, _FINE)
+    fine = ((luma - smooth).square() * where).sum()
+    broad = ((smooth - gaussian_blur(smooth, 2 * _FINE)).square() * where).sum()
+    return float(fine / broad.clamp_min(1e-12))
+
+
+def gaussian_blur(image: Float[Tensor, "B C H W"], sigma: float) -> Float[Tensor, "B C H W"]:
+    """Blur with a Gaussian of ``sigma`` pixels; the border's pixels are repeated."""
+    radius = _radius(sigma)
+    distance = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    weights = torch.exp(-0.5 * (distance / sigma).square())
+    weights = weights / weights.sum()
+    channels = image.shape[1]
+    padded = F.pad(image, (radius,) * 4, mode="replicate")
+    column = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    row = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    return F.conv2d(F.conv2d(padded, column, groups=channels), row, groups=channels)
+
+
+def _radius(sigma: float) -> int:
+    return max(1, round(3 * sigma))
