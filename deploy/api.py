@@ -11,11 +11,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from deploy.boundary import Boundary
-from deploy.engine import Engine, NoObserver, Observer
-from deploy.forms import check_accept, form_schema, read_inpaint_form
-from deploy.photos import decode_photo, encode_answer
+from deploy.engine import Engine, Filled, NoObserver, Observer
+from deploy.forms import (
+    INPAINT_FORM,
+    STYLIZE_FORM,
+    check_accept,
+    form_schema,
+    read_inpaint_form,
+    read_stylize_form,
+)
+from deploy.options import AnswerOptions
+from deploy.photos import decode_pair, decode_photo, encode_answer
 from deploy.problems import MEDIA_TYPE, Problem, ProblemDocument, add_problem_handlers
 from deploy.settings import AppArgs
+from kintsugi.images import DecodedImage
 
 Result = TypeVar("Result")
 
@@ -33,7 +42,7 @@ def build_api(
     """Build the application.
 
     Args:
-        engine: What fills holes.
+        engine: What makes the images.
         args: Limits and the deadline are read.
         observer: Where requests are counted.
         echo_request_id: Whether answers get `x-request-id` here; not where the server
@@ -44,7 +53,7 @@ def build_api(
     app = FastAPI(
         title="Kintsugi",
         version="1",
-        description="Fills holes in photographs.",
+        description="Fills holes in photographs, and gives one the look of another.",
         # Their pages load scripts from elsewhere; /openapi.json works everywhere.
         docs_url=None,
         redoc_url=None,
@@ -57,9 +66,24 @@ def build_api(
         "/v1/inpaint",
         summary="Fill the hole of one image",
         response_class=Response,
-        responses=_inpaint_responses(),
-        openapi_extra={"requestBody": form_schema()},
+        responses=_image_responses("the filled image"),
+        openapi_extra={
+            "requestBody": form_schema(
+                INPAINT_FORM, {"image": "photo.jpg", "mask": "mask.png", "feather": 8}
+            )
+        },
     )(routes.inpaint)
+    app.post(
+        "/v1/stylize",
+        summary="Give one image the look of another",
+        response_class=Response,
+        responses=_image_responses("the content in the look of the style"),
+        openapi_extra={
+            "requestBody": form_schema(
+                STYLIZE_FORM, {"content": "photo.jpg", "style": "painting.jpg", "strength": 0.8}
+            )
+        },
+    )(routes.stylize)
     app.get("/v1/models", summary="The release that answers")(routes.models)
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
     app.get(
@@ -91,18 +115,21 @@ class Routes:
         async with self._deadline():
             photo = await self._in_thread("decode", lambda: decode_photo(form, self._limits))
             filled = await self._engine.inpaint(photo.image.pixels, photo.mask, options)
-            answer = await self._in_thread(
-                "encode", lambda: encode_answer(photo, filled.pixels, options)
-            )
-        headers = {
-            "x-model-version": filled.model.version,
-            # Bytes of unknown origin went in: no browser shall see anything else in them.
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        if answer.notes:
-            headers["x-image-notes"] = "; ".join(answer.notes)
-        return Response(answer.body, media_type=f"image/{options.format}", headers=headers)
+            return await self._answer(photo.image, filled, options)
+
+    async def stylize(self, request: Request) -> Response:
+        """Make `content` of the patches of `style`; 1 as `strength` shows them alone.
+
+        The answer keeps the content's size, transparency and colour profile.
+        `x-image-notes` says what else it could not keep.
+        """
+        form = await read_stylize_form(request)
+        options = form.options
+        check_accept(request, options.format)
+        async with self._deadline():
+            pair = await self._in_thread("decode", lambda: decode_pair(form, self._limits))
+            stylized = await self._engine.stylize(pair.content.pixels, pair.style, options)
+            return await self._answer(pair.content, stylized, options)
 
     async def models(self) -> Response:
         """The releases that are served: one."""
@@ -129,6 +156,23 @@ class Routes:
         ready = all(nodes.values())
         return JSONResponse({"ready": ready, "nodes": nodes}, status_code=200 if ready else 503)
 
+    async def _answer(
+        self, photo: DecodedImage, filled: Filled, options: AnswerOptions
+    ) -> Response:
+        """The pixels as a file, with what else the photograph had."""
+        answer = await self._in_thread(
+            "encode", lambda: encode_answer(photo, filled.pixels, options)
+        )
+        headers = {
+            "x-model-version": filled.model.version,
+            # Bytes of unknown origin went in: no browser shall see anything else in them.
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+        if answer.notes:
+            headers["x-image-notes"] = "; ".join(answer.notes)
+        return Response(answer.body, media_type=f"image/{options.format}", headers=headers)
+
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
         try:
@@ -150,12 +194,12 @@ class Routes:
         return result
 
 
-def _inpaint_responses() -> dict[int | str, dict[str, Any]]:
+def _image_responses(description: str) -> dict[int | str, dict[str, Any]]:
     image = {"schema": {"type": "string", "format": "binary"}}
     problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
     return {
         200: {
-            "description": "the filled image",
+            "description": description,
             "content": {media_type: image for media_type in _IMAGE_TYPES},
         },
         **{

@@ -1,4 +1,4 @@
-"""What the HTTP interface needs of whatever fills holes; knows no Ray and no network.
+"""What the HTTP interface needs of whatever makes images; knows no Ray and no network.
 
 Two things are an Engine: the Serve graph (`deploy.ingress.GraphEngine`) and an
 Inpainter in the same process (`deploy.local.LocalEngine`).
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from deploy.options import InpaintOptions
+from deploy.options import InpaintOptions, StylizeOptions
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
@@ -41,7 +41,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Filled:
-    """An answer: uint8 H W 3, RGB, of the request's size, and the release that gave it."""
+    """An answer: uint8 H W 3, RGB, of the photograph's size, and the release that gave it."""
 
     pixels: npt.NDArray[np.uint8]
     model: ModelInfo
@@ -52,7 +52,7 @@ class Busy(Exception):
 
 
 class Engine(Protocol):
-    """Fills holes."""
+    """Fills holes and transfers styles."""
 
     async def inpaint(
         self,
@@ -69,6 +69,25 @@ class Engine(Protocol):
 
         Raises:
             InvalidInput: The options do not fit this image.
+            Busy: Try again later.
+        """
+        ...
+
+    async def stylize(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+    ) -> Filled:
+        """Give one image the look of another; cancelling the call gives the work up.
+
+        Args:
+            content: H W 3, RGB 0-255.
+            style: H2 W2 3, RGB 0-255.
+            options: The caller's choices.
+
+        Raises:
+            InvalidInput: The style is too small.
             Busy: Try again later.
         """
         ...

@@ -15,12 +15,13 @@ from ray.serve.metrics import Counter, Histogram
 from deploy.api import build_api
 from deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
 from deploy.handles import answer_of
-from deploy.options import InpaintOptions
+from deploy.options import InpaintOptions, StylizeOptions
 from deploy.settings import AppArgs
 
 # A node answers beside its computation; only a queue in front of it takes longer.
 _READY_TIMEOUT_SECONDS = 5
-# Every node answers a fill: while fills succeed, a long queue is no reason to be out of service.
+# Every node takes part in a fill or a transfer: while they succeed, a long queue is no reason
+# to be out of service.
 _FILL_COUNTS_SECONDS = 30
 
 
@@ -64,6 +65,17 @@ class GraphEngine:
         filled: Filled = await answer_of(self._refiner.inpaint.remote(pixels, mask, options))
         self._last_fill = time.monotonic()
         return filled
+
+    async def stylize(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+    ) -> Filled:
+        """See Engine."""
+        stylized: Filled = await answer_of(self._refiner.stylize.remote(content, style, options))
+        self._last_fill = time.monotonic()
+        return stylized
 
     async def model(self) -> ModelInfo:
         """See Engine."""

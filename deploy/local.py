@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.engine import Filled, ModelInfo
-from deploy.filling import fill_options, plan_fill
-from deploy.options import InpaintOptions
+from deploy.filling import fill_options, plan_inpainting, plan_transfer
+from deploy.options import InpaintOptions, StylizeOptions
 from models.inpainter import Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 
@@ -33,6 +33,18 @@ class LocalEngine:
         )
         return Filled(filled, self._model)
 
+    async def stylize(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+    ) -> Filled:
+        """See Engine."""
+        stylized = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._transfer, content, style, options
+        )
+        return Filled(stylized, self._model)
+
     async def model(self) -> ModelInfo:
         """See Engine."""
         return self._model
@@ -48,10 +60,28 @@ class LocalEngine:
         options: InpaintOptions,
     ) -> npt.NDArray[np.uint8]:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
-        plan_fill(pixels, mask, options)
+        plan_inpainting(pixels, mask, options)
         answer: npt.NDArray[np.uint8] = tensor_to_image(
             self._inpainter.inpaint(
                 image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options)
+            )
+        )
+        return answer
+
+    def _transfer(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+    ) -> npt.NDArray[np.uint8]:
+        # As above.
+        plan_transfer(content, style, options)
+        answer: npt.NDArray[np.uint8] = tensor_to_image(
+            self._inpainter.stylize(
+                image_to_tensor(content),
+                image_to_tensor(style),
+                strength=options.strength,
+                seed=options.seed,
             )
         )
         return answer

@@ -1,6 +1,6 @@
-"""The options of one request to fill a hole, and the errors that name a wrong one."""
+"""The options of a request, and the errors that name a wrong one."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,10 +10,25 @@ from kintsugi.errors import InvalidInput
 _SHOWN_CHARACTERS = 40
 
 
-class InpaintOptions(BaseModel):
-    """Every option, its values and its default; the form's fields beside the two files."""
+class AnswerOptions(BaseModel):
+    """What every request for an image may choose."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["png", "jpeg", "webp", "tiff"] = Field(
+        default="png", description="format of the answer: png, jpeg, webp or tiff"
+    )
+    quality: int = Field(default=92, ge=1, le=100, description="1 to 100, of jpeg and webp")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**63 - 1,
+        description="whole number from 0 to 9223372036854775807; decides every random choice",
+    )
+
+
+class InpaintOptions(AnswerOptions):
+    """Every option of a fill, its values and its default; the fields beside the two files."""
 
     mask_convention: Literal["white", "alpha"] = Field(
         default="white",
@@ -29,33 +44,51 @@ class InpaintOptions(BaseModel):
         le=64,
         description="0 to 64 pixels over which the fill fades out around the hole",
     )
-    format: Literal["png", "jpeg", "webp", "tiff"] = Field(
-        default="png", description="format of the answer: png, jpeg, webp or tiff"
+    align_colour: bool = Field(
+        default=False,
+        description="true or false, moves the fill's colours to those of the known pixels"
+        " around it",
     )
-    quality: int = Field(default=92, ge=1, le=100, description="1 to 100, of jpeg and webp")
     scales: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = Field(
         default="auto", description="auto, or how many scales the fill goes through, 1 to 16"
     )
-    seed: int = Field(
-        default=0,
+
+
+class StylizeOptions(AnswerOptions):
+    """Every option of a style transfer; the fields beside the two files."""
+
+    strength: float = Field(
+        default=1.0,
         ge=0,
-        le=2**63 - 1,
-        description="whole number from 0 to 9223372036854775807; decides every random choice",
+        le=1,
+        allow_inf_nan=False,
+        description="0 to 1, how much of the answer is style, 0 keeps the content",
     )
 
 
-def parse_options(fields: dict[str, str]) -> InpaintOptions:
+Options = TypeVar("Options", bound=AnswerOptions)
+
+
+def parse_options(fields: dict[str, str], kind: type[Options]) -> Options:
     """Read options as text.
 
     Raises:
-        InvalidInput: `unknown_field`, `{name}_not_integer`, `{name}_out_of_range`,
-            `{name}_unknown`; the message names the first wrong option and its values.
+        InvalidInput: `unknown_field`, `{name}_not_integer`, `{name}_not_number`,
+            `{name}_out_of_range`, `{name}_unknown`; the message names the first wrong
+            option and its values.
     """
     try:
-        return InpaintOptions.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise _wrong_option(str(first["loc"][0]), first["type"], fields) from None
+    name, known = str(first["loc"][0]), kind.model_fields
+    if name not in known:
+        raise unknown_field(name, list(known))
+    raise InvalidInput(
+        f"{name}={_shown(fields[name])} is not one of its values",
+        code=f"{name}_{_reason(first['type'])}",
+        hint=f"{name}: {known[name].description}",
+    )
 
 
 def unknown_field(name: str, allowed: list[str]) -> InvalidInput:
@@ -67,21 +100,24 @@ def unknown_field(name: str, allowed: list[str]) -> InvalidInput:
     )
 
 
-def _wrong_option(name: str, kind: str, fields: dict[str, str]) -> InvalidInput:
-    known = InpaintOptions.model_fields
-    if name not in known:
-        return unknown_field(name, list(known))
-    if kind.startswith("int_"):
-        reason = "not_integer"
-    elif kind in ("greater_than_equal", "less_than_equal"):
-        reason = "out_of_range"
-    else:
-        reason = "unknown"
+def in_query(name: str) -> InvalidInput:
+    """The error of an option that was sent where none is read."""
     return InvalidInput(
-        f"{name}={_shown(fields[name])} is not one of its values",
-        code=f"{name}_{reason}",
-        hint=f"{name}: {known[name].description}",
+        f"{_shown(name)} was sent in the URL's query string",
+        code="option_in_query",
+        hint="send every option as a field of the form, beside the files",
     )
+
+
+def _reason(kind: str) -> str:
+    """What an error of pydantic means, as the end of a code."""
+    if kind.startswith("int_"):
+        return "not_integer"
+    if kind in ("float_parsing", "finite_number"):
+        return "not_number"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return "out_of_range"
+    return "unknown"
 
 
 def _shown(text: str) -> str:

@@ -1,12 +1,12 @@
-"""The files of a request to one photograph with a hole, and back; knows no network."""
+"""The files of a request to pixels, and the answer to a file; knows no network."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from deploy.forms import InpaintForm
-from deploy.options import InpaintOptions
+from deploy.forms import InpaintForm, StylizeForm
+from deploy.options import AnswerOptions
 from kintsugi.errors import InvalidInput
 from kintsugi.images import DecodedImage, ImageLimits, decode_image, decode_mask, encode_image
 
@@ -27,8 +27,16 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class StylePair:
+    """A photograph, whose alpha and profile the answer gets, and pixels (H2 W2 3) of a style."""
+
+    content: DecodedImage
+    style: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The bytes of the filled image, and what of the request's file they do not hold."""
+    """The bytes of the answer, and what of the request's files they do not hold."""
 
     body: bytes
     notes: tuple[str, ...]
@@ -58,11 +66,21 @@ def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
     return Photo(image, mask)
 
 
-def encode_answer(photo: Photo, filled: npt.NDArray[np.uint8], options: InpaintOptions) -> Answer:
-    """Encode the filled pixels (uint8 H W 3) with the photograph's alpha and profile."""
-    image = photo.image
+def decode_pair(form: StylizeForm, limits: ImageLimits) -> StylePair:
+    """Decode content and style. Raises: InputError as `decode_image`, by the field's name."""
+    content = decode_image(form.content, limits, name="content")
+    style = decode_image(form.style, limits, name="style")
+    if style.alpha is not None:
+        content = replace(content, notes=(*content.notes, "transparency of the style ignored"))
+    return StylePair(content, style.pixels)
+
+
+def encode_answer(
+    image: DecodedImage, pixels: npt.NDArray[np.uint8], options: AnswerOptions
+) -> Answer:
+    """Encode the answer's pixels (uint8 H W 3) with the photograph's alpha and profile."""
     body = encode_image(
-        filled,
+        pixels,
         options.format,
         quality=options.quality,
         alpha=image.alpha,

@@ -3,12 +3,14 @@
 No document holds a stack trace, a path or the name of a library.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from deploy.engine import Busy
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
@@ -50,7 +52,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
-def to_problem(error: Exception) -> Problem:
+def to_problem(error: Exception, request: Request) -> Problem:
     """Map an error to its answer; what is not known here is a bug and says nothing."""
     match error:
         case Problem():
@@ -67,8 +69,7 @@ def to_problem(error: Exception) -> Problem:
                 headers={"retry-after": str(_RETRY_AFTER_SECONDS)},
             )
         case HTTPException():
-            detail = HTTPStatus(error.status_code).phrase
-            return Problem(error.status_code, "http_error", detail=detail, headers=error.headers)
+            return _http_problem(error, request.app.routes)
         case _:
             return Problem(
                 500,
@@ -80,7 +81,7 @@ def to_problem(error: Exception) -> Problem:
 
 def problem_response(error: Exception, request: Request) -> Response:
     """Answer ``request`` with the problem document of ``error``."""
-    problem = to_problem(error)
+    problem = to_problem(error, request)
     request.state.outcome = problem.code
     document = ProblemDocument(
         type=f"urn:kintsugi:problem:{problem.code}",
@@ -96,6 +97,24 @@ def problem_response(error: Exception, request: Request) -> Response:
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=problem.headers,
+    )
+
+
+def _http_problem(error: HTTPException, routes: Sequence[BaseRoute]) -> Problem:
+    """What the router refused: nothing is there, or not for this method."""
+    known = [
+        f"{method} {route.path}"
+        for route in routes
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"HEAD"})
+    ]
+    allowed = Headers(error.headers).get("allow")
+    return Problem(
+        error.status_code,
+        "http_error",
+        detail=HTTPStatus(error.status_code).phrase,
+        hint=f"use {allowed}" if allowed else f"use one of {', '.join(known)}",
+        headers=error.headers,
     )
 
 

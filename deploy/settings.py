@@ -1,5 +1,7 @@
 """What a deployment of the service can be told: the `args` of `deploy/serve.yaml`."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from kintsugi.images import ImageLimits
@@ -24,6 +26,13 @@ class AppArgs(BaseModel):
     )
     threads: int = Field(default=1, gt=0, description="CPU threads of one replica of a node")
     device: str = Field(default="cpu", description='Where the networks run: "cpu" or "cuda"')
+
+    # Its names are `models.precision`'s, which would bring PyTorch to the ingress.
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="In what the networks compute: float32, bfloat16 (several times as fast on"
+        " GPUs and on CPUs with AMX) or float16 (GPUs)",
+    )
 
     @property
     def limits(self) -> ImageLimits:

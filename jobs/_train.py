@@ -8,9 +8,6 @@ from jobs import _bootstrap
 
 def train(stage: str, argv: Sequence[str]) -> int:
     """Run `jobs/train_<stage>.py`. Returns its exit code."""
-    from kintsugi.config import load_config
-    from kintsugi.errors import ConfigError
-
     parser = _bootstrap.job_parser(
         f"Train {stage} on Ray; the same run and configuration resume.",
         [
@@ -23,6 +20,10 @@ def train(stage: str, argv: Sequence[str]) -> int:
         config=f"debug-{stage}.toml",
     )
     arguments = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.config import load_config
+    from kintsugi.errors import ConfigError
+
     config = load_config(arguments.config, arguments.overrides)
     if config.stage != stage:
         raise ConfigError(

@@ -12,13 +12,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.demo.console import Console
-from kintsugi.demo.walkthrough import NUM_STEPS, Demo
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Photographs to a filled hole, every part real.")
     parser.add_argument("--folder", metavar="DIR", type=Path, default=ROOT / "demo")
     folder: Path = parser.parse_args(argv).folder.absolute()
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.demo.walkthrough import NUM_STEPS, Demo
+
     # Begin anew: what an earlier demo stored would let this one skip its training.
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "logs").mkdir(parents=True)

@@ -4,15 +4,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.comparison import compare, open_comparison
-from kintsugi.evaluation import Evaluated
-from kintsugi.figures import draw_grid, format_table
+from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.photos import SAMPLES
-from kintsugi.release import DEFAULT_RELEASE
+
+if TYPE_CHECKING:
+    from kintsugi.evaluation import Evaluated
 
 EXAMPLES = (
     "jobs/evaluate.py",
@@ -35,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="decides every mask (default: 0)")
     parser.add_argument("--grid", metavar="FILE", type=Path, help="write a picture grid (PNG)")
     args = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.comparison import compare, open_comparison
+    from kintsugi.figures import draw_grid, format_table
+
     comparison, about = open_comparison(
         args.methods.split(","),
         args.masks.split(","),
@@ -51,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     return _bootstrap.SOME_REJECTED if figures["rejects"] else _bootstrap.DONE
 
 
-def tell(result: Evaluated, done: int, total: int) -> None:
+def tell(result: "Evaluated", done: int, total: int) -> None:
     problem = f": rejected: {result.reject}" if result.reject else ""
     print(f"{done} of {total}: {result.id}{problem}", flush=True)
 

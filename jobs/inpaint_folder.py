@@ -1,17 +1,14 @@
 #!/usr/bin/env python3
-"""Fill a folder of photographs with a folder of masks; kintsugi.folder does the work."""
+"""Fill a folder of photographs with a folder of masks; kintsugi.inpaint_folder does the work."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
-from kintsugi.folder import REPORT_NAME, Outcome, Places, inpaint_folder
-from kintsugi.methods import ReleaseMethod, open_release
-from kintsugi.release import DEFAULT_RELEASE
+from jobs._bootstrap import job_parser, join_ray, run
+from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.storage import Storage
 
 EXAMPLES = (
@@ -31,6 +28,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--release", metavar="URI", default=DEFAULT_RELEASE)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from jobs._folder import finish, tell
+    from kintsugi.inpaint_folder import Places, inpaint_folder
+    from kintsugi.methods import ReleaseMethod, open_release
+
     inpainter, config = open_release(args.release)
     print(f"release {config.name}, encoder {config.encoder}", flush=True)
     join_ray()
@@ -40,19 +42,7 @@ def main(argv: Sequence[str]) -> int:
         retry_failed=args.retry_failed,
         report=tell,
     )
-    figures = {"photographs": len(summary.outcomes), "tried": summary.tried}
-    figures["failed"] = len(summary.failed)
-    write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
-    print(", ".join(f"{name}: {value}" for name, value in figures.items()))
-    for outcome in summary.failed[:10]:
-        print(f"  {outcome.id}: {outcome.reason}")
-    print(f"all outcomes: {args.output}/{REPORT_NAME}")
-    return SOME_REJECTED if summary.failed else DONE
-
-
-def tell(outcome: Outcome, done: int, total: int) -> None:
-    problem = f": {outcome.reason}" if outcome.reason else ""
-    print(f"{done} of {total}: {outcome.id}: {outcome.status}{problem}", flush=True)
+    return finish(summary, args)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, job_parser, run, write_figures
-from kintsugi.config import load_config
+from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.errors import ConfigError
-from kintsugi.release import DEFAULT_RELEASE, publish
 
 EXAMPLES = (
     "jobs/publish.py",
@@ -30,6 +29,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--name", help="of the release (default: the last part of --output)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
     args = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.config import load_config
+    from kintsugi.release import publish
+
     config = load_config(args.config, args.overrides)
     published = publish(
         args.stage1 or config.translate.stage1,

@@ -17,7 +17,6 @@ from kintsugi.demo.console import Console
 from kintsugi.demo.service import check_port, deploy_service
 from kintsugi.errors import ConfigError
 from kintsugi.storage import Storage
-from models.weights import CONFIG_NAME
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,6 +24,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--release", metavar="URI", default=str(ROOT / "demo" / "release"))
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from models.weights import CONFIG_NAME
+
     release = Storage(args.release)
     if not release.exists(CONFIG_NAME):
         raise ConfigError(f"no release at {release.uri}: run make demo, or name one: --release URI")
@@ -41,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
             )
         print(f"\nServing {release.uri} at {url}. Ctrl-C stops it. Try:")
         print(f"  curl -F image=@photo.jpg -F mask=@mask.png {url}/v1/inpaint -o filled.png")
-        print(f"  python -m deploy.client photo.jpg mask.png filled.png --url {url}")
+        print(f"  python -m deploy.client inpaint photo.jpg mask.png filled.png --url {url}")
         with suppress(KeyboardInterrupt):
             signal.pause()
     return DONE

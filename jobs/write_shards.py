@@ -5,15 +5,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_figures
-from kintsugi.config import load_config
-from kintsugi.manifest import MANIFEST_NAME, read_manifest, verify_shards
 from kintsugi.photos import SAMPLES, open_photos
-from kintsugi.shards import Packing, PartResult, write_shards
 from kintsugi.storage import Storage
+
+if TYPE_CHECKING:
+    from kintsugi.shards import PartResult
 
 EXAMPLES = (
     "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
@@ -29,6 +30,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace shards that are there")
     parser.add_argument("--verify", action="store_true", help="read all back; pack only if new")
     args = parser.parse_args(argv)
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.config import load_config
+    from kintsugi.manifest import MANIFEST_NAME, read_manifest, verify_shards
+    from kintsugi.shards import Packing, write_shards
+
     config = load_config(args.config, args.overrides)
     source, output = args.input or config.data.photos, args.output or config.data.shards
     started = time.monotonic()
@@ -50,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     return FAILED if problems else SOME_REJECTED if manifest.rejects and not kept else DONE
 
 
-def tell(result: PartResult, done: int, total: int) -> None:
+def tell(result: "PartResult", done: int, total: int) -> None:
     rejects = [f"\n  {reject.id}: {reject.detail}" for reject in result.rejects]
     counts = f"{result.rows} photographs, {len(rejects)} rejected"
     print(f"part {done} of {total}: {counts}{''.join(rejects)}", flush=True)

@@ -7,8 +7,9 @@ import torch
 from models.discriminator import FeatureDiscriminator, PairDiscriminator
 from models.feature2image import Feature2Image, TranslatorWidths
 from models.image2feature import CoarseGenerator, Image2Feature
-from models.inpainter import Inpainter, MatchingConfig
+from models.inpainter import Inpainter
 from models.layers import Upsampling, initialise
+from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
 
 

@@ -89,7 +89,8 @@ class Feature2Image(nn.Module):
             else:
                 x = block(x)
         image: Tensor = self.head(x)
-        return (image + 1) / 2
+        # In float32: bfloat16 has steps of 1/256 there, which smooth areas would show.
+        return (image.float() + 1) / 2
 
 
 def _leaky() -> nn.Module:

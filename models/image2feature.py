@@ -87,8 +87,14 @@ class Image2Feature(nn.Module):
             coarse (B 3 H W, 0-1; equal to ``image`` outside the hole) and
             features (B 256 H/4 W/4).
         """
-        coarse = paste_known(self.generator(image, mask), image, mask)
+        coarse = self.fill(image, mask)
         return Inferred(coarse, self.encoder(coarse))
+
+    def fill(
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The image with its hole filled coarsely; arguments as above."""
+        return paste_known(self.generator(image, mask), image, mask)
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
         """relu3_1 of ``image`` as it is: the later scales, where nothing is inferred anew."""

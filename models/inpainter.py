@@ -1,6 +1,6 @@
 """The whole method in one process: Infer, Match, Translate, at every scale, compose."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Float
@@ -8,26 +8,24 @@ from torch import Tensor, nn
 
 from models.feature2image import Feature2Image
 from models.image2feature import Image2Feature
-from models.patch_swap import patch_swap
-from models.scales import FillOptions, plan_scales
-
-
-@dataclass(frozen=True)
-class MatchingConfig:
-    """How a release matches; the defaults are the paper's.
-
-    Attributes:
-        guard: Cells around the hole that are not copied from.
-    """
-
-    guard: int = 0
+from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
+from models.precision import Precision, autocast
+from models.scales import FillOptions, ScalePlan, plan_fill
+from models.style_plan import plan_style
+from models.stylize import swap_style
+from models.tiles import encode_tiled, translate_tiled
 
 
 class Inpainter(nn.Module):
     """Image2Feature, patch-swap and Feature2Image, and the scales around them.
 
-    Every node of the serving graph runs one of the three methods below; this class runs
+    Every node of the serving graph runs one of the four methods below; this class runs
     all of them, and the two give the same answer.
+
+    Attributes:
+        matching: How this release matches.
+        precision: The number format in which the networks compute; weights and results
+            are float32. The match always compares in float32.
     """
 
     def __init__(
@@ -35,11 +33,14 @@ class Inpainter(nn.Module):
         image2feature: Image2Feature,
         feature2image: Feature2Image,
         matching: MatchingConfig = MatchingConfig(),
+        *,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         self.image2feature = image2feature
         self.feature2image = feature2image
         self.matching = matching
+        self.precision = precision
         self.eval()
 
     def forward(
@@ -51,29 +52,43 @@ class Inpainter(nn.Module):
             image: RGB 0-1; sides multiples of 8, at least 64.
             mask: 1 = hole.
         """
-        return self.translate(self.match(self.infer(image, mask), mask))
+        return self.translate(self.match(self.infer(image, mask), mask).features)
 
-    def infer(
-        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
-    ) -> Float[Tensor, "B 256 h w"]:
-        """Features of the coarse fill: the first scale."""
-        features: Tensor = self.image2feature(image, mask).features
-        return features
+    def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
+        """The first scale: fill the hole coarsely, then encode."""
+        with self._autocast():
+            coarse = self.image2feature.fill(image, mask).float()
+        return self.encode(coarse, mask)
 
-    def encode(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
-        """Features of the image as it is: every later scale."""
-        return self.image2feature.encode(image)
+    def encode(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
+        """Features of an image with a fill in its hole: every later scale."""
+        compared = keys_image(self.matching, image, mask)
+        return Encoded(self.features(image), None if compared is None else self.features(compared))
+
+    def features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
+        """relu3_1 of an image of any size that is a multiple of 4."""
+        with self._autocast():
+            return encode_tiled(self.image2feature.encoder, image)
 
     def match(
-        self, features: Float[Tensor, "B 256 h w"], mask: Float[Tensor, "B 1 H W"]
-    ) -> Float[Tensor, "B 256 h w"]:
-        """Features with the hole's patches replaced by known ones."""
-        return patch_swap(features, mask, guard=self.matching.guard)
+        self,
+        encoded: Encoded,
+        mask: Float[Tensor, "B 1 H W"],
+        *,
+        previous: Tensor | None = None,
+        seed: int = 0,
+    ) -> Matched:
+        """Features with the hole's patches replaced by known ones; see `models.matching`."""
+        return match(self.matching, encoded, mask, previous=previous, seed=seed)
 
-    def translate(self, features: Float[Tensor, "B 256 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
-        """The image of a feature map, 0-1."""
-        image: Tensor = self.feature2image(features)
-        return image
+    def translate(
+        self,
+        features: Float[Tensor, "B 256 h w"],
+        needed: Float[Tensor, "1 1 H W"] | None = None,
+    ) -> Float[Tensor, "B 3 4*h 4*w"]:
+        """The image of a feature map, 0-1; where ``needed`` is 0 it may be left out."""
+        with self._autocast():
+            return translate_tiled(self.feature2image, features, needed=needed)
 
     @torch.inference_mode()
     def inpaint(
@@ -82,12 +97,12 @@ class Inpainter(nn.Module):
         mask: Float[Tensor, "1 1 Hm Wm"],
         options: FillOptions = FillOptions(),
     ) -> Float[Tensor, "1 3 H W"]:
-        """Fill the hole of one photograph of any size.
+        """Fill the holes of one photograph of any size.
 
         Args:
             image: RGB 0-1; what it holds inside the hole is not looked at.
             mask: 1 = hole.
-            options: Scales, growing and feathering of the mask.
+            options: Scales, growing and feathering of the mask, seed.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
@@ -95,11 +110,57 @@ class Inpainter(nn.Module):
         Raises:
             ValueError: sizes differ, the mask is empty or full, too many scales.
         """
-        plan = plan_scales(image, mask, options)
+        plan = plan_fill(image, mask, options)
+        return plan.compose(self._walk(crop, options.seed) for crop in plan.crops)
+
+    def _walk(self, crop: ScalePlan, seed: int) -> Tensor:
+        """The last scale's image of one crop."""
         filled: Tensor | None = None
-        for level in range(len(plan.sizes)):
-            image_s, mask_s = plan.inputs(level, filled)
-            features = self.infer(image_s, mask_s) if level == 0 else self.encode(image_s)
-            filled = self.translate(self.match(features, mask_s))
+        indices: Tensor | None = None
+        for level in range(len(crop.sizes)):
+            image, mask = crop.inputs(level, filled)
+            encoded = self.infer(image, mask) if level == 0 else self.encode(image, mask)
+            matched = self.match(encoded, mask, previous=indices, seed=seed)
+            del encoded
+            filled = self.translate(matched.features, crop.needed(level))
+            indices = matched.indices
         assert filled is not None
-        return plan.compose(filled)
+        return filled
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(next(self.parameters()).device, self.precision)
+
+    @torch.inference_mode()
+    def stylize(
+        self,
+        content: Float[Tensor, "1 3 H W"],
+        style: Float[Tensor, "1 3 H2 W2"],
+        *,
+        strength: float = 1.0,
+        seed: int = 0,
+    ) -> Float[Tensor, "1 3 H W"]:
+        """Give one picture the look of another.
+
+        Every patch of the content's features is swapped for its nearest one of the
+        style's. Content over 1024 px goes through in overlapping tiles, so that only the
+        pictures themselves grow with its size; a style of more than 512x512 px is shrunk
+        to that area.
+
+        Args:
+            content: RGB 0-1, any size.
+            style: RGB 0-1, at least 16 px a side.
+            strength: 0-1; 0 is the content as the networks see it, 1 all style.
+            seed: Decides every random choice of the approximate match.
+
+        Raises:
+            ValueError: strength outside 0-1, or the style is too small.
+        """
+        plan = plan_style(content, style, strength)
+        style_features = self.features(plan.style)
+        canvas = plan.canvas()
+        for box in plan.boxes:
+            swapped = swap_style(
+                self.features(plan.tile(box)), style_features, strength=strength, seed=seed
+            )
+            plan.paste(canvas, box, self.translate(swapped))
+        return canvas

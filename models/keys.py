@@ -61,7 +61,8 @@ def blur_known(
 
 
 def _blur_one(image: Tensor, mask: Tensor) -> Tensor:
-    luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    # The choice of a blur has no gradient.
+    luma = (image.detach() * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     # Not across the hole's edge: both sides must be of one kind.
     reach = 2 * _radius(_FINE) + 1
     inside = 1 - F.max_pool2d(1 - mask, reach, 1, reach // 2)

@@ -1,29 +1,30 @@
 """Which part of a photograph is worked on at which sizes, and how it goes back; pure functions.
 
-The plan of one fill: grow the mask, crop to the hole with context, pad the crop to
-whole cells, run the smallest scale first and each next one on the last one's result
-(paper section 3.5), compose. Knows no network: `Inpainter` and the serving graph walk
-the same plan.
+The plan of one fill: grow the mask, crop to each group of holes with context, pad the
+crop to whole cells, run the smallest scale first and each next one on the last one's
+result (paper section 3.5), compose. Knows no network: `Inpainter` and the serving graph
+walk the same plan.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.colour import RING_PIXELS, align_colours, feathered, grow
+from models.crops import Box, Crop, crop_to_hole, crops_of, hole_box
 from models.image2feature import GENERATOR_STRIDE, paste_known
+from models.resizing import SMALLEST_SIDE, padded, shrink
 
 # The longer side at which the hole is first inferred: what G1 is trained at.
 FIRST_SIDE = 256
-# G1's bottleneck needs more than two cells a side for its reflection padding.
-SMALLEST_SIDE = 64
-# Photographs up to this side are worked on whole; of larger ones a crop of at least this.
-SMALLEST_CROP = 512
+# Bicubic enlargement by two looks this many pixels beyond.
+_BICUBIC_REACH = 4
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,19 @@ class FillOptions:
     """What a caller may choose about one fill.
 
     Attributes:
-        scales: Number of scales, or "auto": the longer side halves down to about 256 px.
+        scales: Number of scales, or "auto": the longer side halves down to about 256 px,
+            while at least half of what is known stays known.
         grow_mask: Pixels by which the hole grows on every side, 0-64.
         feather: Pixels outside the grown hole over which the fill fades out, 0-64.
+        align_colour: Move the fill's colours to those of the known pixels around it.
+        seed: Decides every random choice of the approximate match.
     """
 
     scales: int | Literal["auto"] = "auto"
     grow_mask: int = 0
     feather: int = 0
+    align_colour: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.scales != "auto" and self.scales < 1:
@@ -50,24 +56,27 @@ class FillOptions:
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """One photograph's fill: walk ``sizes`` from small to large, then ``compose``.
+    """One crop's fill: walk ``sizes`` from small to large, then ``compose`` or ``blend``.
 
     Attributes:
-        image: The whole photograph, 1 3 H W, 0-1.
-        alpha: How much of the answer is fill, 1 1 H W: 1 in the grown hole, 0 off it and
-            its feather.
+        image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
         crop: The part worked on as (top, bottom, left, right) in pixels.
+        alpha: How much of the crop's answer is fill, 1 1 and the crop's size: 1 in the
+            grown holes that this crop fills, 0 off them and their feather.
         work: The crop, padded to whole cells, 1 3 h w.
-        hole: The grown mask of the padded crop, 1 1 h w.
+        hole: The grown mask of the padded crop, 1 1 h w: every hole in it, those that
+            another crop fills too.
         sizes: (height, width) of every scale; the last is the padded crop's own.
+        align_colour: As in `FillOptions`.
     """
 
     image: Tensor
+    crop: Box
     alpha: Tensor
-    crop: tuple[int, int, int, int]
     work: Tensor
     hole: Tensor
     sizes: Sequence[tuple[int, int]]
+    align_colour: bool = False
 
     def inputs(self, level: int, previous: Tensor | None) -> tuple[Tensor, Tensor]:
         """Image and mask of one scale, at ``sizes[level]``.
@@ -77,31 +86,87 @@ class ScalePlan:
             previous: The image of scale ``level - 1``, up-sampled into the hole here with
                 this scale's known pixels around it; None at level 0, where the hole is 0.
         """
-        height, width = self.sizes[level]
-        image, mask = shrink(self.work, self.hole, height, width)
-        if previous is not None:
-            enlarged = F.interpolate(
-                previous, size=(height, width), mode="bicubic", align_corners=False
-            )
-            image = paste_known(enlarged.clamp(0, 1), image, mask)
-        return image, mask
+        image, mask = shrink(self.work, self.hole, *self.sizes[level])
+        enlarged = self.degraded(level, previous)
+        return (image if enlarged is None else paste_known(enlarged, image, mask)), mask
+
+    def degraded(self, level: int, previous: Tensor | None) -> Tensor | None:
+        """The last scale's image at this scale's size, its known pixels as blurred as its hole.
+
+        Returns: 1 3 h w, 0-1, the whole frame; None at level 0, where ``previous`` is None.
+        """
+        if previous is None:
+            return None
+        enlarged = F.interpolate(
+            previous, size=self.sizes[level], mode="bicubic", align_corners=False
+        )
+        return enlarged.clamp_(0, 1)
+
+    def needed(self, level: int) -> Float[Tensor, "1 1 h w"]:
+        """1 = pixels of this scale's answer that the next scale's ``inputs`` or ``blend`` use.
+
+        Of no use to who also asks for ``degraded``: that takes the whole frame.
+        """
+        if level < len(self.sizes) - 1:
+            _, mask = shrink(self.work, self.hole, *self.sizes[level])
+            return grow(mask, _BICUBIC_REACH)
+        used = (self.alpha > 0).to(self.alpha)
+        if self.align_colour:
+            used = grow(used, RING_PIXELS)
+        padding = (self.hole.shape[-1] - used.shape[-1], self.hole.shape[-2] - used.shape[-2])
+        return F.pad(used, (0, padding[0], 0, padding[1]))
+
+    def blend(
+        self, filled: Float[Tensor, "1 3 h w"], under: Float[Tensor, "1 3 Hc Wc"]
+    ) -> Float[Tensor, "1 3 Hc Wc"]:
+        """The crop's part of the answer; bit-equal to ``under`` where alpha is 0.
+
+        Args:
+            filled: The last scale's image.
+            under: What the answer holds at ``crop`` so far.
+        """
+        height, width = self.alpha.shape[-2:]
+        patch = filled[..., :height, :width]
+        if self.align_colour:
+            inside = (..., slice(height), slice(width))
+            patch = align_colours(patch, self.work[inside], self.hole[inside])
+        return paste_known(patch, under, self.alpha)
 
     def compose(self, filled: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
-        """Blend the last scale's image into the photograph; bit-equal where alpha is 0."""
-        top, bottom, left, right = self.crop
-        patch = filled[..., : bottom - top, : right - left]
-        alpha = self.alpha[..., top:bottom, left:right]
+        """The photograph with this crop's holes filled; bit-equal where alpha is 0."""
+        return FillPlan(self.image, [self]).compose([filled])
+
+
+@dataclass(frozen=True)
+class FillPlan:
+    """One photograph's fill: walk each crop by itself, in any order, then ``compose``.
+
+    Attributes:
+        image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
+        crops: One plan per group of holes.
+    """
+
+    image: Tensor
+    crops: Sequence[ScalePlan]
+
+    def compose(self, filled: Iterable[Float[Tensor, "1 3 h w"]]) -> Float[Tensor, "1 3 H W"]:
+        """Blend the last image of every crop, in the order of ``crops``, into the photograph.
+
+        An iterator is asked for one crop's image at a time. Pixels that no hole and no
+        feather touches are bit-equal.
+        """
         answer = self.image.clone()
-        answer[..., top:bottom, left:right] = paste_known(
-            patch, self.image[..., top:bottom, left:right], alpha
-        )
+        for plan, image in zip(self.crops, filled, strict=True):
+            top, bottom, left, right = plan.crop
+            part = answer[..., top:bottom, left:right]
+            part.copy_(plan.blend(image, part))
         return answer
 
 
-def plan_scales(
+def plan_fill(
     image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 Hm Wm"], options: FillOptions
-) -> ScalePlan:
-    """Plan the fill of one photograph.
+) -> FillPlan:
+    """Plan the fill of one photograph: a crop for each group of holes.
 
     Args:
         image: RGB 0-1, any size.
@@ -109,9 +174,26 @@ def plan_scales(
         options: The caller's choices.
 
     Raises:
-        ValueError: the mask is of another size, empty or full (also after growing), or
-            ``scales`` would start below 64 px.
+        ValueError: the mask is of another size, empty or full (also after growing; an
+            image of one pixel always is), or ``scales`` would start below 64 px.
     """
+    hole = _grown_hole(image, mask, options)
+    return FillPlan(image, [_plan_crop(image, hole, crop, options) for crop in crops_of(hole)])
+
+
+def plan_scales(
+    image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 Hm Wm"], options: FillOptions
+) -> ScalePlan:
+    """Plan the fill of one photograph in a single crop, however far apart its holes are.
+
+    Arguments and errors as in `plan_fill`.
+    """
+    hole = _grown_hole(image, mask, options)
+    whole = Crop(own=hole_box(hole), box=crop_to_hole(hole))
+    return _plan_crop(image, hole, whole, options)
+
+
+def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
     if image.shape[-2:] != mask.shape[-2:]:
         raise ValueError(
             f"mask is {mask.shape[-1]}x{mask.shape[-2]} but image is"
@@ -123,41 +205,43 @@ def plan_scales(
     if hole.all():
         grown = f" after growing it by {options.grow_mask} px" if options.grow_mask else ""
         raise ValueError(f"the mask covers the whole image{grown}: leave some of it known")
-    crop = crop_to_hole(hole)
-    top, bottom, left, right = crop
-    rows, columns = (
-        padded_range(side, GENERATOR_STRIDE, SMALLEST_SIDE).to(image.device)
-        for side in (bottom - top, right - left)
-    )
-    work, work_hole = (
-        part[..., top:bottom, left:right][..., rows, :][..., columns] for part in (image, hole)
-    )
+    return hole
+
+
+def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) -> ScalePlan:
+    top, bottom, left, right = crop.box
+    inside = (..., slice(top, bottom), slice(left, right))
+    # Of the holes in sight only this crop's own are filled by it.
+    own = torch.zeros_like(hole[inside])
+    first, last, start, end = crop.own
+    here = (..., slice(first - top, last - top), slice(start - left, end - left))
+    own[here] = hole[..., first:last, start:end]
+    work, work_hole = padded(image[inside]), padded(hole[inside])
+    sizes = scale_sizes(work.shape[-2], work.shape[-1], options.scales)
     return ScalePlan(
         image=image,
-        alpha=feathered(hole, options.feather),
-        crop=crop,
+        crop=crop.box,
+        alpha=feathered(own, options.feather),
         work=work,
         hole=work_hole,
-        sizes=scale_sizes(work.shape[-2], work.shape[-1], options.scales),
+        sizes=_worth_while(sizes, work_hole) if options.scales == "auto" else sizes,
+        align_colour=options.align_colour,
     )
 
 
-def crop_to_hole(hole: Float[Tensor, "1 1 H W"]) -> tuple[int, int, int, int]:
-    """The part worth working on: the hole's box with as much again around it.
+def _worth_while(
+    sizes: Sequence[tuple[int, int]], hole: Float[Tensor, "1 1 h w"]
+) -> Sequence[tuple[int, int]]:
+    """The sizes without those first ones at which many thin holes leave little known.
 
-    Returns: (top, bottom, left, right) in pixels; the whole side where it is at most
-    512 px or the hole is large.
+    A pixel that covers any hole pixel is hole, so a hole of one pixel covers 16 x 16 after
+    four halvings. From the size on at which half of what is known stays known.
     """
-    spans = []
-    for axis in (2, 3):
-        filled = hole[0, 0].any(dim=3 - axis).nonzero().flatten()
-        first, last = int(filled[0]), int(filled[-1]) + 1
-        side = hole.shape[axis]
-        length = min(side, max(SMALLEST_CROP, 2 * (last - first)))
-        start = min(max((first + last - length) // 2, 0), side - length)
-        spans += [start, start + length]
-    top, bottom, left, right = spans
-    return top, bottom, left, right
+    known = 1 - float(hole.mean())
+    for level, size in enumerate(sizes[:-1]):
+        if 1 - float(F.adaptive_max_pool2d(hole, size).mean()) >= known / 2:
+            return sizes[level:]
+    return sizes[-1:]
 
 
 def scale_sizes(height: int, width: int, scales: int | Literal["auto"]) -> list[tuple[int, int]]:
@@ -179,56 +263,6 @@ def scale_sizes(height: int, width: int, scales: int | Literal["auto"]) -> list[
         (_whole_cells(height / 2**halvings), _whole_cells(width / 2**halvings))
         for halvings in range(count - 1, -1, -1)
     ]
-
-
-def shrink(
-    image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], height: int, width: int
-) -> tuple[Float[Tensor, "B 3 h w"], Float[Tensor, "B 1 h w"]]:
-    """Image and mask at another size; the hole's content does not leak into known pixels.
-
-    A pixel that covers any hole pixel is hole, and 0. Known pixels are the mean of the
-    pixels that they cover. At the same size the known pixels are bit-equal.
-    """
-    if image.shape[-2:] == (height, width):
-        return image * (1 - mask), mask
-    # Both pool over the same pixels: where the mask is 0 afterwards, all of them are known.
-    small_mask = F.adaptive_max_pool2d(mask, (height, width))
-    small = F.interpolate(image, size=(height, width), mode="area")
-    return small * (1 - small_mask), small_mask
-
-
-def grow(mask: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"]:
-    """The hole grown by ``pixels`` on every side, with square corners."""
-    if pixels == 0:
-        return mask
-    rows = F.max_pool2d(mask, (2 * pixels + 1, 1), 1, (pixels, 0))
-    return F.max_pool2d(rows, (1, 2 * pixels + 1), 1, (0, pixels))
-
-
-def feathered(hole: Float[Tensor, "1 1 H W"], pixels: int) -> Float[Tensor, "1 1 H W"]:
-    """1 in the hole, falling to 0 over ``pixels`` outside it."""
-    if pixels == 0:
-        return hole
-    # Growing by one half and blurring by the other ends exactly at `pixels`.
-    wide = grow(hole, pixels // 2)
-    radius = pixels - pixels // 2
-    padded = F.pad(wide, (radius,) * 4, mode="replicate")
-    rows = F.avg_pool2d(padded, (2 * radius + 1, 1), 1)
-    ramp = F.avg_pool2d(rows, (1, 2 * radius + 1), 1)
-    return torch.maximum(hole, ramp)
-
-
-def padded_range(side: int, multiple: int, smallest: int) -> Int64[Tensor, " n"]:
-    """Indices that pad a side by mirroring, as often as needed, to a multiple of ``multiple``.
-
-    Example: side 5, multiple 8 -> 0 1 2 3 4 3 2 1. A side of one pixel repeats it.
-    """
-    length = max(smallest, math.ceil(side / multiple) * multiple)
-    if side == 1:
-        return torch.zeros(length, dtype=torch.int64)
-    period = 2 * (side - 1)
-    position = torch.arange(length) % period
-    return torch.minimum(position, period - position)
 
 
 def _whole_cells(side: float) -> int:

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter, MatchingConfig
+from models.inpainter import Inpainter
+from models.matching import MatchingConfig
+from models.precision import Precision
 from models.vgg import Vgg19Relu3
 
 FORMAT_VERSION = 1
@@ -68,9 +70,14 @@ def save_release(
 
 
 def load_release(
-    folder: Path, *, device: torch.device | str = "cpu"
+    folder: Path, *, device: torch.device | str = "cpu", precision: Precision = "float32"
 ) -> tuple[Inpainter, ReleaseConfig]:
     """Read a release and check its digest.
+
+    Args:
+        folder: On the local disk.
+        device: Where its networks run.
+        precision: In what they compute.
 
     Raises:
         ValueError: the folder is no release, of another format version, or its weights
@@ -86,6 +93,7 @@ def load_release(
             f" {config.digest}: the file was cut short or altered; fetch the release again"
         )
     inpainter = build_inpainter(config.model, Vgg19Relu3(), matching=config.matching)
+    inpainter.precision = precision
     load_weights(inpainter, folder / WEIGHTS_NAME)
     return inpainter.to(device).eval(), config
 

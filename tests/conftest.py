@@ -11,12 +11,15 @@ pytest_plugins = ["tests.object_store", "tests.local_ray"]
 # Left unset, each cluster that a test starts would make up its own token.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Before anything imports PyTorch, and for the processes that tests start. The networks are so
+# small that a second thread gains little; on a busy machine each would wait for the other.
+NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
 
 @pytest.fixture(autouse=True)
-def all_threads() -> Iterator[None]:
-    """Give PyTorch its threads back after a test that trained with fewer: later ones need them."""
+def same_threads() -> Iterator[None]:
+    """Give PyTorch its threads back after a test that computed with another number."""
     yield
     torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(os.cpu_count() or 1)
+    if torch is not None and torch.get_num_threads() != NUM_THREADS:
+        torch.set_num_threads(NUM_THREADS)

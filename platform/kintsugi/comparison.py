@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.evaluation import (
     Comparison,
@@ -17,7 +18,6 @@ from kintsugi.figures import summarise
 from kintsugi.methods import CLASSICAL, Method, ReleaseMethod, open_release
 from kintsugi.metrics import VggDistance
 from kintsugi.photos import open_photos
-from kintsugi.release import DEFAULT_RELEASE
 from kintsugi.runs import open_encoder
 from models.vgg import Vgg19Relu3
 
@@ -53,7 +53,7 @@ def open_comparison(
     """Open what the names stand for.
 
     Args:
-        methods: ``ours``, ``telea``, ``ns``.
+        methods: ``ours``, or one of `kintsugi.methods.CLASSICAL`.
         mask_sets: As `parse_mask_set` reads them.
         release: URI; None is DEFAULT_RELEASE where ``ours`` is asked for.
         encoder: Of the VGG distance, as a configuration names it; None is the release's,

@@ -1,4 +1,4 @@
-"""Fill a folder of photographs with a folder of masks, resumably; knows no HTTP.
+"""Work through a folder of photographs, resumably; knows neither what is done to them nor HTTP.
 
 Every photograph's outcome is a row of `report.jsonl` in the output. One bad file never
 ends the run; what is done is not done again.
@@ -10,19 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Literal
-
-import numpy as np
+from typing import Generic, Literal, TypeVar
 
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
-from kintsugi.images import decode_image, decode_mask, encode_image
-from kintsugi.methods import Method
 from kintsugi.shards import PHOTO_SUFFIXES
 from kintsugi.storage import Storage
 from kintsugi.tasks import map_tasks
 
 REPORT_NAME = "report.jsonl"
-MASK_ENDING = "_mask"
 # The report reaches storage at least this often while the run goes on.
 _REPORT_SECONDS = 5.0
 
@@ -32,12 +27,12 @@ class Outcome:
     """What became of one photograph.
 
     Attributes:
-        id: Its name, relative to the folder of images.
+        id: Its name, relative to its folder.
         status: "done" or "failed".
-        output: Name of the filled PNG, relative to the output; "" when it failed.
+        output: Name of the PNG, relative to the output; "" when it failed.
         code: Stable and machine-readable, such as ``mask_missing``; "" when done.
         reason: The same in words.
-        seconds: Reading, filling and writing.
+        seconds: Reading, working and writing.
     """
 
     id: str
@@ -49,28 +44,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A photograph, its mask, and the name of its filled PNG."""
+class Item:
+    """A photograph, and the name of the PNG that is made of it."""
 
     id: str
-    mask: str
     output: str
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where photographs and masks come from and fills go to."""
-
-    images: Storage
-    masks: Storage
-    output: Storage
+AnItem = TypeVar("AnItem", bound=Item)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be filled, and what cannot be before anything is read."""
+class Plan(Generic[AnItem]):
+    """What is to be worked on, and what cannot be before anything is read."""
 
-    pairs: tuple[Pair, ...]
+    items: tuple[AnItem, ...]
     refused: tuple[Outcome, ...]
 
 
@@ -88,81 +76,77 @@ class Summary:
 
 # Called after each photograph with its outcome, the number of them tried and to be tried.
 Report = Callable[[Outcome, int, int], None]
+# Makes the bytes of one PNG; InputError is that photograph's own trouble. It travels to
+# Ray's workers.
+Work = Callable[[AnItem], bytes]
 
 
-def inpaint_folder(
-    places: Places,
-    method: Method,
+def work_folder(
+    plan: Plan[AnItem],
+    work: Work[AnItem],
+    output: Storage,
     *,
     retry_failed: bool = False,
     report: Report | None = None,
 ) -> Summary:
-    """Fill every photograph that has no output yet, in Ray tasks where Ray is initialised.
+    """Work on every photograph that has no output yet, in Ray tasks where Ray is initialised.
 
-    Raises:
-        ConfigError: there are no photographs, or the output lies among the inputs.
-        StorageError: a place cannot be read or written at all.
+    Raises: StorageError: a place cannot be read or written at all.
     """
-    _check_apart(places)
-    same_folder = places.images.uri == places.masks.uri
-    plan = plan_folder(places.images.list(), places.masks.list(), same_folder)
-    if not plan.pairs and not plan.refused:
-        raise ConfigError(
-            f"no photographs in {places.images.uri}: it must hold files that end in"
-            f" {', '.join(PHOTO_SUFFIXES)}"
-        )
-    known, written = earlier_outcomes(places.output), set(places.output.list())
+    known, written = earlier_outcomes(output), set(output.list())
     outcomes = {outcome.id: outcome for outcome in plan.refused}
     waiting = []
-    for pair in plan.pairs:
-        before = known.get(pair.id)
-        if pair.output in written:
-            outcomes[pair.id] = before if before and before.status == "done" else _found(pair)
+    for item in plan.items:
+        before = known.get(item.id)
+        if item.output in written:
+            outcomes[item.id] = before if before and before.status == "done" else _found(item)
         elif before and before.status == "failed" and not retry_failed:
-            outcomes[pair.id] = before
+            outcomes[item.id] = before
         else:
-            waiting.append(pair)
-    _fill_all(places, method, waiting, outcomes, report)
+            waiting.append(item)
+    reported = time.monotonic()
+    for index, outcome in enumerate(map_tasks(work_on, (work, output), waiting)):
+        outcomes[outcome.id] = outcome
+        if report is not None:
+            report(outcome, index + 1, len(waiting))
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            _write_report(output, outcomes)
+            reported = time.monotonic()
+    _write_report(output, outcomes)
     ordered = tuple(outcomes[name] for name in sorted(outcomes))
     return Summary(ordered, tried=len(waiting))
 
 
-def plan_folder(images: Sequence[str], masks: Sequence[str], same_folder: bool = False) -> Plan:
-    """Find each photograph's mask: of the same stem, or the stem and ``_mask``.
+def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> Outcome:
+    """Make and write one PNG; a photograph's own trouble is an outcome and no error."""
+    work, output = shared
+    started = time.perf_counter()
+    try:
+        body = work(item)
+    except InputError as error:
+        return failed(item.id, error.code, str(error), time.perf_counter() - started)
+    output.write(item.output, body)
+    return Outcome(item.id, "done", item.output, seconds=round(time.perf_counter() - started, 3))
+
+
+def plan_outputs(names: Sequence[str]) -> Plan[Item]:
+    """Name the PNG of each photograph by its stem; refuse those that would share one.
 
     Args:
-        images: Names of files; those that are no photographs are left out.
-        masks: Likewise.
-        same_folder: Both lie in one folder: masks are those that end in ``_mask``.
+        names: Of files; those that are no photographs are left out.
     """
-    by_stem: dict[str, list[str]] = {}
-    for name in filter(_is_photo, masks):
-        stem = _stem(name)
-        if not same_folder or stem.endswith(MASK_ENDING):
-            by_stem.setdefault(stem, []).append(name)
-    photos = [
-        name
-        for name in filter(_is_photo, images)
-        if not (same_folder and _stem(name).endswith(MASK_ENDING))
-    ]
-    stems = Counter(_stem(name) for name in photos)
-    pairs, refused = [], []
+    photos = [name for name in names if is_photo(name)]
+    stems = Counter(stem_of(name) for name in photos)
+    items, refused = [], []
     for name in photos:
-        stem = _stem(name)
-        found = [*by_stem.get(stem, []), *by_stem.get(stem + MASK_ENDING, [])]
-        if stems[stem] > 1:
-            rivals = " and ".join(other for other in photos if _stem(other) == stem)
-            problem = f"{rivals} would all become {stem}.png: rename all but one"
-            refused.append(_failed(name, "output_ambiguous", problem))
-        elif not found:
-            problem = f"no mask named {stem} or {stem}{MASK_ENDING}: add one"
-            refused.append(_failed(name, "mask_missing", problem))
-        elif len(found) > 1:
-            problem = f"{' and '.join(found)} could both be its mask: remove all but one"
-            refused.append(_failed(name, "mask_ambiguous", problem))
-        else:
-            pairs.append(Pair(name, found[0], stem + ".png"))
-    return Plan(tuple(pairs), tuple(refused))
+        stem = stem_of(name)
+        if stems[stem] == 1:
+            items.append(Item(name, stem + ".png"))
+            continue
+        rivals = " and ".join(other for other in photos if stem_of(other) == stem)
+        problem = f"{rivals} would all become {stem}.png: rename all but one"
+        refused.append(failed(name, "output_ambiguous", problem))
+    return Plan(tuple(items), tuple(refused))
 
 
 def earlier_outcomes(output: Storage) -> Mapping[str, Outcome]:
@@ -178,73 +162,28 @@ def earlier_outcomes(output: Storage) -> Mapping[str, Outcome]:
     return {row.id: row for row in rows}
 
 
-def fill_pair(work: tuple[Places, Method], pair: Pair) -> Outcome:
-    """Read, fill and write one photograph; its own trouble is an outcome and no error."""
-    places, method = work
-    started = time.perf_counter()
-    try:
-        image = decode_image(_read(places.images, pair.id, "image"))
-        mask = decode_mask(_read(places.masks, pair.mask, "mask"))
-        _check_mask(image.pixels.shape[:2], mask.shape, int(np.count_nonzero(mask)))
-        body = encode_image(
-            method(image.pixels, mask), alpha=image.alpha, icc_profile=image.icc_profile
+def check_any(plan: Plan[AnItem], photos: Storage) -> None:
+    """Raises: ConfigError: there are no photographs."""
+    if not plan.items and not plan.refused:
+        raise ConfigError(
+            f"no photographs in {photos.uri}: it must hold files that end in"
+            f" {', '.join(PHOTO_SUFFIXES)}"
         )
-    except InputError as error:
-        return _failed(pair.id, error.code, str(error), time.perf_counter() - started)
-    places.output.write(pair.output, body)
-    return Outcome(pair.id, "done", pair.output, seconds=round(time.perf_counter() - started, 3))
 
 
-def _fill_all(
-    places: Places,
-    method: Method,
-    waiting: Sequence[Pair],
-    outcomes: dict[str, Outcome],
-    report: Report | None,
-) -> None:
-    """Fill pairs, add their outcomes, and keep the report in storage."""
-    written = time.monotonic()
-    for index, outcome in enumerate(map_tasks(fill_pair, (places, method), waiting)):
-        outcomes[outcome.id] = outcome
-        if report is not None:
-            report(outcome, index + 1, len(waiting))
-        if time.monotonic() - written > _REPORT_SECONDS:
-            _write_report(places.output, outcomes)
-            written = time.monotonic()
-    _write_report(places.output, outcomes)
-
-
-def _write_report(output: Storage, outcomes: Mapping[str, Outcome]) -> None:
-    lines = [json.dumps(asdict(outcomes[name])) + "\n" for name in sorted(outcomes)]
-    output.write(REPORT_NAME, "".join(lines).encode())
-
-
-def _check_apart(places: Places) -> None:
-    output = places.output.uri.rstrip("/") + "/"
-    for name, place in (("images", places.images), ("masks", places.masks)):
-        if output.startswith(place.uri.rstrip("/") + "/"):
+def check_apart(output: Storage, inputs: Mapping[str, Storage]) -> None:
+    """Raises: ConfigError: the output lies among the inputs, which are named by what they hold."""
+    inside = output.uri.rstrip("/") + "/"
+    for name, place in inputs.items():
+        if inside.startswith(place.uri.rstrip("/") + "/"):
             raise ConfigError(
-                f"the output {places.output.uri} lies among the {name} in {place.uri}: the next run"
-                " would take fills for inputs; choose a folder outside"
+                f"the output {output.uri} lies among the {name} in {place.uri}: the next run"
+                " would take outputs for inputs; choose a folder outside"
             )
 
 
-def _check_mask(image: Sequence[int], mask: Sequence[int], hole: int) -> None:
-    if tuple(image) != tuple(mask):
-        raise InvalidInput(
-            f"the mask is {mask[1]}x{mask[0]} px but the image is {image[1]}x{image[0]}",
-            code="size_mismatch",
-            hint="save both at the same size",
-        )
-    if hole == 0:
-        raise InvalidInput("the mask is empty: white is hole", code="mask_empty")
-    if hole == mask[0] * mask[1]:
-        raise InvalidInput(
-            "the mask covers the whole image: leave some of it known", code="mask_full"
-        )
-
-
-def _read(storage: Storage, name: str, kind: str) -> bytes:
+def read_input(storage: Storage, name: str, kind: str) -> bytes:
+    """Read one file. Raises: InvalidInput `{kind}_unreadable` for that file's own trouble."""
     try:
         return storage.read(name)
     except StorageError as error:
@@ -254,17 +193,25 @@ def _read(storage: Storage, name: str, kind: str) -> bytes:
         raise
 
 
-def _found(pair: Pair) -> Outcome:
-    return Outcome(pair.id, "done", pair.output, reason="the output was there already")
-
-
-def _failed(name: str, code: str, reason: str, seconds: float = 0.0) -> Outcome:
+def failed(name: str, code: str, reason: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a photograph that cannot be used."""
     return Outcome(name, "failed", code=code, reason=reason, seconds=round(seconds, 3))
 
 
-def _is_photo(name: str) -> bool:
+def is_photo(name: str) -> bool:
+    """Whether a file is taken for a photograph."""
     return name.lower().endswith(PHOTO_SUFFIXES)
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """A file's name with its folders and without its ending."""
     return str(PurePosixPath(name).with_suffix(""))
+
+
+def _write_report(output: Storage, outcomes: Mapping[str, Outcome]) -> None:
+    lines = [json.dumps(asdict(outcomes[name])) + "\n" for name in sorted(outcomes)]
+    output.write(REPORT_NAME, "".join(lines).encode())
+
+
+def _found(item: Item) -> Outcome:
+    return Outcome(item.id, "done", item.output, reason="the output was there already")

@@ -12,13 +12,12 @@ from kintsugi.errors import ConfigError
 from kintsugi.runs import Run, open_encoder
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter, MatchingConfig
+from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.weights import CONFIG_NAME, ReleaseConfig, load_weights, save_release
 
 # It travels in an HTTP header with each answer.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# What jobs/publish.py writes, and the other jobs use, when no release is named.
-DEFAULT_RELEASE = "~/.kintsugi/releases/debug"
 
 
 @dataclass(frozen=True)

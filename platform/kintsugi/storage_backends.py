@@ -5,6 +5,7 @@ pass by themselves and what a user can do about the others.
 """
 
 import errno
+import functools
 import logging
 import os
 import shutil
@@ -195,15 +196,35 @@ class Buckets:
         # discard it would close connections in an event loop that does not run here.
         with self._lock:
             if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = _open_s3(tries=1)
+                self._clients[os.getpid()] = _open_s3(tries=1, session=_open_session())
             return self._clients[os.getpid()]
 
 
-def _open_s3(*, tries: int) -> Any:
-    """Open a client for the endpoint and credentials that the environment names now."""
+@functools.cache
+def _descriptions() -> Any:
+    """What botocore knows of S3: megabytes of JSON, of which each client would read its own."""
+    from botocore.loaders import create_loader
+
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
+
+
+def _open_session() -> Any:
+    from aiobotocore.session import AioSession
+
+    session = AioSession()
+    session.register_component("data_loader", _descriptions())
+    return session
+
+
+def _open_s3(*, tries: int, session: Any = None) -> Any:
+    """Open a client for the endpoint and credentials that the environment names now.
+
+    One that is to be sent to another process has no session given: none can be sent.
+    """
     import s3fs
 
     filesystem = s3fs.S3FileSystem(
+        session=session,
         # Cached listings would hide what other processes write, and a cached
         # client would keep the endpoint and credentials of its first use.
         use_listings_cache=False,

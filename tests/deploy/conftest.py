@@ -71,6 +71,15 @@ def post(client: TestClient, fields: dict[str, str] | None = None, **files: byte
     return client.post("/v1/inpaint", files=sent, data=fields or {})
 
 
+STYLE = draw_photo(64, 72, seed=5)
+
+
+def post_style(client: TestClient, fields: dict[str, str] | None = None, **files: bytes) -> Any:
+    parts = {"content": encode(PHOTO), "style": encode(STYLE), **files}
+    sent = {name: (f"{name}.bin", data) for name, data in parts.items()}
+    return client.post("/v1/stylize", files=sent, data=fields or {})
+
+
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:
     """Check that this is a whole problem document, and give it."""
     assert (response.status_code, response.json().get("code")) == (status, code), response.text

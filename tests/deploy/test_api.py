@@ -1,4 +1,4 @@
-"""POST /v1/inpaint and its neighbours over an engine in this process."""
+"""POST /v1/inpaint, /v1/stylize and their neighbours over an engine in this process."""
 
 import io
 
@@ -9,7 +9,18 @@ from PIL import Image, ImageCms
 
 from models.inpainter import Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from tests.deploy.conftest import MASK, MODEL, PHOTO, PROBLEM_KEYS, decode, draw_mask, encode, post
+from tests.deploy.conftest import (
+    MASK,
+    MODEL,
+    PHOTO,
+    PROBLEM_KEYS,
+    STYLE,
+    decode,
+    draw_mask,
+    encode,
+    post,
+    post_style,
+)
 
 
 def test_the_answer_is_the_inpainters_and_known_pixels_are_equal(
@@ -100,6 +111,42 @@ def test_options_reach_the_engine(client: TestClient) -> None:
     np.testing.assert_array_equal(decode(post(client, fields={"scales": "1"}).content), plain)
 
 
+def test_a_style_transfer_is_the_inpainters(client: TestClient, inpainter: Inpainter) -> None:
+    response = post_style(client)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-model-version"] == MODEL.version
+    content, style = image_to_tensor(PHOTO), image_to_tensor(STYLE)
+    answers = {1.0: decode(response.content)}
+    for strength in (0.0, 0.5):
+        answers[strength] = decode(post_style(client, {"strength": str(strength)}).content)
+    for strength, answer in answers.items():
+        expected = tensor_to_image(inpainter.stylize(content, style, strength=strength))
+        np.testing.assert_array_equal(answer, expected)
+    assert (answers[0.0] != answers[0.5]).any()
+    assert (answers[0.5] != answers[1.0]).any()
+
+
+def test_a_styled_picture_keeps_what_the_content_had(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Stored lying on its left side: displayed 80 wide, 112 high.
+    alpha = np.full((80, 112), 90, np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    sent = encode(np.dstack([PHOTO, alpha]), icc_profile=profile, exif=exif)
+    style = encode(np.dstack([STYLE, STYLE[..., :1]]))
+
+    response = post_style(client, content=sent, style=style)
+
+    assert response.headers["x-image-notes"] == "transparency of the style ignored"
+    with Image.open(io.BytesIO(response.content), formats=["PNG"]) as answer:
+        assert (answer.mode, answer.size) == ("RGBA", (80, 112))
+        assert answer.info["icc_profile"] == profile
+        assert (np.array(answer)[..., 3] == 90).all()
+    response = post_style(client, {"format": "jpeg", "quality": "40"}, content=sent)
+    assert response.headers["content-type"] == "image/jpeg"
+    assert response.headers["x-image-notes"] == "transparency dropped: jpeg has none"
+
+
 def test_the_request_id_is_echoed_when_it_is_harmless(client: TestClient) -> None:
     for given, echoed in (("abc-123", True), ("a" * 65, False), ("a b\tc", False), ("", False)):
         answer = client.get("/healthz", headers={"x-request-id": given})
@@ -127,3 +174,20 @@ def test_openapi_documents_the_form(client: TestClient) -> None:
     (refusal,) = route["responses"]["422"]["content"].values()
     assert set(refusal["schema"]["required"]) == PROBLEM_KEYS
     assert "image/webp" in route["responses"]["200"]["content"]
+
+
+def test_openapi_documents_the_style_transfer(client: TestClient) -> None:
+    route = client.get("/openapi.json").json()["paths"]["/v1/stylize"]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]
+    assert set(form["schema"]["properties"]) == {
+        "content",
+        "style",
+        "strength",
+        "format",
+        "quality",
+        "seed",
+    }
+    assert form["schema"]["required"] == ["content", "style"]
+    assert form["schema"]["properties"]["strength"]["maximum"] == 1
+    assert set(form["example"]) <= set(form["schema"]["properties"])
+    assert 0 <= form["example"]["strength"] <= 1

@@ -15,6 +15,7 @@ from tests.deploy.conftest import (
     Mask,
     Pixels,
     post,
+    post_style,
     problem,
 )
 
@@ -55,10 +56,12 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(make_client: MakeClient
 
 
 def test_other_routes_and_methods(client: TestClient) -> None:
-    problem(client.get("/v1/nothing"), 404, "http_error")
+    document = problem(client.get("/v1/nothing"), 404, "http_error")
+    for known in ("POST /v1/inpaint", "POST /v1/stylize", "GET /v1/models", "GET /readyz"):
+        assert known in document["hint"]
     problem(client.get("/v1/inpaint/../../admin"), 404, "http_error")
     response = client.get("/v1/inpaint")
-    problem(response, 405, "http_error")
+    assert problem(response, 405, "http_error")["hint"] == "use POST"
     assert response.headers["allow"] == "POST"
 
 
@@ -70,6 +73,12 @@ class FailingEngine:
         self.given_up = False
 
     async def inpaint(self, pixels: Pixels, mask: Mask, options: object) -> Filled:
+        return await self._fail()
+
+    async def stylize(self, content: Pixels, style: Pixels, options: object) -> Filled:
+        return await self._fail()
+
+    async def _fail(self) -> Filled:
         if self.error:
             raise self.error
         try:
@@ -89,6 +98,9 @@ class FailingEngine:
 def test_the_deadline_gives_the_work_up(make_client: MakeClient) -> None:
     engine = FailingEngine()
     problem(post(make_client(engine, deadline_seconds=0.2)), 504, "deadline_exceeded")
+    assert engine.given_up
+    engine = FailingEngine()
+    problem(post_style(make_client(engine, deadline_seconds=0.2)), 504, "deadline_exceeded")
     assert engine.given_up
 
 

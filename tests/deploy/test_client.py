@@ -5,10 +5,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
-from deploy.client import Client, ClientError, main
+import deploy.client
+from deploy import options
+from deploy.client import Client, ClientError
+from deploy.client.__main__ import main
 
 BUSY = {"code": "busy", "detail": "no worker", "hint": "again", "request_id": "r-1"}
 
@@ -20,6 +25,7 @@ class Canned(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         self.sent: list[bytes] = []
+        self.paths: list[str] = []
 
     @property
     def url(self) -> str:
@@ -30,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Canned
 
     def do_POST(self) -> None:
+        self.server.paths.append(self.path)
         self.server.sent.append(self.rfile.read(int(self.headers["content-length"])))
         self._answer()
 
@@ -109,19 +116,63 @@ def test_an_url_without_a_scheme_is_refused() -> None:
         Client("localhost:8000")
 
 
+def test_a_style_transfer(server: Canned, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"photo")
+    styled = {"content-type": "image/webp", "x-model-version": "m@sha256:1"}
+    server.answers = [(200, styled, b"styled")]
+
+    answer = Client(server.url).stylize(tmp_path / "a.png", b"painting", strength=0.25)
+
+    assert (answer.data, answer.content_type) == (b"styled", "image/webp")
+    assert server.paths == ["/v1/stylize"]
+    for part in (b'name="content"; filename=', b"photo", b'name="style"; filename=', b"painting"):
+        assert part in server.sent[0]
+    assert b'name="strength"\r\n\r\n0.25\r\n' in server.sent[0]
+
+
+@pytest.mark.parametrize("kind", ["InpaintOptions", "StylizeOptions"])
+def test_the_options_are_the_services(kind: str) -> None:
+    theirs: type[BaseModel] = getattr(options, kind)
+    ours = get_type_hints(getattr(deploy.client, kind), include_extras=True)
+    assert set(ours) == set(theirs.model_fields)
+    for name, field in theirs.model_fields.items():
+        plain, description = get_args(ours[name])
+        assert description == field.description
+        if field.annotation in (int, float, str) or "Annotated" not in str(field.annotation):
+            assert plain == field.annotation
+
+
 def test_as_a_command(server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_bytes(b"photo")
-    files = [str(tmp_path / name) for name in ("a", "a", "filled")]
+    files = [str(tmp_path / name) for name in ("a", "a", "made")]
+    made = {"content-type": "image/png", "x-model-version": "m@sha256:1"}
     server.answers = [
-        (200, {"content-type": "image/png", "x-model-version": "m@sha256:1"}, b"filled"),
+        (200, made, b"filled"),
+        (200, made, b"styled"),
         (422, {"content-type": "application/problem+json"}, json.dumps(BUSY).encode()),
     ]
-    command = [*files, "--url", server.url, "--option", "feather=8"]
-    assert main(command) == 0
-    assert (tmp_path / "filled").read_bytes() == b"filled"
-    assert b'name="feather"\r\n\r\n8\r\n' in server.sent[0]
-    assert main(command) == 1
+    fill = ["inpaint", *files, "--url", server.url, "--grow-mask", "8"]
+    assert main(fill) == 0
+    assert (tmp_path / "made").read_bytes() == b"filled"
+    assert b'name="grow_mask"\r\n\r\n8\r\n' in server.sent[0]
+    assert b"feather" not in server.sent[0]
+    assert main(["stylize", *files, "--url", server.url, "--strength", "0.5"]) == 0
+    assert (tmp_path / "made").read_bytes() == b"styled"
+    assert b'name="strength"\r\n\r\n0.5\r\n' in server.sent[1]
+    assert server.paths == ["/v1/inpaint", "/v1/stylize"]
+    assert main(fill) == 1
     assert "no worker; again" in capsys.readouterr().err
+
+
+def test_help_lists_every_option_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    fill, transfer = said.split("usage: ")[2:]
+    for kind, text in (("InpaintOptions", fill), ("StylizeOptions", transfer)):
+        for name in get_type_hints(getattr(deploy.client, kind)):
+            assert f"--{name.replace('_', '-')} VALUE" in text
 
 
 class Silent(BaseHTTPRequestHandler):
@@ -138,7 +189,7 @@ def test_what_stops_the_command_is_one_line(
     here, missing = str(tmp_path / "a"), str(tmp_path / "nope.png")
 
     def said(*arguments: str) -> str:
-        assert main(arguments) == 1
+        assert main(["inpaint", *arguments]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert error.count("\n") == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.deploy.conftest import MASK, PHOTO, encode, post, problem
+from tests.deploy.conftest import MASK, PHOTO, STYLE, encode, post, post_style, problem
 
 MakeClient = Callable[..., TestClient]
 
@@ -152,3 +152,69 @@ def test_too_many_parts_and_too_long_texts(client: TestClient) -> None:
     ):
         response = client.post("/v1/inpaint", files=files, data=fields)
         problem(response, 400, "multipart_malformed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"strength": "1.01"}, "strength_out_of_range"),
+        ({"strength": "-0.1"}, "strength_out_of_range"),
+        ({"strength": "nan"}, "strength_not_number"),
+        ({"strength": "inf"}, "strength_not_number"),
+        ({"strength": "much"}, "strength_not_number"),
+        ({"strength": ""}, "strength_not_number"),
+        ({"seed": "-1"}, "seed_out_of_range"),
+        ({"format": "gif"}, "format_unknown"),
+        ({"feather": "3"}, "unknown_field"),
+        ({"mask": "3"}, "unknown_field"),
+    ],
+)
+def test_bad_options_of_a_style_transfer_are_named(
+    client: TestClient, fields: dict[str, str], code: str
+) -> None:
+    document = problem(post_style(client, fields), 422, code)
+    (name,) = fields
+    assert name in document["detail"]
+    if code != "unknown_field":
+        assert document["hint"].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "code"),
+    [
+        ({"content": b"GIF89a" + bytes(100)}, 415, "content_format_not_allowed"),
+        ({"content": b""}, 422, "content_empty_file"),
+        ({"style": b"no image"}, 415, "style_format_not_allowed"),
+        ({"style": encode(STYLE)[:-40]}, 422, "style_undecodable"),
+        ({"style": encode(STYLE[:15])}, 422, "style_too_small"),
+    ],
+)
+def test_bad_files_of_a_style_transfer(
+    client: TestClient, files: dict[str, bytes], status: int, code: str
+) -> None:
+    problem(post_style(client, None, **files), status, code)
+
+
+def test_a_style_transfer_has_the_limits_of_a_fill(make_client: MakeClient) -> None:
+    problem(post_style(make_client(max_pixels=80 * 112 - 1)), 422, "content_too_many_pixels")
+    large_style = encode(np.zeros((90, 112, 3), np.uint8))
+    client = make_client(max_pixels=80 * 112)
+    problem(post_style(client, style=large_style), 422, "style_too_many_pixels")
+    problem(post_style(make_client(max_bytes=1000)), 413, "body_too_large")
+
+
+def test_both_files_of_a_style_transfer_are_needed(client: TestClient) -> None:
+    for name, other in (("content", "style"), ("style", "content")):
+        response = client.post("/v1/stylize", files={other: ("a", encode(STYLE))})
+        assert name in problem(response, 422, f"{name}_missing")["hint"]
+    response = client.post("/v1/stylize", content=b"x")
+    assert "content and style" in problem(response, 415, "content_type")["hint"]
+
+
+@pytest.mark.parametrize("path", ["/v1/inpaint", "/v1/stylize"])
+def test_options_in_the_query_string_are_refused_by_name(client: TestClient, path: str) -> None:
+    files = {"image": ("a", encode(PHOTO)), "mask": ("b", encode(MASK))}
+    response = client.post(f"{path}?format=jpeg", files=files)
+    document = problem(response, 422, "option_in_query")
+    assert "format" in document["detail"]
+    assert "field of the form" in document["hint"]

@@ -119,6 +119,20 @@ def test_the_graph_answers_what_the_inpainter_answers(
     }
 
 
+def test_the_graph_stylizes_as_the_inpainter_does(service: Service, inpainter: Inpainter) -> None:
+    # Wide enough for two tiles.
+    content, style = draw_photo(64, 1100), draw_photo(90, 75, seed=3)
+    before = service.calls()
+
+    answer = Client(service.url).stylize(encode(content), encode(style), strength=0.7)
+
+    stylized = inpainter.stylize(image_to_tensor(content), image_to_tensor(style), strength=0.7)
+    np.testing.assert_array_equal(decode(answer.data), tensor_to_image(stylized))
+    assert answer.model_version == service.version
+    calls = {node: count - before[node] for node, count in service.calls().items()}
+    assert calls == {"Image2Feature": 3, "PatchSwap": 2, "Feature2Image": 2, "Refiner": 1}
+
+
 def test_concurrent_requests_each_get_their_own_answer(
     service: Service, inpainter: Inpainter
 ) -> None:

@@ -23,7 +23,7 @@ def test_no_variable_of_another_cloud_account_reaches_the_demo(
 
     theirs = {"AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL_S3": "http://x"}
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], **theirs})
-    monkeypatch.setattr(demo, "Demo", Recorder)
+    monkeypatch.setattr("kintsugi.demo.walkthrough.Demo", Recorder)
     monkeypatch.setattr(demo, "interrupt_once", lambda: None)
     assert demo.main(["--folder", str(tmp_path / "demo")]) == 0
     assert seen.keys() == {"PATH"}

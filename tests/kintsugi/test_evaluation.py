@@ -203,11 +203,12 @@ def test_table_and_grid(photos: Path) -> None:
     assert [line.split()[:3] for line in lines[1:-1]] == [
         ["center-32-64", "telea", "3"],
         ["center-32-64", "ns", "3"],
+        ["center-32-64", "patchmatch", "3"],
     ]
     # Numbers stand under one another.
     assert len({len(line) for line in lines[:-1]}) == 1
     assert lines[-1] == "VGG distance (encoder: random (seed 0))"
     with Image.open(io.BytesIO(draw_grid(results))) as grid:
-        assert grid.size == (5 * 256, 3 * 256 + 18)
+        assert grid.size == (6 * 256, 3 * 256 + 18)
     with pytest.raises(ValueError, match="nothing to draw"):
         draw_grid([])

@@ -1,17 +1,14 @@
 """A folder of photographs: one bad file ends nothing, and a second run does what is missing."""
 
-import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from kintsugi.errors import ConfigError, StorageError
-from kintsugi.folder import Outcome, Places, Summary, inpaint_folder, plan_folder
-from kintsugi.methods import Mask, Pixels
+from kintsugi.errors import InvalidInput, StorageError
+from kintsugi.folder import Item, Outcome, Summary, plan_outputs, work_folder
 from kintsugi.storage import Storage
 
 
@@ -21,187 +18,107 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
 
 
-def inverted(pixels: Pixels, mask: Mask) -> Pixels:
-    """A method whose work is easy to see."""
-    return np.where(mask[..., None], 255 - pixels, pixels)
+@dataclass(frozen=True)
+class Reversing:
+    """Work that is easy to see: the bytes backwards; some files are bad."""
+
+    source: Storage
+
+    def __call__(self, item: Item) -> bytes:
+        data = self.source.read(item.id)
+        if data == b"bad":
+            raise InvalidInput("it is bad", code="image_bad")
+        return data[::-1]
 
 
-def write_picture(path: Path, mode: str = "RGB", *, side: int = 32, **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    bands = len(Image.new(mode, (1, 1)).getbands())
-    data = np.random.default_rng(0).integers(0, 256, (side, side, bands), np.uint8)
-    Image.fromarray(data.squeeze(), mode if bands == 4 else None).save(path, **options)
-    return path
+@dataclass(frozen=True)
+class Folders:
+    source: Storage
+    output: Storage
 
+    def work(self, **options: Any) -> Summary:
+        plan = plan_outputs(self.source.list())
+        return work_folder(plan, Reversing(self.source), self.output, **options)
 
-def write_mask(path: Path, *, side: int = 32, value: int = 255) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.zeros((side, side), np.uint8)
-    pixels[8:20, 8:20] = value
-    Image.fromarray(pixels).save(path)
-    return path
+    def rows(self) -> dict[str, dict[str, Any]]:
+        lines = self.output.read("report.jsonl").decode().splitlines()
+        return {row["id"]: row for row in map(json.loads, lines)}
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(*(Storage(tmp_path / name) for name in ("images", "masks", "output")))
+def folders(tmp_path: Path) -> Folders:
+    return Folders(Storage(tmp_path / "source"), Storage(tmp_path / "output"))
 
 
-def fill(places: Places, *, retry_failed: bool = False) -> Summary:
-    return inpaint_folder(places, inverted, retry_failed=retry_failed)
-
-
-def rows(places: Places) -> dict[str, dict[str, Any]]:
-    lines = places.output.read("report.jsonl").decode().splitlines()
-    return {row["id"]: row for row in map(json.loads, lines)}
-
-
-def test_mixed_formats_and_mask_names(places: Places, tmp_path: Path) -> None:
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    for name in ("a.jpg", "b.PNG", "deep/c.webp", "d.tiff"):
-        write_picture(images / name)
-    for name in ("a.png", "b_mask.png", "deep/c.png", "d_mask.webp", "left-over.png"):
-        write_mask(masks / name)
-    (images / "notes.txt").write_text("no photograph")
-    summary = fill(places)
-    assert [outcome.output for outcome in summary.outcomes] == [
-        "a.png",
-        "b.png",
-        "d.png",
-        "deep/c.png",
+def test_every_photograph_becomes_a_png_and_a_row(folders: Folders) -> None:
+    for name in ("a.jpg", "deep/b.PNG", "notes.txt"):
+        folders.source.write(name, b"abc")
+    folders.source.write("c.tiff", b"bad")
+    summary = folders.work()
+    assert [(each.id, each.status) for each in summary.outcomes] == [
+        ("a.jpg", "done"),
+        ("c.tiff", "failed"),
+        ("deep/b.PNG", "done"),
     ]
-    assert {outcome.status for outcome in summary.outcomes} == {"done"}
-    assert places.output.list() == ["a.png", "b.png", "d.png", "deep/c.png", "report.jsonl"]
-    before = np.array(Image.open(images / "b.PNG"))
-    after = np.array(Image.open(io.BytesIO(places.output.read("b.png"))))
-    hole = np.zeros((32, 32), np.bool_)
-    hole[8:20, 8:20] = True
-    assert np.array_equal(after, inverted(before, hole))
+    assert [each.id for each in summary.failed] == ["c.tiff"]
+    assert folders.output.list() == ["a.png", "deep/b.png", "report.jsonl"]
+    assert folders.output.read("deep/b.png") == b"cba"
+    row = folders.rows()["c.tiff"]
+    assert (row["status"], row["code"], row["reason"]) == ("failed", "image_bad", "it is bad")
 
 
-def test_alpha_and_profile_are_kept(places: Places, tmp_path: Path) -> None:
-    from PIL import ImageCms
+def test_a_second_run_does_only_what_is_missing(folders: Folders) -> None:
+    for name, data in (("a.png", b"a"), ("b.png", b"b"), ("bad.png", b"bad")):
+        folders.source.write(name, data)
+    assert folders.work().tried == 3
+    first = folders.rows()
 
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    source = write_picture(tmp_path / "images" / "a.png", "RGBA", icc_profile=profile)
-    write_mask(tmp_path / "masks" / "a.png")
-    fill(places)
-    with Image.open(io.BytesIO(places.output.read("a.png"))) as image:
-        assert image.mode == "RGBA"
-        assert image.info["icc_profile"] == profile
-        assert np.array_equal(np.array(image)[..., 3], np.array(Image.open(source))[..., 3])
-
-
-def test_bad_files_end_nothing_and_say_why(places: Places, tmp_path: Path) -> None:
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    for name in ("good", "lonely", "other-size", "empty", "full", "colour"):
-        write_picture(images / f"{name}.png")
-    (images / "broken.png").write_bytes(b"no image")
-    write_mask(masks / "good.png")
-    write_mask(masks / "broken.png")
-    write_mask(masks / "other-size.png", side=40)
-    write_mask(masks / "empty.png", value=0)
-    Image.new("L", (32, 32), 255).save(masks / "full.png")
-    write_picture(masks / "colour.png")
-    summary = fill(places)
-    found = {name: (row["status"], row["code"]) for name, row in rows(places).items()}
-    assert found == {
-        "broken.png": ("failed", "image_format_not_allowed"),
-        "colour.png": ("failed", "mask_not_gray"),
-        "empty.png": ("failed", "mask_empty"),
-        "full.png": ("failed", "mask_full"),
-        "good.png": ("done", ""),
-        "lonely.png": ("failed", "mask_missing"),
-        "other-size.png": ("failed", "size_mismatch"),
-    }
-    assert len(summary.failed) == 6
-    assert "40x40 px but the image is 32x32" in rows(places)["other-size.png"]["reason"]
-    assert places.output.list() == ["good.png", "report.jsonl"]
-
-
-def test_a_second_run_does_only_what_is_missing(places: Places, tmp_path: Path) -> None:
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    for name in ("a", "b"):
-        write_picture(images / f"{name}.png")
-        write_mask(masks / f"{name}.png")
-    (images / "bad.png").write_bytes(b"no image")
-    write_mask(masks / "bad.png")
-    assert fill(places).tried == 3
-    first = rows(places)
-
-    again = fill(places)
+    again = folders.work()
     assert (again.tried, len(again.failed)) == (0, 1)
-    assert rows(places) == first
+    assert folders.rows() == first
 
-    write_picture(images / "c.png")
-    write_mask(masks / "c.png")
-    places.output.delete("b.png")
-    assert fill(places).tried == 2
-    assert len(fill(places).failed) == 1
+    folders.source.write("c.png", b"c")
+    folders.output.delete("b.png")
+    assert folders.work().tried == 2
+    assert len(folders.work().failed) == 1
 
-    write_picture(images / "bad.png")
-    assert fill(places).tried == 0
-    retried = fill(places, retry_failed=True)
+    folders.source.write("bad.png", b"good")
+    assert folders.work().tried == 0
+    retried = folders.work(retry_failed=True)
     assert (retried.tried, len(retried.failed)) == (1, 0)
-    assert {row["status"] for row in rows(places).values()} == {"done"}
+    assert {row["status"] for row in folders.rows().values()} == {"done"}
 
 
-def test_what_a_killed_run_wrote_is_not_done_again(places: Places, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_picture(tmp_path / "images" / f"{name}.png")
-        write_mask(tmp_path / "masks" / f"{name}.png")
-    places.output.write("a.png", b"an earlier fill")
-    assert fill(places).tried == 1
-    assert places.output.read("a.png") == b"an earlier fill"
-    assert rows(places)["a.png"]["status"] == "done"
+def test_what_a_killed_run_wrote_is_not_done_again(folders: Folders) -> None:
+    for name in ("a.png", "b.png"):
+        folders.source.write(name, b"xy")
+    folders.output.write("a.png", b"of an earlier run")
+    assert folders.work().tried == 1
+    assert folders.output.read("a.png") == b"of an earlier run"
+    assert folders.rows()["a.png"]["status"] == "done"
 
 
 def test_equal_output_names_are_refused_with_both_named() -> None:
-    plan = plan_folder(["a.jpg", "a.png", "b.png"], ["a.png", "b.png"])
-    assert [pair.id for pair in plan.pairs] == ["b.png"]
+    plan = plan_outputs(["a.jpg", "a.png", "b.png"])
+    assert plan.items == (Item("b.png", "b.png"),)
     assert [outcome.id for outcome in plan.refused] == ["a.jpg", "a.png"]
     for outcome in plan.refused:
         assert outcome.code == "output_ambiguous"
         assert "a.jpg and a.png would all become a.png" in outcome.reason
 
 
-def test_two_masks_for_one_photograph_are_refused_with_both_named() -> None:
-    plan = plan_folder(["a.jpg"], ["a.png", "a_mask.png"])
-    (outcome,) = plan.refused
-    assert outcome.code == "mask_ambiguous"
-    assert "a.png and a_mask.png" in outcome.reason
-
-
-def test_images_and_masks_in_one_folder() -> None:
-    plan = plan_folder(
-        ["a.png", "a_mask.png", "b.png"], ["a.png", "a_mask.png", "b.png"], same_folder=True
-    )
-    assert [(pair.id, pair.mask) for pair in plan.pairs] == [("a.png", "a_mask.png")]
-    assert [outcome.code for outcome in plan.refused] == ["mask_missing"]
-
-
-def test_refuses_an_output_among_the_inputs(tmp_path: Path) -> None:
-    images, masks = Storage(tmp_path / "images"), Storage(tmp_path / "masks")
-    for output in (images, masks, images.join("filled")):
-        with pytest.raises(ConfigError, match="choose a folder outside"):
-            fill(Places(images, masks, output))
-    with pytest.raises(ConfigError, match="no photographs in"):
-        fill(Places(images, masks, Storage(tmp_path / "images-filled")))
-
-
-def test_a_report_that_is_something_else_is_named(places: Places, tmp_path: Path) -> None:
-    write_picture(tmp_path / "images" / "a.png")
-    places.output.write("report.jsonl", b"not json\n")
+def test_a_report_that_is_something_else_is_named(folders: Folders) -> None:
+    folders.source.write("a.png", b"a")
+    folders.output.write("report.jsonl", b"not json\n")
     with pytest.raises(StorageError, match=r"report\.jsonl is not a report"):
-        fill(places)
+        folders.work()
 
 
-def test_progress_is_told(places: Places, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_picture(tmp_path / "images" / f"{name}.png")
-        write_mask(tmp_path / "masks" / f"{name}.png")
+def test_progress_is_told(folders: Folders) -> None:
+    for name in ("a.png", "b.png"):
+        folders.source.write(name, b"xy")
     told: list[tuple[Outcome, int, int]] = []
-    inpaint_folder(places, inverted, report=lambda *news: told.append(news))
+    folders.work(report=lambda *news: told.append(news))
     assert [(outcome.id, done, total) for outcome, done, total in told] == [
         ("a.png", 1, 2),
         ("b.png", 2, 2),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kintsugi.config import JobConfig
-from kintsugi.demo.object_store import free_ports
+from kintsugi.demo.processes import free_ports
 from kintsugi.loop import Surroundings, initial_state, train
 from kintsugi.order import SampleOrder
 from kintsugi.samples import Batch

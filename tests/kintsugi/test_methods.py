@@ -62,6 +62,18 @@ def test_opencv_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
         CLASSICAL["telea"](*photo_with_hole())
 
 
+def test_patchmatch_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "patchmatch", None)
+    with pytest.raises(ConfigError, match=r"PyPatchMatch.*kintsugi\[eval\]"):
+        CLASSICAL["patchmatch"](*photo_with_hole())
+
+
+def test_patchmatch_without_its_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchmatch.patch_match.patchmatch_available", False)
+    with pytest.raises(ConfigError, match="C library"):
+        CLASSICAL["patchmatch"](*photo_with_hole())
+
+
 def test_a_release_opens_by_its_uri(inpainter: Inpainter, release: Path) -> None:
     opened, config = open_release(release.as_uri())
     assert config.name == "tiny"

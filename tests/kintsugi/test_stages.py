@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> JobConfig:
     return debug_config(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def encoder() -> Vgg19Relu3:
     return Vgg19Relu3.random(0)
 
@@ -44,10 +44,10 @@ def encoder() -> Vgg19Relu3:
 @pytest.fixture
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
-    mask = torch.zeros(2, 1, 128, 128)
-    mask[0, :, 32:64, 40:80] = 1
-    mask[1, :, 0:48, 90:128] = 1
-    image = torch.rand(2, 3, 128, 128, generator=generator)
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[0, :, 16:32, 20:40] = 1
+    mask[1, :, 0:24, 44:64] = 1
+    image = torch.rand(2, 3, 64, 64, generator=generator)
     return Batch(torch.arange(2), image, mask, torch.tensor([0.1, 0.9]))
 
 
@@ -74,7 +74,7 @@ def test_stage_1_weighs_features_of_the_hole_and_its_band(
     output = stage.generate(stage.generator, batch)
     losses = stage.generator_losses(output, Recorder(0.0))
     difference = (encoder(output.image) - encoder(batch.image)).abs()
-    weights = hole_weights(batch.mask, 32, 32, overlap_cells=2, overlap_weight=10.0)
+    weights = hole_weights(batch.mask, 16, 16, overlap_cells=2, overlap_weight=10.0)
     each = (weights * difference).sum((1, 2, 3)) / (256 * weights.sum((1, 2, 3)))
     expected = 10 * each.mean()
     assert torch.allclose(losses["perceptual"], expected)

@@ -112,6 +112,15 @@ def test_it_works_in_many_threads_and_after_a_fork(place: str) -> None:
     assert len(storage.list()) == 10
 
 
+def test_a_second_place_is_opened_quickly(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_again(*_: object) -> None:
+        raise AssertionError("botocore's descriptions are read for each client")
+
+    assert Storage(s3_uri).list() == []
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", read_again)
+    assert Storage(s3_uri).list() == []
+
+
 def test_publishing_writes_the_mark_last(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from kintsugi.shards import Packing, write_shards
 from kintsugi.storage import Storage
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
+# As few as show, after a cut behind the first, whether Adam's moments came back as well.
+NUM_STEPS = 3
 
 
 def pack_photos(folder: Path, count: int = 12) -> str:
@@ -40,7 +42,7 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: Any) -> JobConfig:
             "workers.threads=1",
         ],
     )
-    quick = {"max_steps": 4, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
+    quick = {"max_steps": NUM_STEPS, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
     quick |= {"sample_every": 0} | loop
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, **quick))
 

@@ -15,8 +15,8 @@ from models.build import (
     build_translator,
 )
 from models.image2feature import CoarseGenerator
-from models.inpainter import MatchingConfig
 from models.layers import UpBlock
+from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.inpainter import Inpainter, MatchingConfig
+from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.patch_swap import patch_swap
 from models.scales import FillOptions
 from tests.models.test_patch_swap import mask_of
@@ -31,7 +32,7 @@ def assert_fills(inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
         ((37, 50), (10, 30, 20, 45)),
         ((64, 64), (0, 20, 44, 64)),
         ((256, 256), (64, 192, 64, 192)),
-        ((300, 1000), (100, 160, 900, 1000)),
+        ((150, 700), (50, 110, 640, 700)),
     ],
 )
 def test_any_size(
@@ -40,8 +41,8 @@ def test_any_size(
     assert_fills(inpainter, photo(*size), mask_of(*size, box))
 
 
-def test_512_px_in_two_scales(inpainter: Inpainter) -> None:
-    image, mask = photo(512, 512), mask_of(512, 512, (200, 300, 180, 330))
+def test_a_side_of_512_px_in_two_scales(inpainter: Inpainter) -> None:
+    image, mask = photo(128, 512), mask_of(128, 512, (40, 90, 100, 400))
     two = assert_fills(inpainter, image, mask)
     assert not torch.equal(inpainter.inpaint(image, mask, FillOptions(scales=1)), two)
 
@@ -67,12 +68,18 @@ def test_one_scale_is_infer_match_translate(inpainter: Inpainter) -> None:
     torch.testing.assert_close(inpainter.inpaint(image, mask)[hole], whole[hole])
 
 
-def test_the_release_decides_the_guard(inpainter: Inpainter) -> None:
-    guarded = Inpainter(inpainter.image2feature, inpainter.feature2image, MatchingConfig(guard=3))
-    features = torch.randn(1, 256, 24, 24, generator=torch.Generator().manual_seed(0))
-    mask = mask_of(96, 96, (32, 64, 32, 64))
-    assert torch.equal(guarded.match(features, mask), patch_swap(features, mask, guard=3))
-    assert not torch.equal(guarded.match(features, mask), inpainter.match(features, mask))
+def test_the_release_decides_how_it_matches(inpainter: Inpainter) -> None:
+    image, mask = photo(96, 96), mask_of(96, 96, (32, 64, 32, 64))
+    parts = inpainter.image2feature, inpainter.feature2image
+    guarded = Inpainter(*parts, MatchingConfig(guard=3))
+    encoded = inpainter.infer(image, mask)
+    expected = patch_swap(encoded.features, mask, guard=3)
+    assert torch.equal(guarded.match(encoded, mask).features, expected)
+    assert not torch.equal(inpainter.match(encoded, mask).features, expected)
+    assert encoded.keys is None
+    matched = Inpainter(*parts, MatchingConfig(keys="matched"))
+    assert matched.infer(image, mask).keys is not None
+    assert not torch.equal(matched.inpaint(image, mask), inpainter.inpaint(image, mask))
 
 
 def test_two_photographs_get_two_fills(inpainter: Inpainter) -> None:
@@ -105,3 +112,42 @@ def test_refuses_empty_and_full_masks(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         inpainter.inpaint(photo(64, 64), mask_of(64, 64, box))
+
+
+@pytest.mark.parametrize(
+    ("content", "style"),
+    [((1, 5), (16, 16)), ((37, 50), (300, 17)), ((64, 1100), (90, 70)), ((80, 64), (700, 500))],
+)
+def test_a_style_transfer_of_any_size(
+    inpainter: Inpainter, content: tuple[int, int], style: tuple[int, int]
+) -> None:
+    pictures = photo(*content), photo(*style)
+    styled = inpainter.stylize(*pictures)
+    assert styled.shape == pictures[0].shape
+    assert styled.min() >= 0
+    assert styled.max() <= 1
+    assert torch.equal(inpainter.stylize(*pictures), styled)
+
+
+def test_without_strength_the_content_is_only_translated(inpainter: Inpainter) -> None:
+    content, style = photo(96, 128), photo(64, 64)
+    with torch.inference_mode():
+        expected = inpainter.translate(inpainter.features(content))
+    assert torch.equal(inpainter.stylize(content, style, strength=0.0), expected)
+    assert not torch.equal(inpainter.stylize(content, style, strength=0.1), expected)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (70, 51)])
+def test_a_picture_in_its_own_style_is_only_translated(
+    inpainter: Inpainter, size: tuple[int, int]
+) -> None:
+    content = photo(*size)
+    plain = inpainter.stylize(content, content, strength=0.0)
+    assert torch.equal(inpainter.stylize(content, content), plain)
+
+
+def test_a_style_transfer_refuses_wrong_arguments(inpainter: Inpainter) -> None:
+    with pytest.raises(ValueError, match="choose 0"):
+        inpainter.stylize(photo(64, 64), photo(64, 64), strength=1.5)
+    with pytest.raises(ValueError, match="at least 16x16"):
+        inpainter.stylize(photo(64, 64), photo(64, 15))

@@ -32,7 +32,9 @@ def test_a_constant_channel_becomes_zero_and_no_known_cell_changes_nothing() -> 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
 def test_the_known_side_becomes_as_blurry_as_the_hole(sigma: float) -> None:
-    sharp = gaussian_blur(torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 1.0)
+    sharp = gaussian_blur(
+        torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 1.0
+    )
     # A gradient beside the noise: photographs have more broad detail than fine.
     sharp = sharp + torch.linspace(0, 1, 128).view(1, 1, 1, -1)
     mask = mask_of(128, 128, (32, 96, 32, 96))

@@ -6,15 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.colour import grow
+from models.resizing import padded_range, shrink
 from models.scales import (
     FillOptions,
-    crop_to_hole,
-    feathered,
-    grow,
-    padded_range,
+    plan_fill,
     plan_scales,
     scale_sizes,
-    shrink,
 )
 from tests.models.test_patch_swap import mask_of
 
@@ -91,30 +89,6 @@ def test_padding_keeps_the_photograph_where_it_was(side: int) -> None:
     assert (indices.diff().abs() <= 1).all()
 
 
-@pytest.mark.parametrize(
-    ("size", "box", "crop"),
-    [
-        # Up to 512 px the whole side; beyond, 512 around a small hole, at the border moved in.
-        ((400, 512), (10, 20, 10, 20), (0, 400, 0, 512)),
-        ((2000, 3000), (900, 1000, 1400, 1500), (694, 1206, 1194, 1706)),
-        ((2000, 3000), (0, 100, 2900, 3000), (0, 512, 2488, 3000)),
-        # A hole of 600 has 300 px beside it; one of 1,500 takes the whole side.
-        ((2000, 3000), (700, 1300, 0, 1500), (400, 1600, 0, 3000)),
-    ],
-)
-def test_crop_is_the_hole_and_as_much_again(
-    size: tuple[int, int], box: tuple[int, int, int, int], crop: tuple[int, int, int, int]
-) -> None:
-    assert crop_to_hole(mask_of(*size, box)) == crop
-
-
-def test_crop_holds_every_hole() -> None:
-    mask = mask_of(1500, 1500, (10, 12, 700, 702), (1490, 1495, 720, 725))
-    top, bottom, left, right = crop_to_hole(mask)
-    assert mask[..., top:bottom, left:right].sum() == mask.sum()
-    assert (top, bottom, right - left) == (0, 1500, 512)
-
-
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (64, 96), (40, 72)])
 def test_shrinking_leaks_nothing_of_the_hole(size: tuple[int, int]) -> None:
     image = photo(64, 96)
@@ -142,28 +116,6 @@ def test_halving_takes_the_mean_of_four() -> None:
     shrunk, small = shrink(image, mask_of(8, 8, (0, 1, 0, 1)), 4, 4)
     torch.testing.assert_close(shrunk[..., 3, 3], image[..., 6:, 6:].mean((2, 3)))
     assert small.nonzero().tolist() == [[0, 0, 0, 0]]
-
-
-def test_growing_by_pixels_with_square_corners() -> None:
-    mask = mask_of(12, 12, (5, 7, 0, 1))
-    assert torch.equal(grow(mask, 2), mask_of(12, 12, (3, 9, 0, 3)))
-    assert grow(mask, 0) is mask
-
-
-@pytest.mark.parametrize("pixels", [0, 1, 2, 5, 16, 64])
-def test_feather_falls_monotonously_to_zero(pixels: int) -> None:
-    hole = mask_of(200, 200, (80, 120, 80, 120))
-    alpha = feathered(hole, pixels)
-    assert (alpha[hole > 0] == 1).all()
-    assert (alpha[grow(hole, pixels) == 0] == 0).all()
-    ramp = alpha[0, 0, 100, 119:]
-    assert (ramp.diff() <= 1e-6).all()
-    assert ((ramp > 0) & (ramp < 1)).sum() >= min(pixels, 1)
-
-
-def test_feather_at_the_border_ends_there() -> None:
-    alpha = feathered(mask_of(40, 40, (0, 40, 0, 10)), 8)
-    torch.testing.assert_close(alpha[0, 0, 0], alpha[0, 0, 20])
 
 
 @pytest.mark.parametrize("size", [(1, 5), (37, 50), (64, 64), (300, 1000), (700, 530)])
@@ -220,3 +172,135 @@ def test_refuses(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         plan_scales(photo(*image_size), mask_of(8, 8, box), options)
+
+
+def test_distant_holes_are_filled_one_crop_after_another() -> None:
+    image = photo(1200, 1200)
+    mask = mask_of(1200, 1200, (10, 40, 10, 40), (1100, 1150, 1100, 1150))
+    plan = plan_fill(image, mask, FillOptions(feather=8))
+    assert [crop.crop for crop in plan.crops] == [(0, 512, 0, 512), (688, 1200, 688, 1200)]
+    answer = plan.compose(torch.full_like(crop.work, 0.25) for crop in plan.crops)
+    assert (answer[mask.expand_as(image) > 0] == 0.25).all()
+    untouched = grow(mask, 8).expand_as(image) == 0
+    assert torch.equal(answer[untouched], image[untouched])
+    assert plan.image is image
+
+
+def test_one_hole_is_the_same_crop_as_without_groups() -> None:
+    image, mask = photo(700, 900), mask_of(700, 900, (100, 300, 100, 300))
+    (one,), other = (
+        plan_fill(image, mask, FillOptions()).crops,
+        plan_scales(image, mask, FillOptions()),
+    )
+    filled = torch.rand_like(one.work)
+    assert (one.crop, one.sizes) == (other.crop, other.sizes)
+    assert torch.equal(one.compose(filled), other.compose(filled))
+
+
+@pytest.mark.parametrize("feather", [0, 20])
+def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
+    feather: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Scratches so long that they are parted: parts see one another's holes.
+    monkeypatch.setattr("models.crops.LARGEST_CROP", 512 * 512)
+    monkeypatch.setattr("models.crops.PART", 400)
+    image = photo(700, 1100)
+    mask = mask_of(700, 1100, (350, 360, 0, 1100), (0, 700, 550, 558))
+    plan = plan_fill(image, mask, FillOptions(feather=feather))
+    assert len(plan.crops) == 4
+    for crop in plan.crops:
+        top, bottom, left, right = crop.crop
+        here = mask[..., top:bottom, left:right]
+        assert torch.equal(crop.hole[..., : bottom - top, : right - left], here)
+        first, hole = crop.inputs(len(crop.sizes) - 1, None)
+        assert (first * hole == 0).all()
+        assert ((crop.alpha == 1) <= (here == 1)).all()
+    # Every hole pixel is fill, of one crop or a blend of two, and nothing of what was there.
+    levels = [0.1 * (number + 1) for number in range(len(plan.crops))]
+    answer = plan.compose(
+        torch.full_like(crop.work, level) for crop, level in zip(plan.crops, levels, strict=True)
+    )
+    spoilt = plan_fill(image + 1e6 * mask, mask, FillOptions(feather=feather)).compose(
+        torch.full_like(crop.work, level) for crop, level in zip(plan.crops, levels, strict=True)
+    )
+    assert torch.equal(answer, spoilt)
+    inside = answer[mask.expand_as(image) > 0]
+    assert inside.min() >= 0.1 - 1e-6
+    assert inside.max() <= 0.4 + 1e-6
+    untouched = grow(mask, feather).expand_as(image) == 0
+    assert torch.equal(answer[untouched], image[untouched])
+
+
+def test_degraded_is_the_whole_last_image_enlarged() -> None:
+    plan = plan_scales(photo(512, 512), mask_of(512, 512, (200, 300, 100, 400)), FillOptions())
+    assert plan.degraded(0, None) is None
+    previous = photo(256, 256)
+    degraded = plan.degraded(1, previous)
+    assert degraded is not None
+    assert degraded.shape == (1, 3, 512, 512)
+    assert 0 <= degraded.min() <= degraded.max() <= 1
+    image, mask = plan.inputs(1, previous)
+    inside = mask.expand_as(image) > 0
+    assert torch.equal(degraded[inside], image[inside])
+    assert not torch.equal(degraded[~inside], image[~inside])
+
+
+@pytest.mark.parametrize(
+    "options", [FillOptions(), FillOptions(feather=9), FillOptions(align_colour=True)]
+)
+@pytest.mark.parametrize("size", [(512, 512), (500, 390)])
+def test_what_is_not_needed_does_not_matter(size: tuple[int, int], options: FillOptions) -> None:
+    plan = plan_scales(photo(*size), mask_of(*size, (200, 300, 100, 350)), options)
+    previous, last = (photo(*size_) for size_ in plan.sizes)
+    spoilt = previous.where(plan.needed(0) > 0, 0.77)
+    assert not torch.equal(spoilt, previous)
+    assert torch.equal(plan.inputs(1, spoilt)[0], plan.inputs(1, previous)[0])
+    spoilt = last.where(plan.needed(1) > 0, 0.77)
+    assert not torch.equal(spoilt, last)
+    assert torch.equal(plan.compose(spoilt), plan.compose(last))
+
+
+def test_colours_are_aligned_when_asked_for() -> None:
+    image, mask = 0.25 + photo(128, 128) / 2, mask_of(128, 128, (40, 80, 40, 80))
+    off = image + 0.1
+    inside = mask.expand_as(image) > 0
+    plain, aligned = (
+        plan_fill(image, mask, FillOptions(align_colour=align)).compose([off])
+        for align in (False, True)
+    )
+    assert torch.equal(plain[inside], off[inside])
+    torch.testing.assert_close(aligned, image)
+    assert torch.equal(aligned[~inside], image[~inside])
+
+
+def test_fine_holes_everywhere_are_not_first_seen_from_afar() -> None:
+    # At an eighth every pixel covers a speck, and nothing is known.
+    mask = torch.zeros(1, 1, 2048, 2048)
+    mask[..., ::8, ::8] = 1
+    plan = plan_scales(photo(2048, 2048), mask, FillOptions())
+    assert plan.sizes == [(512, 512), (1024, 1024), (2048, 2048)]
+    assert len(plan_scales(photo(2048, 2048), mask, FillOptions(scales=4)).sizes) == 4
+    # However much of the picture a compact hole takes.
+    large = mask_of(2048, 2048, (100, 2000, 100, 2000))
+    assert len(plan_scales(photo(2048, 2048), large, FillOptions()).sizes) == 4
+
+
+@pytest.mark.parametrize("size", [(1, 2), (64, 4096), (4096, 64), (3, 3000)])
+def test_any_shape_is_planned(size: tuple[int, int]) -> None:
+    image, mask = photo(*size), torch.zeros(1, 1, *size)
+    mask[..., 0, 0] = 1
+    for plan in plan_fill(image, mask, FillOptions(feather=5)).crops:
+        previous = None
+        for level, (height, width) in enumerate(plan.sizes):
+            inputs, hole = plan.inputs(level, previous)
+            assert inputs.shape == (1, 3, height, width)
+            assert hole.any()
+            assert not hole.all()
+            previous = inputs
+        assert previous is not None
+        assert plan.compose(previous).shape == image.shape
+
+
+def test_one_pixel_has_nothing_to_fill_from() -> None:
+    with pytest.raises(ValueError, match="covers the whole image"):
+        plan_fill(photo(1, 1), torch.ones(1, 1, 1, 1), FillOptions())

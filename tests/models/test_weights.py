@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter, MatchingConfig
+from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
 from models.weights import (
     ReleaseConfig,

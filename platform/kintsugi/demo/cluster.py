@@ -3,27 +3,22 @@
 import os
 import secrets
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from kintsugi.demo.object_store import free_ports
-from kintsugi.errors import StorageError
+from kintsugi.demo.processes import Server, free_ports, running
 
 # Logical: they bound how much runs at once. Two physical cores do; Ray starts an idle
 # process for each, so more only make the start slower.
 LOGICAL_CPUS = 4
 OBJECT_STORE_BYTES = 500_000_000
-_START_SECONDS = 90.0
-_STOP_SECONDS = 20.0
 _PORT_FLAGS = (
     "--port",
     "--dashboard-port",
@@ -84,32 +79,23 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
         metrics=f"http://127.0.0.1:{ports[2]}",
         token=secrets.token_hex(32),
     )
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [
-                *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
-                *("--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1"),
-                *("--num-cpus", str(LOGICAL_CPUS), "--temp-dir", temporary),
-                *("--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"),
-                *(f"{flag}={port}" for flag, port in zip(_PORT_FLAGS, ports, strict=True)),
-            ],
-            env={
-                **os.environ,
-                **environment,
-                **_node_environment(root),
-                **cluster.authentication(),
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=root,
-            # Ctrl-C is for this program, which then stops the node itself.
-            start_new_session=True,
-        )
+    command = [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
+        *("--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1"),
+        *("--num-cpus", str(LOGICAL_CPUS), "--temp-dir", temporary),
+        *("--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"),
+        *(f"{flag}={port}" for flag, port in zip(_PORT_FLAGS, ports, strict=True)),
+    ]
+    variables = {
+        **os.environ,
+        **environment,
+        **_node_environment(root),
+        **cluster.authentication(),
+    }
     try:
-        _wait_until_ready(process, cluster, log)
-        yield cluster
+        with running(Server("Ray", command, variables, root, log), lambda: _takes_jobs(cluster)):
+            yield cluster
     finally:
-        _stop(process)
         _remove(Path(temporary))
 
 
@@ -123,51 +109,15 @@ def _node_environment(root: Path) -> dict[str, str]:
     }
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", cluster: Cluster, log: Path) -> None:
-    give_up = time.monotonic() + _START_SECONDS
-    # Answers once jobs can be submitted.
+def _takes_jobs(cluster: Cluster) -> bool:
     jobs = Request(  # noqa: S310
         f"{cluster.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {cluster.token}"}
     )
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            raise StorageError(f"Ray ended with {process.returncode} while starting: see {log}")
-        try:
-            with urlopen(jobs, timeout=5):  # noqa: S310
-                return
-        except (URLError, TimeoutError, ConnectionError):
-            time.sleep(0.25)
-    raise StorageError(f"Ray did not start in {_START_SECONDS:.0f} s: see {log}")
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the node with all its processes; only those it started, by their process group."""
-    process.terminate()
     try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    # Its agents notice seconds later that their node is gone, and a killed process still
-    # runs for a moment.
-    give_up = time.monotonic() + _STOP_SECONDS
-    while _runs(process.pid) and time.monotonic() < give_up:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _runs(group: int) -> bool:
-    """Whether a process of the group still runs; dead ones may wait to be reaped."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # Fields after the name in brackets: state, parent, process group, ...
-            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(of_group) == group and state not in ("Z", "X"):
+        with urlopen(jobs, timeout=5):  # noqa: S310
             return True
-    return False
+    except (URLError, TimeoutError, ConnectionError):
+        return False
 
 
 def _remove(folder: Path) -> None:

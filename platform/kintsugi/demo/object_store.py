@@ -6,20 +6,19 @@ Knows nothing of what is stored in it.
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import s3fs
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
-from kintsugi.errors import ConfigError, StorageError
+from kintsugi.demo.processes import Server, free_ports, running
+from kintsugi.errors import ConfigError
 
 # Every service of `weed mini` gets a port of its own choosing: several runs
 # on one machine must not meet.
@@ -36,8 +35,6 @@ _NO_SETTINGS = {
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }
-_START_SECONDS = 60.0
-_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,23 +81,16 @@ def object_store(folder: Path, buckets: Sequence[str]) -> Iterator[Endpoint]:
     ports = free_ports(len(_PORT_FLAGS))
     endpoint = Endpoint(f"http://127.0.0.1:{ports[0]}", "kintsugi", "kintsugi-secret")
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "server.log"
-    command = _command(binary, folder / "data", ports, buckets)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env=_environment(endpoint),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            # Ctrl-C is for this program, which then stops the server itself.
-            start_new_session=True,
-        )
-    try:
-        _wait_until_ready(process, endpoint, buckets, log)
+    server = Server(
+        name="the object store",
+        command=_command(binary, folder / "data", ports, buckets),
+        environment=_environment(endpoint),
+        folder=folder,
+        log=folder / "server.log",
+    )
+    client = _client(endpoint)
+    with running(server, lambda: _all_exist(client, buckets)):
         yield endpoint
-    finally:
-        _stop(process)
 
 
 def _command(binary: Path, data: Path, ports: Sequence[int], buckets: Sequence[str]) -> list[str]:
@@ -118,6 +108,8 @@ def _command(binary: Path, data: Path, ports: Sequence[int], buckets: Sequence[s
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
+        # There is no other server that needs time to hear of this one's end.
+        "-volume.preStopSeconds=0",
         *(f"{flag}={port}" for flag, port in zip(_PORT_FLAGS, ports, strict=True)),
     ]
 
@@ -132,33 +124,7 @@ def _environment(endpoint: Endpoint) -> Mapping[str, str]:
     }
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _wait_until_ready(
-    process: "subprocess.Popen[bytes]", endpoint: Endpoint, buckets: Sequence[str], log: Path
-) -> None:
-    give_up = time.monotonic() + _START_SECONDS
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            raise StorageError(f"the object store ended with {process.returncode}: see {log}")
-        if _all_exist(endpoint, buckets):
-            return
-        time.sleep(0.1)
-    raise StorageError(f"the object store did not start in {_START_SECONDS:.0f} s: see {log}")
-
-
-def _all_exist(endpoint: Endpoint, buckets: Sequence[str]) -> bool:
-    # Signed: to an unsigned request a bucket that does not exist yet looks like any other.
+def _client(endpoint: Endpoint) -> Any:
     filesystem = s3fs.S3FileSystem(
         endpoint_url=endpoint.url,
         key=endpoint.access_key,
@@ -169,16 +135,12 @@ def _all_exist(endpoint: Endpoint, buckets: Sequence[str]) -> bool:
         config_kwargs={"retries": {"total_max_attempts": 1}},
     )
     filesystem.retries = 1
+    return filesystem
+
+
+def _all_exist(client: Any, buckets: Sequence[str]) -> bool:
+    # Signed: to an unsigned request a bucket that does not exist yet looks like any other.
     try:
-        return all(filesystem.exists(bucket) for bucket in buckets)
+        return all(client.exists(bucket) for bucket in buckets)
     except (OSError, BotoCoreError):
         return False
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -12,7 +12,7 @@ import yaml
 
 from kintsugi.demo.cluster import Cluster
 from kintsugi.demo.console import Console
-from kintsugi.demo.object_store import free_ports
+from kintsugi.demo.processes import free_ports
 from kintsugi.errors import ConfigError, StorageError
 
 _READY_SECONDS = 180.0

@@ -16,7 +16,8 @@ from kintsugi.config import load_config
 from kintsugi.demo import checks
 from kintsugi.demo.cluster import Cluster, ray_cluster
 from kintsugi.demo.console import Console
-from kintsugi.demo.object_store import free_ports, object_store
+from kintsugi.demo.object_store import object_store
+from kintsugi.demo.processes import free_ports
 from kintsugi.demo.service import deploy_service
 from kintsugi.masks import draw_mask
 from kintsugi.photos import copy_sample_photos
@@ -176,7 +177,7 @@ def _sets(values: tuple[str, ...]) -> list[str]:
 
 
 def _client(url: str) -> list[str]:
-    return [Path(sys.executable).name, "-m", "deploy.client", "--url", url]
+    return [Path(sys.executable).name, "-m", "deploy.client", "inpaint", "--url", url]
 
 
 def _square(path: Path) -> Image.Image:

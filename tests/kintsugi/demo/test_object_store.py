@@ -56,7 +56,7 @@ def test_the_users_own_cloud_account_does_not_matter(
         "AWS_CONFIG_FILE": str(tmp_path / "config"),
     }.items():
         monkeypatch.setenv(name, value)
-    assert module._all_exist(object_store, [BUCKET])
+    assert module._all_exist(module._client(object_store), [BUCKET])
 
 
 @needs_weed
@@ -73,7 +73,7 @@ def test_a_server_that_does_not_start_is_told_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "weed_binary", lambda: Path("/bin/false"))
-    with pytest.raises(StorageError, match=r"ended with 1: see .*server\.log"):
+    with pytest.raises(StorageError, match=r"ended with 1 while starting: see .*server\.log"):
         running(tmp_path, ["photos"]).__enter__()
 
 

@@ -5,45 +5,67 @@ Path("filled.png").write_bytes(answer.data)
 
 From the command line:
 
-python -m deploy.client photo.jpg mask.png filled.png --option feather=8
+python -m deploy.client inpaint photo.jpg mask.png filled.png --feather 8
+python -m deploy.client stylize photo.jpg painting.jpg styled.png --strength 0.8
 """
 
-import argparse
 import http.client
 import json
-import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, cast
+from typing import Annotated, Literal, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
-class Options(TypedDict, total=False):
-    """Options of `Client.inpaint`; values and defaults as `deploy.options.InpaintOptions`."""
+class AnswerOptions(TypedDict, total=False):
+    """Options of every call; what is left out is as the service has it."""
 
-    mask_convention: Literal["white", "alpha"]
-    grow_mask: int
-    feather: int
-    format: Literal["png", "jpeg", "webp", "tiff"]
-    quality: int
-    scales: int | Literal["auto"]
-    seed: int
+    format: Annotated[
+        Literal["png", "jpeg", "webp", "tiff"], "format of the answer: png, jpeg, webp or tiff"
+    ]
+    quality: Annotated[int, "1 to 100, of jpeg and webp"]
+    seed: Annotated[int, "whole number from 0 to 9223372036854775807; decides every random choice"]
+
+
+class InpaintOptions(AnswerOptions, total=False):
+    """Options of `Client.inpaint`."""
+
+    mask_convention: Annotated[
+        Literal["white", "alpha"],
+        "white: grey of 128 and more is hole; alpha: transparent is hole, in the mask, or in"
+        " the image itself when no mask is sent",
+    ]
+    grow_mask: Annotated[int, "0 to 64 pixels by which the hole grows on every side"]
+    feather: Annotated[int, "0 to 64 pixels over which the fill fades out around the hole"]
+    align_colour: Annotated[
+        bool,
+        "true or false, moves the fill's colours to those of the known pixels around it",
+    ]
+    scales: Annotated[
+        int | Literal["auto"], "auto, or how many scales the fill goes through, 1 to 16"
+    ]
+
+
+class StylizeOptions(AnswerOptions, total=False):
+    """Options of `Client.stylize`."""
+
+    strength: Annotated[float, "0 to 1, how much of the answer is style, 0 keeps the content"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A filled image.
+    """An image that the service made.
 
     Attributes:
         data: Bytes of the image file.
         content_type: Such as ``image/png``.
-        model_version: Name and digest of the release that filled the hole.
+        model_version: Name and digest of the release that made it.
         request_id: Names the request in the service's logs.
         notes: What of the sent file the answer does not hold; "" for nothing.
     """
@@ -99,7 +121,7 @@ class Client:
         self,
         image: bytes | Path,
         mask: bytes | Path | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[InpaintOptions],
     ) -> Answer:
         """Fill the hole of one image.
 
@@ -107,26 +129,29 @@ class Client:
             image: The file or its bytes: PNG, JPEG, WebP or TIFF.
             mask: Of the same size; white is hole. None with mask_convention="alpha": the
                 image's transparent part.
-            options: See Options.
+            options: See InpaintOptions.
 
         Raises:
             ClientError: The service refused or failed.
             OSError: A file cannot be read, or there was no connection.
             http.client.HTTPException: The connection broke, or what answered speaks no HTTP.
         """
-        files = {"image": _bytes(image)}
-        if mask is not None:
-            files["mask"] = _bytes(mask)
-        body, content_type = _multipart(files, {name: str(v) for name, v in options.items()})
-        response = self._send("POST", "/v1/inpaint", body, {"content-type": content_type})
-        header = response.headers.get
-        return Answer(
-            data=response.body,
-            content_type=header("content-type", ""),
-            model_version=header("x-model-version", ""),
-            request_id=header("x-request-id", ""),
-            notes=header("x-image-notes", ""),
-        )
+        files = {"image": image} if mask is None else {"image": image, "mask": mask}
+        return self._image("/v1/inpaint", files, dict(options))
+
+    def stylize(
+        self, content: bytes | Path, style: bytes | Path, **options: Unpack[StylizeOptions]
+    ) -> Answer:
+        """Give one image the look of another.
+
+        Args:
+            content: The file or its bytes; the answer has its size.
+            style: Likewise, of any size.
+            options: See StylizeOptions.
+
+        Raises: As `inpaint`.
+        """
+        return self._image("/v1/stylize", {"content": content, "style": style}, dict(options))
 
     def ready(self) -> dict[str, bool]:
         """For every node whether it answers; empty when the service itself does not."""
@@ -138,6 +163,23 @@ class Client:
             return {}
         nodes: dict[str, bool] = json.loads(response.body)["nodes"]
         return nodes
+
+    def _image(
+        self, path: str, files: Mapping[str, bytes | Path], options: Mapping[str, object]
+    ) -> Answer:
+        body, content_type = _multipart(
+            {name: _bytes(source) for name, source in files.items()},
+            {name: str(value) for name, value in options.items()},
+        )
+        response = self._send("POST", path, body, {"content-type": content_type})
+        header = response.headers.get
+        return Answer(
+            data=response.body,
+            content_type=header("content-type", ""),
+            model_version=header("x-model-version", ""),
+            request_id=header("x-request-id", ""),
+            notes=header("x-image-notes", ""),
+        )
 
     def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "_Response":
         """Send, and again while the answer is 503. Raises: ClientError for every error."""
@@ -205,41 +247,3 @@ def _error(response: _Response) -> ClientError:
         detail=f"{document['detail']}; {document['hint']}",
         request_id=document["request_id"],
     )
-
-
-def _inpaint(url: str, image: bytes, mask: bytes, options: Options) -> Answer:
-    """Raises: ConnectionError naming the service when it is not reached."""
-    try:
-        return Client(url).inpaint(image, mask, **options)
-    except (OSError, http.client.HTTPException) as error:
-        why = str(error) or type(error).__name__
-        raise ConnectionError(f"{why}: is the service up at {url}?") from error
-
-
-def main(argv: Sequence[str]) -> int:
-    """Fill the hole of one photograph; 0 done, 1 refused or not reached, 2 wrong usage."""
-    parser = argparse.ArgumentParser(description="Fill the hole of one photograph.")
-    parser.add_argument("image", type=Path)
-    parser.add_argument("mask", type=Path, help="of the image's size; white is hole")
-    parser.add_argument("output", type=Path, help="where the answer is written")
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--option", metavar="NAME=VALUE", action="append", default=[])
-    args = parser.parse_args(argv)
-    # The service checks them, and names a wrong one and its values.
-    options = cast(Options, dict(option.partition("=")[::2] for option in args.option))
-    try:
-        # Read here: what goes wrong with a file is not the connection's fault.
-        image, mask = args.image.read_bytes(), args.mask.read_bytes()
-        answer = _inpaint(args.url, image, mask, options)
-        args.output.write_bytes(answer.data)
-    except (ClientError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{args.output}: {answer.content_type}, filled by {answer.model_version}")
-    if answer.notes:
-        print(answer.notes)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

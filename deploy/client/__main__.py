@@ -1,0 +1,82 @@
+"""The client as a command: files in, one file out; knows no more than the client does."""
+
+import argparse
+import http.client
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from deploy.client import Answer, Client, ClientError, InpaintOptions, StylizeOptions
+
+# By command: what it does, its two files, and its options.
+_COMMANDS: dict[str, tuple[str, tuple[str, str], type]] = {
+    "inpaint": ("Fill the hole of one photograph.", ("image", "mask"), InpaintOptions),
+    "stylize": ("Give one picture the look of another.", ("content", "style"), StylizeOptions),
+}
+_FILES = {
+    "image": "photograph with a hole",
+    "mask": "of the image's size; white is hole",
+    "content": "picture whose arrangement is kept",
+    "style": "picture whose look is copied, of any size",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; 0 done, 1 refused or not reached, 2 wrong usage."""
+    args = _parser().parse_args(argv)
+    _, names, kind = _COMMANDS[args.command]
+    given = ((name, getattr(args, name)) for name in get_type_hints(kind))
+    options = {name: value for name, value in given if value is not None}
+    try:
+        # Read here: what goes wrong with a file is not the connection's fault.
+        files = [getattr(args, name).read_bytes() for name in names]
+        answer = _ask(args.url, args.command, files, options)
+        args.output.write_bytes(answer.data)
+    except (ClientError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.output}: {answer.content_type}, made by {answer.model_version}")
+    if answer.notes:
+        print(answer.notes)
+    return 0
+
+
+def _ask(url: str, command: str, files: list[bytes], options: dict[str, Any]) -> Answer:
+    """Raises: ConnectionError naming the service when it is not reached."""
+    client = Client(url)
+    try:
+        # The service checks the options, and names a wrong one and its values.
+        if command == "inpaint":
+            return client.inpaint(*files, **options)
+        return client.stylize(*files, **options)
+    except (OSError, http.client.HTTPException) as error:
+        why = str(error) or type(error).__name__
+        raise ConnectionError(f"{why}: is the service up at {url}?") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.client",
+        description="Call the service.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    helps = []
+    for command, (description, names, kind) in _COMMANDS.items():
+        each = commands.add_parser(command, help=description, description=description)
+        for name in names:
+            each.add_argument(name, type=Path, help=_FILES[name])
+        each.add_argument("output", type=Path, help="where the answer is written")
+        each.add_argument("--url", default="http://127.0.0.1:8000", help="the service")
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            assert get_origin(hint) is Annotated
+            flag = f"--{name.replace('_', '-')}"
+            each.add_argument(flag, dest=name, metavar="VALUE", help=get_args(hint)[1])
+        helps.append(each.format_help())
+    parser.epilog = "\n".join(helps)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

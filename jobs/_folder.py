@@ -1,0 +1,30 @@
+"""What the jobs that work through a folder tell and write; knows not what they do to it."""
+
+import argparse
+from dataclasses import asdict
+
+from jobs._bootstrap import DONE, SOME_REJECTED, write_figures
+from kintsugi.folder import REPORT_NAME, Outcome, Summary
+
+
+def tell(outcome: Outcome, done: int, total: int) -> None:
+    """Print what became of one photograph."""
+    problem = f": {outcome.reason}" if outcome.reason else ""
+    print(f"{done} of {total}: {outcome.id}: {outcome.status}{problem}", flush=True)
+
+
+def finish(summary: Summary, args: argparse.Namespace) -> int:
+    """Write the figures, print the sum, and give the exit code.
+
+    Args:
+        summary: Of the run.
+        args: ``json`` and ``output`` of the command line.
+    """
+    figures = {"photographs": len(summary.outcomes), "tried": summary.tried}
+    figures["failed"] = len(summary.failed)
+    write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
+    print(", ".join(f"{name}: {value}" for name, value in figures.items()))
+    for outcome in summary.failed[:10]:
+        print(f"  {outcome.id}: {outcome.reason}")
+    print(f"all outcomes: {args.output}/{REPORT_NAME}")
+    return SOME_REJECTED if summary.failed else DONE

@@ -1,0 +1,86 @@
+"""How a fill meets its surroundings: its colours and its edge; knows no network and no plan."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+# Known pixels this near to the hole say how far the fill's colours are off.
+RING_PIXELS = 32
+# Differences are taken as means of this many pixels a side: colour, and no texture.
+MEAN_PIXELS = 8
+
+
+def grow(mask: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"]:
+    """The hole grown by ``pixels`` on every side, with square corners."""
+    if pixels == 0:
+        return mask
+    rows = F.max_pool2d(mask, (2 * pixels + 1, 1), 1, (pixels, 0))
+    return F.max_pool2d(rows, (1, 2 * pixels + 1), 1, (0, pixels))
+
+
+def feathered(hole: Float[Tensor, "1 1 H W"], pixels: int) -> Float[Tensor, "1 1 H W"]:
+    """1 in the hole, falling to 0 over ``pixels`` outside it."""
+    if pixels == 0:
+        return hole
+    # Growing by one half and blurring by the other ends exactly at `pixels`.
+    wide = grow(hole, pixels // 2)
+    radius = pixels - pixels // 2
+    padded = F.pad(wide, (radius,) * 4, mode="replicate")
+    rows = F.avg_pool2d(padded, (2 * radius + 1, 1), 1)
+    ramp = F.avg_pool2d(rows, (1, 2 * radius + 1), 1)
+    return torch.maximum(hole, ramp)
+
+
+def align_colours(
+    filled: Float[Tensor, "B 3 H W"],
+    image: Float[Tensor, "B 3 H W"],
+    mask: Float[Tensor, "B 1 H W"],
+) -> Float[Tensor, "B 3 H W"]:
+    """The fill with its colours moved to those of the known pixels around the hole.
+
+    The network answers known pixels too. How far its answer is off on a ring around the
+    hole is carried smoothly across the hole and taken away (paper section 3.5 aligns the
+    colours of output and input before blending; how is not published, this is our
+    reading: an offset that varies over the hole, because light does).
+
+    Args:
+        filled: The network's whole answer, 0-1.
+        image: What is known, 0-1; not looked at where ``mask`` is 1.
+        mask: 1 = hole.
+    """
+    ring = grow(mask, RING_PIXELS) - mask
+    offset = _spread(torch.where(ring > 0, image - filled, 0.0), ring)
+    return (filled + offset).clamp_(0, 1)
+
+
+def _spread(
+    values: Float[Tensor, "B C H W"], weights: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B C H W"]:
+    """Means of weighted values where there are any, carried smoothly to everywhere else.
+
+    Each level of a pyramid says what the level above does not: from one cell for all down
+    to cells of `MEAN_PIXELS`.
+    """
+    height, width = values.shape[-2:]
+    levels = [_halve(values, weights, MEAN_PIXELS)]
+    while max(levels[-1][1].shape[-2:]) > 1:
+        levels.append(_halve(*levels[-1], 2))
+    smooth = torch.zeros_like(levels[-1][0])
+    for sums, share in reversed(levels):
+        smooth = _double(smooth, 2)[..., : sums.shape[-2], : sums.shape[-1]]
+        mean = sums / share.clamp_min(torch.finfo(share.dtype).tiny)
+        smooth = torch.where(share > 0, mean, smooth)
+    return _double(smooth, MEAN_PIXELS)[..., :height, :width]
+
+
+def _halve(values: Tensor, weights: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Values and weights summed over cells of ``factor``, both over the same number of pixels."""
+    return (
+        F.avg_pool2d(values, factor, ceil_mode=True),
+        F.avg_pool2d(weights, factor, ceil_mode=True),
+    )
+
+
+def _double(values: Tensor, factor: int) -> Tensor:
+    return F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)

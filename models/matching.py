@@ -1,0 +1,106 @@
+"""One scale's match as a release prefers it; walked by `Inpainter` and by the graph's nodes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from models.approximate_match import upsample_matches
+from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
+from models.match_method import METHODS, Method
+from models.patch_swap import match_patches, paste_patches
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """How a release matches; the defaults are the paper's, in any size that fits a machine.
+
+    Attributes:
+        keys: What is compared: "plain" features (the paper), "standardised" ones, those of
+            an image whose known side is "matched" to the fill's blur, or
+            "matched-standardised". What is copied are always the features.
+        guard: Cells around the hole that are not copied from. Features see 10 px beyond
+            their cell, so with 3 nothing of the hole is in what is copied.
+        method: "exact", "approximate", or "auto": exact while that is affordable.
+        max_uses: How many patches may copy one and the same; None: any number.
+    """
+
+    keys: KeysKind = "plain"
+    guard: int = 0
+    method: Method = "auto"
+    max_uses: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("keys", self.keys, KEYS_KINDS),
+            ("method", self.method, METHODS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
+        if self.guard < 0:
+            raise ValueError(f"guard={self.guard}: 0 cells or more")
+        if self.max_uses is not None and self.max_uses < 1:
+            raise ValueError(f"max_uses={self.max_uses}: 1 or more, or none for no limit")
+
+    @property
+    def blurs_known(self) -> bool:
+        """Whether keys are encoded from an image of their own."""
+        return self.keys.startswith("matched")
+
+
+class Encoded(NamedTuple):
+    """An image's features (B 256 h w), and those compared in their place: None for themselves."""
+
+    features: Tensor
+    keys: Tensor | None
+
+
+class Matched(NamedTuple):
+    """Features with the hole replaced (B 256 h w), and what was copied (B h-2 w-2 indices)."""
+
+    features: Tensor
+    indices: Tensor
+
+
+def keys_image(
+    config: MatchingConfig, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 3 H W"] | None:
+    """The image whose features are compared; None where it is ``image`` itself."""
+    return blur_known(image, mask) if config.blurs_known else None
+
+
+def match(
+    config: MatchingConfig,
+    encoded: Encoded,
+    mask: Float[Tensor, "B 1 H W"],
+    *,
+    previous: Tensor | None = None,
+    seed: int = 0,
+) -> Matched:
+    """Match one scale and paste.
+
+    Args:
+        config: The release's preferences.
+        encoded: Features and keys of this scale.
+        mask: 1 = hole, at this scale.
+        previous: Indices of the scale before; the approximate search starts from them.
+        seed: Decides its random candidates.
+    """
+    keys = encoded.features if encoded.keys is None else encoded.keys
+    if config.keys.endswith("standardised"):
+        keys = standardise(keys, mask)
+    init = None
+    if previous is not None:
+        rows, columns = previous.shape[-2] + 2, previous.shape[-1] + 2
+        init = upsample_matches(previous, (rows, columns), (keys.shape[-2], keys.shape[-1]))
+    indices = match_patches(
+        keys,
+        mask,
+        guard=config.guard,
+        method=config.method,
+        init=init,
+        max_uses=config.max_uses,
+        seed=seed,
+    )
+    return Matched(paste_patches(encoded.features, indices, mask), indices)

@@ -1,0 +1,129 @@
+"""Fill a folder of photographs with a folder of masks; `kintsugi.folder` does the walking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kintsugi.errors import InvalidInput
+from kintsugi.folder import (
+    Item,
+    Plan,
+    Report,
+    Summary,
+    check_any,
+    check_apart,
+    failed,
+    is_photo,
+    plan_outputs,
+    read_input,
+    stem_of,
+    work_folder,
+)
+from kintsugi.images import decode_image, decode_mask, encode_image
+from kintsugi.methods import Method
+from kintsugi.storage import Storage
+
+MASK_ENDING = "_mask"
+
+
+@dataclass(frozen=True)
+class Pair(Item):
+    """A photograph, the name of its filled PNG, and its mask."""
+
+    mask: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where photographs and masks come from and fills go to."""
+
+    images: Storage
+    masks: Storage
+    output: Storage
+
+
+def inpaint_folder(
+    places: Places,
+    method: Method,
+    *,
+    retry_failed: bool = False,
+    report: Report | None = None,
+) -> Summary:
+    """Fill every photograph that has no output yet, in Ray tasks where Ray is initialised.
+
+    Raises:
+        ConfigError: there are no photographs, or the output lies among the inputs.
+        StorageError: a place cannot be read or written at all.
+    """
+    check_apart(places.output, {"images": places.images, "masks": places.masks})
+    same_folder = places.images.uri == places.masks.uri
+    plan = plan_folder(places.images.list(), places.masks.list(), same_folder)
+    check_any(plan, places.images)
+    work = Filling(places, method)
+    return work_folder(plan, work, places.output, retry_failed=retry_failed, report=report)
+
+
+def plan_folder(
+    images: Sequence[str], masks: Sequence[str], same_folder: bool = False
+) -> Plan[Pair]:
+    """Find each photograph's mask: of the same stem, or the stem and ``_mask``.
+
+    Args:
+        images: Names of files; those that are no photographs are left out.
+        masks: Likewise.
+        same_folder: Both lie in one folder: masks are those that end in ``_mask``.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for name in filter(is_photo, masks):
+        stem = stem_of(name)
+        if not same_folder or stem.endswith(MASK_ENDING):
+            by_stem.setdefault(stem, []).append(name)
+    outputs = plan_outputs(
+        [name for name in images if not (same_folder and stem_of(name).endswith(MASK_ENDING))]
+    )
+    pairs, refused = [], list(outputs.refused)
+    for item in outputs.items:
+        stem = stem_of(item.id)
+        found = [*by_stem.get(stem, []), *by_stem.get(stem + MASK_ENDING, [])]
+        if not found:
+            problem = f"no mask named {stem} or {stem}{MASK_ENDING}: add one"
+            refused.append(failed(item.id, "mask_missing", problem))
+        elif len(found) > 1:
+            problem = f"{' and '.join(found)} could both be its mask: remove all but one"
+            refused.append(failed(item.id, "mask_ambiguous", problem))
+        else:
+            pairs.append(Pair(item.id, item.output, found[0]))
+    return Plan(tuple(pairs), tuple(refused))
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Reads, fills and encodes one photograph."""
+
+    places: Places
+    method: Method
+
+    def __call__(self, pair: Pair) -> bytes:
+        """Raises: InputError: the photograph or its mask cannot be used."""
+        image = decode_image(read_input(self.places.images, pair.id, "image"))
+        mask = decode_mask(read_input(self.places.masks, pair.mask, "mask"))
+        _check_mask(image.pixels.shape[:2], mask.shape, int(np.count_nonzero(mask)))
+        return encode_image(
+            self.method(image.pixels, mask), alpha=image.alpha, icc_profile=image.icc_profile
+        )
+
+
+def _check_mask(image: Sequence[int], mask: Sequence[int], hole: int) -> None:
+    if tuple(image) != tuple(mask):
+        raise InvalidInput(
+            f"the mask is {mask[1]}x{mask[0]} px but the image is {image[1]}x{image[0]}",
+            code="size_mismatch",
+            hint="save both at the same size",
+        )
+    if hole == 0:
+        raise InvalidInput("the mask is empty: white is hole", code="mask_empty")
+    if hole == mask[0] * mask[1]:
+        raise InvalidInput(
+            "the mask covers the whole image: leave some of it known", code="mask_full"
+        )

@@ -1,0 +1,38 @@
+"""`jobs/NAME.py --help`: every job tells its flags with examples, and at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JOBS = sorted(path.name for path in (ROOT / "jobs").glob("[!_]*.py"))
+# Each job in a fork of one process: to start Python anew for each would take longer.
+SCRIPT = """
+import os, runpy, sys
+for job in sys.argv[1:]:
+    if os.fork() == 0:
+        sys.argv = [job, "--help"]
+        try:
+            runpy.run_path(f"jobs/{job}", run_name="__main__")
+        except SystemExit as end:
+            print(f"{job}: exit {end.code}")
+        heavy = {"ray", "torch", "pandas", "scipy", "sklearn", "skimage"} & sys.modules.keys()
+        print(f"{job}: imports {sorted(heavy)}", flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> str:
+    command = [sys.executable, "-c", SCRIPT, *JOBS]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_it_waits_for_nothing_that_is_slow_to_import(told: str, job: str) -> None:
+    assert f"usage: {job} [-h]" in told
+    assert f"{job}: exit 0\n" in told
+    assert f"{job}: imports []\n" in told

@@ -1,0 +1,71 @@
+"""jobs/stylize_folder.py from the command line with a real, tiny release."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs._bootstrap import DONE, SOME_REJECTED
+from jobs.stylize_folder import main
+from kintsugi.errors import ConfigError, StorageError
+from models.build import ModelConfig, build_inpainter
+from models.vgg import Vgg19Relu3
+from models.weights import ReleaseConfig, save_release
+
+TINY = ModelConfig("tiny")
+
+
+@pytest.fixture(autouse=True)
+def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Another test may have started it in this process.
+    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    inpainter = build_inpainter(TINY, Vgg19Relu3.random(0), seed=0)
+    config = ReleaseConfig(name="tiny", model=TINY, encoder="random (seed 0)")
+    save_release(tmp_path / "release", inpainter, config, card="")
+    (tmp_path / "content").mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 70, 3), np.uint8)
+    Image.fromarray(pictures[0]).save(tmp_path / "content" / "a.jpg")
+    Image.fromarray(pictures[1]).save(tmp_path / "style.png")
+    places = {"content": "content", "style": "style.png", "output": "output", "release": "release"}
+    flags = [f"--{name}={tmp_path / place}" for name, place in places.items()]
+    return [*flags, f"--json={tmp_path / 'figures.json'}"]
+
+
+def test_restyles_a_folder(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == DONE
+    assert "1 of 1: a.jpg: done" in capsys.readouterr().out
+    with Image.open(tmp_path / "output" / "a.png") as answer:
+        assert answer.size == (70, 40)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["photographs"], figures["tried"], figures["failed"]) == (1, 1, 0)
+    (tmp_path / "content" / "bad.png").write_bytes(b"no image")
+    assert main(arguments) == SOME_REJECTED
+    (tmp_path / "content" / "bad.png").write_bytes((tmp_path / "style.png").read_bytes())
+    assert main([*arguments, "--retry-failed"]) == DONE
+    assert json.loads((tmp_path / "figures.json").read_text())["tried"] == 1
+
+
+def test_strength_decides(arguments: list[str], tmp_path: Path) -> None:
+    made = []
+    for strength in ("0", "1"):
+        output = tmp_path / f"output-{strength}"
+        assert main([*arguments, f"--strength={strength}", f"--output={output}"]) == DONE
+        made.append((output / "a.png").read_bytes())
+    assert made[0] != made[1]
+
+
+def test_wrong_arguments_start_nothing(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose 0"):
+        main([*arguments, "--strength=2"])
+    with pytest.raises(StorageError, match="nowhere"):
+        main([*arguments, f"--style={tmp_path / 'nowhere.png'}"])
+    assert not (tmp_path / "output").exists()

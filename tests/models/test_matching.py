@@ -1,0 +1,78 @@
+"""models.matching: each preference reaches the match; the last matches start the next ones."""
+
+import pytest
+import torch
+
+from models.approximate_match import upsample_matches
+from models.keys import blur_known, standardise
+from models.matching import Encoded, MatchingConfig, keys_image, match
+from models.patch_swap import match_patches, paste_patches, patch_swap
+from tests.models.test_patch_swap import features_of, mask_of
+
+MASK = mask_of(64, 64, (20, 44, 16, 48))
+
+
+def test_the_defaults_are_the_papers() -> None:
+    features = features_of(0, 1, 8, 16, 16)
+    matched = match(MatchingConfig(), Encoded(features, None), MASK)
+    assert torch.equal(matched.features, patch_swap(features, MASK))
+    assert torch.equal(matched.indices, match_patches(features, MASK))
+
+
+def test_keys_are_compared_and_features_copied() -> None:
+    features, keys = features_of(1, 1, 8, 16, 16), features_of(2, 1, 8, 16, 16)
+    matched = match(MatchingConfig(), Encoded(features, keys), MASK)
+    assert torch.equal(matched.features, patch_swap(features, MASK, keys=keys))
+    assert not torch.equal(matched.features, patch_swap(features, MASK))
+
+
+def test_standardised_keys() -> None:
+    features = features_of(3, 1, 8, 16, 16) * torch.arange(1.0, 9).view(1, 8, 1, 1)
+    for kind in ("standardised", "matched-standardised"):
+        matched = match(MatchingConfig(keys=kind), Encoded(features, None), MASK)
+        expected = match_patches(standardise(features, MASK), MASK)
+        assert torch.equal(matched.indices, expected)
+        assert torch.equal(matched.features, paste_patches(features, expected, MASK))
+    assert not torch.equal(expected, match_patches(features, MASK))
+
+
+def test_only_matched_keys_have_an_image_of_their_own() -> None:
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    image = image * (1 - MASK) + 0.5 * MASK
+    for kind in ("plain", "standardised"):
+        assert keys_image(MatchingConfig(keys=kind), image, MASK) is None
+    for kind in ("matched", "matched-standardised"):
+        blurred = keys_image(MatchingConfig(keys=kind), image, MASK)
+        assert blurred is not None
+        assert torch.equal(blurred, blur_known(image, MASK))
+
+
+def test_guard_and_uses_are_the_releases() -> None:
+    features = features_of(5, 1, 8, 16, 16)
+    config = MatchingConfig(guard=2, max_uses=3)
+    matched = match(config, Encoded(features, None), MASK)
+    assert torch.equal(matched.indices, match_patches(features, MASK, guard=2, max_uses=3))
+    copied = matched.indices[matched.indices >= 0]
+    assert copied.bincount().max() == 3
+
+
+def test_the_last_scales_matches_start_the_approximate_search() -> None:
+    features = features_of(6, 1, 8, 16, 16)
+    coarse = match_patches(features_of(7, 1, 8, 8, 8), mask_of(32, 32, (10, 22, 8, 24)))
+    matched = match(
+        MatchingConfig(method="approximate"), Encoded(features, None), MASK, previous=coarse, seed=3
+    )
+    init = upsample_matches(coarse, (8, 8), (16, 16))
+    expected = match_patches(features, MASK, method="approximate", init=init, seed=3)
+    assert torch.equal(matched.indices, expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("keys", "sharp"), ("method", "fast"), ("guard", -1), ("max_uses", 0)]
+)
+def test_what_is_no_preference_is_refused(field: str, value: object) -> None:
+    config = MatchingConfig()
+    # Past the type checker that tests run under; a release's file meets none.
+    object.__setattr__(config, field, value)
+    with pytest.raises(ValueError, match=f"{field}={value!r}"):
+        config.__post_init__()
