@@ -76,6 +76,19 @@ def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
         write_file(path, (json.dumps(figures, indent=1) + "\n").encode())
 
 
+def read_figures(path: Path) -> dict[str, Any]:
+    """Read what another job's `--json` wrote. Raises: ConfigError when it is no such file."""
+    from kintsugi.errors import ConfigError
+
+    try:
+        figures = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}: give what a job's --json wrote") from error
+    if not isinstance(figures, dict):
+        raise ConfigError(f"{path} has no {{...}}: give what a job's --json wrote")
+    return figures
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file that a flag asked for, and say where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)

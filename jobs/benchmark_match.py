@@ -2,6 +2,7 @@
 """Time the match beside its published form, and fills beside PatchMatch; kintsugi measures."""
 
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,10 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.match_benchmark import Plan, run_benchmark
-from kintsugi.match_needs import GIB
-from kintsugi.match_plot import draw_plot
-from kintsugi.match_report import format_report
 
 EXAMPLES = (
     "jobs/benchmark_match.py --sizes 256,512",
@@ -23,20 +20,27 @@ EXAMPLES = (
 
 def main(argv: Sequence[str]) -> int:
     parser = _bootstrap.job_parser("Time the match and its published form.", EXAMPLES, config=None)
-    add, plan = parser.add_argument, Plan()
-    add("--sizes", metavar="PX", type=numbers, default=plan.sizes, help="sides, such as 256,512")
-    add("--holes", metavar="PX", type=words, default=plan.holes, help="such as half,224")
-    add("--methods", metavar="NAME", type=words, default=plan.methods, help=",".join(plan.methods))
-    add("--photo", metavar="URI", default=plan.photo, help=f"(default: {plan.photo})")
-    add("--encoder", metavar="SOURCE", default="", help="path, URI or random; else the release's")
-    add("--release", metavar="URI", default="", help="what fills; else seeded weights do")
+    # What is not given keeps the default of `kintsugi.match_benchmark.Plan`.
+    add = partial(parser.add_argument, default=SUPPRESS)
+    add("--sizes", metavar="PX", type=numbers, help="sides, such as 256,512")
+    add("--holes", metavar="PX", type=words, help="such as half,224")
+    add("--methods", metavar="NAME", type=words, help="published,exact,approximate")
+    add("--photo", metavar="URI", help="(default: samples/china.jpg)")
+    add("--encoder", metavar="SOURCE", help="path, URI or random; else the release's")
+    add("--release", metavar="URI", help="what fills; else seeded weights do")
     add("--fill", action="store_true", help="also time whole fills beside PatchMatch")
-    add("--pairs", metavar="N", type=int, default=plan.rounds, dest="rounds", help="turns of each")
-    add("--threads", metavar="N", type=int, default=0, help="of PyTorch; else its own choice")
+    add("--pairs", metavar="N", type=int, dest="rounds", help="turns of each")
+    add("--threads", metavar="N", type=int, help="of PyTorch; else its own choice")
     add("--max-memory", metavar="GIB", type=float, default=0.0, help="else what is available")
-    add("--time-limit", metavar="S", type=float, default=plan.time_limit, help="of one call (300)")
-    add("--plot", metavar="FILE", type=Path, help="draw time and memory against size (PNG)")
+    add("--time-limit", metavar="S", type=float, help="of one call (300)")
+    add("--plot", metavar="FILE", type=Path, default=None, help="draw time and memory (PNG)")
     args = vars(parser.parse_args(argv))
+    # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.match_benchmark import Plan, run_benchmark
+    from kintsugi.match_needs import GIB
+    from kintsugi.match_plot import draw_plot
+    from kintsugi.match_report import format_report
+
     json, plot = args.pop("json"), args.pop("plot")
     plan = Plan(**args | {"max_memory": int(args["max_memory"] * GIB)})
     figures = run_benchmark(plan, partial(print, flush=True))

@@ -175,9 +175,10 @@ class _Sweep:
         weight = F.pad(_part(self._scoring.weight, area), (0, HALO))
         columns = torch.arange(area.left, area.right + HALO, device=weight.device)
         count = len(self._queries) - HALO * line
-        sums = self._sum_rows(area.top, area.top + 1) + self._sum_rows(area.top + 1, area.top + 2)
-        for top in range(area.top, area.bottom, self._at_once):
-            bottom = min(top + self._at_once, area.bottom)
+        sums: tuple[Tensor, ...] = ()
+        for top, bottom in self._steps(area.top, area.top + HALO):
+            sums += self._sum_rows(top, bottom)
+        for top, bottom in self._steps(area.top, area.bottom):
             sums = sums[-HALO:] + self._sum_rows(top + HALO, bottom + HALO)
             scores = self._scores[: count * (bottom - top) * self._width]
             scores = scores.view(count, bottom - top, self._width)
@@ -187,6 +188,10 @@ class _Sweep:
             scores *= weight[top - area.top : bottom - area.top]
             rows = torch.arange(top, bottom, device=weight.device)[:, None]
             yield scores, rows * windows + columns
+
+    def _steps(self, top: int, bottom: int) -> Iterator[tuple[int, int]]:
+        for start in range(top, bottom, self._at_once):
+            yield start, min(start + self._at_once, bottom)
 
     def _sum_rows(self, top: int, bottom: int) -> tuple[Tensor, ...]:
         """For every row of cells, the sums along its row of every query cell's products."""

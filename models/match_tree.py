@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 # Members of a leaf at most: one product with all of them is still cheap.
 LEAF_SIZE = 128
-# Leaves that each query looks into. Twice as many, or leaves twice as large, find no more.
+# Leaves that each query looks into. Twice as many came 0.001 to 0.005 closer to the exact
+# matches of photographs (1 is all the way), in a tenth more time.
 PROBES = 8
 # Members from which a group's main direction is found, and steps of finding it.
 _SAMPLES = 64

@@ -53,7 +53,9 @@ class Vgg19Relu3(nn.Module):
             raise ValueError(
                 f"image is {width}x{height}: pad both sides to multiples of {FEATURE_STRIDE}"
             )
-        out: Tensor = self.features((image - self.mean) / self.std)
+        # Half as fast again in this layout; what follows shall not depend on it.
+        normalised = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.features(normalised).contiguous()
         return out
 
     def train(self, mode: bool = True) -> "Vgg19Relu3":

@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ class Published:
 
 
 def publish(
-    stage1: str, stage2: str, output: str, *, name: str, metrics: dict[str, Any] | None = None
+    stage1: str,
+    stage2: str,
+    output: str,
+    *,
+    name: str,
+    matching: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
 
@@ -39,11 +45,13 @@ def publish(
         output: URI of the release folder; a release that is there is replaced, its
             `config.json` last.
         name: Of the release.
+        matching: How the release matches, by the names of `MatchingConfig`. What is not
+            named is the paper's, the guard that of stage 2's training.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
-        ConfigError: a run is of the wrong stage, or the two differ in architecture or
-            encoder.
+        ConfigError: a run is of the wrong stage, the two differ in architecture or
+            encoder, or ``matching`` names or sets something wrong.
         StorageError: a run has no whole checkpoint.
     """
     if not _NAME.fullmatch(name):
@@ -55,7 +63,7 @@ def publish(
     inpainter = build_inpainter(
         _joint_model(one, two),
         open_encoder(one.encoder, one.seed),
-        matching=MatchingConfig(guard=two.translate.guard),
+        matching=_matching({"guard": two.translate.guard} | (matching or {})),
     )
     steps = _load_networks(inpainter, first, second)
     config = ReleaseConfig(
@@ -76,6 +84,13 @@ def publish(
     return Published(Storage(output).uri, saved)
 
 
+def _matching(preferences: dict[str, Any]) -> MatchingConfig:
+    try:
+        return MatchingConfig(**preferences)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"matching: {error}") from error
+
+
 def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:
     return ModelConfig(
         stage1.model.size, stage1.model.generator_upsampling, stage2.model.translator_upsampling
@@ -91,6 +106,9 @@ def model_card(config: ReleaseConfig) -> str:
     """README.md of a release."""
     one, two = config.training["stage1"], config.training["stage2"]
     figures = json.dumps(config.metrics, indent=2) if config.metrics else "Not evaluated yet."
+    matching = ", ".join(
+        f"{name} {value}" for name, value in asdict(config.matching).items() if value is not None
+    )
     return f"""# {config.name}
 
 Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Translate" (ECCV 2018).
@@ -99,7 +117,7 @@ Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Tra
 | --- | --- |
 | size | {config.model.size} |
 | encoder | {config.encoder} |
-| matching | guard {config.matching.guard} |
+| matching | {matching} |
 | stage 1 | {one["steps"]} steps on {one["config"]["data"]["shards"]} |
 | stage 2 | {two["steps"]} steps on {two["config"]["data"]["shards"]} |
 

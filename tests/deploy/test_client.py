@@ -58,7 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Canned]:
     with Canned() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        # It looks so often, in seconds, whether it is to end.
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()

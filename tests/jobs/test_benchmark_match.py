@@ -10,6 +10,7 @@ from PIL import Image
 from jobs._bootstrap import DONE
 from jobs.benchmark_match import main
 from kintsugi.errors import ConfigError
+from kintsugi.match_worker import measure
 from models.build import ModelConfig, build_inpainter
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
@@ -32,9 +33,16 @@ def release(tmp_path: Path) -> Path:
 
 
 def test_prints_a_table_and_writes_figures_and_plot(
-    photo: Path, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photo: Path,
+    release: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Every figure comes from a process of its own: few of them, or the test takes long.
+    # Every figure comes from a process of its own, which would take long to start.
+    monkeypatch.setattr(
+        "kintsugi.match_benchmark.run_trial", lambda task, *, time_limit: measure(task)
+    )
     what = ["--sizes", "64", "--methods", "exact", "--photo", str(photo), "--pairs", "1"]
     files = ["--json", str(tmp_path / "new" / "f.json"), "--plot", str(tmp_path / "new" / "p.png")]
     assert main([*what, *files, "--release", str(release), "--fill", "--threads", "1"]) == DONE

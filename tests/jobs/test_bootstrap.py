@@ -123,3 +123,17 @@ except KeyboardInterrupt:
         [sys.executable, "-c", script], cwd=_bootstrap.ROOT, capture_output=True, text=True
     )
     assert done.stdout == "cleaned up\n", done.stderr
+
+
+def test_figures_are_read(tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text('{"psnr": 1}')
+    assert _bootstrap.read_figures(tmp_path / "f.json") == {"psnr": 1}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff\xfe"])
+def test_a_file_that_is_none_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"/f\.json.*: give what a job's --json wrote"):
+        _bootstrap.read_figures(path)

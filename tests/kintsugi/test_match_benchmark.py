@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kintsugi.match_needs import GIB, MIB, available_bytes, match_needs
 from kintsugi.match_plot import draw_plot
 from kintsugi.match_report import format_report, times_faster
 from kintsugi.match_trial import Task, run_trial
+from kintsugi.match_worker import measure
 from models.vgg import Vgg19Relu3
 
 
@@ -171,12 +173,31 @@ def test_a_process_tells_seconds_memory_and_matches(tmp_path: Path) -> None:
     assert candidates.flatten()[matches[queries]].all()
 
 
-def test_a_process_that_fails_is_a_result(tmp_path: Path) -> None:
-    task = Task(str(tmp_path / "nowhere"), ("exact",))
-    assert "FileNotFoundError" in run_trial(task, time_limit=60).failure
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("echo Traceback >&2; echo 'ValueError: odd' >&2; exit 1", "ValueError: odd"),
+        ("kill -KILL $$", "ended by SIGKILL"),
+        ("exec sleep 60", "not done after 0 s"),
+    ],
+)
+def test_a_process_that_fails_is_a_result(
+    script: str, failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr("kintsugi.match_trial.START_SECONDS", 0.3)
+    trial = run_trial(Task(str(tmp_path), ("exact",)), time_limit=0.2)
+    assert (trial.seconds, trial.failure) == ({}, failure)
 
 
-def test_a_run_measures_every_method() -> None:
+def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Seven processes would take long to start; one is started above.
+    monkeypatch.setattr(
+        "kintsugi.match_benchmark.run_trial", lambda task, *, time_limit: measure(task)
+    )
     told: list[str] = []
     plan = Plan(sizes=(128,), holes=("half",), rounds=2, encoder="random", threads=1)
     figures = run_benchmark(plan, told.append)

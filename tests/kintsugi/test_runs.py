@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,28 @@ from kintsugi.samples import Batch
 from kintsugi.stages import Stage2
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
+from models.matching import MatchingConfig
 from models.weights import load_release
-from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos
+from tests.kintsugi import training_runs
+from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos
+
+
+def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
+    """With one photograph a step: batches are tested elsewhere, and steps take the time here."""
+    config = training_runs.debug_config(folder, stage, **{"batch_size": 1, **loop})
+    if stage == "stage1":
+        return config
+    # Of the three steps the first two then take stage 1's prediction.
+    translate = dataclasses.replace(config.translate, prediction_share=0.6)
+    return dataclasses.replace(config, translate=translate)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures() -> Iterator[None]:
+    """Two photographs in a sample picture: each costs as much as a step does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kintsugi.rank.SAMPLE_ROWS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +109,7 @@ def test_another_configuration_under_the_same_name_is_refused_by_its_keys(traine
 
 def test_training_lowers_the_loss_on_fixed_photographs(trained: Path) -> None:
     # Stage 2 shows it at once, stage 1 in a few long steps.
-    first = debug_config(trained, max_steps=5, sample_every=5, checkpoint_every=5)
+    first = debug_config(trained, max_steps=5, batch_size=2, sample_every=5, checkpoint_every=5)
     optimizer = dataclasses.replace(first.optimizer, generator_lr=3e-3)
     first = dataclasses.replace(first, run="long-steps", optimizer=optimizer)
     train_locally(first)
@@ -136,11 +157,17 @@ def test_both_networks_of_both_stages_learn_and_the_encoder_does_not(trained: Pa
 def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Path) -> None:
     runs = trained / "runs"
     published = publish(
-        str(runs / "debug-stage1"), str(runs / "debug-stage2"), str(tmp_path / "r"), name="first"
+        str(runs / "debug-stage1"),
+        str(runs / "debug-stage2"),
+        str(tmp_path / "r"),
+        name="first",
+        matching={"keys": "standardised", "max_uses": 4},
     )
     inpainter, config = load_release(tmp_path / "r")
     assert config == published.config
     assert config.encoder == "random (seed 0)"
+    assert config.matching == inpainter.matching == MatchingConfig(keys="standardised", max_uses=4)
+    assert "keys standardised" in (tmp_path / "r" / "README.md").read_text()
     assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
     stage = build_stage(debug_config(trained, "stage2"))
     config2 = debug_config(trained, "stage2")
@@ -196,9 +223,11 @@ def test_other_shards_under_a_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_stages_that_do_not_belong_together_are_refused(trained: Path, tmp_path: Path) -> None:
-    two = str(trained / "runs" / "debug-stage2")
+    one, two = (str(trained / "runs" / f"debug-stage{n}") for n in (1, 2))
     with pytest.raises(ConfigError, match="is a run of stage2: name one of stage1"):
         publish(two, two, str(tmp_path), name="x")
+    with pytest.raises(ConfigError, match="guard=-1"):
+        publish(one, two, str(tmp_path), name="x", matching={"guard": -1})
     open_run(dataclasses.replace(debug_config(trained), run="other-encoder", seed=8))
     with pytest.raises(ConfigError, match=r"encoder random \(seed 8\) and stage 2 with"):
         publish(str(trained / "runs" / "other-encoder"), two, str(tmp_path), name="x")

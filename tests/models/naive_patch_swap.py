@@ -80,18 +80,54 @@ def score_table(
     }
 
 
-def swap(features: Array, mask: Array, *, keys: Array | None = None, guard: int = 0) -> Array:
+def nearest_in(scores: dict[tuple[int, int], float]) -> tuple[int, int]:
+    """The best candidate; they stand in reading order, and max keeps the first of equals."""
+    return max(scores, key=lambda place: scores[place])
+
+
+def spread(
+    table: dict[tuple[int, int], dict[tuple[int, int], float]], max_uses: int
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Queries to candidates, none used more than ``max_uses`` times, in rounds of asking."""
+    queries = sorted(table)
+    candidates = sorted(table[queries[0]])
+    room = dict.fromkeys(candidates, max(max_uses, -(-len(queries) // len(candidates))))
+    matches: dict[tuple[int, int], tuple[int, int]] = {}
+    while len(matches) < len(queries):
+        asked: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for query in queries:
+            if query not in matches:
+                open_ = {place: table[query][place] for place in candidates if room[place]}
+                asked.setdefault(nearest_in(open_), []).append(query)
+        for place, asking in asked.items():
+            kept = sorted(asking, key=lambda query: -table[query][place])[: room[place]]
+            matches |= dict.fromkeys(kept, place)
+            room[place] -= len(kept)
+    return matches
+
+
+def swap(
+    features: Array,
+    mask: Array,
+    *,
+    keys: Array | None = None,
+    guard: int = 0,
+    max_uses: int | None = None,
+) -> Array:
     """One map, features C h w, mask H W."""
     _, height, width = features.shape
     hole = cells_of(mask, height, width)
     table = score_table(features if keys is None else keys, hole, guard)
+    table = {query: scores for query, scores in table.items() if scores}
+    if not table:
+        return features.copy()
+    if max_uses is None:
+        matches = {query: nearest_in(scores) for query, scores in table.items()}
+    else:
+        matches = spread(table, max_uses)
     total = np.zeros_like(features)
     count = np.zeros((height, width))
-    for (row, column), scores in table.items():
-        if not scores:
-            continue
-        # Candidates stand in reading order, and max keeps the first of equals.
-        source_row, source_column = max(scores, key=lambda place: scores[place])
+    for (row, column), (source_row, source_column) in matches.items():
         patch = features[:, source_row : source_row + 3, source_column : source_column + 3]
         total[:, row : row + 3, column : column + 3] += patch
         count[row : row + 3, column : column + 3] += 1
@@ -103,7 +139,14 @@ def swap(features: Array, mask: Array, *, keys: Array | None = None, guard: int 
     return answer
 
 
-def swap_batch(features: Array, mask: Array, *, keys: Array | None = None, guard: int = 0) -> Array:
+def swap_batch(
+    features: Array,
+    mask: Array,
+    *,
+    keys: Array | None = None,
+    guard: int = 0,
+    max_uses: int | None = None,
+) -> Array:
     """Features B C h w, mask B 1 H W."""
     return np.stack(
         [
@@ -112,6 +155,7 @@ def swap_batch(features: Array, mask: Array, *, keys: Array | None = None, guard
                 mask[item, 0],
                 keys=keys if keys is None else keys[item],
                 guard=guard,
+                max_uses=max_uses,
             )
             for item in range(len(features))
         ]

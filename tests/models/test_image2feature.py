@@ -91,7 +91,7 @@ def test_what_is_in_the_hole_is_not_seen(inpainter: Inpainter, generator: torch.
     known = (mask == 0).expand_as(image)
     assert torch.equal(first.coarse[known], image[known])
     assert first.features.shape == (2, 256, 16, 16)
-    assert torch.equal(first.features, inpainter.encode(first.coarse))
+    assert torch.equal(first.features, inpainter.image2feature.encode(first.coarse))
 
 
 def test_the_coarse_fill_depends_on_the_known_part(
