@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.windows import hole_cells
+from models.match.windows import hole_cells
 
 # Cells inside the hole along its edge, and how much more they count. The paper gives
 # neither; 10 is what its ancestor, the context encoder, uses for its overlap.

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from models.approximate_match import upsample_matches
 from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
-from models.match_method import METHODS, Method
+from models.match.approximate import upsample_matches
+from models.match.method import METHODS, Method
 from models.patch_swap import match_patches, paste_patches
 
 

@@ -1,7 +1,7 @@
 """Match: replace each feature patch over the hole by its nearest known one; no weights.
 
 Shapes: B batch, C channels, h w feature cells; windows and their indices as in
-`models.windows`. The searches are behind `models.match_method`.
+`models.match.windows`. The searches are behind `models.match.method`.
 """
 
 import torch
@@ -9,9 +9,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match_method import Method, check_method, nearest
-from models.spread_limit import check_max_uses
-from models.windows import KEPT, PATCH, Search, candidate_windows, hole_cells, windows_touching
+from models.match.method import Method, check_method, nearest
+from models.match.spread_limit import check_max_uses
+from models.match.windows import (
+    KEPT,
+    PATCH,
+    Search,
+    candidate_windows,
+    hole_cells,
+    windows_touching,
+)
 
 # Cells that are pasted at one time: what is copied for them stays in the processor's caches.
 _CELLS_AT_ONCE = 1024
@@ -81,9 +88,9 @@ def match_patches(
         guard: Cells around the hole that are no candidates either. With too few known
             cells for it the guard shrinks, at last to 0.
         method: "exact", "approximate", or "auto": exact where that is affordable
-            (`models.match_method`).
+            (`models.match.method`).
         init: Where the approximate search starts: indices on this map's own grid, as
-            `models.approximate_match.upsample_matches` carries them up.
+            `models.match.approximate.upsample_matches` carries them up.
         max_uses: How many windows over the hole may copy one known window, at least 1
             (more where there are too few for that); None: as many as like, the paper's.
         seed: Decides every random choice of the approximate search.

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.keys import standardise
-from models.match_method import Method, check_method, nearest
-from models.windows import PATCH, Search
+from models.match.method import Method, check_method, nearest
+from models.match.windows import PATCH, Search
 
 StyleKeys = Literal["plain", "standardised"]
 STYLE_KEYS: tuple[StyleKeys, ...] = get_args(StyleKeys)
@@ -45,7 +45,7 @@ def swap_style(
             features with every channel at mean 0 and deviation 1 in its own map, so that
             a dark picture and a bright one find each other.
         method: "exact", "approximate", or "auto": exact where that is affordable
-            (`models.match_method`).
+            (`models.match.method`).
         seed: Decides every random choice of the approximate search.
         memory_budget: Bytes for the scores held at one time; None: the search's own.
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.feature2image import Feature2Image
+from models.match.windows import hole_cells
 from models.vgg import FEATURE_CHANNELS, FEATURE_STRIDE, Vgg19Relu3
-from models.windows import hole_cells
 
 # Side of the encoder's tiles in pixels, without their halo.
 ENCODER_TILE = 512

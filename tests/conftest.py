@@ -1,5 +1,6 @@
 """Fixtures and settings for all tests."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,16 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Before anything imports PyTorch, and for the processes that tests start. The networks are so
 # small that a second thread gains little; on a busy machine each would wait for the other.
 NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collections to come what was imported: it stays, and it is much."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter end as it would: it collects what was imported, too."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

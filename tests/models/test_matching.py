@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.approximate_match import upsample_matches
 from models.keys import blur_known, standardise
+from models.match.approximate import upsample_matches
 from models.matching import Encoded, MatchingConfig, keys_image, match
 from models.patch_swap import match_patches, paste_patches, patch_swap
 from tests.models.test_patch_swap import features_of, mask_of

@@ -1,0 +1,1 @@
+"""The searches behind `models.patch_swap`: exact, approximate; windows and their indices."""
