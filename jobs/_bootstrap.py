@@ -20,8 +20,13 @@ for _folder in (ROOT / "platform", ROOT):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
+# Of every process that may compute: a thread that waits for another gives its core away.
+# PyTorch's spin by default, and on a machine with other work each then waits for the others.
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
 # Of Ray's own processes.
 _SETTINGS = {
+    **_THREADS,
     # How often Ray Train looks at its workers, in seconds: a lost one is noticed, and a
     # checkpoint committed, no sooner. Its default is 2.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -197,6 +202,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     """
     from kintsugi.errors import ConfigError, KintsugiError
 
+    # Read when PyTorch is loaded, which is later.
+    for name, value in _THREADS.items():
+        os.environ.setdefault(name, value)
     try:
         sys.exit(main(sys.argv[1:]))
     except KintsugiError as error:

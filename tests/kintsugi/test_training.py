@@ -9,7 +9,7 @@ from kintsugi.errors import ConfigError, StorageError
 from kintsugi.rank import train_locally
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
-from tests.kintsugi.training_runs import debug_config, losses, pack_photos
+from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos
 
 
 @pytest.mark.parametrize("cpus", [5.5, 0.0])
@@ -60,10 +60,10 @@ def test_one_worker_over_s3_computes_what_the_loop_does_without_ray(
     for name in Storage(tmp_path / "shards").list():
         Storage(data.shards).write(name, Storage(tmp_path / "shards").read(name))
     trained = fit(dataclasses.replace(config, data=data, storage=f"{s3_uri}/runs"))
-    assert (trained.first_step, trained.last_step) == (0, 4)
+    assert (trained.first_step, trained.last_step) == (0, NUM_STEPS)
     assert losses(trained.metrics) == losses(read_metrics(here.storage.join("metrics")))
     files = Storage(f"{s3_uri}/runs/debug-stage1/checkpoints").list()
-    assert "step-00000004/manifest.json" in files
+    assert f"step-{NUM_STEPS:08d}/manifest.json" in files
 
 
 @pytest.mark.ray
@@ -75,11 +75,11 @@ def test_two_workers_resume_to_the_bit(local_ray: object, tmp_path: Path) -> Non
     config = dataclasses.replace(config, workers=dataclasses.replace(config.workers, count=2))
     whole = fit(config)
     pieces = dataclasses.replace(config, run="in-pieces")
-    half = dataclasses.replace(config.loop, max_steps=2)
-    fit(dataclasses.replace(pieces, loop=half))
+    one_step = dataclasses.replace(config.loop, max_steps=1)
+    fit(dataclasses.replace(pieces, loop=one_step))
     resumed = fit(pieces)
-    assert (resumed.first_step, resumed.last_step) == (2, 4)
-    assert len(losses(whole.metrics)) == 4
+    assert (resumed.first_step, resumed.last_step) == (1, NUM_STEPS)
+    assert len(losses(whole.metrics)) == NUM_STEPS
     assert losses(resumed.metrics) == losses(whole.metrics)
     again = fit(pieces)
-    assert (again.first_step, again.last_step) == (4, 4)
+    assert (again.first_step, again.last_step) == (NUM_STEPS, NUM_STEPS)

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
 from models.match.approximate import nearest_approximate
 from models.match.exact import nearest_exact
@@ -58,3 +59,19 @@ def test_the_limit_holds_for_either_search(exact: bool) -> None:
     assert search.candidates.flatten()[matches[search.queries]].all()
     assert (matches[~search.queries] == -1).all()
     assert torch.equal(matches, spread_matches(search, 2, nearest))
+
+
+def test_a_round_fills_a_window_at_once() -> None:
+    keys = torch.ones(2, 3, 12)
+    hole = torch.zeros(3, 12, dtype=torch.bool)
+    hole[:, 6:] = True
+    search = Search(keys, keys, windows_touching(hole), candidate_windows(hole, 0))
+    rounds = []
+
+    def counted(search: Search) -> Tensor:
+        rounds.append(int(search.queries.sum()))
+        return nearest_exact(search)
+
+    spread_matches(search, 3, counted)
+    # Six alike ask for the first window, of whom three keep it, the others for the second.
+    assert rounds == [6, 3]
