@@ -100,6 +100,7 @@ class Routes:
     def __init__(self, engine: Engine, args: AppArgs, observer: Observer) -> None:
         self._engine = engine
         self._limits = args.limits
+        self._max_stylize_pixels = args.max_stylize_pixels
         self._deadline_seconds = args.deadline_seconds
         self._observer = observer
 
@@ -127,7 +128,12 @@ class Routes:
         options = form.options
         check_accept(request, options.format)
         async with self._deadline():
-            pair = await self._in_thread("decode", lambda: decode_pair(form, self._limits))
+            pair = await self._in_thread(
+                "decode",
+                lambda: decode_pair(
+                    form, self._limits, max_content_pixels=self._max_stylize_pixels
+                ),
+            )
             stylized = await self._engine.stylize(pair.content.pixels, pair.style, options)
             return await self._answer(pair.content, stylized, options)
 

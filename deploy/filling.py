@@ -35,7 +35,9 @@ def plan_inpainting(
         return plan_fill(image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options))
     except ValueError as error:
         raise InvalidInput(
-            str(error), code="options_do_not_fit", hint="change scales or grow_mask"
+            str(error),
+            code="options_do_not_fit",
+            hint="change scales or grow_mask, or send a part of the image",
         ) from error
 
 

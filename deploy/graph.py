@@ -38,6 +38,17 @@ class Swapped(NamedTuple):
     indices: IndexArray | None
 
 
+class Translated(NamedTuple):
+    """The image of swapped features, and their indices.
+
+    They come along so that the next scale's match gets them from the Refiner: they are a
+    twenty-fourth of the image, and with the features would be a hundred times as much.
+    """
+
+    image: FloatArray
+    indices: IndexArray | None
+
+
 class Image2FeatureNode(Node):
     """Infer: the features of an image whose hole is filled coarsely first, or is filled."""
 
@@ -75,24 +86,23 @@ class PatchSwapNode(Node):
         self._matching = config.matching
 
     def swap(
-        self, encoded: Encoded, mask: BoolArray, previous: Swapped | None, seed: int
+        self, encoded: Encoded, mask: BoolArray, previous: IndexArray | None, seed: int
     ) -> Swapped:
         """Features with the hole's patches replaced by known ones.
 
         Args:
             encoded: Of this scale.
             mask: Of this scale.
-            previous: Of the scale before, whose matches start the approximate search.
+            previous: Indices of the scale before, which start the approximate search.
             seed: Decides its random choices.
         """
         keys = None if encoded.keys is None else self._tensor(encoded.keys)
-        before = None if previous is None or previous.indices is None else previous.indices
         with self._compute():
             matched = matching.match(
                 self._matching,
                 matching.Encoded(self._tensor(encoded.features), keys),
                 self._tensor(mask),
-                previous=None if before is None else torch.tensor(before, device=self._device),
+                previous=None if previous is None else torch.tensor(previous, device=self._device),
                 seed=seed,
             )
             return Swapped(float_array(matched.features), matched.indices.cpu().numpy())
@@ -120,13 +130,13 @@ class Feature2ImageNode(Node):
         self._inpainter, model = _load(args)
         super().__init__(args, model)
 
-    def translate(self, swapped: Swapped, needed: BoolArray | None) -> FloatArray:
+    def translate(self, swapped: Swapped, needed: BoolArray | None) -> Translated:
         """Features to an image of four times the side, where ``needed`` at least."""
         with self._compute():
             image = self._inpainter.translate(
                 self._tensor(swapped.features), None if needed is None else self._tensor(needed)
             )
-            return float_array(image)
+            return Translated(float_array(image), swapped.indices)
 
 
 def _load(args: AppArgs) -> tuple[Inpainter, ModelInfo]:

@@ -1,6 +1,8 @@
 """An engine in this process: tests and small installations without Ray."""
 
 import asyncio
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,12 +11,22 @@ import numpy.typing as npt
 from deploy.engine import Filled, ModelInfo
 from deploy.filling import fill_options, plan_inpainting, plan_transfer
 from deploy.options import InpaintOptions, StylizeOptions
-from models.inpainter import Inpainter
+from models.inpainter import Check, Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+
+_Pixels = npt.NDArray[np.uint8]
+
+
+class _GivenUp(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class LocalEngine:
-    """Runs an Inpainter on the CPU, one request at a time."""
+    """Runs an Inpainter on the CPU, one request at a time.
+
+    A call that is cancelled ends before its next step: one network or one match, on one
+    scale of one crop or one tile.
+    """
 
     def __init__(self, inpainter: Inpainter, model: ModelInfo) -> None:
         self._inpainter = inpainter
@@ -28,10 +40,7 @@ class LocalEngine:
         options: InpaintOptions,
     ) -> Filled:
         """See Engine."""
-        filled = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._fill, pixels, mask, options
-        )
-        return Filled(filled, self._model)
+        return await self._run(lambda check: self._fill(pixels, mask, options, check))
 
     async def stylize(
         self,
@@ -40,10 +49,7 @@ class LocalEngine:
         options: StylizeOptions,
     ) -> Filled:
         """See Engine."""
-        stylized = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._transfer, content, style, options
-        )
-        return Filled(stylized, self._model)
+        return await self._run(lambda check: self._transfer(content, style, options, check))
 
     async def model(self) -> ModelInfo:
         """See Engine."""
@@ -53,17 +59,33 @@ class LocalEngine:
         """See Engine."""
         return {"Inpainter": True}
 
+    async def _run(self, work: Callable[[Check], _Pixels]) -> Filled:
+        """Run the work in the one thread, until it is done or this call is cancelled."""
+        given_up = threading.Event()
+
+        def check() -> None:
+            if given_up.is_set():
+                raise _GivenUp
+
+        try:
+            # Cancelling takes what still waits out of the queue, but stops no thread.
+            pixels = await asyncio.get_running_loop().run_in_executor(self._executor, work, check)
+        finally:
+            given_up.set()
+        return Filled(pixels, self._model)
+
     def _fill(
         self,
         pixels: npt.NDArray[np.uint8],
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
-    ) -> npt.NDArray[np.uint8]:
+        check: Check,
+    ) -> _Pixels:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
         plan_inpainting(pixels, mask, options)
-        answer: npt.NDArray[np.uint8] = tensor_to_image(
+        answer: _Pixels = tensor_to_image(
             self._inpainter.inpaint(
-                image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options)
+                image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options), check=check
             )
         )
         return answer
@@ -73,15 +95,17 @@ class LocalEngine:
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
-    ) -> npt.NDArray[np.uint8]:
+        check: Check,
+    ) -> _Pixels:
         # As above.
         plan_transfer(content, style, options)
-        answer: npt.NDArray[np.uint8] = tensor_to_image(
+        answer: _Pixels = tensor_to_image(
             self._inpainter.stylize(
                 image_to_tensor(content),
                 image_to_tensor(style),
                 strength=options.strength,
                 seed=options.seed,
+                check=check,
             )
         )
         return answer

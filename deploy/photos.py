@@ -66,9 +66,21 @@ def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
     return Photo(image, mask)
 
 
-def decode_pair(form: StylizeForm, limits: ImageLimits) -> StylePair:
-    """Decode content and style. Raises: InputError as `decode_image`, by the field's name."""
+def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: int) -> StylePair:
+    """Decode content and style.
+
+    Raises: InputError as `decode_image`, by the field's name, and InvalidInput
+    `content_too_large` for more than ``max_content_pixels``.
+    """
     content = decode_image(form.content, limits, name="content")
+    height, width = content.pixels.shape[:2]
+    if height * width > max_content_pixels:
+        raise InvalidInput(
+            f"the content is {width}x{height} = {height * width} px, the limit of a style"
+            f" transfer is {max_content_pixels}",
+            code="content_too_large",
+            hint="send a smaller content",
+        )
     style = decode_image(form.style, limits, name="style")
     if style.alpha is not None:
         content = replace(content, notes=(*content.notes, "transparency of the style ignored"))

@@ -1,7 +1,7 @@
 """Refine: the node that walks one request through the nodes that compute; has no weights.
 
-Only the image of each scale comes back to it; feature maps go from node to node by
-reference and never through it.
+Only the image of each scale comes back to it, with the indices of its match; feature maps
+go from node to node by reference and never through it.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from torch import Tensor
 from deploy.engine import Filled
 from deploy.filling import model_info, plan_inpainting, plan_transfer
 from deploy.handles import answer_of
-from deploy.node import BoolArray, FloatArray, Node, float_array
+from deploy.node import BoolArray, FloatArray, IndexArray, Node, float_array
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.release import local_release
 from deploy.settings import AppArgs
 from models.crops import Box
 from models.pixels import tensor_to_image
-from models.scales import FillPlan, ScalePlan
+from models.scales import ScalePlan
 from models.style_plan import StylePlan
 from models.weights import read_release_config
 
@@ -52,21 +52,26 @@ class RefinerNode(Node):
         """Fill the holes of one photograph; as `deploy.engine.Engine.inpaint`."""
         with self._timed():
             plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
-            filled = [await self._fill(crop, options.seed) for crop in plan.crops]
-            return Filled(await asyncio.to_thread(self._compose, plan, filled), self._model)
+            answer = plan.image.clone()
+            # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
+            crops = iter(plan.crops)
+            while (crop := await asyncio.to_thread(next, crops, None)) is not None:
+                filled = await self._fill(crop, options.seed)
+                await asyncio.to_thread(self._paste_crop, answer, crop, filled)
+            return Filled(await asyncio.to_thread(tensor_to_image, answer), self._model)
 
     async def _fill(self, crop: ScalePlan, seed: int) -> FloatArray:
         """The last scale's image of one crop."""
         filled: FloatArray | None = None
-        swapped = None
+        indices: IndexArray | None = None
         for level in range(len(crop.sizes)):
             image, hole, needed = await asyncio.to_thread(self._scale, crop, level, filled)
             first = level == 0
             infer_or_encode = self._image2feature.infer if first else self._image2feature.encode
             # Not awaited: the next node gets a reference and fetches the map itself.
             encoded = infer_or_encode.remote(image, hole)
-            swapped = self._patch_swap.swap.remote(encoded, hole, swapped, seed)
-            filled = await answer_of(self._feature2image.translate.remote(swapped, needed))
+            swapped = self._patch_swap.swap.remote(encoded, hole, indices, seed)
+            filled, indices = await answer_of(self._feature2image.translate.remote(swapped, needed))
         assert filled is not None
         return filled
 
@@ -86,8 +91,8 @@ class RefinerNode(Node):
                 tile = await asyncio.to_thread(self._tile, plan, box)
                 of_tile = self._image2feature.encode_whole.remote(tile)
                 swapped = self._patch_swap.swap_style.remote(of_tile, of_style, options)
-                image = await answer_of(self._feature2image.translate.remote(swapped, None))
-                await asyncio.to_thread(self._paste, plan, canvas, box, image)
+                image, _ = await answer_of(self._feature2image.translate.remote(swapped, None))
+                await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
             return Filled(await asyncio.to_thread(tensor_to_image, canvas), self._model)
 
     def _scale(
@@ -97,16 +102,14 @@ class RefinerNode(Node):
             image, mask = plan.inputs(level, None if previous is None else self._tensor(previous))
             return float_array(image), mask.numpy() > 0, plan.needed(level).numpy() > 0
 
-    def _compose(self, plan: FillPlan, filled: list[FloatArray]) -> npt.NDArray[np.uint8]:
+    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: FloatArray) -> None:
         with torch.inference_mode():
-            answer = plan.compose(self._tensor(image) for image in filled)
-            pixels: npt.NDArray[np.uint8] = tensor_to_image(answer)
-            return pixels
+            crop.paste(answer, self._tensor(filled))
 
     def _tile(self, plan: StylePlan, box: Box) -> FloatArray:
         with torch.inference_mode():
             return float_array(plan.tile(box))
 
-    def _paste(self, plan: StylePlan, canvas: Tensor, box: Box, image: FloatArray) -> None:
+    def _paste_tile(self, plan: StylePlan, canvas: Tensor, box: Box, image: FloatArray) -> None:
         with torch.inference_mode():
             plan.paste(canvas, box, self._tensor(image))

@@ -18,6 +18,12 @@ class AppArgs(BaseModel):
     )
     max_bytes: int = Field(default=100_000_000, gt=0, description="Largest body of a request")
     max_pixels: int = Field(default=32_000_000, gt=0, description="Largest image, height x width")
+    max_stylize_pixels: int = Field(
+        default=4_200_000,
+        gt=0,
+        description="Largest content of a style transfer, height x width: all of it is computed,"
+        " not only a hole, in time that grows with it",
+    )
     deadline_seconds: float = Field(
         default=120,
         gt=0,

@@ -29,7 +29,8 @@ def feathered(hole: Float[Tensor, "1 1 H W"], pixels: int) -> Float[Tensor, "1 1
     padded = F.pad(wide, (radius,) * 4, mode="replicate")
     rows = F.avg_pool2d(padded, (2 * radius + 1, 1), 1)
     ramp = F.avg_pool2d(rows, (1, 2 * radius + 1), 1)
-    return torch.maximum(hole, ramp)
+    # Means of ones may round to more than 1.
+    return torch.maximum(hole, ramp).clamp_max_(1)
 
 
 def align_colours(

@@ -12,15 +12,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.resizing import SMALLEST_SIDE
+from models.image2feature import GENERATOR_STRIDE
+from models.resizing import SMALLEST_SIDE, padded_side
 
 Box = tuple[int, int, int, int]
 
 # Photographs up to this side are worked on whole; of larger ones a crop of at least this.
 SMALLEST_CROP = 512
-# Crops of more pixels than this are parted where the holes are thin.
+# Crops of more pixels than this, padding counted, are parted where the holes are thin.
 LARGEST_CROP = 2048 * 2048
-# A part of them is at most this long, with this much around it.
+# A part of them is this long, or as long as it may be where it is narrow; this much around it.
 PART = 1536
 PART_CONTEXT = 256
 # Holes are told apart on a grid of blocks of this side, coarser when they are too many.
@@ -32,6 +33,8 @@ NEAR_BLOCKS = 8
 CROP_OVERHEAD = 256 * 256
 # More crops than this cost more in waiting than they save.
 MOST_CROPS = 32
+# Parts and crops, together; only pictures over 100 megapixels or a few pixels wide need more.
+MOST_PARTS = 64
 
 
 class Crop(NamedTuple):
@@ -74,17 +77,25 @@ def crops_of(hole: Float[Tensor, "1 1 H W"]) -> list[Crop]:
     every hole pixel is in one.
 
     Args:
-        hole: 1 = hole; at least one hole pixel.
+        hole: 1 = hole; at least one hole pixel. On any device: it is looked at on the CPU.
+
+    Raises: ValueError for more than 64 crops.
     """
+    hole = hole.cpu()
     height, width = hole.shape[-2:]
     crops = []
     for group in _joined(_near_groups(hole), height, width):
         own = _shrunk(hole, group)
         box = _context(own, height, width)
-        if _area(box) > LARGEST_CROP and _is_thin(hole, own):
+        if _padded_area(box) > LARGEST_CROP and _is_thin(hole, own):
             crops += _parted(hole, own)
         else:
             crops.append(Crop(own, box))
+    if len(crops) > MOST_PARTS:
+        raise ValueError(
+            f"the holes of this {width}x{height} image would take {len(crops)} crops, more than"
+            f" {MOST_PARTS}: cut the image into parts and fill each"
+        )
     return sorted(crops)
 
 
@@ -110,20 +121,36 @@ def _joined(groups: list[Box], height: int, width: int) -> list[Box]:
 def _parted(hole: Float[Tensor, "1 1 H W"], own: Box) -> list[Crop]:
     """Equal parts of a box as crops of their own; parts without a hole are left out."""
     height, width = hole.shape[-2:]
+    rows, columns = own[1] - own[0], own[3] - own[2]
+    # The shorter side first: how wide its parts are says how long they may be.
+    if rows <= columns:
+        row_parts = _equal_parts(own[0], own[1], PART)
+        column_parts = _equal_parts(own[2], own[3], _part_length(row_parts[0], height))
+    else:
+        column_parts = _equal_parts(own[2], own[3], PART)
+        row_parts = _equal_parts(own[0], own[1], _part_length(column_parts[0], width))
     crops = []
-    for top, bottom in _equal_parts(own[0], own[1]):
-        for left, right in _equal_parts(own[2], own[3]):
+    for top, bottom in row_parts:
+        for left, right in column_parts:
             if hole[..., top:bottom, left:right].any():
                 part = _shrunk(hole, (top, bottom, left, right))
-                rows = _around(part[0], part[1], height)
-                crops.append(Crop(part, (*rows, *_around(part[2], part[3], width))))
+                seen = _around(part[0], part[1], height)
+                crops.append(Crop(part, (*seen, *_around(part[2], part[3], width))))
     return crops
 
 
-def _equal_parts(first: int, last: int) -> list[tuple[int, int]]:
-    count = math.ceil((last - first) / PART)
+def _equal_parts(first: int, last: int, longest: int) -> list[tuple[int, int]]:
+    count = math.ceil((last - first) / longest)
     ends = [first + (last - first) * index // count for index in range(count + 1)]
     return list(pairwise(ends))
+
+
+def _part_length(across: tuple[int, int], side: int) -> int:
+    """How long a part may be that spans ``across`` of a side of the photograph."""
+    # Equal parts differ by a pixel.
+    widest = min(side, max(SMALLEST_CROP, across[1] - across[0] + 1 + 2 * PART_CONTEXT))
+    longest = LARGEST_CROP // padded_side(widest) // GENERATOR_STRIDE * GENERATOR_STRIDE
+    return max(PART, longest - 2 * PART_CONTEXT)
 
 
 def _around(first: int, last: int, side: int) -> tuple[int, int]:
@@ -220,8 +247,8 @@ def _areas(boxes: Int64[Tensor, "n 4"]) -> Float[Tensor, " n"]:
     return (rows * columns).float()
 
 
-def _area(box: Box) -> int:
-    return (box[1] - box[0]) * (box[3] - box[2])
+def _padded_area(box: Box) -> int:
+    return padded_side(box[1] - box[0]) * padded_side(box[3] - box[2])
 
 
 def _as_box(values: Tensor) -> Box:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -107,5 +108,9 @@ def paste_known(
     image: Float[Tensor, "B 3 H W"],
     mask: Float[Tensor, "B 1 H W"],
 ) -> Float[Tensor, "B 3 H W"]:
-    """``filled`` inside the hole, ``image`` outside, to the bit."""
-    return image * (1 - mask) + filled * mask
+    """``filled`` inside the hole, ``image`` outside, to the bit; between 0 and 1 a blend.
+
+    What either holds where the other is taken does not matter, be it NaN.
+    """
+    blend = image * (1 - mask) + filled * mask
+    return torch.where(mask == 0, image, torch.where(mask == 1, filled, blend))

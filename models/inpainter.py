@@ -1,5 +1,6 @@
 """The whole method in one process: Infer, Match, Translate, at every scale, compose."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -10,10 +11,17 @@ from models.feature2image import Feature2Image
 from models.image2feature import Image2Feature
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
 from models.precision import Precision, autocast
-from models.scales import FillOptions, ScalePlan, plan_fill
+from models.scales import FillOptions, Mask, ScalePlan, plan_fill
 from models.style_plan import plan_style
 from models.stylize import swap_style
 from models.tiles import encode_tiled, translate_tiled
+
+# Called before each step of a long computation; what it raises ends the computation there.
+Check = Callable[[], None]
+
+
+def _go_on() -> None:
+    """Never ends anything."""
 
 
 class Inpainter(nn.Module):
@@ -94,34 +102,44 @@ class Inpainter(nn.Module):
     def inpaint(
         self,
         image: Float[Tensor, "1 3 H W"],
-        mask: Float[Tensor, "1 1 Hm Wm"],
+        mask: Mask,
         options: FillOptions = FillOptions(),
+        *,
+        check: Check = _go_on,
     ) -> Float[Tensor, "1 3 H W"]:
         """Fill the holes of one photograph of any size.
 
         Args:
             image: RGB 0-1; what it holds inside the hole is not looked at.
-            mask: 1 = hole.
+            mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
+            check: Called before every step of every scale; it gives the work up by raising.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
 
         Raises:
-            ValueError: sizes differ, the mask is empty or full, too many scales.
+            ValueError: as `models.scales.plan_fill`.
         """
         plan = plan_fill(image, mask, options)
-        return plan.compose(self._walk(crop, options.seed) for crop in plan.crops)
+        answer = plan.image.clone()
+        # One crop's plan at a time.
+        for crop in plan.crops:
+            crop.paste(answer, self._walk(crop, options.seed, check))
+        return answer
 
-    def _walk(self, crop: ScalePlan, seed: int) -> Tensor:
+    def _walk(self, crop: ScalePlan, seed: int, check: Check) -> Tensor:
         """The last scale's image of one crop."""
         filled: Tensor | None = None
         indices: Tensor | None = None
         for level in range(len(crop.sizes)):
+            check()
             image, mask = crop.inputs(level, filled)
             encoded = self.infer(image, mask) if level == 0 else self.encode(image, mask)
+            check()
             matched = self.match(encoded, mask, previous=indices, seed=seed)
             del encoded
+            check()
             filled = self.translate(matched.features, crop.needed(level))
             indices = matched.indices
         assert filled is not None
@@ -138,19 +156,21 @@ class Inpainter(nn.Module):
         *,
         strength: float = 1.0,
         seed: int = 0,
+        check: Check = _go_on,
     ) -> Float[Tensor, "1 3 H W"]:
         """Give one picture the look of another.
 
         Every patch of the content's features is swapped for its nearest one of the
         style's. Content over 1024 px goes through in overlapping tiles, so that only the
         pictures themselves grow with its size; a style of more than 512x512 px is shrunk
-        to that area.
+        to that area (see `models.style_plan.prepare_style`).
 
         Args:
             content: RGB 0-1, any size.
             style: RGB 0-1, at least 16 px a side.
             strength: 0-1; 0 is the content as the networks see it, 1 all style.
             seed: Decides every random choice of the approximate match.
+            check: Called before every step of every tile; it gives the work up by raising.
 
         Raises:
             ValueError: strength outside 0-1, or the style is too small.
@@ -159,8 +179,11 @@ class Inpainter(nn.Module):
         style_features = self.features(plan.style)
         canvas = plan.canvas()
         for box in plan.boxes:
-            swapped = swap_style(
-                self.features(plan.tile(box)), style_features, strength=strength, seed=seed
-            )
+            check()
+            of_tile = self.features(plan.tile(box))
+            check()
+            swapped = swap_style(of_tile, style_features, strength=strength, seed=seed)
+            del of_tile
+            check()
             plan.paste(canvas, box, self.translate(swapped))
         return canvas

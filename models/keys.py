@@ -22,6 +22,8 @@ KEYS_KINDS: tuple[KeysKind, ...] = get_args(KeysKind)
 _BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 # Detail finer than this many pixels against all detail tells how sharp a picture is.
 _FINE = 1.5
+# Channels that are standardised at once: a cache line of a map in either layout.
+_CHANNELS = 16
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -35,11 +37,17 @@ def standardise(
     """
     known = 1 - hole_cells(mask, *features.shape[-2:])
     count = known.sum(dim=(2, 3), keepdim=True)
-    mean = (features * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
-    centred = features - mean
-    variance = (centred.square() * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
-    scaled = centred / variance.sqrt().clamp_min(1e-6)
-    return torch.where(count > 0, scaled, features)
+    scaled = torch.empty_like(features)
+    # A few channels at a time: beside the result only they take memory.
+    for first in range(0, features.shape[1], _CHANNELS):
+        channels = slice(first, first + _CHANNELS)
+        part = features[:, channels]
+        mean = (part * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+        centred = part - mean
+        variance = (centred.square() * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+        deviation = variance.sqrt().clamp_min(1e-6)
+        scaled[:, channels] = torch.where(count > 0, centred / deviation, part)
+    return scaled
 
 
 def blur_known(

@@ -103,4 +103,6 @@ def match(
         max_uses=config.max_uses,
         seed=seed,
     )
+    # Keys of one's own need not live beside what is pasted.
+    del keys
     return Matched(paste_patches(encoded.features, indices, mask), indices)

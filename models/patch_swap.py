@@ -9,8 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.method import Method, check_method, nearest
-from models.match.spread_limit import check_max_uses
+from models.match.method import Method, check_options, nearest
 from models.match.windows import (
     KEPT,
     PATCH,
@@ -19,6 +18,7 @@ from models.match.windows import (
     hole_cells,
     windows_touching,
 )
+from models.precision import Precision
 
 # Cells that are pasted at one time: what is copied for them stays in the processor's caches.
 _CELLS_AT_ONCE = 1024
@@ -26,7 +26,7 @@ _CELLS_AT_ONCE = 1024
 
 def patch_swap(
     features: Float[Tensor, "B C h w"],
-    mask: Float[Tensor, "B 1 H W"],
+    mask: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"],
     *,
     keys: Float[Tensor, "B K h w"] | None = None,
     guard: int = 0,
@@ -35,23 +35,29 @@ def patch_swap(
     max_uses: int | None = None,
     seed: int = 0,
     memory_budget: int | None = None,
+    precision: Precision = "float32",
 ) -> Float[Tensor, "B C h w"]:
     """Patch-swap (paper section 3.3): match, then paste.
 
     Args:
         features: Feature map whose hole holds the coarse prediction; its patches are copied.
-        mask: 1 = hole, at image size: a whole multiple of the map's size.
+        mask: 1 or true = hole, at image size: a whole multiple of the map's size.
         keys: What is compared; the features themselves if None.
-        guard, method, init, max_uses, seed, memory_budget: As `match_patches` takes them.
+        guard, method, init, max_uses, seed, memory_budget, precision: As `match_patches`
+            takes them.
 
     Returns:
         Features with the hole replaced; known cells are bit-equal to the input's. Where
         no known window exists the features come back as they came.
 
     Raises:
-        ValueError: shapes disagree, the map is smaller than a patch, another method, or
-            ``max_uses`` less than 1.
+        ValueError: shapes disagree, the map is smaller than a patch, or an option is none.
     """
+    if keys is not None and (len(keys), *keys.shape[2:]) != (len(features), *features.shape[2:]):
+        raise ValueError(
+            f"keys are {_shape(keys)} and features {_shape(features)}:"
+            " encode both from images of one size and number"
+        )
     indices = match_patches(
         features if keys is None else keys,
         mask,
@@ -61,6 +67,7 @@ def patch_swap(
         max_uses=max_uses,
         seed=seed,
         memory_budget=memory_budget,
+        precision=precision,
     )
     return paste_patches(features, indices, mask)
 
@@ -68,7 +75,7 @@ def patch_swap(
 @torch.no_grad()
 def match_patches(
     keys: Float[Tensor, "B C h w"],
-    mask: Float[Tensor, "B 1 H W"],
+    mask: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"],
     *,
     guard: int = 0,
     method: Method = "exact",
@@ -76,6 +83,7 @@ def match_patches(
     max_uses: int | None = None,
     seed: int = 0,
     memory_budget: int | None = None,
+    precision: Precision = "float32",
 ) -> Int64[Tensor, "B h-2 w-2"]:
     """Find, for every window that touches the hole, the most similar window without hole.
 
@@ -83,18 +91,22 @@ def match_patches(
     for all candidates and left out (paper section 3.3, equation of d(p, p')).
 
     Args:
-        keys: What is compared, in any floating type; compared in float32.
-        mask: 1 = hole, at image size: a whole multiple of the map's size.
-        guard: Cells around the hole that are no candidates either. With too few known
-            cells for it the guard shrinks, at last to 0.
+        keys: What is compared, in any floating type; compared in float32. Values that are
+            not finite count as 0, and windows with one are not copied while there are others.
+        mask: 1 or true = hole, at image size: a whole multiple of the map's size.
+        guard: Cells around the hole that are no candidates either, at least 0. With too few
+            known cells for it the guard shrinks, at last to 0.
         method: "exact", "approximate", or "auto": exact where that is affordable
             (`models.match.method`).
         init: Where the approximate search starts: indices on this map's own grid, as
             `models.match.approximate.upsample_matches` carries them up.
         max_uses: How many windows over the hole may copy one known window, at least 1
-            (more where there are too few for that); None: as many as like, the paper's.
+            (more where there are too few for that); None: as many as like, the paper's. It
+            costs up to 8 searches (`models.match.spread_limit`).
         seed: Decides every random choice of the approximate search.
-        memory_budget: Bytes for the scores held at one time; None: the search's own.
+        memory_budget: Bytes for the scores held at one time, at least 1; None: the search's
+            own.
+        precision: What the exact search multiplies in; changes its speed, not its answer.
 
     Returns:
         Per window the index ``row * (w - 2) + column`` of its match, or -1 where the
@@ -102,16 +114,19 @@ def match_patches(
         equals the exact search takes the lowest index.
 
     Raises:
-        ValueError: shapes disagree, the map is smaller than a patch, another method, or
-            ``max_uses`` less than 1.
+        ValueError: shapes disagree, the map is smaller than a patch, or an option is none.
     """
     height, width = keys.shape[-2:]
     if min(height, width) < PATCH:
         raise ValueError(f"feature map is {width}x{height}: a patch needs {PATCH}x{PATCH} cells")
-    check_method(method)
-    if max_uses is not None:
-        check_max_uses(max_uses)
-    hole = hole_cells(mask, height, width)[:, 0] > 0
+    check_options(
+        method=method, max_uses=max_uses, memory_budget=memory_budget, precision=precision
+    )
+    if guard < 0:
+        raise ValueError(f"guard={guard}: give 0 cells or more")
+    if init is not None:
+        _check_indices("init", init, keys)
+    hole = _hole(mask, keys)
     matches = keys.new_full((len(keys), height - 2, width - 2), KEPT, dtype=torch.int64)
     for item, cells in enumerate(hole):
         compared = keys[item].float()
@@ -126,6 +141,7 @@ def match_patches(
                 max_uses=max_uses,
                 seed=seed,
                 memory_budget=memory_budget,
+                precision=precision,
             )
     return matches
 
@@ -133,14 +149,18 @@ def match_patches(
 def paste_patches(
     features: Float[Tensor, "B C h w"],
     indices: Int64[Tensor, "B h-2 w-2"],
-    mask: Float[Tensor, "B 1 H W"],
+    mask: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"],
 ) -> Float[Tensor, "B C h w"]:
     """Copy matched windows over the hole and average where they overlap.
 
     Differentiable with respect to the copied values. Known cells are untouched, and the
     answer lies in memory as the features do.
+
+    Raises:
+        ValueError: shapes disagree.
     """
-    hole = hole_cells(mask, *features.shape[-2:])[:, 0] > 0
+    hole = _hole(mask, features)
+    _check_indices("indices", indices, features)
     answer = features.clone()
     for item in range(len(features)):
         cells = features[item].flatten(1)
@@ -150,6 +170,32 @@ def paste_patches(
             mean = _mean_of(cells, source[:, covered], given[:, covered])
             answer[item, :, row[covered], column[covered]] = mean.to(features.dtype)
     return answer
+
+
+def _hole(mask: Tensor, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "B h w"]:
+    """The hole's cells. Raises: ValueError when the mask is not of these features."""
+    if mask.shape[:-2] != (len(features), 1):
+        raise ValueError(
+            f"mask is {_shape(mask)} and features {_shape(features)}: give a mask of"
+            f" {len(features)}x1xHxW, one channel for each item (expand() repeats one)"
+        )
+    return hole_cells(mask, *features.shape[-2:])[:, 0] > 0
+
+
+def _check_indices(name: str, indices: Tensor, features: Float[Tensor, "B C h w"]) -> None:
+    """Raises: ValueError when there is not one index for each window."""
+    batch, _, height, width = features.shape
+    wanted = (batch, height - PATCH + 1, width - PATCH + 1)
+    if indices.shape != wanted:
+        raise ValueError(
+            f"{name} are {_shape(indices)} and features {_shape(features)}: give"
+            f" {'x'.join(map(str, wanted))}, one for each window (`upsample_matches`"
+            " carries indices to another size)"
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
 
 
 def _split(hole: Bool[Tensor, "h w"]) -> list[tuple[Tensor, Tensor]]:

@@ -9,14 +9,6 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-def checked_precision(name: str) -> Precision:
-    """The name as a Precision. Raises: ValueError for a name that is none."""
-    for precision in PRECISIONS:
-        if name == precision:
-            return precision
-    raise ValueError(f"precision={name!r}: choose one of {', '.join(PRECISIONS)}")
-
-
 def autocast(device: torch.device | str, precision: Precision) -> AbstractContextManager[object]:
     """A context in which convolutions compute in ``precision``; weights stay float32.
 

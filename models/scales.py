@@ -6,23 +6,23 @@ result (paper section 3.5), compose. Knows no network: `Inpainter` and the servi
 walk the same plan.
 """
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, overload
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.colour import RING_PIXELS, align_colours, feathered, grow
 from models.crops import Box, Crop, crop_to_hole, crops_of, hole_box
-from models.image2feature import GENERATOR_STRIDE, paste_known
-from models.resizing import SMALLEST_SIDE, padded, shrink
+from models.image2feature import paste_known
+from models.resizing import padded, padded_side, shrink
+from models.sizes import scale_sizes, worth_while
 
-# The longer side at which the hole is first inferred: what G1 is trained at.
-FIRST_SIDE = 256
+# A photograph's mask: 1 or True = hole.
+Mask = Float[Tensor, "1 1 Hm Wm"] | Bool[Tensor, "1 1 Hm Wm"]
 # Bicubic enlargement by two looks this many pixels beyond.
 _BICUBIC_REACH = 4
 
@@ -33,7 +33,7 @@ class FillOptions:
 
     Attributes:
         scales: Number of scales, or "auto": the longer side halves down to about 256 px,
-            while at least half of what is known stays known.
+            while at least half of what is known stays known, and always to 1024*1024 px.
         grow_mask: Pixels by which the hole grows on every side, 0-64.
         feather: Pixels outside the grown hole over which the fill fades out, 0-64.
         align_colour: Move the fill's colours to those of the known pixels around it.
@@ -56,7 +56,7 @@ class FillOptions:
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """One crop's fill: walk ``sizes`` from small to large, then ``compose`` or ``blend``.
+    """One crop's fill: walk ``sizes`` from small to large, then ``paste`` or ``compose``.
 
     Attributes:
         image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
@@ -121,6 +121,8 @@ class ScalePlan:
     ) -> Float[Tensor, "1 3 Hc Wc"]:
         """The crop's part of the answer; bit-equal to ``under`` where alpha is 0.
 
+        Where alpha is 1 it does not matter what ``under`` holds, be it NaN.
+
         Args:
             filled: The last scale's image.
             under: What the answer holds at ``crop`` so far.
@@ -132,18 +134,53 @@ class ScalePlan:
             patch = align_colours(patch, self.work[inside], self.hole[inside])
         return paste_known(patch, under, self.alpha)
 
+    def paste(self, answer: Float[Tensor, "1 3 H W"], filled: Float[Tensor, "1 3 h w"]) -> None:
+        """Blend the last scale's image into the answer so far, in place."""
+        top, bottom, left, right = self.crop
+        part = answer[..., top:bottom, left:right]
+        part.copy_(self.blend(filled, part))
+
     def compose(self, filled: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
         """The photograph with this crop's holes filled; bit-equal where alpha is 0."""
         return FillPlan(self.image, [self]).compose([filled])
+
+
+@dataclass(frozen=True, eq=False)
+class CropPlans(Sequence[ScalePlan]):
+    """The plans of a photograph's crops, each made anew whenever it is asked for.
+
+    However many crops there are, only those plans take memory that the caller holds.
+    """
+
+    image: Tensor
+    hole: Tensor
+    boxes: Sequence[Crop]
+    options: FillOptions
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @overload
+    def __getitem__(self, index: int) -> ScalePlan: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "CropPlans": ...
+
+    def __getitem__(self, index: int | slice) -> "ScalePlan | CropPlans":
+        if isinstance(index, slice):
+            return replace(self, boxes=self.boxes[index])
+        return _plan_crop(self.image, self.hole, self.boxes[index], self.options)
 
 
 @dataclass(frozen=True)
 class FillPlan:
     """One photograph's fill: walk each crop by itself, in any order, then ``compose``.
 
+    To hold one crop at a time, ``paste`` each into a clone of ``image`` once it is walked.
+
     Attributes:
         image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
-        crops: One plan per group of holes.
+        crops: One plan per group of holes; those of `plan_fill` are made when asked for.
     """
 
     image: Tensor
@@ -157,33 +194,33 @@ class FillPlan:
         """
         answer = self.image.clone()
         for plan, image in zip(self.crops, filled, strict=True):
-            top, bottom, left, right = plan.crop
-            part = answer[..., top:bottom, left:right]
-            part.copy_(plan.blend(image, part))
+            plan.paste(answer, image)
         return answer
 
 
-def plan_fill(
-    image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 Hm Wm"], options: FillOptions
-) -> FillPlan:
+def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> FillPlan:
     """Plan the fill of one photograph: a crop for each group of holes.
 
     Args:
-        image: RGB 0-1, any size.
-        mask: 1 = hole; at least one hole pixel and one known pixel.
+        image: RGB 0-1, any size; what it holds inside the hole does not matter.
+        mask: 1 or True = hole; at least one hole pixel and one known pixel.
         options: The caller's choices.
 
     Raises:
-        ValueError: the mask is of another size, empty or full (also after growing; an
-            image of one pixel always is), or ``scales`` would start below 64 px.
+        ValueError: more than one photograph; the mask is of another size, no float or bool,
+            outside 0-1, empty or full (also after growing; an image of one pixel always
+            is); ``scales`` would start below 64 px or above 1024*1024 px; or thin holes
+            would take more than 64 crops.
     """
     hole = _grown_hole(image, mask, options)
-    return FillPlan(image, [_plan_crop(image, hole, crop, options) for crop in crops_of(hole)])
+    crops = crops_of(hole)
+    for top, bottom, left, right in (crop.box for crop in crops):
+        # What does not fit is refused now, not when the crop's turn comes.
+        scale_sizes(padded_side(bottom - top), padded_side(right - left), options.scales)
+    return FillPlan(image, CropPlans(image, hole, crops, options))
 
 
-def plan_scales(
-    image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 Hm Wm"], options: FillOptions
-) -> ScalePlan:
+def plan_scales(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> ScalePlan:
     """Plan the fill of one photograph in a single crop, however far apart its holes are.
 
     Arguments and errors as in `plan_fill`.
@@ -194,11 +231,7 @@ def plan_scales(
 
 
 def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
-    if image.shape[-2:] != mask.shape[-2:]:
-        raise ValueError(
-            f"mask is {mask.shape[-1]}x{mask.shape[-2]} but image is"
-            f" {image.shape[-1]}x{image.shape[-2]}: send both at the same size"
-        )
+    mask = _checked_mask(image, mask)
     hole = grow(mask, options.grow_mask)
     if not hole.any():
         raise ValueError("the mask is empty: mark at least one pixel as hole")
@@ -206,6 +239,28 @@ def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tens
         grown = f" after growing it by {options.grow_mask} px" if options.grow_mask else ""
         raise ValueError(f"the mask covers the whole image{grown}: leave some of it known")
     return hole
+
+
+def _checked_mask(image: Tensor, mask: Tensor) -> Float[Tensor, "1 1 H W"]:
+    """The mask in the image's number format and on its device."""
+    for name, tensor, channels in (("image", image, 3), ("mask", mask, 1)):
+        if tensor.ndim != 4 or tensor.shape[:2] != (1, channels):
+            raise ValueError(
+                f"{name} is of shape {tuple(tensor.shape)}: send one photograph at a time, as"
+                f" 1 {channels} height width"
+            )
+    if image.shape[-2:] != mask.shape[-2:]:
+        raise ValueError(
+            f"mask is {mask.shape[-1]}x{mask.shape[-2]} but image is"
+            f" {image.shape[-1]}x{image.shape[-2]}: send both at the same size"
+        )
+    if not mask.is_floating_point() and mask.dtype != torch.bool:
+        raise ValueError(f"mask is {mask.dtype}: send bool, or floats of 0-1 (divide by 255)")
+    mask = mask.to(image)
+    low, high = (float(value) for value in mask.aminmax())
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"mask holds values of {low:g} to {high:g}: 0-1 only (divide by 255)")
+    return mask
 
 
 def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) -> ScalePlan:
@@ -224,46 +279,6 @@ def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) ->
         alpha=feathered(own, options.feather),
         work=work,
         hole=work_hole,
-        sizes=_worth_while(sizes, work_hole) if options.scales == "auto" else sizes,
+        sizes=worth_while(sizes, work_hole) if options.scales == "auto" else sizes,
         align_colour=options.align_colour,
     )
-
-
-def _worth_while(
-    sizes: Sequence[tuple[int, int]], hole: Float[Tensor, "1 1 h w"]
-) -> Sequence[tuple[int, int]]:
-    """The sizes without those first ones at which many thin holes leave little known.
-
-    A pixel that covers any hole pixel is hole, so a hole of one pixel covers 16 x 16 after
-    four halvings. From the size on at which half of what is known stays known.
-    """
-    known = 1 - float(hole.mean())
-    for level, size in enumerate(sizes[:-1]):
-        if 1 - float(F.adaptive_max_pool2d(hole, size).mean()) >= known / 2:
-            return sizes[level:]
-    return sizes[-1:]
-
-
-def scale_sizes(height: int, width: int, scales: int | Literal["auto"]) -> list[tuple[int, int]]:
-    """Sizes from the first scale to (height, width); each side a multiple of 8.
-
-    Raises: ValueError when ``scales`` would start with a side under 64 px.
-    """
-    longer, shorter = max(height, width), min(height, width)
-    most = 1 + int(math.log2(shorter / SMALLEST_SIDE))
-    count = min(most, 1 + max(0, round(math.log2(longer / FIRST_SIDE))))
-    if scales != "auto":
-        count = scales
-    if count > most:
-        raise ValueError(
-            f"scales={scales} would start at {shorter / 2 ** (count - 1):.0f} px: choose at most"
-            f" {most} for {width}x{height}, or 'auto'"
-        )
-    return [
-        (_whole_cells(height / 2**halvings), _whole_cells(width / 2**halvings))
-        for halvings in range(count - 1, -1, -1)
-    ]
-
-
-def _whole_cells(side: float) -> int:
-    return max(SMALLEST_SIDE, round(side / GENERATOR_STRIDE) * GENERATOR_STRIDE)

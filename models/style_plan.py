@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from models.crops import Box
 from models.image2feature import GENERATOR_STRIDE
-from models.resizing import padded
+from models.resizing import SMALLEST_SIDE, padded
 from models.stylize import check_strength
 
-# A larger style is shrunk to the area of a square of this side: 16,384 windows to search.
+# A larger style is shrunk to the area of a square of this side: at most 16,384 windows to search.
 STYLE_SIDE = 512
 # Smaller ones hold no texture that could be copied: four cells.
 SMALLEST_STYLE = 16
@@ -41,12 +41,15 @@ class StylePlan:
         style: The style, shrunk and padded to whole cells, 1 3 h w.
         strength: 0-1.
         boxes: The content's tiles, row by row.
+        rows, columns: (start, stop) of every row and every column of tiles.
     """
 
     content: Tensor
     style: Tensor
     strength: float
     boxes: Sequence[Box]
+    rows: Sequence[tuple[int, int]]
+    columns: Sequence[tuple[int, int]]
 
     def tile(self, box: Box) -> Float[Tensor, "1 3 h w"]:
         """One tile of the content, padded to whole cells."""
@@ -62,9 +65,8 @@ class StylePlan:
     ) -> None:
         """Add the image of one tile; when all are there every pixel's weights sum to 1."""
         top, bottom, left, right = box
-        height, width = self.content.shape[-2:]
-        rows = _weights(top, bottom, _spans(height)).to(image)
-        columns = _weights(left, right, _spans(width)).to(image)
+        rows = _weights(top, bottom, self.rows).to(image)
+        columns = _weights(left, right, self.columns).to(image)
         part = image[..., : bottom - top, : right - left]
         canvas[..., top:bottom, left:right] += part * rows[:, None] * columns
 
@@ -82,17 +84,16 @@ def plan_style(
     Raises: ValueError: strength outside 0-1, or the style is too small.
     """
     check_strength(strength)
-    height, width = content.shape[-2:]
-    boxes = [
-        (top, bottom, left, right)
-        for top, bottom in _spans(height)
-        for left, right in _spans(width)
-    ]
-    return StylePlan(content, prepare_style(style), strength, boxes)
+    rows, columns = (_spans(side) for side in content.shape[-2:])
+    boxes = [(top, bottom, left, right) for top, bottom in rows for left, right in columns]
+    return StylePlan(content, prepare_style(style), strength, boxes, rows, columns)
 
 
 def prepare_style(style: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 h w"]:
-    """The style as it is encoded: at most the area of 512x512 px, padded to whole cells.
+    """The style as it is encoded: at most the area of 512x512 px, padding to whole cells included.
+
+    It keeps its aspect. What still exceeds the area, a few pixels or most of a strip that
+    is long and thin, is cut off on both sides of the middle.
 
     Raises: ValueError when a side is under 16 px.
     """
@@ -101,11 +102,22 @@ def prepare_style(style: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 h w"]:
         raise ValueError(
             f"the style is {width}x{height} px: it needs at least {SMALLEST_STYLE}x{SMALLEST_STYLE}"
         )
-    scale = STYLE_SIDE / math.sqrt(height * width)
+    scale = max(STYLE_SIDE / math.sqrt(height * width), SMALLEST_STYLE / min(height, width))
     if scale < 1:
         size = [max(SMALLEST_STYLE, round(side * scale)) for side in (height, width)]
         style = F.interpolate(style, size=size, mode="area")
-    return padded(style)
+    return padded(_middle(style))
+
+
+def _middle(style: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 h w"]:
+    """The style without those ends of its longer side that would exceed the area once padded."""
+    shorter, longer = sorted(style.shape[-2:])
+    across = max(SMALLEST_SIDE, _up(float(shorter)))
+    most = STYLE_SIDE**2 // across // GENERATOR_STRIDE * GENERATOR_STRIDE
+    if longer <= most:
+        return style
+    axis = 2 if style.shape[2] == longer else 3
+    return style.narrow(axis, (longer - most) // 2, most)
 
 
 def _spans(side: int) -> list[tuple[int, int]]:

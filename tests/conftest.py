@@ -17,9 +17,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collections to come what was imported: it stays, and it is much."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Spare garbage collections what is imported: it stays, and it is much."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:

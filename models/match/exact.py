@@ -10,7 +10,6 @@ is one. Where it is several, float64 decides.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -22,9 +21,7 @@ from models.match.contenders import Contenders
 from models.match.float64 import best_of_pairs, nearest_in_float64, similarities_in_float64
 from models.match.score_error import scale_for, score_error
 from models.match.windows import KEPT, SMALLEST_NORM, Search, window_norms
-
-# What products are computed in; "auto" takes what is fastest on the device.
-ScorePrecision = Literal["auto", "float32", "bfloat16", "float16"]
+from models.precision import Precision
 
 # Bytes of scores at one time. On a CPU so many that they stay in its caches.
 DEFAULT_MEMORY_BUDGET = 12 * 2**20
@@ -43,7 +40,8 @@ class _Scoring:
         weight: 1 / |q| of candidates, 0 for other windows; (H-2) x (W-2).
         slack: Two scores of a query this far apart are surely in the right order; h-2 x
             w-2, -inf where nothing is asked.
-        dtype: What cells are multiplied in, after a multiplication by ``scale``.
+        dtype: What cells are multiplied in.
+        scale: What they are multiplied by before.
         numbers: How many cell products a step may make.
     """
 
@@ -56,7 +54,7 @@ class _Scoring:
 
 
 def nearest_exact(
-    search: Search, *, memory_budget: int | None = None, precision: ScorePrecision = "auto"
+    search: Search, *, memory_budget: int | None = None, precision: Precision = "float32"
 ) -> Int64[Tensor, "rows columns"]:
     """The nearest candidate of every query; among equals the lowest index.
 
@@ -67,9 +65,10 @@ def nearest_exact(
         search: Queries and candidates.
         memory_budget: Bytes for the scores held at one time; None: 12 MiB, on CUDA 512.
             At least one query is scored against one candidate.
-        precision: What cells are multiplied in. Where half precision cannot tell candidates
-            apart, float32 scores them again. "auto": bfloat16 on CPUs that multiply it in
-            tiles (AMX), else float32.
+        precision: What cells are multiplied in. Half precision pays only where its products
+            are several times as fast: it leaves several contenders to most queries, and
+            in smooth photographs so many to most that float32 must score them again. On
+            other devices than the CPU it is always float32.
 
     Returns: per query window the index of its match, -1 elsewhere.
     """
@@ -78,7 +77,7 @@ def nearest_exact(
         memory_budget = (
             DEFAULT_MEMORY_BUDGET_CUDA if device.type == "cuda" else DEFAULT_MEMORY_BUDGET
         )
-    dtype = _fastest(device) if precision == "auto" else getattr(torch, precision)
+    dtype = _dtype(device, precision)
     best, undecided = _search(search, dtype, memory_budget)
     if dtype != torch.float32 and undecided.any():
         again = replace(search, queries=undecided)
@@ -88,6 +87,16 @@ def nearest_exact(
     if len(asked):
         best.view(-1)[asked] = nearest_in_float64(search, asked, budget=memory_budget)
     return best
+
+
+def _dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """What cells are multiplied in.
+
+    CUDA may add products of half precision up in half precision too
+    (``allow_bf16_reduced_precision_reduction``); then no bound on a score's error would hold.
+    """
+    chosen: torch.dtype = getattr(torch, precision)
+    return chosen if device.type == "cpu" else torch.float32
 
 
 def _search(
@@ -225,9 +234,3 @@ def _sum_three(values: Float[Tensor, "n"], *, step: int, out: Float[Tensor, "n"]
 
 def _part(grid: Tensor, box: Box) -> Tensor:
     return grid[box.top : box.bottom, box.left : box.right]
-
-
-def _fastest(device: torch.device) -> torch.dtype:
-    """float32, but where bfloat16 products are several times as fast."""
-    tiles = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
-    return torch.bfloat16 if tiles else torch.float32

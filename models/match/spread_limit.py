@@ -18,6 +18,8 @@ from models.match.windows import KEPT, Search
 _TIE = 1e-9
 # Bytes for the windows that are compared at one time.
 _BUDGET = 16 * 2**20
+# Rounds of asking. Where much is alike, all ask for one window and few are served a round.
+MOST_ROUNDS = 8
 
 
 def spread_matches(
@@ -27,7 +29,9 @@ def spread_matches(
 
     In rounds: every query asks for its nearest window. Of those that ask for one window the
     most similar keep it; among equals the lowest. A window that is full is no candidate any
-    more, and the others ask again.
+    more, and the others ask again, 8 times at most: ``nearest`` is called no more often.
+    Those still left take, in the order of what they asked for last, the next windows in
+    reading order that have room: beside a flat window there mostly is another one.
 
     Args:
         search: Queries and candidates.
@@ -41,10 +45,11 @@ def spread_matches(
     """
     check_max_uses(max_uses)
     queries, candidates = search.queries.clone(), search.candidates.clone()
-    least = -(-int(queries.sum()) // int(candidates.sum()))
-    room = candidates.long().flatten() * max(max_uses, least)
+    count = int(queries.sum())
+    least = -(-count // int(candidates.sum()))
+    room = candidates.long().flatten() * min(max(max_uses, least), count)
     matches = torch.full_like(queries, KEPT, dtype=torch.int64)
-    while queries.any():
+    for _ in range(MOST_ROUNDS):
         found = nearest(replace(search, queries=queries, candidates=candidates))
         asking = queries.flatten().nonzero().flatten()
         wanted = found.flatten()[asking]
@@ -54,6 +59,10 @@ def spread_matches(
         queries.view(-1)[asking[kept]] = False
         room -= wanted[kept].bincount(minlength=len(room))
         candidates = (room > 0).view_as(candidates)
+        asking, wanted = asking[~kept], wanted[~kept]
+        if not len(asking):
+            return matches
+    matches.view(-1)[asking] = _next_with_room(wanted, room)
     return matches
 
 
@@ -61,6 +70,22 @@ def check_max_uses(max_uses: int) -> None:
     """Raises: ValueError when ``max_uses`` is less than 1."""
     if max_uses < 1:
         raise ValueError(f"max_uses={max_uses}: a window may be copied 1 time or more, or None")
+
+
+def _next_with_room(
+    wanted: Int64[Tensor, "n"], room: Int64[Tensor, "windows"]
+) -> Int64[Tensor, "n"]:
+    """A window for each: with room, at or soon after the wanted one, else before the end."""
+    wanted, order = wanted.sort(stable=True)
+    # Every window has as many seats as room, all numbered in reading order. Each takes the
+    # first free one at its window or after, but not the last ones, which others still need.
+    ends = room.cumsum(0)
+    number = torch.arange(len(wanted), device=wanted.device)
+    seat = number + ((ends - room)[wanted] - number).cummax(0).values
+    seat = torch.minimum(seat, ends[-1] - len(wanted) + number)
+    taken = torch.empty_like(wanted)
+    taken[order] = torch.searchsorted(ends, seat, right=True)
+    return taken
 
 
 def _first_in_line(

@@ -40,9 +40,9 @@ class Search:
 
 
 def hole_cells(
-    mask: Float[Tensor, "B 1 H W"], height: int, width: int
+    mask: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"], height: int, width: int
 ) -> Float[Tensor, "B 1 {height} {width}"]:
-    """The mask on a grid of cells: a cell with any hole pixel is hole.
+    """The mask, 1 or true = hole, on a grid of cells: a cell with any hole pixel is hole.
 
     Raises: ValueError when the mask's sides are not the same whole multiple of the cells'.
     """
@@ -52,6 +52,8 @@ def hole_cells(
             f"mask is {mask.shape[-1]}x{mask.shape[-2]} and the feature map {width}x{height}:"
             " the mask's sides must be the same whole multiple of the map's"
         )
+    if not mask.is_floating_point():
+        mask = mask.float()
     return F.max_pool2d(mask, stride) if stride > 1 else mask
 
 

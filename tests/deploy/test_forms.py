@@ -203,6 +203,20 @@ def test_a_style_transfer_has_the_limits_of_a_fill(make_client: MakeClient) -> N
     problem(post_style(make_client(max_bytes=1000)), 413, "body_too_large")
 
 
+def test_the_content_of_a_style_transfer_is_limited_before_anything_is_computed(
+    make_client: MakeClient,
+) -> None:
+    # An engine that nothing reaches.
+    client = make_client(object(), max_stylize_pixels=80 * 112 - 1)
+    document = problem(post_style(client), 422, "content_too_large")
+    assert "112x80 = 8960 px" in document["detail"]
+    assert "8959" in document["detail"]
+    assert "smaller" in document["hint"]
+    large_style = encode(np.zeros((90, 112, 3), np.uint8))
+    client = make_client(max_stylize_pixels=80 * 112)
+    assert post_style(client, style=large_style).status_code == 200
+
+
 def test_both_files_of_a_style_transfer_are_needed(client: TestClient) -> None:
     for name, other in (("content", "style"), ("style", "content")):
         response = client.post("/v1/stylize", files={other: ("a", encode(STYLE))})

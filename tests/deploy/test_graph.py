@@ -119,6 +119,21 @@ def test_the_graph_answers_what_the_inpainter_answers(
     }
 
 
+def test_the_graph_answers_for_holes_far_apart_as_the_inpainter_does(
+    service: Service, inpainter: Inpainter
+) -> None:
+    photo, mask = draw_photo(64, 4000), np.zeros((64, 4000), np.bool_)
+    mask[20:40, 10:40] = mask[20:40, 3960:3990] = True
+    before = service.calls()
+
+    answer = Client(service.url).inpaint(encode(photo), encode(mask))
+
+    np.testing.assert_array_equal(decode(answer.data), expected(inpainter, photo, mask))
+    calls = {node: count - before[node] for node, count in service.calls().items()}
+    # Two crops of one scale, each by itself.
+    assert calls == {"Image2Feature": 2, "PatchSwap": 2, "Feature2Image": 2, "Refiner": 1}
+
+
 def test_the_graph_stylizes_as_the_inpainter_does(service: Service, inpainter: Inpainter) -> None:
     # Wide enough for two tiles.
     content, style = draw_photo(64, 1100), draw_photo(90, 75, seed=3)

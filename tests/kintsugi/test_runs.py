@@ -30,7 +30,9 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
     """With one photograph a step: batches are tested elsewhere, and steps take the time here."""
     config = training_runs.debug_config(folder, stage, **{"batch_size": 1, **loop})
     if stage == "stage1":
-        return config
+        # Long steps: three of the configuration.s own would show little.
+        optimizer = dataclasses.replace(config.optimizer, generator_lr=3e-3)
+        return dataclasses.replace(config, optimizer=optimizer)
     # Of the three steps the first two then take stage 1's prediction.
     translate = dataclasses.replace(config.translate, prediction_share=0.6)
     return dataclasses.replace(config, translate=translate)
@@ -83,7 +85,12 @@ def test_rows_after_the_resumed_step_are_dropped(trained: Path, tmp_path: Path) 
     before = metrics_of(debug_config(trained))
     assert [row["step"] for row in before] == [0, 1, 2, 3, 3], "the last is of the sample picture"
     config = copied(debug_config(trained), tmp_path)
-    Run.of(config).storage.delete_folder("checkpoints/step-00000003")
+    storage = Run.of(config).storage
+    storage.delete_folder("checkpoints/step-00000003")
+    # As a run leaves it that was cut off after a flush: more steps than the checkpoint.
+    lines = [storage.read(name) for name in storage.list("metrics")]
+    storage.delete_folder("metrics")
+    storage.write("metrics/part-00000000.jsonl", b"".join(lines))
     train_locally(config)
     after = metrics_of(config)
     assert [row["step"] for row in after] == [0, 1, 2, 3]
@@ -107,16 +114,11 @@ def test_another_configuration_under_the_same_name_is_refused_by_its_keys(traine
         open_run(changed)
 
 
-def test_training_lowers_the_loss_on_fixed_photographs(trained: Path) -> None:
-    # Stage 2 shows it at once, stage 1 in a few long steps.
-    first = debug_config(trained, max_steps=5, batch_size=2, sample_every=5, checkpoint_every=5)
-    optimizer = dataclasses.replace(first.optimizer, generator_lr=3e-3)
-    first = dataclasses.replace(first, run="long-steps", optimizer=optimizer)
-    train_locally(first)
-    for config in (first, debug_config(trained, "stage2")):
-        fixed = [r["fixed/perceptual"] for r in metrics_of(config) if "fixed/perceptual" in r]
-        assert len(fixed) == 2
-        assert fixed[1] < fixed[0], config.stage
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_training_lowers_the_loss_on_fixed_photographs(trained: Path, stage: str) -> None:
+    rows = metrics_of(debug_config(trained, stage))
+    first, last = (row["fixed/perceptual"] for row in rows if "fixed/perceptual" in row)
+    assert last < 0.98 * first
 
 
 def test_a_diverged_loss_ends_the_run_before_it_is_saved(trained: Path) -> None:

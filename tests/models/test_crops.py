@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.crops import LARGEST_CROP, MOST_CROPS, Crop, _joined, crop_to_hole, crops_of
+from models.crops import (
+    LARGEST_CROP,
+    MOST_CROPS,
+    Crop,
+    _joined,
+    _padded_area,
+    crop_to_hole,
+    crops_of,
+)
 from tests.models.test_patch_swap import mask_of
 
 
@@ -152,3 +160,28 @@ def test_no_number_of_holes_takes_long() -> None:
     # More groups than are compared with one another: the grid becomes coarser.
     mask = specks(500, 4, 200_000, 2)
     assert_cover(mask, crops_of(mask))
+
+
+@pytest.mark.parametrize("size", [(16, 260_000), (260_000, 16), (16, 2_000_000), (800, 10_000)])
+def test_narrow_pictures_are_parted_into_few_long_crops(size: tuple[int, int]) -> None:
+    # Narrow ones are padded to 64 px: the first two would be of 16 megapixels.
+    hole = torch.zeros(1, 1, *size)
+    hole[..., ::7, ::5] = 1
+    crops = crops_of(hole)
+    assert max(_padded_area(crop.box) for crop in crops) <= LARGEST_CROP
+    assert 1 < len(crops) <= 40
+    if min(size) == 16:
+        assert_cover(hole, crops)
+
+
+def test_a_picture_that_takes_too_many_crops_is_refused() -> None:
+    hole = torch.zeros(1, 1, 2, 5_000_000)
+    hole[..., ::2] = 1
+    with pytest.raises(ValueError, match=r"5000000x2 .* would take 77 crops, more than 64: cut"):
+        crops_of(hole)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_holes_on_a_gpu_are_the_same_crops() -> None:
+    hole = specks(100, 2000, 2000, 5)
+    assert crops_of(hole.cuda()) == crops_of(hole)

@@ -121,3 +121,15 @@ def test_paste_known_is_exact() -> None:
     hole = (mask > 0).expand_as(image)
     assert torch.equal(pasted[hole], filled[hole])
     assert torch.equal(pasted[~hole], image[~hole])
+
+
+def test_paste_known_blends_and_what_is_not_taken_does_not_matter() -> None:
+    image, filled = torch.rand(1, 3, 9, 9) - 0.5, torch.rand(1, 3, 9, 9)
+    alpha = (torch.rand(1, 1, 9, 9) * 1.5 - 0.25).clamp(0, 1)
+    assert ((alpha == 0).any(), (alpha == 1).any()) == (True, True)
+    expected = image * (1 - alpha) + filled * alpha
+    assert torch.equal(paste_known(filled, image, alpha), expected)
+    spoilt = paste_known(
+        filled.where(alpha > 0, torch.inf), image.where(alpha < 1, torch.nan), alpha
+    )
+    assert torch.equal(spoilt, expected)

@@ -24,6 +24,15 @@ def test_known_cells_are_standardised_per_channel_and_photograph() -> None:
         torch.testing.assert_close(got[item][:, ~known].diff(dim=1), differences)
 
 
+def test_any_number_of_channels_is_standardised_alike() -> None:
+    features = features_of(1, 1, 37, 8, 8)
+    mask = mask_of(32, 32, (8, 20, 8, 20))
+    got = standardise(features, mask)
+    for channel in (0, 15, 16, 36):
+        alone = standardise(features[:, channel : channel + 1], mask)
+        torch.testing.assert_close(got[:, channel : channel + 1], alone)
+
+
 def test_a_constant_channel_becomes_zero_and_no_known_cell_changes_nothing() -> None:
     features = torch.full((1, 2, 6, 6), 3.0)
     assert not standardise(features, mask_of(24, 24, (8, 12, 8, 12))).any()

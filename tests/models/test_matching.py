@@ -1,8 +1,12 @@
 """models.matching: each preference reaches the match; the last matches start the next ones."""
 
+import weakref
+
 import pytest
 import torch
+from torch import Tensor
 
+import models.matching
 from models.keys import blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.matching import Encoded, MatchingConfig, keys_image, match
@@ -76,3 +80,21 @@ def test_what_is_no_preference_is_refused(field: str, value: object) -> None:
     object.__setattr__(config, field, value)
     with pytest.raises(ValueError, match=f"{field}={value!r}"):
         config.__post_init__()
+
+
+def test_keys_of_ones_own_are_gone_before_the_paste(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def standardised(features: Tensor, mask: Tensor) -> Tensor:
+        made.append(weakref.ref(keys := standardise(features, mask)))
+        return keys
+
+    def pasted(features: Tensor, indices: Tensor, mask: Tensor) -> Tensor:
+        assert made[0]() is None
+        return paste_patches(features, indices, mask)
+
+    monkeypatch.setattr(models.matching, "standardise", standardised)
+    monkeypatch.setattr(models.matching, "paste_patches", pasted)
+    features = features_of(0, 1, 8, 16, 16)
+    match(MatchingConfig(keys="standardised"), Encoded(features, None), MASK)
+    assert len(made) == 1

@@ -1,5 +1,6 @@
 """patch_swap where it is easily wrong: ties, zeros, guards, keys, types, gradients, errors."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -169,3 +170,43 @@ def test_cells_that_no_window_covers_keep_what_they_hold() -> None:
 def test_refuses_a_map_smaller_than_a_patch() -> None:
     with pytest.raises(ValueError, match="3x3"):
         match_patches(torch.zeros(1, 2, 2, 5), torch.zeros(1, 1, 8, 20))
+
+
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the shape checks that only tests have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_refuses_shapes_that_disagree() -> None:
+    features, mask = features_of(0, 2, 3, 8, 9), torch.zeros(2, 1, 8, 9)
+    indices = torch.full((2, 6, 7), -1)
+    for wrong in (mask[:1], mask[:, 0], mask.expand(2, 3, 8, 9)):
+        with pytest.raises(
+            ValueError, match=r"mask is .* features 2x3x8x9: give a mask of 2x1xHxW"
+        ):
+            match_patches(features, wrong)
+        with pytest.raises(ValueError, match="mask is "):
+            paste_patches(features, indices, wrong)
+    with pytest.raises(ValueError, match="keys are 2x5x16x18 and features 2x3x8x9"):
+        patch_swap(features, torch.zeros(2, 1, 16, 18), keys=features_of(0, 2, 5, 16, 18))
+    for wrong in (indices[:1], indices[0], indices[:, :, 1:]):
+        with pytest.raises(ValueError, match=r"init are .* give 2x6x7"):
+            match_patches(features, mask, init=wrong)
+        with pytest.raises(ValueError, match=r"indices are .* give 2x6x7"):
+            paste_patches(features, wrong, mask)
+
+
+@pytest.mark.parametrize(("option", "value"), [("guard", -1), ("memory_budget", 0)])
+def test_refuses_too_small_a_number(option: str, value: int) -> None:
+    options = {option: value}
+    with pytest.raises(ValueError, match=f"{option}={value}"):
+        match_patches(features_of(0, 1, 2, 8, 8), torch.zeros(1, 1, 8, 8), **options)
+
+
+def test_a_mask_may_be_of_booleans() -> None:
+    features, mask = features_of(0, 1, 3, 8, 8), mask_of(32, 32, (8, 20, 12, 20))
+    assert torch.equal(patch_swap(features, mask > 0), patch_swap(features, mask))
+    small = mask_of(8, 8, (2, 5, 3, 5))
+    assert torch.equal(patch_swap(features, small > 0), patch_swap(features, small))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.inpainter import Inpainter
-from models.precision import PRECISIONS, Precision, autocast, checked_precision
+from models.precision import Precision, autocast
 from models.tiles import encode_tiled, translate_tiled
 
 
@@ -38,9 +38,3 @@ def test_half_precision_computes_in_it_and_answers_in_float32(
         assert (drawn - network(features)).abs().max() < 1 / 64
         exact = inpainter.image2feature.generator(image, mask)
         assert (coarse - exact).abs().max() < 1 / 32
-
-
-def test_a_name_is_checked() -> None:
-    assert [checked_precision(name) for name in PRECISIONS] == ["float32", "bfloat16", "float16"]
-    with pytest.raises(ValueError, match="precision='fp8': choose one of float32, bfloat16"):
-        checked_precision("fp8")

@@ -25,7 +25,7 @@ from kintsugi.match_benchmark.inputs import (
 )
 from kintsugi.match_benchmark.needs import GIB, MIB, Needs, available_bytes, match_needs
 from kintsugi.match_benchmark.quality import compare_matches
-from kintsugi.match_benchmark.trial import FILLS, MATCHES, Task, Trial, run_trial
+from kintsugi.match_benchmark.trial import FILLS, MATCHES, OURS, Task, Trial, run_trial
 from kintsugi.methods import open_release
 from kintsugi.runs import open_encoder
 from models.pixels import mask_to_tensor
@@ -34,8 +34,8 @@ from models.vgg import Vgg19Relu3
 HALF, RANDOM = "half", "random"
 # A hole leaves at least this much of the photograph's side: known windows are needed.
 KNOWN_PX = 32
-# Beyond it PatchMatch takes minutes.
-LARGEST_FILL_PX = 2048
+# Beyond it PatchMatch takes minutes: our own fills only, of holes of at most the second.
+LARGEST_PATCHMATCH_PX, LARGEST_FILL_HOLE_PX = 2048, 1024
 
 # Is told what comes out, a line at a time.
 Report = Callable[[str], None]
@@ -51,7 +51,8 @@ class Plan:
             leaves less than 32 px of the photograph's side it is left out.
         methods: Of ``MATCHES``.
         rounds: How often the methods take turns; fewer where that exceeds the time limit.
-        fill: Also time whole fills beside PatchMatch, up to 2048 px, holes of half the side.
+        fill: Also time whole fills, of holes of half the side but at most 1024 px; up to
+            2048 px beside PatchMatch.
         photo: URI of one photograph, or samples/NAME.
         encoder: As a configuration names it; "": the release's, without one "random".
         release: URI of the release that fills; "": seeded weights of size "small".
@@ -102,7 +103,7 @@ def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, A
     try:
         bench = _Bench(plan, report)
         matches = [bench.match(case) for case in cases]
-        fills = [bench.fill(side) for side in sorted(plan.sizes) if _fills(plan, side)]
+        fills = [bench.fill(side) for side in sorted(plan.sizes) if plan.fill]
     finally:
         torch.set_num_threads(threads)
     return {
@@ -147,11 +148,13 @@ class _Bench:
         }
 
     def fill(self, side_px: int) -> dict[str, Any]:
-        """A whole fill beside PatchMatch."""
-        case = Case(side_px, side_px // 2)
+        """A whole fill, up to 2048 px beside PatchMatch."""
+        case = Case(side_px, min(side_px // 2, LARGEST_FILL_HOLE_PX))
+        methods = FILLS if side_px <= LARGEST_PATCHMATCH_PX else OURS
         with tempfile.TemporaryDirectory(prefix="kintsugi-fill-") as name:
             picture = write_picture(Path(name), self.photo, case)
-            needs = {method: Needs(0, side_px**2) for method in FILLS}
+            # Not the photograph's size: what is worked on is the hole and as much around it.
+            needs = {method: Needs(0, case.hole_px**2) for method in methods}
             task = Task(name, release=self.plan.release, encoder=self.plan.encoder or RANDOM)
             figures = self._measure(case, task, needs)
         return {**asdict(case), "picture": picture, "methods": figures}
@@ -178,7 +181,7 @@ class _Bench:
         if trial.failure:
             self.report(f"{_name(case)}: not timed in turn: {trial.failure}")
         for name, seconds in trial.seconds.items():
-            figures[name]["seconds"] = list(seconds)
+            figures[name] |= {"seconds": list(seconds), "in_turn": True}
             self.report(f"{_name(case)}: {name}: {median(seconds):.3g} s, median of {rounds}")
         return figures
 
@@ -200,7 +203,10 @@ class _Bench:
             "not_run": trial.failure,
             "needs_bytes": need.bytes,
             "peak_bytes": trial.peak_bytes,
+            "process_bytes": trial.process_bytes,
             "seconds": seconds,
+            # Until the methods have taken turns, a first call: what it warms up counts.
+            "in_turn": False,
         }
 
     def _refusal(self, method: str, need: Needs) -> str:
@@ -243,10 +249,6 @@ def _describe_encoder(plan: Plan) -> str:
     if plan.release and not plan.encoder:
         return f"of {plan.release}"
     return plan.encoder if plan.encoder not in ("", RANDOM) else f"{RANDOM} (seed 0)"
-
-
-def _fills(plan: Plan, side_px: int) -> bool:
-    return plan.fill and side_px <= LARGEST_FILL_PX
 
 
 def _name(case: Case) -> str:

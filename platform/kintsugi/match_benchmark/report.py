@@ -25,8 +25,11 @@ def format_report(figures: Mapping[str, Any]) -> str:
 
 
 def times_faster(methods: Mapping[str, Mapping[str, Any]], name: str, than: str) -> float | None:
-    """Median over the rounds of seconds of ``than`` / seconds of ``name``; None without both."""
-    if not (name in methods and than in methods):
+    """Median over the rounds of seconds of ``than`` / seconds of ``name``.
+
+    Returns: None where the two have not taken turns.
+    """
+    if not all(each in methods and methods[each]["in_turn"] for each in (name, than)):
         return None
     pairs = zip(methods[than]["seconds"], methods[name]["seconds"], strict=False)
     ratios = [slow / fast for slow, fast in pairs]
@@ -40,8 +43,10 @@ def _about(figures: Mapping[str, Any]) -> str:
     return (
         f"{figures['photo']} ({sizes}), holes in the centre, the photograph reduced 16 times in"
         f" place of a coarse fill; encoder {figures['encoder']}; {figures['threads']} threads,"
-        f" PyTorch {figures['torch']}. Seconds: median of rounds in which the methods take turns."
-        " Memory: highest resident memory of a fresh process above its inputs. Best matches:"
+        f" PyTorch {figures['torch']}. Seconds: median of rounds in which the methods take turns;"
+        " (first) marks the first call of a fresh process, which is in no ratio."
+        " Memory: highest resident memory of a fresh process above its inputs, and whole process"
+        " with weights and libraries. Best matches:"
         " share of queries, all or a sample, whose match is the best one or as similar."
         " Quality: mean similarity on a scale from random known windows (0) to the best (1)."
     )
@@ -84,25 +89,33 @@ def _match_cells(row: Mapping[str, Any], name: str, method: Mapping[str, Any]) -
 
 
 def _fill_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    heading = ("photo / hole, px", "fill", "seconds", "times as fast as PatchMatch", "memory, MiB")
+    heading = (
+        "photo / hole, px",
+        "fill",
+        "seconds",
+        "times as fast as PatchMatch",
+        "memory, MiB",
+        "whole process, MiB",
+    )
     lines = []
     for row in rows:
         for name, method in row["methods"].items():
             faster = None if name == PATCHMATCH else times_faster(row["methods"], name, PATCHMATCH)
             ratio = _NONE if faster is None else f"{faster:.2f}"
             where = f"{row['side_px']} / {row['hole_px']}"
-            lines.append((where, name, _seconds(method), ratio, _mib(method)))
+            memory = (_mib(method, key) for key in ("peak_bytes", "process_bytes"))
+            lines.append((where, name, _seconds(method), ratio, *memory))
     return _markdown(heading, lines, words=2)
 
 
 def _seconds(method: Mapping[str, Any]) -> str:
     if not method["seconds"]:
         return f"not run: {method['not_run']}"
-    return f"{median(method['seconds']):.3g}"
+    return f"{median(method['seconds']):.3g}" + ("" if method["in_turn"] else " (first)")
 
 
-def _mib(method: Mapping[str, Any]) -> str:
-    return f"{method['peak_bytes'] / MIB:.0f}" if method["peak_bytes"] else _NONE
+def _mib(method: Mapping[str, Any], key: str = "peak_bytes") -> str:
+    return f"{method[key] / MIB:.0f}" if method[key] else _NONE
 
 
 def _markdown(heading: Sequence[str], lines: Sequence[Sequence[str]], *, words: int) -> str:

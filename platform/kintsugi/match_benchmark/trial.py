@@ -56,11 +56,13 @@ class Trial:
         seconds: method -> of each round.
         peak_bytes: Resident memory at its highest above what was there with the inputs
             (and weights) loaded, of all methods together; 0 where the system does not say.
+        process_bytes: Resident memory at its highest in all, weights and libraries included.
         failure: "" or why there are no figures.
     """
 
     seconds: Mapping[str, Sequence[float]]
     peak_bytes: int = 0
+    process_bytes: int = 0
     failure: str = ""
 
 

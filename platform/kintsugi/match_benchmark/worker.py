@@ -49,8 +49,8 @@ def measure(task: Task) -> Trial:
         rounds.clear()
     while len(rounds) < task.rounds:
         rounds.append(_round(task, calls))
-    peak = _resident("VmHWM") - before if before else 0
-    return Trial({name: [each[name] for each in rounds] for name in calls}, peak)
+    peak = _resident("VmHWM") if before else 0
+    return Trial({name: [each[name] for each in rounds] for name in calls}, peak - before, peak)
 
 
 def _round(task: Task, calls: dict[str, Call]) -> dict[str, float]:

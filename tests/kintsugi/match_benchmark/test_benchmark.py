@@ -26,7 +26,7 @@ from kintsugi.match_benchmark.inputs import (
 from kintsugi.match_benchmark.needs import GIB, MIB, available_bytes, match_needs
 from kintsugi.match_benchmark.plot import draw_plot
 from kintsugi.match_benchmark.report import format_report, times_faster
-from kintsugi.match_benchmark.trial import Task, run_trial
+from kintsugi.match_benchmark.trial import Task, Trial, run_trial
 from kintsugi.match_benchmark.worker import measure
 from models.vgg import Vgg19Relu3
 
@@ -42,12 +42,13 @@ def row(side: int, hole: int, **methods: dict[str, Any]) -> dict[str, Any]:
 
 def ran(*seconds: float, peak_mib: int = 10) -> dict[str, Any]:
     agreement = {"same_winners": 0.5, "quality": 0.975}
-    memory = {"peak_bytes": peak_mib * MIB, "needs_bytes": 99 * MIB}
-    return {"seconds": list(seconds), "not_run": "", **memory, **agreement}
+    memory = {"peak_bytes": peak_mib * MIB, "process_bytes": 500 * MIB, "needs_bytes": 99 * MIB}
+    return {"seconds": list(seconds), "in_turn": True, "not_run": "", **memory, **agreement}
 
 
 def refused(reason: str, needs_mib: int = 99) -> dict[str, Any]:
-    return {"seconds": [], "not_run": reason, "peak_bytes": 0, "needs_bytes": needs_mib * MIB}
+    memory = {"peak_bytes": 0, "process_bytes": 0, "needs_bytes": needs_mib * MIB}
+    return {"seconds": [], "in_turn": False, "not_run": reason, **memory}
 
 
 def figures_of(*matches: dict[str, Any], fills: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
@@ -167,6 +168,8 @@ def test_a_process_tells_seconds_memory_and_matches(tmp_path: Path) -> None:
     # As the arithmetic says, give or take what libraries hold.
     needs = match_needs("published", case).bytes
     assert needs / 2 < trial.peak_bytes < 3 * needs + 64 * MIB
+    # PyTorch alone is so much.
+    assert trial.process_bytes > trial.peak_bytes + 64 * MIB
     queries, candidates = case.windows()
     matches = torch.from_numpy(read_array(tmp_path / "published.npy"))
     assert torch.equal(matches >= 0, queries)
@@ -213,6 +216,36 @@ def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
     json.dumps(figures)
 
 
+def test_first_calls_of_processes_are_marked_and_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def alone_only(task: Task, *, time_limit: float) -> Trial:
+        return measure(task) if len(task.methods) == 1 else Trial({}, failure="not done")
+
+    monkeypatch.setattr("kintsugi.match_benchmark.benchmark.run_trial", alone_only)
+    figures = run_benchmark(Plan(sizes=(64,), holes=("half",), encoder="random", threads=1))
+    methods = figures["matches"][0]["methods"]
+    assert [len(method["seconds"]) for method in methods.values()] == [1, 1, 1]
+    assert times_faster(methods, "exact", "published") is None
+    rows = [line for line in format_report(figures).splitlines() if line.startswith("| 64 / 32")]
+    assert len(rows) == 3
+    assert all(" (first) | - |" in row for row in rows)
+
+
+def test_fills_beyond_patchmatch_are_timed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(task: Task, *, time_limit: float) -> Trial:
+        return Trial({name: [1.0] for name in task.methods}, MIB, 2 * MIB)
+
+    monkeypatch.setattr("kintsugi.match_benchmark.benchmark.run_trial", told)
+    figures = run_benchmark(Plan(sizes=(2048, 4096), holes=(), encoder="random", fill=True))
+    ours = ["fill float32", "fill bfloat16"]
+    half, large = figures["fills"]
+    assert list(half["methods"]) == [*ours, "patchmatch"]
+    assert (large["side_px"], large["hole_px"]) == (4096, 1024)
+    assert list(large["methods"]) == ours
+    assert "| 4096 / 1024 | fill float32 | 1 | - | 1 | 2 |" in format_report(figures).splitlines()
+
+
 def test_what_needs_more_memory_than_allowed_is_not_run() -> None:
     plan = Plan(sizes=(128,), methods=("published",), rounds=1, encoder="random", max_memory=MIB)
     (measured,) = run_benchmark(plan)["matches"]
@@ -242,8 +275,8 @@ def test_the_table_says_what_was_not_run() -> None:
     assert "| 256 / 128 | 9 x 8 | exact | 0.1 | 30.0 | 10 | 50.0 of 7 | 0.975 |" in lines
     assert "| 1024 / 512 | 9 x 8 | published | not run: needs 25.1 GiB | - | - | - | - |" in lines
     assert "| 1024 / 512 | 9 x 8 | exact | 2 | - | 10 | 50.0 of 7 | 0.975 |" in lines
-    assert "| 256 / 128 | fill | 0.5 | 2.00 | 300 |" in lines
-    assert "| 256 / 128 | patchmatch | 1 | - | 10 |" in lines
+    assert "| 256 / 128 | fill | 0.5 | 2.00 | 300 | 500 |" in lines
+    assert "| 256 / 128 | patchmatch | 1 | - | 10 | 500 |" in lines
 
 
 def test_the_picture_has_a_panel_for_time_and_one_for_memory() -> None:

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 import models.match.exact as exact_match
 from models.keys import standardise
 from models.match.boxes import Box
-from models.match.exact import ScorePrecision, nearest_exact
+from models.match.exact import nearest_exact
 from models.match.float64 import nearest_in_float64
 from models.match.windows import Search, candidate_windows, windows_touching
+from models.precision import PRECISIONS, Precision, autocast
 from models.vgg import Vgg19Relu3
 
-SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[4] / "shared"))
 WEIGHTS = SHARED / "weights/vgg19_relu3_1.safetensors"
-PRECISIONS: tuple[ScorePrecision, ...] = ("float32", "bfloat16", "float16")
 
 
 def search_of(keys: Tensor, *boxes: tuple[int, int, int, int]) -> Search:
@@ -79,7 +79,7 @@ def real_keys() -> Tensor:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["plain", "standardised"])
 def test_winners_on_real_features_are_those_of_float32(
-    real_keys: Tensor, kind: str, precision: ScorePrecision
+    real_keys: Tensor, kind: str, precision: Precision
 ) -> None:
     keys = real_keys
     if kind == "standardised":
@@ -97,6 +97,8 @@ def test_nothing_but_the_keys_decides(real_keys: Tensor) -> None:
             for budget in (120_000, 400_000, 10**8):
                 found = nearest_exact(search, precision=precision, memory_budget=budget)
                 assert torch.equal(found, expected), (precision, budget)
+    with autocast("cpu", "bfloat16"):
+        assert torch.equal(nearest_exact(search), expected)
     torch.set_num_threads(torch.get_num_threads() % 2 + 1)
     assert torch.equal(nearest_exact(search), expected)
 
@@ -113,7 +115,7 @@ def test_coarse_products_elsewhere_in_the_program_change_nothing(real_keys: Tens
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_queries_and_candidates_may_be_of_different_maps(precision: ScorePrecision) -> None:
+def test_queries_and_candidates_may_be_of_different_maps(precision: Precision) -> None:
     queries = torch.rand(9, 14, generator=torch.Generator().manual_seed(3)) < 0.7
     candidates = torch.rand(18, 7, generator=torch.Generator().manual_seed(4)) < 0.7
     for larger in (1.0, 2.0**12, 2.0**-12):
@@ -125,7 +127,7 @@ def test_queries_and_candidates_may_be_of_different_maps(precision: ScorePrecisi
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_candidates_that_differ_by_less_than_float32_tells(precision: ScorePrecision) -> None:
+def test_candidates_that_differ_by_less_than_float32_tells(precision: Precision) -> None:
     keys = random_keys(0, 5, 9, 40)
     search = search_of(keys, (3, 6, 20, 23))
     # Each window of the hole occurs twice, the second time a little truer.
@@ -141,7 +143,7 @@ def test_candidates_that_differ_by_less_than_float32_tells(precision: ScorePreci
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_more_equals_than_are_compared_one_by_one(precision: ScorePrecision) -> None:
+def test_more_equals_than_are_compared_one_by_one(precision: Precision) -> None:
     keys = torch.ones(3, 12, 30) + 0.1 * random_keys(0, 3, 12, 30).round()
     keys[:, :, 9:] = keys[:, :, 9:10]
     keys[:, 4:, 9:] = keys[:, 4:5, 9:10]
@@ -152,7 +154,7 @@ def test_more_equals_than_are_compared_one_by_one(precision: ScorePrecision) -> 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_least_unlike_wins_where_all_are_unlike(precision: ScorePrecision) -> None:
+def test_the_least_unlike_wins_where_all_are_unlike(precision: Precision) -> None:
     keys = random_keys(0, 6, 10, 12).abs() + 0.1
     search = search_of(keys, (4, 7, 5, 8))
     search = replace(search, query_keys=-keys)
@@ -161,7 +163,7 @@ def test_the_least_unlike_wins_where_all_are_unlike(precision: ScorePrecision) -
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", [1e-30, 1e-4, 1e4, 1e15])
-def test_sizes_that_half_precision_cannot_hold(precision: ScorePrecision, size: float) -> None:
+def test_sizes_that_half_precision_cannot_hold(precision: Precision, size: float) -> None:
     keys = random_keys(0, 6, 12, 16)
     # Some windows are a thousandth of the others.
     keys[:, :6] *= 1e-3
@@ -240,3 +242,9 @@ def test_a_window_that_counts_as_zero_is_like_nothing() -> None:
     assert nearest_exact(search)[3, 20] != 3 * 28 + 2
     keys[:, 3:6, 2:5] *= 100
     assert nearest_exact(search)[3, 20] == 3 * 28 + 2
+
+
+def test_half_precision_only_where_it_is_added_up_in_float32() -> None:
+    assert exact_match._dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16
+    for precision in PRECISIONS:
+        assert exact_match._dtype(torch.device("cuda"), precision) == torch.float32

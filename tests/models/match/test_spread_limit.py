@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.match.approximate import nearest_approximate
 from models.match.exact import nearest_exact
-from models.match.spread_limit import spread_matches
+from models.match.spread_limit import MOST_ROUNDS, _next_with_room, spread_matches
 from models.match.windows import Search, candidate_windows, windows_touching
 from models.patch_swap import match_patches, patch_swap
 from tests.models.naive_patch_swap import swap_batch
@@ -75,3 +75,35 @@ def test_a_round_fills_a_window_at_once() -> None:
     spread_matches(search, 3, counted)
     # Six alike ask for the first window, of whom three keep it, the others for the second.
     assert rounds == [6, 3]
+
+
+@pytest.mark.parametrize("max_uses", [1, 4, 2**60])
+def test_a_flat_map_is_done_after_so_many_rounds(max_uses: int) -> None:
+    keys = torch.ones(2, 30, 30)
+    hole = torch.zeros(30, 30, dtype=torch.bool)
+    hole[8:20, 8:20] = True
+    search = Search(keys, keys, windows_touching(hole), candidate_windows(hole, 0))
+    rounds = []
+
+    def lowest(search: Search) -> Tensor:
+        rounds.append(int(search.queries.sum()))
+        return torch.where(search.queries, search.candidates.flatten().int().argmax(), -1)
+
+    matches = spread_matches(search, max_uses, lowest)
+    queries = int(search.queries.sum())
+    limit = max(max_uses, -(-queries // int(search.candidates.sum())))
+    assert len(rounds) == min(MOST_ROUNDS, -(-queries // limit))
+    uses = matches[search.queries].bincount(minlength=28 * 28)
+    assert uses.max() == min(limit, queries)
+    assert (uses[~search.candidates.flatten()] == 0).all()
+    assert (matches[~search.queries] == -1).all()
+
+
+def test_who_is_left_takes_a_window_soon_after_the_wanted_one() -> None:
+    room = torch.tensor([1, 0, 0, 2, 1, 0, 3, 1])
+    taken = _next_with_room(torch.tensor([5, 2, 1, 1, 7]), room)
+    assert taken.tolist() == [6, 4, 3, 3, 7]
+    # Who wants more than the end holds is moved back; then all room is taken.
+    assert _next_with_room(torch.tensor([7, 7, 7]), room).tolist() == [6, 6, 7]
+    everything = _next_with_room(torch.full((8,), 4), room)
+    assert torch.equal(everything.bincount(), room)
