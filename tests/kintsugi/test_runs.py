@@ -30,7 +30,7 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
     """With one photograph a step: batches are tested elsewhere, and steps take the time here."""
     config = training_runs.debug_config(folder, stage, **{"batch_size": 1, **loop})
     if stage == "stage1":
-        # Long steps: three of the configuration.s own would show little.
+        # Long steps: three of the usual ones would show little.
         optimizer = dataclasses.replace(config.optimizer, generator_lr=3e-3)
         return dataclasses.replace(config, optimizer=optimizer)
     # Of the three steps the first two then take stage 1's prediction.
