@@ -103,8 +103,8 @@ def _node_environment(root: Path) -> dict[str, str]:
     return {
         # Stop at once: there is no other node to drain work to.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        # Replicas share the cores with one another: their threads wait without spinning.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # As jobs/_bootstrap.py has it: replicas share the cores, their threads spin briefly.
+        "GOMP_SPINCOUNT": "3000",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}",
         # Jobs are started as `jobs/...py` and must find this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
