@@ -36,11 +36,32 @@ check: $(STAMP)  ## Format, lint, types, architecture.
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
-test: $(STAMP)  ## All tests.
-	$(BIN)/pytest
+test: $(STAMP)  ## All tests but those that take minutes each.
+	$(BIN)/pytest -m "not ray"
+	$(BIN)/pytest -m ray
 
 test-fast: $(STAMP)  ## Tests that start no cluster.
-	$(BIN)/pytest -m "not ray and not slow"
+	$(BIN)/pytest -m "not ray"
+
+test-slow: $(STAMP)  ## Tests that take minutes each.
+	$(BIN)/pytest -m slow
+
+# Not vendored: a checker of accessibility, half a megabyte. Without npm its tests are skipped.
+AXE := $(VENV)/axe-core-4.14.1
+$(AXE):
+	mkdir -p $@
+	-cd $@ && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+
+test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
+	@command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium \
+		|| echo "No chromium, and it cannot be installed here: its tests are skipped"
+	AXE_FOLDER=$(CURDIR)/$(AXE)/package $(BIN)/pytest -m browser
+
+test-faults: $(STAMP)  ## Kill workers, nodes and storage, and see runs recover; three times.
+	for round in 1 2 3; do $(BIN)/pytest -m faults || exit 1; done
+
+check-k8s: $(STAMP)  ## Image, manifests and edge: all that can be checked without a cluster.
+	$(BIN)/pytest tests/k8s tests/deploy/test_dockerfile.py tests/deploy/test_edge.py -m "not ray"
 
 format: $(STAMP)  ## Format and mend what can be mended.
 	$(BIN)/ruff format

@@ -15,6 +15,27 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Before anything imports PyTorch, and for the processes that tests start. The networks are so
 # small that a second thread gains little; on a busy machine each would wait for the other.
 NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
+# Marks of tests that run only when they are asked for.
+ON_REQUEST = ("slow", "faults", "browser")
+# Each collects all tests for itself: more would cost more than they bring.
+MOST_PROCESSES = 8
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the tests that start no cluster out among the cores: `pytest -m "not ray"`."""
+    without_cluster = str(config.option.markexpr).startswith("not ray")
+    if without_cluster and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless the selection names it: `pytest -m slow`."""
+    left_out = {name for name in ON_REQUEST if name not in str(config.option.markexpr)}
+    others = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(wrapper=True)
