@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
-    "jobs/write_shards.py --input s3://photos/train --output s3://shards/train --overwrite",
+    "jobs/write_shards.py --input s3://photos --output s3://shards/all --held-out 0.02",
+    "jobs/write_shards.py --output s3://shards/all --verify --decode",
 )
 
 
@@ -27,13 +28,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--input", metavar="URI", help=f"photographs, or `{SAMPLES}`")
     parser.add_argument("--output", metavar="URI", help="folder of the shards")
     parser.add_argument("--seed", type=int, help="decides the order of the rows")
+    parser.add_argument("--held-out", metavar="SHARE", type=float, help="keep out of training")
     parser.add_argument("--overwrite", action="store_true", help="replace shards that are there")
     parser.add_argument("--verify", action="store_true", help="read all back; pack only if new")
+    parser.add_argument("--decode", action="store_true", help="--verify decodes every photograph")
     args = parser.parse_args(argv)
+    if args.decode and not args.verify:
+        parser.error("--decode belongs to --verify: give both")
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
-    from kintsugi.manifest import MANIFEST_NAME, read_manifest, verify_shards
-    from kintsugi.shards import Packing, write_shards
+    from kintsugi.manifest import MANIFEST_NAME, read_manifest
+    from kintsugi.shard_check import verify_shards
+    from kintsugi.shard_plan import Packing
+    from kintsugi.shards import write_shards
 
     config = load_config(args.config, args.overrides)
     source, output = args.input or config.data.photos, args.output or config.data.shards
@@ -45,10 +52,11 @@ def main(argv: Sequence[str]) -> int:
         if not kept:
             start_ray()
         seed = config.seed if args.seed is None else args.seed
-        how = Packing(overwrite=args.overwrite)
+        share = config.data.held_out_share if args.held_out is None else args.held_out
+        how = Packing(overwrite=args.overwrite, held_out_share=share)
         with open_photos(source) as photos:
             manifest = write_shards(photos, output, seed=seed, packing=how, report=tell)
-    problems = verify_shards(output) if args.verify else []
+    problems = verify_shards(output, decode=args.decode) if args.verify else []
     seconds = round(time.monotonic() - started, 1)
     figures = {**manifest.figures(), "problems": problems, "seconds": seconds, "output": output}
     write_figures(args.json, figures)

@@ -14,6 +14,8 @@ import numpy as np
 import ray.data
 from ray.data.collate_fn import NumpyBatchCollateFn
 
+from kintsugi.capacity import TASK_CPUS
+from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.order import Position, Read, SampleOrder
 from kintsugi.reading import DecodeRead, ShardReader
 from kintsugi.samples import Batch, collate
@@ -22,10 +24,11 @@ from kintsugi.sections import DataSection
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
 # pipeline takes seconds; large ones start one per epoch.
 READS_PER_PIPELINE = 512
-# Logical CPUs of a data task.
-TASK_CPUS = 0.5
 # Batches prepared ahead of the step.
 PREFETCH_BATCHES = 2
+# Photographs that a reading task hands on at one time. Ray Data's default is 128 MiB: the
+# first batch would wait until hundreds are decoded, and each buffer would hold as many.
+BLOCK_BYTES = 8 * 2**20
 
 
 def stream_batches(
@@ -38,51 +41,68 @@ def stream_batches(
 ) -> Iterator[Batch]:
     """This worker's batches from ``start`` on, at least ``num_steps`` of them.
 
-    Raises: StorageError (inside Ray's own error) when a shard is missing or altered.
+    Raises: StorageError (inside Ray's own error) when a shard is missing or altered, or
+        more photographs than ``config.max_corrupt_share`` do not decode.
     """
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
     # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    corrupt = CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
+    make_batch = _Collate(order.seed, config, corrupt)
     pending: list[Read] = []
     steps = 0
     for epoch in order.reads(start, rank):
         pending += epoch
         steps += sum(len(read.rows) for read in epoch) // order.batch_size
         if len(pending) >= READS_PER_PIPELINE or steps >= num_steps:
-            yield from _run(reader, order, config, pending)
+            yield from _run(reader, pending, make_batch, order.batch_size)
             pending = []
             if steps >= num_steps:
                 return
 
 
 def _run(
-    reader: ShardReader, order: SampleOrder, config: DataSection, reads: list[Read]
+    reader: ShardReader, reads: list[Read], make_batch: "_Collate", batch_size: int
 ) -> Iterator[Batch]:
     rows = [{"epoch": read.epoch, "rows": read.rows.tolist()} for read in reads]
     pipeline = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         DecodeRead(reader),
         batch_size=1,
-        num_cpus=TASK_CPUS,
-        compute=ray.data.TaskPoolStrategy(size=min(config.tasks, len(rows))),
+        compute=ray.data.TaskPoolStrategy(size=min(make_batch.config.tasks, len(rows))),
+        **_room(make_batch.config),
     )
     for parts in pipeline.iter_torch_batches(
-        batch_size=order.batch_size,
+        batch_size=batch_size,
         prefetch_batches=PREFETCH_BATCHES,
-        collate_fn=_Collate(order.seed, config),
+        collate_fn=make_batch,
         device="cpu",
     ):
         yield Batch(*(parts[name] for name in ("keys", "image", "mask", "draw")))
 
 
+def _room(config: DataSection) -> dict[str, Any]:
+    """Where reading tasks run, and on whose CPUs."""
+    if config.tasks_anywhere:
+        return {"num_cpus": TASK_CPUS}
+    # Their CPUs are part of what was set aside for this worker: asked for once more, they
+    # might never come, as all of a small cluster's may be set aside for workers.
+    here = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": here}}
+
+
 class _Collate(NumpyBatchCollateFn):  # type: ignore[misc]
-    def __init__(self, seed: int, config: DataSection) -> None:
+    def __init__(self, seed: int, config: DataSection, corrupt: CorruptRows) -> None:
         super().__init__()
         self.seed = seed
         self.config = config
+        self.corrupt = corrupt
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        for row in batch["instead_of"]:
+            self.corrupt.note(str(row))
         pixels = [
             np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)
             for data, height, width in zip(

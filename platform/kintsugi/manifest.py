@@ -3,25 +3,30 @@
 A shard is a Parquet file with `id` (the photograph's path), `image` (the
 encoded bytes as they came), `height` and `width` (in pixels as displayed).
 `manifest.json` is written last and vouches for each of them: a flipped bit in
-a JPEG mostly decodes, to a wrong picture, so the decoder cannot.
+a JPEG mostly decodes, to a wrong picture, so the decoder cannot. Each shard
+belongs to one split: "train", or "held_out" for what no training order sees.
 """
 
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.errors import StorageError
+from kintsugi.splits import HELD_OUT, TRAIN
 from kintsugi.storage import Storage
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
+# Version 1 knew no splits: all of it is for training.
+FORMAT_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
 _PART = re.compile(r"part-[0-9]{5,}\.parquet")
 SCHEMA = pa.schema(
     [
@@ -31,16 +36,19 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),
     ]
 )
+Split = Literal["train", "held_out"]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PartInfo:
-    """One shard: its file, and what must be found in it."""
+    """One shard: its file, what must be found in it, and the split that it belongs to."""
 
     name: str
     rows: int
     bytes: int
     sha256: str
+    split: Split = TRAIN
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Manifest:
     rejects: tuple[Reject, ...] = ()
     # Files of the input that have no photograph's extension.
     ignored: int = 0
+    # Of the photographs, by `kintsugi.splits.is_held_out`.
+    held_out_share: float = 0.0
     version: int = FORMAT_VERSION
     created_by: str = "kintsugi write_shards"
     # Column names and types, for readers that are not this one.
@@ -76,10 +86,15 @@ class Manifest:
         if found != self.rows:
             raise ValueError(f"rows is {self.rows} and the parts have {found}")
 
+    def only(self, split: Split) -> tuple[PartInfo, ...]:
+        """The parts of one split, in order."""
+        return tuple(part for part in self.parts if part.split == split)
+
     def figures(self) -> dict[str, Any]:
-        """What to print: rows, parts, bytes, ignored files, rejects by reason."""
+        """What to print: rows, how many are held out, parts, bytes, ignored files, rejects."""
         return {
             "rows": self.rows,
+            "held_out": sum(part.rows for part in self.only(HELD_OUT)),
             "parts": len(self.parts),
             "bytes": sum(part.bytes for part in self.parts),
             "ignored": self.ignored,
@@ -99,10 +114,10 @@ class Manifest:
         """
         try:
             version = TypeAdapter(dict[str, Any]).validate_json(text).get("version")
-            if version != FORMAT_VERSION:
+            if version not in _READABLE_VERSIONS:
                 raise StorageError(
-                    f"the manifest has version {version!r} and this code reads {FORMAT_VERSION}:"
-                    " pack the photographs again or use the code that wrote it"
+                    f"the manifest has version {version!r} and this code reads 1 to"
+                    f" {FORMAT_VERSION}: pack the photographs again or use the code that wrote it"
                 )
             return TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
@@ -131,38 +146,37 @@ def read_manifest(storage: Storage) -> Manifest:
 def read_part(storage: Storage, part: PartInfo) -> pa.Table:
     """Read a shard whole, as a table of SCHEMA, after comparing it with the manifest.
 
+    One that differs is read once more: bits flip on the way, too.
+
     Raises:
-        StorageError: Missing, or its size or SHA-256 is not what the manifest says.
+        StorageError: Missing; or twice its size or SHA-256 is not what the manifest says.
     """
     data = storage.read(part.name)
     where = f"{storage.uri}/{part.name}"
-    remedy = "pack the photographs again or restore the file"
-    if len(data) != part.bytes:
-        raise StorageError(f"{where} has {len(data)} bytes, expected {part.bytes}: {remedy}")
-    found = hashlib.sha256(data).hexdigest()
-    if found != part.sha256:
-        raise StorageError(f"{where} has SHA-256 {found}, expected {part.sha256}: {remedy}")
-    return pq.read_table(pa.BufferReader(data))
-
-
-def verify_shards(uri: str) -> list[str]:
-    """Read every shard of a folder and list what is wrong, one sentence each."""
-    storage = Storage(uri)
+    difference = _difference(data, part)
+    if difference:
+        _log.warning("%s %s: reading it once more", where, difference)
+        data = storage.read(part.name)
+        difference = _difference(data, part)
+    if difference:
+        raise StorageError(
+            f"{where} {difference}, read twice: pack the photographs again or restore the file"
+        )
     try:
-        manifest = read_manifest(storage)
-    except StorageError as error:
-        return [str(error)]
-    problems, seen = [], set[str]()
-    for part in manifest.parts:
-        try:
-            table = read_part(storage, part)
-        except StorageError as error:
-            problems.append(str(error))
-            continue
-        problems += [f"{part.name}: {problem}" for problem in _problems(table, part, seen)]
-    known = {part.name for part in manifest.parts}
-    strays = [name for name in storage.list() if is_part(name) and name not in known]
-    return problems + [f"{name}: not in the manifest" for name in strays]
+        return pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise StorageError(
+            f"{where} is no Parquet file, though it is what the manifest names: pack the"
+            " photographs again"
+        ) from error
+
+
+def _difference(data: bytes, part: PartInfo) -> str:
+    """What of a shard's bytes is not as the manifest says; "" when nothing is."""
+    if len(data) != part.bytes:
+        return f"has {len(data)} bytes, expected {part.bytes}"
+    found = hashlib.sha256(data).hexdigest()
+    return "" if found == part.sha256 else f"has SHA-256 {found}, expected {part.sha256}"
 
 
 def is_part(name: str) -> bool:
@@ -173,16 +187,3 @@ def is_part(name: str) -> bool:
 def part_name(index: int) -> str:
     """The file name of a shard."""
     return f"part-{index:05d}.parquet"
-
-
-def _problems(table: pa.Table, part: PartInfo, seen: set[str]) -> list[str]:
-    problems = []
-    if table.schema != SCHEMA:
-        problems.append(f"has the columns {table.schema.names}, expected {SCHEMA.names}")
-        return problems
-    if len(table) != part.rows:
-        problems.append(f"has {len(table)} rows, expected {part.rows}")
-    ids = table["id"].to_pylist()
-    doubled = sorted({name for name in ids if name in seen or ids.count(name) > 1})
-    seen.update(ids)
-    return problems + [f"{name} is packed twice" for name in doubled]

@@ -11,12 +11,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from kintsugi.errors import InputError, StorageError
 from kintsugi.images import decode_image
-from kintsugi.manifest import Manifest, read_manifest, read_part
+from kintsugi.manifest import PartInfo, Split, read_manifest, read_part
 from kintsugi.order import Read
+from kintsugi.splits import HELD_OUT, TRAIN
 from kintsugi.storage import Storage
 
 # Rows that a data task hands on at a time: bounds the memory of a block (a photograph of
@@ -32,22 +35,25 @@ class Decoded:
         key: `sample_key` of its id.
         epoch: In which it is used.
         pixels: HWC uint8 RGB.
+        instead_of: "shard: id (reason)" of the row that does not decode and whose place it
+            takes; "" for a photograph in its own place.
     """
 
     key: int
     epoch: int
     pixels: NDArray[np.uint8]
+    instead_of: str = ""
 
 
 class ShardReader:
     """Reads rows by their index into all shards; every file is verified when opened.
 
-    Picklable: it travels to data workers as the URI and the manifest.
+    Picklable: it travels to data workers as the URI and the parts.
     """
 
-    def __init__(self, uri: str, manifest: Manifest, resize_px: int) -> None:
+    def __init__(self, uri: str, parts: tuple[PartInfo, ...], resize_px: int) -> None:
         self.uri = uri
-        self.manifest = manifest
+        self.parts = parts
         self.resize_px = resize_px
 
     @cached_property
@@ -56,32 +62,68 @@ class ShardReader:
 
     @property
     def rows_per_part(self) -> tuple[int, ...]:
-        return tuple(part.rows for part in self.manifest.parts)
+        return tuple(part.rows for part in self.parts)
 
     def decode(self, read: Read) -> Iterator[Decoded]:
         """The photographs of a read, in its order.
 
-        Raises: StorageError naming the shard that is missing or altered.
+        In the place of a row that does not decode comes the next row of its shard that
+        does, after the last the first: that depends on the shard alone, so the samples of
+        a run stay the same however it is resumed or shared out.
+
+        Raises: StorageError naming the shard that is missing, altered or holds no
+            photograph at all that decodes.
         """
         storage = Storage(self.uri)
         parts = np.searchsorted(self._ends, read.rows, side="right")
-        tables = {
-            int(part): read_part(storage, self.manifest.parts[part]).select(["id", "image"])
-            for part in np.unique(parts)
-        }
+        tables = {int(part): self._open(storage, self.parts[part]) for part in np.unique(parts)}
         for row, part in zip(read.rows, parts, strict=True):
             table = tables[int(part)]
             index = int(row - self._ends[part]) + len(table)
-            yield Decoded(
-                key=sample_key(table["id"][index].as_py()),
-                epoch=read.epoch,
-                pixels=decode_sample(table["image"][index].as_py(), self.resize_px),
+            photo_id, pixels, instead_of = self._decode_row(table, index, self.parts[part].name)
+            yield Decoded(sample_key(photo_id), read.epoch, pixels, instead_of)
+
+    def _open(self, storage: Storage, part: PartInfo) -> pa.Table:
+        table = read_part(storage, part)
+        if len(table) != part.rows or not {"id", "image"} <= set(table.schema.names):
+            raise StorageError(
+                f"{storage.uri}/{part.name} has {len(table)} rows of {table.schema.names}, expected"
+                f" {part.rows} with id and image: pack the photographs again"
             )
+        return table.select(["id", "image"])
+
+    def _decode_row(
+        self, table: pa.Table, index: int, part_name: str
+    ) -> tuple[str, NDArray[np.uint8], str]:
+        """Id and pixels of a row or of the one in its place, and what that one replaces."""
+        instead_of = ""
+        for at in (*range(index, len(table)), *range(index)):
+            photo_id = table["id"][at].as_py()
+            try:
+                pixels = decode_sample(table["image"][at].as_py(), self.resize_px)
+            except InputError as error:
+                instead_of = instead_of or f"{part_name}: {photo_id} ({error.code})"
+            else:
+                return photo_id, pixels, instead_of
+        raise StorageError(
+            f"none of the {len(table)} photographs in {self.uri}/{part_name} decodes:"
+            " pack them again with --overwrite"
+        )
 
 
-def open_reader(uri: str, resize_px: int) -> ShardReader:
-    """The reader of a folder of shards. Raises: StorageError when there are none."""
-    return ShardReader(uri, read_manifest(Storage(uri)), resize_px)
+def open_reader(uri: str, resize_px: int, *, split: Split = TRAIN) -> ShardReader:
+    """The reader of one split of a folder of shards.
+
+    Raises: StorageError when there are no shards, or none of that split.
+    """
+    parts = read_manifest(Storage(uri)).only(split)
+    if not parts:
+        remedy = "--held-out 0.02 --overwrite" if split == HELD_OUT else "a smaller --held-out"
+        raise StorageError(
+            f"{uri} holds no photographs of the split {split}: pack them with"
+            f" jobs/write_shards.py --output {uri} {remedy}"
+        )
+    return ShardReader(uri, parts, resize_px)
 
 
 class DecodeRead:
@@ -99,6 +141,7 @@ class DecodeRead:
             block["height"].append(decoded.pixels.shape[0])
             block["width"].append(decoded.pixels.shape[1])
             block["pixels"].append(decoded.pixels.tobytes())
+            block["instead_of"].append(decoded.instead_of)
             if len(block["key"]) == BLOCK_ROWS:
                 yield block
                 block = _empty_block()
@@ -107,7 +150,7 @@ class DecodeRead:
 
 
 def _empty_block() -> dict[str, list[Any]]:
-    return {"key": [], "epoch": [], "height": [], "width": [], "pixels": []}
+    return {name: [] for name in ("key", "epoch", "height", "width", "pixels", "instead_of")}
 
 
 def sample_key(photo_id: str) -> int:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.masks import draw_mask
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import Decoded, ShardReader
@@ -86,11 +87,17 @@ def local_batches(
     start: Position,
     rank: int = 0,
 ) -> Iterator[Batch]:
-    """Batches in this process, without Ray: the same as a Ray worker of that rank gets."""
+    """Batches in this process, without Ray: the same as a Ray worker of that rank gets.
+
+    Raises: StorageError when a shard is missing or altered, or more photographs than
+        ``config.max_corrupt_share`` do not decode.
+    """
+    corrupt = CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
     waiting: list[Decoded] = []
     for epoch in order.reads(start, rank):
         for read in epoch:
             for decoded in reader.decode(read):
+                corrupt.note(decoded.instead_of)
                 waiting.append(decoded)
                 if len(waiting) == order.batch_size:
                     yield collate(

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
 from kintsugi.images import ImageLimits, decode_image
 from kintsugi.manifest import MANIFEST_NAME, SCHEMA, Manifest, PartInfo, Reject, is_part, part_name
+from kintsugi.shard_plan import Packing, PartPlan, plan_parts
 from kintsugi.storage import Storage
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -26,27 +27,6 @@ PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _ROWS_PER_GROUP = 64
 # There while parts are written: a writing that was cut off can be told from others' files.
 _UNFINISHED_NAME = "manifest.unfinished"
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How photographs become shards."""
-
-    rows_per_part: int = 256
-    # Bytes of photographs in a part; a larger single one is a part by itself.
-    max_part_bytes: int = 32 * 2**20
-    # Below 64 px a crop for training would be mostly made up by scaling.
-    limits: ImageLimits = ImageLimits(min_side=64)
-    # Replace shards that are there.
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class PartPlan:
-    """Which photographs go into which file."""
-
-    name: str
-    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +63,7 @@ def write_shards(
         input_uri: Where the photographs are, at any depth; found by extension.
         output_uri: Folder of the shards.
         seed: Decides the order of the rows.
-        packing: Sizes and limits.
+        packing: Sizes, limits and the share to hold out.
         report: Is told of each part as it is done.
 
     Returns: What was written; also in `manifest.json`, which is written last.
@@ -121,36 +101,12 @@ def write_shards(
         parts=parts,
         rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
         ignored=len(sizes) - len(photos),
+        held_out_share=packing.held_out_share,
     )
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
     _end(target, manifest.to_json().encode())
     return manifest
-
-
-def plan_parts(
-    sizes: dict[str, int], packing: Packing, seed: int
-) -> tuple[list[PartPlan], tuple[Reject, ...]]:
-    """Divide photographs, given by id and bytes, among parts.
-
-    The order is that of a hash of seed and id: neighbours in a part are
-    unrelated, and adding a photograph does not reorder the others.
-
-    Returns:
-        The plans, and the photographs whose names cannot be stored.
-    """
-    misnamed = {name for name in sizes if not _is_unicode(name)}
-    order = sorted(sizes.keys() - misnamed, key=lambda name: _shuffle_key(seed, name))
-    groups: list[list[str]] = []
-    room_rows = room_bytes = 0
-    for name in order:
-        if room_rows == 0 or sizes[name] > room_bytes:
-            groups.append([])
-            room_rows, room_bytes = packing.rows_per_part, packing.max_part_bytes
-        groups[-1].append(name)
-        room_rows, room_bytes = room_rows - 1, room_bytes - sizes[name]
-    plans = [PartPlan(part_name(i), tuple(group)) for i, group in enumerate(groups)]
-    return plans, tuple(_misnamed(name) for name in misnamed)
 
 
 def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLimits) -> PartResult:
@@ -184,7 +140,8 @@ def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLim
     packed = buffer.getvalue().to_pybytes()
     target.write(plan.name, packed)
     digest = hashlib.sha256(packed).hexdigest()
-    return PartResult(PartInfo(plan.name, len(rows), len(packed), digest), tuple(rejects))
+    part = PartInfo(plan.name, len(rows), len(packed), digest, plan.split)
+    return PartResult(part, tuple(rejects))
 
 
 def _pack_all(
@@ -278,16 +235,3 @@ def _is_photo(name: str) -> bool:
     path = PurePosixPath(name)
     # Hidden files are other programs' notes, such as macOS's ._photo.jpg.
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _misnamed(name: str) -> Reject:
-    readable = name.encode("utf-8", "replace").decode()
-    return Reject(readable, "name_not_unicode", "its name is not UTF-8: rename it")
-
-
-def _shuffle_key(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()

@@ -136,14 +136,17 @@ class Storage:
 
     def _do(self, verb: str, name: str, operation: Callable[[str], Result]) -> Result:
         path, backend = self._path(name), self._backend
+        where = f"s3://{path}" if self.is_bucket else path
         try:
             return call_with_retries(
-                lambda: operation(path), retry=self._retry, is_transient=backend.is_transient
+                lambda: operation(path),
+                retry=self._retry,
+                is_transient=backend.is_transient,
+                what=f"{verb} {where}",
             )
         except Exception as error:
             if not backend.is_storage_error(error):
                 raise
-            where = f"s3://{path}" if self.is_bucket else path
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             remedy = backend.remedy(error, path)
             raise StorageError(f"cannot {verb} {where}: {why}: {remedy}") from error

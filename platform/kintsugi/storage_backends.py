@@ -5,13 +5,14 @@ pass by themselves and what a user can do about the others.
 """
 
 import errno
-import functools
 import logging
 import os
 import shutil
 import threading
 from pathlib import Path
 from typing import Any, Protocol
+
+from kintsugi.s3_client import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_session, write_object
 
 _PARTIAL_SUFFIX = ".partial"
 # What says one of these will say it again.
@@ -25,6 +26,7 @@ _LASTING_ERRNOS = {
     errno.EINVAL,
     errno.ENOSYS,
 }
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Backend(Protocol):
@@ -113,6 +115,8 @@ class LocalFolders:
             return "check the path"
         if isinstance(error, PermissionError):
             return "check who may read and write there"
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return f"{room_at(Path(path).parent)}; free some, or name a folder on a larger disk"
         return "check the disk"
 
 
@@ -124,8 +128,8 @@ class Buckets:
         for name in ("aiobotocore", "botocore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._lock = threading.Lock()
-        # By process.
-        self._clients: dict[int, Any] = {}
+        # By process, and whether for writing.
+        self._clients: dict[tuple[int, bool], Any] = {}
 
     def read(self, path: str) -> bytes:
         data: bytes = self._s3().cat_file(path)
@@ -133,7 +137,7 @@ class Buckets:
 
     def write(self, path: str, data: bytes) -> None:
         # One PUT or one completed multipart upload: either appears whole or not at all.
-        self._s3().pipe_file(path, data)
+        write_object(self._s3(writing=True), path, data)
 
     def exists(self, path: str) -> bool:
         return bool(self._s3().exists(path))
@@ -155,8 +159,9 @@ class Buckets:
     def arrow_filesystem(self) -> Any:
         from pyarrow import fs
 
-        # Arrow calls it past the retries of `Storage`, so this client keeps its own.
-        return fs.PyFileSystem(fs.FSSpecHandler(_open_s3(tries=5)))
+        # Arrow calls it past the retries of `Storage`, so this client keeps its own: the
+        # pauses of twenty tries sum up to about three minutes.
+        return fs.PyFileSystem(fs.FSSpecHandler(open_s3(tries=20, silence=60.0)))
 
     def is_storage_error(self, error: Exception) -> bool:
         from aiohttp import ClientError as ConnectionLost
@@ -191,51 +196,22 @@ class Buckets:
             return "check the URI"
         return f"check that the object store runs, and AWS_ENDPOINT_URL ({endpoint})"
 
-    def _s3(self) -> Any:
+    def _s3(self, *, writing: bool = False) -> Any:
         # A connection does not survive a fork. The parent's client is kept all the same: to
         # discard it would close connections in an event loop that does not run here.
+        key = os.getpid(), writing
         with self._lock:
-            if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = _open_s3(tries=1, session=_open_session())
-            return self._clients[os.getpid()]
+            if key not in self._clients:
+                # How long a write may be silent depends on its size: `write_object` sees to it.
+                silence = LONGEST_SECONDS if writing else STALL_SECONDS
+                self._clients[key] = open_s3(tries=1, silence=silence, session=open_session())
+            return self._clients[key]
 
 
-@functools.cache
-def _descriptions() -> Any:
-    """What botocore knows of S3: megabytes of JSON, of which each client would read its own."""
-    from botocore.loaders import create_loader
-
-    return create_loader(os.environ.get("AWS_DATA_PATH"))
-
-
-def _open_session() -> Any:
-    from aiobotocore.session import AioSession
-
-    session = AioSession()
-    session.register_component("data_loader", _descriptions())
-    return session
-
-
-def _open_s3(*, tries: int, session: Any = None) -> Any:
-    """Open a client for the endpoint and credentials that the environment names now.
-
-    One that is to be sent to another process has no session given: none can be sent.
-    """
-    import s3fs
-
-    filesystem = s3fs.S3FileSystem(
-        session=session,
-        # Cached listings would hide what other processes write, and a cached
-        # client would keep the endpoint and credentials of its first use.
-        use_listings_cache=False,
-        skip_instance_cache=True,
-        # botocore itself reads only AWS_DEFAULT_REGION.
-        client_kwargs={"region_name": _region()},
-        config_kwargs={"retries": {"total_max_attempts": tries, "mode": "standard"}},
+def room_at(folder: Path) -> str:
+    """Words for how much room is left on the disk of a folder that may not exist yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    return (
+        f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free on the disk of {there}"
     )
-    filesystem.retries = tries
-    return filesystem
-
-
-def _region() -> str:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -1,21 +1,30 @@
 """Ray Data gives a worker the batches that reading in this process gives, in that order."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from kintsugi.errors import StorageError
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import open_reader
 from kintsugi.samples import Batch, local_batches
 from kintsugi.sections import DataSection
 from kintsugi.storage import Storage
+from tests.kintsugi.corrupt_shards import replace_rows
 from tests.kintsugi.training_runs import pack_photos
 
-CONFIG = DataSection(shards="unused", crop_px=128, resize_px=140, masks=("rectangle", "strokes"))
+CONFIG = DataSection(
+    shards="unused",
+    crop_px=128,
+    resize_px=140,
+    masks=("rectangle", "strokes"),
+    # One of twelve photographs.
+    max_corrupt_share=0.1,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -61,3 +70,23 @@ def test_an_altered_shard_ends_the_stream_by_its_name(local_ray: object, tmp_pat
     stream, _ = streamed(uri, Position(), 0, 2)
     with pytest.raises(Exception, match=r"part-00001\.parquet has SHA-256"):
         list(stream)
+
+
+def test_a_photograph_that_does_not_decode_is_replaced_as_it_is_here(
+    local_ray: object, tmp_path: Path
+) -> None:
+    uri = pack_photos(tmp_path)
+    replace_rows(Storage(uri), 1, {0: b"x"})
+    stream, local = streamed(uri, Position(), 1, 4)
+    assert all(equal(one, other) for one, other in zip(stream, local, strict=False))
+
+
+def test_too_many_that_do_not_decode_end_the_stream_by_their_names(
+    local_ray: object, tmp_path: Path
+) -> None:
+    uri = pack_photos(tmp_path)
+    names = [replace_rows(Storage(uri), part, {0: b"x"})[0] for part in (0, 2)]
+    streams = [streamed(uri, Position(), rank, 8)[0] for rank in (0, 1)]
+    with pytest.raises(StorageError, match="2 photographs do not decode") as caught:
+        list(chain(*streams))
+    assert all(name in str(caught.value) for name in names)

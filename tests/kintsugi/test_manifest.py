@@ -1,33 +1,37 @@
 """kintsugi.manifest: shards are read only when they are what was written."""
 
 import json
-from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
 from kintsugi.errors import StorageError
 from kintsugi.manifest import (
-    MANIFEST_NAME,
     Manifest,
     PartInfo,
     Reject,
     read_manifest,
     read_part,
-    verify_shards,
 )
-from kintsugi.shards import Packing, write_shards
+from kintsugi.shard_check import verify_shards
+from kintsugi.shard_plan import Packing
+from kintsugi.shards import write_shards
+from kintsugi.splits import HELD_OUT, TRAIN
 from kintsugi.storage import Storage
 from tests.kintsugi.pictures import photo
 
 EXAMPLE = Manifest(
     seed=3,
     rows=5,
-    parts=(PartInfo("part-00000.parquet", 2, 10, "ab"), PartInfo("part-00001.parquet", 3, 9, "cd")),
+    parts=(
+        PartInfo("part-00000.parquet", 2, 10, "ab"),
+        PartInfo("part-00001.parquet", 3, 9, "cd", HELD_OUT),
+    ),
     rejects=(Reject("b/x.jpg", "image_undecodable", "cut"), Reject("c", "image_too_small", "16")),
     ignored=1,
+    held_out_share=0.5,
 )
 
 
@@ -46,18 +50,29 @@ def test_json_and_back() -> None:
     text = EXAMPLE.to_json()
     assert Manifest.from_json(text) == EXAMPLE
     plain = json.loads(text)
-    assert plain["version"] == 1
+    assert plain["version"] == 2
     assert plain["parts"][1] == {
-        "name": "part-00001.parquet", "rows": 3, "bytes": 9, "sha256": "cd"
+        "name": "part-00001.parquet", "rows": 3, "bytes": 9, "sha256": "cd", "split": "held_out"
     }  # fmt: skip
     assert plain["schema"] == {
         "id": "string", "image": "binary", "height": "int32", "width": "int32"
     }  # fmt: skip
 
 
+def test_a_manifest_from_before_there_were_splits_is_all_for_training() -> None:
+    plain = json.loads(EXAMPLE.to_json()) | {"version": 1}
+    del plain["held_out_share"]
+    for part in plain["parts"]:
+        del part["split"]
+    manifest = Manifest.from_json(json.dumps(plain))
+    assert [part.rows for part in manifest.only(TRAIN)] == [2, 3]
+    assert manifest.only(HELD_OUT) == ()
+
+
 def test_figures() -> None:
     assert EXAMPLE.figures() == {
         "rows": 5,
+        "held_out": 3,
         "parts": 2,
         "bytes": 19,
         "ignored": 1,
@@ -68,11 +83,12 @@ def test_figures() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", 2, "has version 2 and this code reads 1"),
+        ("version", 3, "has version 3 and this code reads 1 to 2"),
         ("version", None, "has version None"),
         ("rows", "5", "broken at rows"),
         ("rows", 6, "rows is 6 and the parts have 5"),
         ("parts", [{"name": "a", "rows": 1}], r"broken at parts\.0\.bytes"),
+        ("parts", [{"name": "a", "rows": 5, "bytes": 1, "sha256": "", "split": "x"}], "split"),
         ("colour", "red", "broken at colour"),
     ],
 )
@@ -123,27 +139,44 @@ def test_a_part_that_is_cut_short_or_missing_is_found(shards: Storage) -> None:
     assert len(verify_shards(shards.uri)) == 2
 
 
-def test_verify_finds_strays_wrong_counts_and_doubles(shards: Storage) -> None:
-    manifest = read_manifest(shards)
-    first, second = manifest.parts
-    doubled = replace(first, name="part-00002.parquet")
-    shards.write(doubled.name, shards.read(first.name))
-    assert verify_shards(shards.uri) == ["part-00002.parquet: not in the manifest"]
-    wrong = replace(second, rows=2)
-    changed = replace(manifest, parts=(first, wrong, doubled), rows=8)
-    shards.write(MANIFEST_NAME, changed.to_json().encode())
-    problems = verify_shards(shards.uri)
-    assert problems[0] == f"{second.name}: has 3 rows, expected 2"
-    assert len(problems) == 4
-    assert all("is packed twice" in problem for problem in problems[1:])
+def test_bits_that_flip_on_the_way_are_read_again(
+    shards: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = read_manifest(shards).parts[0]
+    whole = shards.read(part.name)
+    answers = [whole[:-1] + bytes([whole[-1] ^ 1]), whole]
+    monkeypatch.setattr(Storage, "read", lambda self, name: answers.pop(0))
+    assert len(read_part(shards, part)) == 3
+    assert answers == []
+    assert f"{part.name} has SHA-256" in caplog.text
 
 
-def test_verify_finds_other_columns(shards: Storage, tmp_path: Path) -> None:
-    from hashlib import sha256
+def test_a_bit_flipped_anywhere_is_found(shards: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = read_manifest(shards).parts[0]
+    whole = shards.read(part.name)
+    for position in np.random.default_rng(0).integers(0, 8 * len(whole), 200).tolist():
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << position % 8
+        monkeypatch.setattr(Storage, "read", lambda self, name, data=data: bytes(data))
+        with pytest.raises(StorageError, match=f"{part.name} has SHA-256 .*, read twice"):
+            read_part(shards, part)
 
-    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "t")
-    data = (tmp_path / "t").read_bytes()
-    part = PartInfo("part-00000.parquet", 1, len(data), sha256(data).hexdigest())
-    shards.write(part.name, data)
-    shards.write(MANIFEST_NAME, Manifest(seed=0, rows=1, parts=(part,)).to_json().encode())
-    assert "has the columns ['id']" in verify_shards(shards.uri)[0]
+
+def test_shards_that_changed_places_and_empty_ones_are_found(shards: Storage) -> None:
+    first, second = read_manifest(shards).parts
+    one, other = shards.read(first.name), shards.read(second.name)
+    shards.write(first.name, other)
+    shards.write(second.name, one)
+    for part in (first, second):
+        with pytest.raises(StorageError, match=rf"{part.name} has .*, expected .*, read twice"):
+            read_part(shards, part)
+    shards.write(first.name, b"")
+    with pytest.raises(StorageError, match=f"has 0 bytes, expected {first.bytes}"):
+        read_part(shards, first)
+
+
+def test_a_manifest_that_vouches_for_no_parquet_is_told(shards: Storage) -> None:
+    part = PartInfo("part-00000.parquet", 1, 1, sha256(b"x").hexdigest())
+    shards.write(part.name, b"x")
+    with pytest.raises(StorageError, match="is no Parquet file"):
+        read_part(shards, part)

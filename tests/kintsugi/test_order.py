@@ -120,6 +120,29 @@ def test_resuming_with_other_workers_uses_exactly_what_was_left(
     assert left - len(rest) < second * two.batch_size
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 4)), min_size=2, max_size=5
+    )
+)
+def test_however_often_the_workers_change_no_photograph_is_lost_or_used_twice(
+    changes: list[tuple[int, int, int]],
+) -> None:
+    """Each change is (workers, batch size, steps until the next); one at a time finishes."""
+    position, used = Position(), list[int]()
+    for workers, batch_size, count in changes:
+        order = make_order(workers, batch_size)
+        # One whole step must be left to them: else they would begin the next epoch.
+        count = min(count, (sum(PARTS) - len(used)) // (workers * batch_size) - 1)
+        if count > 0:
+            used += [row for step in steps(order, position, count) for row in step]
+            position = order.advance(position, count)
+    alone = make_order(1, 1)
+    used += [row for step in steps(alone, position, sum(PARTS) - len(used)) for row in step]
+    assert sorted(used) == list(range(sum(PARTS)))
+
+
 def test_a_remainder_too_small_for_a_step_starts_the_next_epoch() -> None:
     one, two = make_order(workers=1, batch_size=1), make_order(workers=4, batch_size=3)
     position = one.advance(Position(), sum(PARTS) - 5)

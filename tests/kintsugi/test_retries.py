@@ -52,3 +52,32 @@ def test_it_ends_when_the_time_is_used_up() -> None:
         call_with_retries(operation, retry=retry, is_transient=is_oserror)
     assert time.monotonic() - started < 1.0
     assert 2 < operation.calls < 20
+
+
+def test_pauses_grow_to_a_limit_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("kintsugi.retries.time.sleep", pauses.append)
+    retry = Retry(first_seconds=1.0, longest_seconds=5.0)
+    call_with_retries(Flaky(40), retry=retry, is_transient=is_oserror)
+    for pause, limit in zip(pauses, [1, 2, 4, *[5] * 37], strict=True):
+        assert limit / 2 <= pause <= limit
+    assert len(set(pauses)) == 40, "clients that failed together come back apart"
+
+
+def test_it_is_told_once_in_a_while_and_not_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("kintsugi.retries.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "kintsugi.retries.time.sleep", lambda pause: clock.__setitem__(0, clock[0] + pause)
+    )
+    with pytest.raises(OSError, match="failure"):
+        call_with_retries(Flaky(999), retry=Retry(), is_transient=is_oserror, what="read s3://b/a")
+    assert 230 < clock[0] <= 240, "minutes"
+    told = [record.message for record in caplog.records]
+    assert 10 <= len(told) <= 16
+    assert told[0].startswith("cannot read s3://b/a since 1")
+    caplog.clear()
+    call_with_retries(Flaky(3), retry=Retry(), is_transient=is_oserror)
+    assert not caplog.records, "what passes in seconds is not worth a line"

@@ -14,8 +14,10 @@ from PIL import Image
 
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.images import ImageLimits, decode_image
-from kintsugi.manifest import MANIFEST_NAME, read_manifest, read_part, verify_shards
-from kintsugi.shards import Packing, PartResult, plan_parts, write_shards
+from kintsugi.manifest import MANIFEST_NAME, read_manifest, read_part
+from kintsugi.shard_check import verify_shards
+from kintsugi.shard_plan import Packing, plan_parts
+from kintsugi.shards import PartResult, write_shards
 from kintsugi.storage import Storage
 from tests.kintsugi.pictures import cmyk_photo, encode, gradient, photo, png16, rotated_photo
 

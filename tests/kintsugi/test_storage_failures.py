@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -70,56 +69,3 @@ def test_an_unreachable_store_is_named(
     with pytest.raises(StorageError, match=f"check that the object store runs.*{nowhere}"):
         Storage("s3://bucket", retry=Retry(tries=3, first_seconds=0.01)).list()
     assert len(pauses) == 2, "it may come back"
-
-
-def test_a_store_that_comes_back_is_used(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage(s3_uri, retry=Retry(tries=20, first_seconds=0.05))
-    real = os.environ["AWS_ENDPOINT_URL"]
-    with _RefusingProxy(real, refusals=3) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        storage.write("a", b"1")
-        assert proxy.refused == 3
-    monkeypatch.setenv("AWS_ENDPOINT_URL", real)
-    assert Storage(s3_uri).read("a") == b"1"
-
-
-class _RefusingProxy:
-    """Cuts the first connections to the store short and passes the others on."""
-
-    def __init__(self, target: str, *, refusals: int) -> None:
-        host, _, port = target.removeprefix("http://").partition(":")
-        self._target, self._refusals, self.refused = (host, int(port)), refusals, 0
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
-
-    def __enter__(self) -> "_RefusingProxy":
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            if self.refused < self._refusals:
-                self.refused += 1
-                client.close()
-                continue
-            store = socket.create_connection(self._target)
-            for source, sink in ((client, store), (store, client)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-    except OSError:
-        pass
-    finally:
-        for one in (source, sink):
-            one.close()
