@@ -5,13 +5,13 @@ manifest with the SHA-256 of each file. Without its manifest a folder is no chec
 with an altered or missing file it is refused by name and the one before is used.
 """
 
-import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,18 +19,23 @@ from torch import Tensor, nn
 
 from kintsugi.errors import StorageError
 from kintsugi.order import Position, Used
+from kintsugi.sealing import MANIFEST_NAME, DamagedCheckpoint, seal, verify_checkpoint
 from kintsugi.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-MANIFEST_NAME = "manifest.json"
 STATE_NAME = "state.json"
-FORMAT_VERSION = 1
+# The running mean of the generator's weights, where a run keeps one.
+AVERAGE_NAME = "generator-ema.safetensors"
 _PREFIX = "step-"
 
 
-class DamagedCheckpoint(StorageError):
-    """A checkpoint that is not what its manifest says, as opposed to storage that fails."""
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint with the lowest held-out loss so far."""
+
+    step: int
+    loss: float
 
 
 @dataclass
@@ -43,14 +48,39 @@ class TrainState:
     Attributes:
         networks: "generator" and "discriminator".
         optimizers: One for each network, under the same names.
+        average: Running mean of the generator's weights; None without one.
+        scaler: Of the losses in float16; None elsewhere.
         step: Optimiser steps done.
         position: Where the data stands after ``step``.
+        best: None as long as nothing was measured on held-out photographs.
+        stale: Checkpoints since the best one.
+        finished: It ended early, because the held-out loss no longer fell.
     """
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
+    average: nn.Module | None = None
+    scaler: torch.amp.GradScaler | None = None
     step: int = 0
     position: Position = field(default_factory=Position)
+    best: Best | None = None
+    stale: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a checkpoint is, without its tensors.
+
+    Attributes:
+        step: Of the checkpoint; 0 without one.
+        best: As in `TrainState`.
+        finished: As in `TrainState`.
+    """
+
+    step: int = 0
+    best: Best | None = None
+    finished: bool = False
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> None:
@@ -66,19 +96,22 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
         }
         save_file(_plain(moments), folder / f"{name}-optimizer.safetensors")
         settings[name] = optimizer["param_groups"]
+    if state.average is not None:
+        save_file(_plain(state.average.state_dict()), folder / AVERAGE_NAME)
     (folder / STATE_NAME).write_text(
         json.dumps(
-            {"step": state.step, "position": asdict(state.position), "param_groups": settings}
+            {
+                "step": state.step,
+                "position": asdict(state.position),
+                "best": asdict(state.best) if state.best else None,
+                "stale": state.stale,
+                "finished": state.finished,
+                "scaler": state.scaler.state_dict() if state.scaler else {},
+                "param_groups": settings,
+            }
         )
     )
     seal(folder)
-
-
-def seal(folder: Path) -> None:
-    """Write the manifest that vouches for every file in ``folder``."""
-    files = {path.name: _fingerprint(path.read_bytes()) for path in sorted(folder.iterdir())}
-    manifest = {"version": FORMAT_VERSION, "files": files}
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2))
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> None:
@@ -88,24 +121,58 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     """
     saved = json.loads((folder / STATE_NAME).read_text())
     for name, network in state.networks.items():
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_file(folder / f"{name}-optimizer.safetensors").items():
-            index, _, moment = key.partition(".")
-            moments.setdefault(int(index), {})[moment] = value
-        try:
+        with _fitting(folder.name, name):
             network.load_state_dict(load_file(folder / f"{name}.safetensors"))
             state.optimizers[name].load_state_dict(
-                {"state": moments, "param_groups": saved["param_groups"][name]}
+                {
+                    "state": _moments(load_file(folder / f"{name}-optimizer.safetensors")),
+                    "param_groups": saved["param_groups"][name],
+                }
             )
-        except (RuntimeError, ValueError) as error:
-            why = " ".join(str(error).split())
-            raise StorageError(
-                f"checkpoint {folder.name} does not fit this configuration's {name}: {why};"
-                " give the run another name, or the configuration that it was started with"
-            ) from error
+        _lay_out(state.optimizers[name])
+    if state.average is not None:
+        with _fitting(folder.name, "running mean"):
+            state.average.load_state_dict(load_file(folder / AVERAGE_NAME))
+    if state.scaler is not None:
+        state.scaler.load_state_dict(saved["scaler"])
     position = saved["position"]
     state.step = saved["step"]
     state.position = Position(position["epoch"], tuple(Used(**used) for used in position["used"]))
+    state.best = Best(**saved["best"]) if saved["best"] else None
+    state.stale, state.finished = saved["stale"], saved["finished"]
+
+
+def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """An optimiser's state by the number of its parameter."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, moment = key.partition(".")
+        moments.setdefault(int(index), {})[moment] = value
+    return moments
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the memory layout of their weights, as they had it before they were saved.
+
+    Elsewhere PyTorch may take another path through the same arithmetic, and round otherwise.
+    """
+    for weight, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if moment.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(moment)
+
+
+@contextmanager
+def _fitting(checkpoint: str, what: str) -> Iterator[None]:
+    """Raises: StorageError where what is loaded has another shape than the configuration."""
+    try:
+        yield
+    except (RuntimeError, ValueError, FileNotFoundError) as error:
+        why = " ".join(str(error).split())
+        raise StorageError(
+            f"checkpoint {checkpoint} does not fit this configuration's {what}: {why};"
+            " give the run another name, or the configuration that it was started with"
+        ) from error
 
 
 class CheckpointStore:
@@ -151,6 +218,14 @@ class CheckpointStore:
             )
         return 0
 
+    def progress(self, step: int) -> Progress:
+        """How far a whole checkpoint is; ``step`` 0 is that of none."""
+        if step == 0:
+            return Progress()
+        saved = json.loads(self.storage.read(f"{checkpoint_name(step)}/{STATE_NAME}"))
+        best = Best(**saved["best"]) if saved["best"] else None
+        return Progress(step, best, saved["finished"])
+
     def restore(self, state: TrainState, step: int) -> None:
         """Load one checkpoint into ``state``. Raises: StorageError as `fetch`."""
         with tempfile.TemporaryDirectory() as temporary:
@@ -167,16 +242,23 @@ class CheckpointStore:
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
         verify_checkpoint(folder, f"{self.storage.uri}/{name}")
+        saved = json.loads((folder / STATE_NAME).read_text())["step"]
+        if saved != step:
+            raise DamagedCheckpoint(
+                f"checkpoint {self.storage.uri}/{name} is refused: it holds step {saved}"
+            )
 
     def prune(self, keep: int, newest: int) -> None:
-        """Delete all but the ``keep`` newest up to ``newest``, and what has no manifest.
+        """Delete all but the best and the ``keep`` newest, and what has no manifest.
 
         Args:
-            keep: How many stay.
+            keep: How many stay beside the best.
             newest: Step of the newest whole one. Later ones are damaged: the run will write
                 them again.
         """
-        kept = [checkpoint_name(step) for step in self.steps() if step <= newest][-keep:]
+        best = self.progress(newest).best
+        steps = [step for step in self.steps() if step <= newest]
+        kept = [checkpoint_name(step) for step in steps[-keep:] + ([best.step] if best else [])]
         folders = {file.partition("/")[0] for file in self.storage.list() if "/" in file}
         for name in sorted(folders - set(kept)):
             if name.startswith(_PREFIX):
@@ -185,39 +267,9 @@ class CheckpointStore:
                 self.storage.delete_folder(name)
 
 
-def verify_checkpoint(folder: Path, name: str) -> None:
-    """Compare every file with the manifest.
-
-    Raises: DamagedCheckpoint naming the first that differs.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text())
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise DamagedCheckpoint(
-            f"checkpoint {name} is refused: its manifest cannot be read"
-        ) from error
-    if manifest.get("version") != FORMAT_VERSION:
-        raise DamagedCheckpoint(
-            f"checkpoint {name} is refused: format version {manifest.get('version')!r}, this"
-            f" program reads {FORMAT_VERSION}"
-        )
-    for file, expected in manifest["files"].items():
-        path = folder / file
-        if not path.is_file():
-            raise DamagedCheckpoint(f"checkpoint {name} is refused: {file} is missing")
-        if _fingerprint(path.read_bytes()) != expected:
-            raise DamagedCheckpoint(
-                f"checkpoint {name} is refused: {file} was cut short or altered"
-            )
-
-
 def checkpoint_name(step: int) -> str:
     return f"{_PREFIX}{step:08d}"
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _fingerprint(data: bytes) -> dict[str, Any]:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -20,7 +20,9 @@ from kintsugi.errors import ConfigError
 from kintsugi.photos import SAMPLES
 from kintsugi.sections import (
     STRICT,
+    ComputeSection,
     DataSection,
+    HeldOutSection,
     LoopSection,
     LossSection,
     ModelSection,
@@ -42,9 +44,12 @@ RESUMABLE_KEYS = (
     "loop.sample_every",
     "loop.checkpoint_every",
     "loop.keep_checkpoints",
+    "held_out.patience",
     "storage",
     "data.photos",
     "data.tasks",
+    "data.max_corrupt_share",
+    "data.tasks_anywhere",
 )
 
 
@@ -54,7 +59,7 @@ class JobConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: Literal["stage1", "stage2"]
+    stage: Literal["stage1", "stage2", "end_to_end"]
     run: str
     # Name of the run and of its folder in `storage`. The same name and configuration resume.
     storage: str
@@ -65,8 +70,13 @@ class JobConfig:
     encoder: str = "release"
     # VGG19 to relu3_1: "release", a path or URI, "torchvision" or "random".
     seed: int = 0
+    init_from: str = ""
+    # URI of a release or run whose weights the run starts from (fine-tuning); "" = drawn
+    # from the seed. A discriminator is taken over where there is one.
     losses: LossSection = field(default_factory=LossSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    compute: ComputeSection = field(default_factory=ComputeSection)
+    held_out: HeldOutSection = field(default_factory=HeldOutSection)
     workers: WorkersSection = field(default_factory=WorkersSection)
     translate: TranslateSection = field(default_factory=TranslateSection)
 
@@ -164,6 +174,7 @@ def _with_absolute_paths(config: JobConfig) -> JobConfig:
         config,
         storage=absolute(config.storage),
         encoder=absolute(config.encoder, "release", "torchvision", "random"),
+        init_from=absolute(config.init_from),
         data=replace(
             config.data,
             shards=absolute(config.data.shards),

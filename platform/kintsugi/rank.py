@@ -4,21 +4,24 @@
 batches read in this process. Both go through `train_rank`, so they compute the same.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from kintsugi.config import JobConfig
-from kintsugi.loop import Surroundings, initial_state, train
+from kintsugi.loop import Surroundings, initial_state, never, train
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import ShardReader, open_reader
-from kintsugi.runs import Run, open_encoder, open_run, pinned_stage1
+from kintsugi.runs import Run, open_encoder
 from kintsugi.samples import Batch, local_batches
-from kintsugi.stages import Stage, Stage1, Stage2
-from kintsugi.tracking import Metrics, MetricsWriter, format_line
+from kintsugi.splits import HELD_OUT
+from kintsugi.stages import EndToEnd, Stage, Stage1, Stage2
+from kintsugi.starting import load_start, open_run, pinned_stage1
+from kintsugi.tracking import Metrics, MetricsWriter
 
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
@@ -28,11 +31,31 @@ BatchStream = Callable[[ShardReader, SampleOrder, Position, int, int], Iterator[
 Publish = Callable[[Metrics, Path | None, int], None]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where one rank of a run stands.
+
+    Attributes:
+        device: On which it computes.
+        rank: Of this process, from 0.
+        workers: How many processes there are now; an elastic run has not always as many as
+            its configuration says.
+        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+    """
+
+    device: torch.device
+    rank: int = 0
+    workers: int = 1
+    should_stop: Callable[[], bool] = never
+
+
 def build_stage(config: JobConfig) -> Stage:
     """The networks of an opened run at their first step."""
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)
+    if config.stage == "end_to_end":
+        return EndToEnd(config, encoder)
     predicting = config.translate.prediction_share > 0
     return Stage2(config, encoder, pinned_stage1(Run.of(config)) if predicting else None)
 
@@ -40,9 +63,8 @@ def build_stage(config: JobConfig) -> Stage:
 class RunReporter:
     """Writes what the loop reports into the run's folder; checkpoints go to ``publish``."""
 
-    def __init__(self, run: Run, config: JobConfig, rank: int, step: int, publish: Publish) -> None:
+    def __init__(self, run: Run, rank: int, step: int, publish: Publish) -> None:
         self.run = run
-        self.max_steps = config.loop.max_steps
         self.publish = publish
         first = rank == 0
         self.metrics = MetricsWriter(run.storage.join("metrics"), step) if first else None
@@ -50,7 +72,6 @@ class RunReporter:
     def log(self, row: Metrics) -> None:
         if self.metrics is not None:
             self.metrics.add(row)
-            print(format_line(row, self.max_steps), flush=True)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
         if self.metrics is not None:
@@ -62,9 +83,7 @@ class RunReporter:
         self.log(row)
 
 
-def train_rank(
-    config: JobConfig, rank: int, device: torch.device, batches: BatchStream, publish: Publish
-) -> int:
+def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: Publish) -> int:
     """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
     torch.set_num_threads(config.workers.threads)
     run = Run.of(config)
@@ -73,30 +92,60 @@ def train_rank(
         rows_per_part=reader.rows_per_part,
         seed=config.seed,
         shuffle_parts=config.data.shuffle_parts,
-        workers=config.workers.count,
+        workers=place.workers,
         batch_size=config.loop.batch_size,
     )
+    rank, device = place.rank, place.device
+    step = _agreed_step(run, rank, device)
     stage = build_stage(config)
+    if config.init_from and not step:
+        load_start(run, stage.generator, stage.discriminator)
     stage.to(device)
     state = initial_state(stage, config)
-    step = _agreed_step(run, rank, device)
     if step:
         run.checkpoints.restore(state, step)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
+    held_out = _held_out(config) if rank == 0 and config.held_out.photos else []
     fixed = None
     if rank == 0 and config.loop.sample_every:
-        shown = replace(order, batch_size=min(SAMPLE_ROWS, sum(order.rows_per_part)), workers=1)
-        fixed = next(local_batches(reader, shown, config.data, Position()))
+        count = min(SAMPLE_ROWS, sum(order.rows_per_part))
+        fixed = _first(held_out or _singly(reader, order, config, count))
     train(
         stage,
         batches(reader, order, state.position, rank, config.loop.max_steps - step),
         config,
         state,
-        Surroundings(rank, order, device, fixed),
-        RunReporter(run, config, rank, step, publish),
+        Surroundings(rank, order, device, fixed, held_out, place.should_stop),
+        RunReporter(run, rank, step, publish),
     )
     return state.step
+
+
+def _held_out(config: JobConfig) -> list[Batch]:
+    """The photographs that checkpoints are measured on, the same ones however a run trains."""
+    reader = open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
+    there = sum(reader.rows_per_part)
+    order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
+    singly = _singly(reader, order, config, min(config.held_out.photos, there))
+    size = config.loop.batch_size // config.loop.accumulate
+    return [_joined(singly[start : start + size]) for start in range(0, len(singly), size)]
+
+
+def _singly(reader: ShardReader, order: SampleOrder, config: JobConfig, count: int) -> list[Batch]:
+    """The first photographs of a split in batches of one."""
+    alone = replace(order, workers=1, batch_size=1)
+    return list(islice(local_batches(reader, alone, config.data, Position()), count))
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several."""
+    return Batch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
+
+
+def _first(batches: Sequence[Batch]) -> Batch:
+    """The photographs of the sample pictures."""
+    return Batch(*(part[:SAMPLE_ROWS] for part in _joined(batches[:SAMPLE_ROWS]).parts()))
 
 
 def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
@@ -111,7 +160,7 @@ def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
 
 def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
     """Train a run in this process without Ray: the same losses as one Ray worker."""
-    config = replace(config, workers=replace(config.workers, count=1))
+    config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     run = open_run(config)
 
     def publish(_: Metrics, folder: Path | None, step: int) -> None:
@@ -124,5 +173,5 @@ def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
     ) -> Iterator[Batch]:
         return local_batches(reader, order, config.data, start, rank)
 
-    train_rank(config, 0, torch.device(device), batches, publish)
+    train_rank(config, Place(torch.device(device)), batches, publish)
     return run

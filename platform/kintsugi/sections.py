@@ -3,8 +3,8 @@
 Every section is a frozen dataclass, and each part of the program receives only its own.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict
@@ -12,6 +12,8 @@ from pydantic import ConfigDict
 from kintsugi.errors import ConfigError
 from kintsugi.masks import draw_mask
 from models.build import ModelConfig
+from models.losses import AdversarialLoss
+from models.precision import Precision
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -44,8 +46,20 @@ class DataSection:
     # Shards whose rows are mixed with one another; a read holds so many in memory.
     tasks: int = 4
     # Reading tasks of Ray Data at one time per worker; each is a process.
+    tasks_anywhere: bool = False
+    # Reading tasks run on any node with CPUs to spare, for example on those without GPUs;
+    # else beside their worker, on CPUs that are set aside together with it.
+    max_corrupt_share: float = 0.001
+    # Of the photographs: so many may not decode, and another of their shard takes their
+    # place, before the run ends. 0 = none may.
+    held_out_share: float = 0.0
+    # Of the photographs, kept out of training when `photos` are packed; 0 = none, or as the
+    # shards that are there already have it.
 
     def __post_init__(self) -> None:
+        for name in ("max_corrupt_share", "held_out_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: 0 to below 1, for example 0.01")
         if self.crop_px % 8 or self.crop_px < 128:
             raise ValueError(f"crop_px={self.crop_px}: a multiple of 8, at least 128")
         if self.resize_px < self.crop_px:
@@ -76,6 +90,8 @@ class LossSection:
     # Width of the heavier band of M_F inside the hole's edge, in feature cells; stage 1.
     overlap: float = 10.0
     # Weight in that band; 1 elsewhere in the hole.
+    kind: AdversarialLoss = "log"
+    # Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge".
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "perceptual", "adversarial", "overlap_cells", "overlap")
@@ -91,12 +107,20 @@ class OptimizerSection:
     discriminator_lr: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
+    warmup_steps: int = 0
+    # Over so many steps both learning rates rise from near 0 to their value.
+    clip_norm: float = 0.0
+    # Gradients of a network longer than this are scaled down to it; 0 = never.
+    ema_decay: float = 0.0
+    # Per step, of a running mean of the generator's weights, which samples, held-out losses
+    # and releases then use; 0 = none. 0.999 averages about the last thousand steps.
 
     def __post_init__(self) -> None:
         for name in ("generator_lr", "discriminator_lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: more than 0, for example 2e-4")
-        for name in ("beta1", "beta2"):
+        _check_at_least(self, 0, "warmup_steps", "clip_norm")
+        for name in ("beta1", "beta2", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 0 to below 1")
 
@@ -110,42 +134,119 @@ class LoopSection:
     max_steps: int
     batch_size: int = 8
     # Photographs per worker and step.
+    accumulate: int = 1
+    # In how many equal parts a step's photographs go through the networks, one after the
+    # other: less memory for the same gradients, but for batch norm, which sees a part.
     log_every: int = 10
     checkpoint_every: int = 500
     # Also after the last step.
     sample_every: int = 500
     # A picture of fixed photographs: input, fill, truth. 0 = never.
     keep_checkpoints: int = 2
+    # The newest; beside them the one with the lowest held-out loss stays.
 
     def __post_init__(self) -> None:
         _check_at_least(
             self, 1, "max_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"
         )
         _check_at_least(self, 0, "sample_every")
+        _check_at_least(self, 1, "accumulate")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}:"
+                " choose a divisor"
+            )
+
+
+@dataclass(frozen=True)
+class ComputeSection:
+    """In which numbers and layout the networks compute."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    precision: Precision = "float32"
+    # Of convolutions and products (autocast); weights, losses and the match stay float32.
+    # "bfloat16" where the processor has it in hardware; "float16" scales its losses.
+    channels_last: bool = False
+    # Memory layout with a pixel's channels side by side; faster on most devices.
+    compile: bool = False
+    # Compile the generator's forward and backward pass (torch.compile): minutes at the
+    # start, faster steps. Losses differ by rounding from those without.
+
+
+@dataclass(frozen=True)
+class HeldOutSection:
+    """Photographs kept out of training, on which every checkpoint is measured."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    photos: int = 0
+    # How many of the shards' held-out photographs; 0 = measure nothing.
+    patience: int = 0
+    # Checkpoints in a row without a lower perceptual loss, after which a run ends early;
+    # 0 = never.
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 0, "photos", "patience")
+        if self.patience and not self.photos:
+            raise ValueError(
+                f"patience={self.patience} needs a held-out loss: set photos to 1 or more"
+            )
 
 
 @dataclass(frozen=True)
 class WorkersSection:
-    """Where it runs: one process per worker, joined by DDP."""
+    """Where it runs: one process per worker, joined by DDP; one GPU each, if any."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     count: int = 1
+    # Processes; the most of an elastic run.
+    min_count: int = 0
+    # Fewest workers of an elastic run: it goes on with as many as find room when nodes are
+    # lost, and takes more again as they come back. 0 = always `count`. A step of fewer
+    # workers holds fewer photographs.
     cpus: float = 0.5
-    # Logical CPUs that Ray sets aside per worker. The rest is for reading data: at least
-    # one must be left.
+    # Logical CPUs that Ray sets aside per worker, beside those for reading (data.tasks).
+    resources: dict[str, float] = field(default_factory=dict)
+    # What else it sets aside per worker: memory in bytes or the cluster's own resources.
     use_gpu: bool = False
     # One GPU per worker, NCCL between them; else CPU and gloo.
+    accelerator_type: str = ""
+    # Kind of GPU, such as "A100"; "" = any.
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    # On few or many nodes; STRICT_ = all on one, or each on one of its own.
     threads: int = 2
     # PyTorch's threads per worker on the CPU.
+    timeout_s: int = 300
+    # Seconds that workers wait for one another, and so for one's data, before the step has
+    # failed; longer than storage may be gone.
     max_failures: int = 3
-    # Lost workers or nodes that a run survives by itself, from the last checkpoint.
+    # Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes
+    # that are taken away with notice do not count.
+    autoscaling: bool = False
+    # Nodes are added on demand: what the cluster lacks now is waited for, not refused.
+    wait_s: int = 3600
+    # Seconds that a run waits for missing nodes, all waits together.
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 1, "count", "threads")
-        _check_at_least(self, 0, "max_failures")
+        _check_at_least(self, 1, "count", "threads", "timeout_s", "wait_s")
+        _check_at_least(self, 0, "min_count", "max_failures")
+        if self.min_count > self.count:
+            raise ValueError(f"min_count={self.min_count} is more than count={self.count}")
         if self.cpus <= 0:
             raise ValueError(f"cpus={self.cpus}: more than 0, for example 0.5")
+        for name, amount in self.resources.items():
+            if name in ("CPU", "GPU") or amount <= 0:
+                raise ValueError(
+                    f"resources: {name}={amount:g}: more than 0; CPUs and GPUs are set by cpus"
+                    " and use_gpu"
+                )
+        if self.accelerator_type and not self.use_gpu:
+            raise ValueError(
+                f"accelerator_type={self.accelerator_type!r} needs use_gpu=true: set it, or leave"
+                " the type empty"
+            )
 
 
 @dataclass(frozen=True)
@@ -158,11 +259,15 @@ class TranslateSection:
     # URI of the stage 1 run (or of a release) whose predictions are mixed in.
     prediction_share: float = 0.0
     # Share of samples whose features come from stage 1's prediction instead of the truth.
+    truth_steps: int = 0
+    # Steps on the truth alone before predictions are mixed in.
+    ramp_steps: int = 0
+    # Steps over which the share then rises from 0 to its value.
     guard: int = 0
     # Cells around the hole that are not copied from.
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 0, "guard")
+        _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")
         if not 0 <= self.prediction_share <= 1:
             raise ValueError(f"prediction_share={self.prediction_share}: 0 to 1")
         if self.prediction_share > 0 and not self.stage1:

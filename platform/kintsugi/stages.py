@@ -4,6 +4,7 @@ A stage owns raw networks; the loop hands them back wrapped (DDP) where gradient
 taken. Knows no Ray and no storage.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 
 from kintsugi.config import JobConfig
 from kintsugi.samples import Batch
+from kintsugi.sections import TranslateSection
 from models.build import (
     build_feature_discriminator,
     build_generator,
     build_pair_discriminator,
     build_translator,
 )
+from models.feature2image import Feature2Image
 from models.image2feature import CoarseGenerator, Image2Feature, paste_known
 from models.losses import (
     discriminator_adversarial,
@@ -41,6 +44,7 @@ class Output:
         target: The true image, B 3 H W.
         target_features: Of the true image, B 256 h w, without gradient.
         mask: B 1 H W, 1 = hole.
+        coarse: The coarse fill, B 3 H W, where it is trained along; else None.
     """
 
     condition: Tensor
@@ -48,16 +52,20 @@ class Output:
     target: Tensor
     target_features: Tensor
     mask: Tensor
+    coarse: Tensor | None = None
 
 
 class Stage(Protocol):
-    """One of the paper's two training stages."""
+    """What is trained: one of the paper's two stages, or both at once.
+
+    May run under autocast: what it returns is float32.
+    """
 
     generator: nn.Module
     discriminator: nn.Module
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Output:
-        """Run the generator on a batch."""
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """Run the generator on a batch; ``step``, from 0, is where schedules stand."""
         ...
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
@@ -92,19 +100,37 @@ class _AdversarialStage:
         for network in (self.encoder, self.generator, self.discriminator):
             network.to(device)
 
+    def encode(self, image: Tensor) -> Tensor:
+        """relu3_1 in float32, whatever it is computed in."""
+        features: Tensor = self.encoder(image).float()
+        return features
+
     def perceptual(self, output: Output) -> Tensor:
-        raise NotImplementedError
+        """Distance of the whole image's features (paper section 3.4)."""
+        return squared_distance(self.encode(output.image), output.target_features)
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         _, fake = _judge(discriminator, output, output.image)
+        adversarial = generator_adversarial(fake, self.weights.kind)
         return {
             "perceptual": self.weights.perceptual * self.perceptual(output),
-            "adversarial": self.weights.adversarial * generator_adversarial(fake),
+            "adversarial": self.weights.adversarial * adversarial,
         }
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         real, fake = _judge(discriminator, output, output.image.detach())
-        return {"discriminator": discriminator_adversarial(real, fake)}
+        return {"discriminator": discriminator_adversarial(real, fake, self.weights.kind)}
+
+    def coarse_perceptual(self, coarse: Tensor, output: Output) -> Tensor:
+        """Distance of a coarse fill's features under M_F (paper section 3.2)."""
+        features = self.encode(coarse)
+        weights = hole_weights(
+            output.mask,
+            *features.shape[-2:],
+            overlap_cells=self.weights.overlap_cells,
+            overlap_weight=self.weights.overlap,
+        )
+        return weighted_l1(features, output.target_features, weights)
 
 
 def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +140,8 @@ def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Ten
     allows the discriminator one forward per backward.
     """
     condition = torch.cat([output.condition, output.condition])
-    real, fake = discriminator(condition, torch.cat([output.target, image])).chunk(2)
+    logits = discriminator(condition, torch.cat([output.target, image]))
+    real, fake = logits.float().chunk(2)
     return real, fake
 
 
@@ -129,10 +156,10 @@ class Stage1(_AdversarialStage):
             build_pair_discriminator(config.model, seed=config.seed + 1),
         )
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Output:
-        predicted = generator(batch.image, batch.mask)
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        predicted = generator(batch.image, batch.mask).float()
         with torch.no_grad():
-            target_features = self.encoder(batch.image)
+            target_features = self.encode(batch.image)
         return Output(
             condition=batch.image * (1 - batch.mask),
             image=paste_known(predicted, batch.image, batch.mask),
@@ -142,21 +169,14 @@ class Stage1(_AdversarialStage):
         )
 
     def perceptual(self, output: Output) -> Tensor:
-        features = self.encoder(output.image)
-        weights = hole_weights(
-            output.mask,
-            *features.shape[-2:],
-            overlap_cells=self.weights.overlap_cells,
-            overlap_weight=self.weights.overlap,
-        )
-        return weighted_l1(features, output.target_features, weights)
+        return self.coarse_perceptual(output.image, output)
 
 
 class Stage2(_AdversarialStage):
     """Feature2Image: G2 against D2 on (features, image) pairs (paper section 3.4).
 
-    Its input is patch-swapped features of the truth; with ``prediction_share`` some
-    samples take stage 1's prediction instead.
+    Its input is patch-swapped features of the truth; after ``truth_steps`` some samples take
+    stage 1's prediction instead.
     """
 
     def __init__(
@@ -178,26 +198,88 @@ class Stage2(_AdversarialStage):
         if self.predict is not None:
             self.predict.to(device)
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Output:
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         with torch.no_grad():
-            truth = self.encoder(batch.image)
-            features = self._mixed(truth, batch)
+            truth = self.encode(batch.image)
+            features = self._mixed(truth, batch, step)
             swapped = patch_swap(features, batch.mask, guard=self.settings.guard)
         return Output(
             condition=swapped,
-            image=generator(swapped),
+            image=generator(swapped).float(),
             target=batch.image,
             target_features=truth,
             mask=batch.mask,
         )
 
-    def _mixed(self, truth: Tensor, batch: Batch) -> Tensor:
+    def _mixed(self, truth: Tensor, batch: Batch, step: int) -> Tensor:
         """The truth's features, for some samples those of stage 1's prediction instead."""
-        chosen = (batch.draw < self.settings.prediction_share).nonzero().flatten()
+        chosen = (batch.draw < prediction_share(self.settings, step)).nonzero().flatten()
         if self.predict is None or not len(chosen):
             return truth
-        predicted = self.predict(batch.image[chosen], batch.mask[chosen]).features
+        predicted = self.predict(batch.image[chosen], batch.mask[chosen]).features.float()
         return truth.index_copy(0, chosen, predicted)
 
-    def perceptual(self, output: Output) -> Tensor:
-        return squared_distance(self.encoder(output.image), output.target_features)
+
+def prediction_share(settings: TranslateSection, step: int) -> float:
+    """Share of samples that take predictions in a step: 0, then rising, then all of it."""
+    done = step - settings.truth_steps
+    if done < 0:
+        return 0.0
+    return settings.prediction_share * min(1.0, (done + 1) / max(1, settings.ramp_steps))
+
+
+class WholeGenerator(nn.Module):
+    """G1, match and G2 as one network; an encoder is lent to each call."""
+
+    def __init__(self, infer: CoarseGenerator, translate: Feature2Image, guard: int) -> None:
+        super().__init__()
+        self.infer = infer
+        self.translate = translate
+        self.guard = guard
+
+    def forward(
+        self, batch: Batch, encode: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns: coarse fill, swapped features, image; gradients reach G1 through all three."""
+        predicted = self.infer(batch.image, batch.mask).float()
+        coarse = paste_known(predicted, batch.image, batch.mask)
+        swapped = patch_swap(encode(coarse), batch.mask, guard=self.guard)
+        return coarse, swapped, self.translate(swapped).float()
+
+
+class EndToEnd(_AdversarialStage):
+    """Both networks trained at once on their own predictions, for the ablation.
+
+    The paper rejects it (section 3.4): G2 then learns from what G1 cannot do yet. What is
+    copied comes from known windows, so G1 keeps stage 1's perceptual loss beside the others.
+    """
+
+    def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
+        super().__init__(
+            config,
+            encoder,
+            WholeGenerator(
+                build_generator(config.model, seed=config.seed),
+                build_translator(config.model, seed=config.seed + 1),
+                config.translate.guard,
+            ),
+            build_feature_discriminator(config.model, seed=config.seed + 2),
+        )
+
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        with torch.no_grad():
+            truth = self.encode(batch.image)
+        coarse, swapped, image = generator(batch, self.encode)
+        return Output(
+            condition=swapped.detach(),
+            image=image,
+            target=batch.image,
+            target_features=truth,
+            mask=batch.mask,
+            coarse=coarse,
+        )
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        assert output.coarse is not None
+        coarse = self.weights.perceptual * self.coarse_perceptual(output.coarse, output)
+        return super().generator_losses(output, discriminator) | {"coarse": coarse}

@@ -1,15 +1,20 @@
 """A checkpoint is whole or it is not used, and what it holds comes back to the bit."""
 
+import copy
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kintsugi.checkpoints import (
+    Best,
     CheckpointStore,
     DamagedCheckpoint,
+    Progress,
     TrainState,
     checkpoint_name,
     save_checkpoint,
@@ -66,6 +71,58 @@ def test_a_restored_run_goes_on_bit_equal(tmp_path: Path) -> None:
     assert train(restored) == train(state)
 
 
+def test_what_surrounds_the_networks_comes_back_as_well(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    state, restored = make_state(0), make_state(1)
+    for each in (state, restored):
+        each.average = copy.deepcopy(each.networks["generator"])
+        each.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0 if each is state else 2.0)
+    assert state.average is not None
+    state.best, state.stale, state.finished = Best(2, 0.25), 3, True
+    publish(store, state, 4, tmp_path)
+    store.restore(restored, 4)
+    assert (restored.best, restored.stale, restored.finished) == (Best(2, 0.25), 3, True)
+    assert restored.average is not None
+    for name, value in state.average.state_dict().items():
+        assert torch.equal(restored.average.state_dict()[name], value)
+    assert restored.scaler is not None
+    assert restored.scaler.get_scale() == 1024
+    assert store.progress(4) == Progress(4, Best(2, 0.25), True)
+    assert store.progress(0) == Progress()
+
+
+def test_moments_take_the_memory_layout_of_their_weights(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+
+    def laid_out() -> TrainState:
+        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return TrainState(
+            {"generator": network}, {"generator": torch.optim.Adam(network.parameters())}
+        )
+
+    state, restored = laid_out(), laid_out()
+    state.networks["generator"](torch.rand(1, 3, 8, 8)).sum().backward()
+    state.optimizers["generator"].step()
+    publish(store, state, 1, tmp_path)
+    store.restore(restored, 1)
+    weight = restored.networks["generator"].weight
+    moment = restored.optimizers["generator"].state[weight]["exp_avg"]
+    assert moment.stride() == weight.stride()
+    before = state.optimizers["generator"].state[state.networks["generator"].weight]["exp_avg"]
+    assert torch.equal(moment, before)
+
+
+def test_a_checkpoint_without_the_mean_that_the_configuration_asks_for_is_refused(
+    tmp_path: Path,
+) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    publish(store, make_state(0), 2, tmp_path)
+    state = make_state(0)
+    state.average = copy.deepcopy(state.networks["generator"])
+    with pytest.raises(StorageError, match=r"does not fit .* running mean"):
+        store.restore(state, 2)
+
+
 def test_without_checkpoints_a_run_starts_at_nought(tmp_path: Path) -> None:
     assert CheckpointStore(Storage(tmp_path)).newest_whole() == 0
 
@@ -99,6 +156,57 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_used(
     assert name in caplog.text
     with pytest.raises(DamagedCheckpoint, match=name):
         store.restore(make_state(9), 4)
+
+
+MANIFESTS = {
+    "empty": b"",
+    "cut": b'{"version": 1, "files": {"gen',
+    "no text": bytes(range(128, 256)),
+    "a list": b"[]",
+    "no files": b'{"version": 1}',
+    "files that are none": b'{"version": 1, "files": {"state.json": 3}}',
+    "no version": b'{"files": {}}',
+    "a later version": b'{"version": 2, "files": {}}',
+    "nothing named": b'{"version": 1, "files": {}}',
+}
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS.keys())
+def test_a_manifest_that_vouches_for_nothing_is_refused(tmp_path: Path, manifest: bytes) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4):
+        publish(store, make_state(step), step, tmp_path)
+    (tmp_path / "run" / checkpoint_name(4) / "manifest.json").write_bytes(manifest)
+    assert store.newest_whole() == 2
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4):
+        publish(store, make_state(step), step, tmp_path)
+    files = sorted((tmp_path / "run" / checkpoint_name(4)).iterdir())
+    assert len(files) == 6
+    random = np.random.default_rng(0)
+    for file in files:
+        whole = file.read_bytes()
+        for bit in random.integers(8 * len(whole), size=16).tolist():
+            data = bytearray(whole)
+            data[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(bytes(data))
+            assert store.newest_whole() == 2, (file.name, bit)
+        file.write_bytes(whole)
+    assert store.newest_whole() == 4
+
+
+def test_a_checkpoint_under_another_ones_name_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4):
+        publish(store, make_state(step), step, tmp_path)
+    shutil.move(tmp_path / "run" / checkpoint_name(4), tmp_path / "run" / checkpoint_name(6))
+    assert store.newest_whole() == 2
+    assert "holds step 4" in caplog.text
 
 
 def test_when_none_is_whole_the_run_does_not_start_anew(tmp_path: Path) -> None:
@@ -153,6 +261,16 @@ def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -
         "step-00000004",
         "step-00000006",
     ]
+
+
+def test_pruning_keeps_the_best_beside_the_newest(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4, 6, 8):
+        state = make_state(step)
+        state.best = Best(min(step, 4), 0.5)
+        publish(store, state, step, tmp_path)
+    store.prune(1, newest=8)
+    assert store.steps() == [4, 8]
 
 
 def test_pruning_removes_what_comes_after_the_newest_whole_one(tmp_path: Path) -> None:

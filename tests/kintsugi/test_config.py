@@ -1,6 +1,7 @@
 """A configuration says what is wrong with it by the key the user wrote."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,41 @@ from kintsugi.config import JobConfig, differing_keys, load_config, parse_config
 from kintsugi.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.toml"))
+COMPLETE = [path for path in CONFIGS if not path.stem.startswith("debug-")]
+# What a stage does not look at.
+IDLE = {
+    "stage1": ("translate.",),
+    "stage2": ("losses.overlap",),
+    "end_to_end": ("translate.stage1", "translate.prediction", "translate.truth", "translate.ramp"),
+}
+EVERY_KEY = {
+    f"{name}.{key}" if isinstance(value, dict) else name
+    for name, value in load_config(CONFIGS[0]).to_dict().items()
+    for key in (value if isinstance(value, dict) else [name])
+}
 DEBUG = Path(__file__).parents[2] / "jobs" / "configs" / "debug-stage1.toml"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path: Path) -> None:
     config = load_config(path)
-    assert path.stem.endswith(config.stage)
+    assert path.stem.replace("-", "_").endswith(config.stage)
     assert config.run == path.stem
+
+
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
+def test_configurations_for_real_runs_explain_every_key_that_counts(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    explained = set()
+    section = ""
+    for above, line in itertools.pairwise(lines):
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif " = " in line and above.startswith("#"):
+            explained.add(section + line.partition(" = ")[0])
+    stage = load_config(path).stage
+    idle = {name for name in EVERY_KEY if name.startswith(IDLE[stage])}
+    assert EVERY_KEY - idle <= explained
 
 
 def test_a_configuration_survives_its_own_dictionary() -> None:
@@ -82,22 +110,25 @@ def test_relative_paths_are_taken_from_here_because_workers_are_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = ["storage=runs", "data.shards=./s", "data.photos=p", "encoder=vgg.safetensors"]
-    config = load_config(DEBUG, [*paths, "translate.stage1=runs/one"])
+    config = load_config(DEBUG, [*paths, "translate.stage1=runs/one", "init_from=runs/two"])
     found = (
         config.storage,
         config.data.shards,
         config.data.photos,
         config.encoder,
         config.translate.stage1,
+        config.init_from,
     )
-    names = ("runs", "s", "p", "vgg.safetensors", "runs/one")
+    names = ("runs", "s", "p", "vgg.safetensors", "runs/one", "runs/two")
     assert found == tuple(str(tmp_path / name) for name in names)
     kept = load_config(DEBUG, ["storage=s3://runs/here"])
     assert (kept.storage, kept.encoder, kept.data.photos) == ("s3://runs/here", "random", "samples")
 
 
 def test_a_missing_file_names_those_that_are_shipped(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such file; jobs/configs has: debug-stage1\.toml"):
+    with pytest.raises(
+        ConfigError, match=r"no such file; jobs/configs has: debug-end-to-end\.toml"
+    ):
         load_config(tmp_path / "two.toml")
 
 

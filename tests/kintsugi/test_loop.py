@@ -1,6 +1,8 @@
-"""Two processes train as one would on both their batches: DDP averages every gradient."""
+"""The loop ends when it should, looks at held-out photographs, and shares work among processes."""
 
-from collections.abc import Iterator
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kintsugi.checkpoints import TrainState
 from kintsugi.config import JobConfig
 from kintsugi.demo.processes import free_ports
+from kintsugi.errors import KintsugiError
 from kintsugi.loop import Surroundings, initial_state, train
 from kintsugi.order import SampleOrder
 from kintsugi.samples import Batch
+from kintsugi.sections import HeldOutSection
 from kintsugi.stages import Output
 from kintsugi.tracking import Metrics
 from tests.kintsugi.training_runs import debug_config
@@ -32,7 +37,7 @@ class LinearStage:
 
     def to(self, device: torch.device) -> None: ...
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Output:
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         flat = batch.image.flatten(1)
         image = generator(flat)
         return Output(flat, image, target=flat, target_features=flat, mask=batch.mask)
@@ -51,12 +56,14 @@ class Rows:
 
     def __init__(self) -> None:
         self.rows: list[Metrics] = []
+        self.saved: list[int] = []
 
     def log(self, row: Metrics) -> None:
         self.rows.append(row)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
         assert (folder is not None) == (not dist.is_initialized() or dist.get_rank() == 0)
+        self.saved.append(step)
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None: ...
 
@@ -64,10 +71,8 @@ class Rows:
 def batches(rank: int, workers: int) -> Iterator[Batch]:
     """Four photographs a step, shared among the workers."""
     for step in range(NUM_STEPS):
-        image = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(step))
-        mine = image[rank * 4 // workers : (rank + 1) * 4 // workers]
-        count = len(mine)
-        yield Batch(torch.arange(count), mine, torch.ones(count, 1, 2, 2), torch.zeros(count))
+        mine = slice(rank * 4 // workers, (rank + 1) * 4 // workers)
+        yield Batch(*(part[mine] for part in one_step(step).parts()))
 
 
 def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
@@ -78,6 +83,90 @@ def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
     save_file({**networks.state_dict(), "losses": losses}, output)
+
+
+def one_step(seed: int, count: int = 4) -> Batch:
+    image = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(seed))
+    return Batch(torch.arange(count), image, torch.ones(count, 1, 2, 2), torch.zeros(count))
+
+
+def run_alone(
+    config: JobConfig,
+    *,
+    held_out: Sequence[Batch] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[TrainState, Rows]:
+    stage, rows = LinearStage(), Rows()
+    order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=1, batch_size=4)
+    state = initial_state(stage, config)
+    surroundings = Surroundings(
+        0, order, torch.device("cpu"), held_out=held_out, should_stop=should_stop
+    )
+    train(stage, map(one_step, itertools.count()), config, state, surroundings, rows)
+    return state, rows
+
+
+def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_behind_the_step(tmp_path: Path) -> None:
+    config = debug_config(tmp_path, max_steps=100, checkpoint_every=40, log_every=40)
+    asked = itertools.count(1)
+    state, rows = run_alone(config, should_stop=lambda: next(asked) == 5)
+    assert state.step == 5
+    assert rows.saved == [5]
+    assert rows.rows[-1]["step"] == 5
+    assert state.position.used[0].steps == 5
+    assert not state.finished
+
+
+def test_every_checkpoint_is_measured_on_all_held_out_photographs(tmp_path: Path) -> None:
+    config = debug_config(tmp_path, max_steps=6, checkpoint_every=3, log_every=1)
+    config = dataclasses.replace(config, held_out=HeldOutSection(photos=6))
+    held_out = [one_step(100), one_step(101, count=2)]
+    state, rows = run_alone(config, held_out=held_out)
+    measured = [row for row in rows.rows if "held_out/perceptual" in row]
+    assert [row["step"] for row in measured] == [3, 6]
+    stage = LinearStage()
+    stage.generator.load_state_dict(state.networks["generator"].state_dict())
+    together = Batch(
+        *(torch.cat(parts) for parts in zip(*(b.parts() for b in held_out), strict=True))
+    )
+    output = stage.generate(stage.generator, together, 0)
+    expected = stage.generator_losses(output, stage.discriminator)["perceptual"].item()
+    assert measured[-1]["held_out/perceptual"] == pytest.approx(expected, rel=1e-5)
+    assert state.networks["generator"].training
+
+
+def test_a_run_ends_when_the_held_out_loss_no_longer_falls(tmp_path: Path) -> None:
+    config = debug_config(tmp_path, max_steps=100, checkpoint_every=2, log_every=100)
+    # So long a step that it soon gets worse.
+    config = dataclasses.replace(
+        config,
+        held_out=HeldOutSection(photos=4, patience=2),
+        optimizer=dataclasses.replace(config.optimizer, generator_lr=0.6),
+    )
+    state, rows = run_alone(config, held_out=[one_step(100)])
+    losses = [row["held_out/perceptual"] for row in rows.rows]
+    assert state.finished
+    assert rows.saved[-1] == state.step < 100
+    assert state.best is not None
+    assert state.best.loss == min(losses) == losses[-3]
+    assert state.best.step == rows.saved[-3]
+    assert state.stale == 2
+
+
+def test_parts_of_a_step_give_the_gradients_of_the_whole(tmp_path: Path) -> None:
+    whole, _ = run_alone(debug_config(tmp_path, batch_size=4, max_steps=3))
+    parts, _ = run_alone(debug_config(tmp_path, batch_size=4, max_steps=3, accumulate=4))
+    for name, weights in whole.networks["generator"].state_dict().items():
+        torch.testing.assert_close(parts.networks["generator"].state_dict()[name], weights)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_by_its_name(tmp_path: Path) -> None:
+    config = debug_config(tmp_path, max_steps=100, log_every=1)
+    config = dataclasses.replace(
+        config, optimizer=dataclasses.replace(config.optimizer, generator_lr=1e30)
+    )
+    with pytest.raises(KintsugiError, match=r"loss \w+ is (nan|inf) at step \d+: the run diverged"):
+        run_alone(config)
 
 
 def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:

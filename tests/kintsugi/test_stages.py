@@ -10,9 +10,15 @@ from torch.nn import functional as F
 
 from kintsugi.config import JobConfig
 from kintsugi.samples import Batch
-from kintsugi.stages import Stage1, Stage2
+from kintsugi.sections import LossSection, TranslateSection
+from kintsugi.stages import EndToEnd, Stage1, Stage2, prediction_share
 from models.build import build_generator
-from models.losses import hole_weights
+from models.losses import (
+    AdversarialLoss,
+    discriminator_adversarial,
+    generator_adversarial,
+    hole_weights,
+)
 from models.patch_swap import patch_swap
 from models.vgg import Vgg19Relu3
 from tests.kintsugi.training_runs import debug_config
@@ -55,7 +61,7 @@ def test_stage_1_keeps_known_pixels_and_judges_pairs_with_the_incomplete_image(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
     stage = Stage1(config, encoder)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     known = 1 - batch.mask
     assert torch.equal(output.image * known, batch.image * known)
     assert not torch.equal(output.image, batch.image)
@@ -71,7 +77,7 @@ def test_stage_1_weighs_features_of_the_hole_and_its_band(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
     stage = Stage1(config, encoder)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     losses = stage.generator_losses(output, Recorder(0.0))
     difference = (encoder(output.image) - encoder(batch.image)).abs()
     weights = hole_weights(batch.mask, 16, 16, overlap_cells=2, overlap_weight=10.0)
@@ -88,7 +94,7 @@ def test_losses_carry_their_weights_and_the_log_form(
         config, losses=dataclasses.replace(config.losses, perceptual=0.0, adversarial=3.0)
     )
     stage = Stage1(weighted, encoder)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     losses = stage.generator_losses(output, Recorder(0.7))
     assert losses["perceptual"].item() == 0
     expected = -3 * F.logsigmoid(torch.tensor(0.7))
@@ -102,7 +108,7 @@ def test_stage_2_sees_swapped_features_of_the_truth_and_judges_them_with_images(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
     stage = Stage2(config, encoder, None)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     assert torch.equal(output.condition, patch_swap(encoder(batch.image), batch.mask))
     judge = Recorder(0.0)
     losses = stage.generator_losses(output, judge)
@@ -116,7 +122,7 @@ def test_both_steps_show_the_discriminator_the_same_batch(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
     stage = Stage1(config, encoder)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     judge = Recorder(0.0)
     stage.generator_losses(output, judge)
     stage.discriminator_losses(output, judge)
@@ -131,11 +137,70 @@ def test_stage_2_mixes_predictions_into_the_samples_that_the_draw_says(
     mixed = dataclasses.replace(config, translate=translate)
     generator = build_generator(config.model, seed=3)
     stage = Stage2(mixed, encoder, generator)
-    output = stage.generate(stage.generator, batch)
+    output = stage.generate(stage.generator, batch, 0)
     truth = patch_swap(encoder(batch.image), batch.mask)
-    coarse = Stage1(config, encoder).generate(generator.eval(), batch).image
+    coarse = Stage1(config, encoder).generate(generator.eval(), batch, 0).image
     predicted = patch_swap(encoder(coarse), batch.mask)
     assert torch.allclose(output.condition[0], predicted[0], atol=1e-4)
     assert torch.equal(output.condition[1], truth[1])
     assert not torch.allclose(truth[0], predicted[0], atol=1e-2)
     assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_stage_2_mixes_predictions_in_after_the_truth_and_then_more_and_more() -> None:
+    settings = TranslateSection(stage1="a run", prediction_share=0.5, truth_steps=10, ramp_steps=4)
+    shares = [prediction_share(settings, step) for step in (0, 9, 10, 11, 13, 14, 99)]
+    assert shares == [0, 0, 0.125, 0.25, 0.5, 0.5, 0.5]
+    at_once = TranslateSection(stage1="a run", prediction_share=0.5)
+    assert prediction_share(at_once, 0) == 0.5
+
+
+def test_end_to_end_trains_both_networks_on_their_own_predictions(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    stage = EndToEnd(config, encoder)
+    output = stage.generate(stage.generator, batch, 0)
+    coarse = Stage1(config, encoder).generate(stage.generator.infer, batch, 0).image
+    assert output.coarse is not None
+    assert torch.equal(output.coarse * (1 - batch.mask), batch.image * (1 - batch.mask))
+    torch.testing.assert_close(output.condition, patch_swap(encoder(coarse), batch.mask))
+    losses = stage.generator_losses(output, Recorder(0.0))
+    assert set(losses) == {"perceptual", "adversarial", "coarse"}
+    torch.stack(list(losses.values())).sum().backward()
+    for name, parameter in stage.generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    assert not any(name.startswith("encoder") for name in stage.generator.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["lsgan", "hinge"])
+def test_losses_take_the_form_that_the_configuration_names(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch, kind: AdversarialLoss
+) -> None:
+    stage = Stage1(
+        dataclasses.replace(config, losses=LossSection(adversarial=1.0, kind=kind)), encoder
+    )
+    output = stage.generate(stage.generator, batch, 0)
+    logits = torch.full((2, 1, 2, 2), 0.7)
+    losses = stage.generator_losses(output, Recorder(0.7))
+    assert losses["adversarial"] == generator_adversarial(logits, kind)
+    assert losses["adversarial"] != generator_adversarial(logits, "log")
+    judged = stage.discriminator_losses(output, Recorder(0.7))
+    assert judged["discriminator"] == discriminator_adversarial(logits, logits, kind)
+
+
+@pytest.mark.parametrize("kind", [Stage1, EndToEnd])
+def test_under_autocast_what_a_stage_gives_is_float32_and_near(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch, kind: type[Stage1] | type[EndToEnd]
+) -> None:
+    stage = kind(config, encoder)
+    exact = stage.generate(stage.generator, batch, 0)
+    losses = stage.generator_losses(exact, stage.discriminator)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = stage.generate(stage.generator, batch, 0)
+        coarse_losses = stage.generator_losses(output, stage.discriminator)
+    assert output.image.dtype == output.condition.dtype == torch.float32
+    assert not torch.equal(output.image, exact.image)
+    for name, loss in coarse_losses.items():
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, losses[name], rtol=0.05, atol=0.01)

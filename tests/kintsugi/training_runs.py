@@ -8,7 +8,8 @@ import numpy as np
 
 from kintsugi.config import JobConfig, load_config
 from kintsugi.images import encode_image
-from kintsugi.shards import Packing, write_shards
+from kintsugi.shard_plan import Packing
+from kintsugi.shards import write_shards
 from kintsugi.storage import Storage
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
@@ -16,7 +17,7 @@ CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 NUM_STEPS = 3
 
 
-def pack_photos(folder: Path, count: int = 12) -> str:
+def pack_photos(folder: Path, count: int = 12, held_out_share: float = 0.0) -> str:
     """Shards of ``count`` smooth random photographs of 160 px, four in a part."""
     photos = Storage(folder / "photos")
     for number in range(count):
@@ -24,7 +25,8 @@ def pack_photos(folder: Path, count: int = 12) -> str:
         coarse = rng.integers(0, 255, (10, 12, 3), dtype=np.uint8)
         pixels = coarse.repeat(16, axis=0).repeat(16, axis=1)
         photos.write(f"{number:03d}.png", encode_image(pixels))
-    write_shards(photos.uri, str(folder / "shards"), packing=Packing(rows_per_part=4))
+    packing = Packing(rows_per_part=4, held_out_share=held_out_share)
+    write_shards(photos.uri, str(folder / "shards"), packing=packing)
     return str(folder / "shards")
 
 
