@@ -1,62 +1,60 @@
 """What the training jobs share: configuration in, a trained run and its figures out."""
 
+import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from jobs import _bootstrap
 
 
 def train(stage: str, argv: Sequence[str]) -> int:
-    """Run `jobs/train_<stage>.py`. Returns its exit code."""
-    parser = _bootstrap.job_parser(
-        f"Train {stage} on Ray; the same run and configuration resume.",
-        [
-            f"python jobs/train_{stage}.py",
-            f"python jobs/train_{stage}.py --config jobs/configs/paper-{stage}.toml"
-            " --set workers.count=8",
-            f"ray job submit --working-dir . -- jobs/train_{stage}.py"
-            f" --set storage=s3://runs --set run=first-{stage}",
-        ],
-        config=f"debug-{stage}.toml",
-    )
-    arguments = parser.parse_args(argv)
+    """Run the job that trains ``stage``. Returns its exit code."""
+    args = _parser(stage).parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
+    from kintsugi.dry_run import describe, dry_run
     from kintsugi.errors import ConfigError
+    from kintsugi.reporting import Shown, reporting, summary
 
-    config = load_config(arguments.config, arguments.overrides)
+    config = load_config(args.config, args.overrides)
     if config.stage != stage:
         raise ConfigError(
-            f"{arguments.config} is for {config.stage}: run jobs/train_{config.stage}.py with it"
+            f"{args.config} is for {config.stage}: run jobs/train_{config.stage}.py with it"
         )
+    if args.dry_run:
+        print(describe(done := dry_run(config)))
+        _bootstrap.write_figures(args.json, done.figures())
+        return _bootstrap.DONE
     _bootstrap.start_ray()
     from kintsugi.training import fit
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    trained = fit(config)
+    with reporting(config, Shown(args.tensorboard, args.metrics_port, args.metrics_host)):
+        trained = fit(config)
     seconds = time.monotonic() - began
-    if trained.first_step == trained.last_step:
-        print(f"already finished at step {trained.last_step}: {trained.run}")
-    else:
-        print(
-            f"steps {trained.first_step} to {trained.last_step} in {seconds:.0f} s: {trained.run}"
-        )
-    fixed = [row for row in trained.metrics if "fixed/perceptual" in row]
-    if len(fixed) > 1:
-        first, last = fixed[0], fixed[-1]
-        print(
-            f"perceptual loss on the fixed photographs: {first['fixed/perceptual']:.4f} at step"
-            f" {first['step']}, {last['fixed/perceptual']:.4f} at step {last['step']}"
-        )
-    _bootstrap.write_figures(
-        arguments.json,
-        {
-            "run": trained.run,
-            "first_step": trained.first_step,
-            "last_step": trained.last_step,
-            "seconds": seconds,
-            "metrics": trained.metrics,
-        },
-    )
+    steps = trained.first_step, trained.last_step
+    print("\n".join(summary(trained.run, steps, seconds, trained.metrics)))
+    _bootstrap.write_figures(args.json, asdict(trained) | {"seconds": seconds})
+    if trained.stopped:
+        print(f"stopped at step {trained.last_step}: submit the job again to go on")
+        return _bootstrap.STOPPED
     return _bootstrap.DONE
+
+
+def _parser(stage: str) -> argparse.ArgumentParser:
+    job, flavour = f"jobs/train_{stage}.py", stage.replace("_", "-")
+    examples = [
+        f"{job} --dry-run",
+        f"{job} --config jobs/configs/paper-{flavour}.toml --set workers.count=8 --tensorboard",
+        f"ray job submit --working-dir . -- {job} --set storage=s3://runs --set run=first-{stage}",
+    ]
+    text = f"Train {stage} on Ray; the same run and configuration resume."
+    parser = _bootstrap.job_parser(text, examples, config=f"debug-{flavour}.toml")
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="one step here, without Ray; keeps nothing")
+    add("--tensorboard", action="store_true", help="write event files into the run's folder")
+    add("--metrics-port", metavar="N", type=int, default=0, help="serve Prometheus metrics (0: no)")
+    add("--metrics-host", metavar="HOST", default="127.0.0.1", help="at (default: 127.0.0.1)")
+    return parser

@@ -5,6 +5,7 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,8 +24,8 @@ def main(argv: Sequence[str]) -> int:
     # What is not given keeps the default of `kintsugi.match_benchmark.benchmark.Plan`.
     add = partial(parser.add_argument, default=SUPPRESS)
     add("--sizes", metavar="PX", type=numbers, help="sides, such as 256,512")
-    add("--holes", metavar="PX", type=words, help="such as half,224")
-    add("--methods", metavar="NAME", type=words, help="published,exact,approximate")
+    add("--holes", metavar="PX", type=methodcaller("split", ","), help="such as half,224")
+    add("--methods", type=methodcaller("split", ","), help="published,exact,approximate")
     add("--photo", metavar="URI", help="(default: samples/china.jpg)")
     add("--encoder", metavar="SOURCE", help="path, URI or random; else the release's")
     add("--release", metavar="URI", help="what fills; else seeded weights do")
@@ -42,17 +43,13 @@ def main(argv: Sequence[str]) -> int:
     from kintsugi.match_benchmark.report import format_report
 
     json, plot = args.pop("json"), args.pop("plot")
-    plan = Plan(**args | {"max_memory": int(args["max_memory"] * GIB)})
-    figures = run_benchmark(plan, partial(print, flush=True))
+    args["max_memory"] = int(args["max_memory"] * GIB)
+    figures = run_benchmark(Plan(**args), partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
     _bootstrap.write_figures(json, figures)
     if plot is not None:
         _bootstrap.write_file(plot, draw_plot(figures))
     return _bootstrap.DONE
-
-
-def words(text: str) -> list[str]:
-    return text.split(",")
 
 
 def numbers(text: str) -> list[int]:

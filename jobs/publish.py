@@ -20,21 +20,22 @@ EXAMPLES = (
 
 def main(argv: Sequence[str]) -> int:
     parser = job_parser("Publish two runs as a release.", EXAMPLES, config="debug-stage2.toml")
-    parser.add_argument("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
-    parser.add_argument("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
-    parser.add_argument("--output", metavar="URI", default=DEFAULT_RELEASE)
-    parser.add_argument("--name", help="of the release (default: the last part of --output)")
-    parser.add_argument("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
-    parser.add_argument(
-        "--keys", help="what is compared: plain, standardised, matched, matched-standardised"
-    )
-    parser.add_argument("--guard", type=int, help="cells around the hole not copied from")
-    parser.add_argument("--max-uses", type=int, help="patches that may copy one and the same")
+    add = parser.add_argument
+    add("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
+    add("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
+    add("--checkpoint", default="newest", help="newest (default), best (held-out loss) or a step")
+    add("--with-discriminators", action="store_true", help="training can start from it then")
+    add("--output", metavar="URI", default=DEFAULT_RELEASE)
+    add("--name", help="of the release (default: the last part of --output)")
+    add("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
+    add("--keys", help="what is compared: plain, standardised, matched, matched-standardised")
+    add("--guard", type=int, help="cells around the hole not copied from")
+    add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
     matching = {name: getattr(args, name) for name in ("keys", "guard", "max_uses")}
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
-    from kintsugi.release import publish
+    from kintsugi.release import Selection, publish
 
     config = load_config(args.config, args.overrides)
     published = publish(
@@ -42,11 +43,15 @@ def main(argv: Sequence[str]) -> int:
         args.stage2 or f"{config.storage}/{config.run}",
         args.output,
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
+        select=Selection(args.checkpoint, args.with_discriminators),
         matching={name: value for name, value in matching.items() if value is not None},
         metrics=read_figures(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
     print(f"  {published.config.digest}, encoder {published.config.encoder}")
+    for stage in ("stage1", "stage2"):
+        about = published.config.training[stage]
+        print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
     write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
 

@@ -3,18 +3,27 @@
 import json
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kintsugi.config import JobConfig
 from kintsugi.errors import ConfigError
+from kintsugi.networks import (
+    DISCRIMINATORS_KEY,
+    DISCRIMINATORS_NAME,
+    Networks,
+    State,
+    generators_of,
+    open_networks,
+    save_discriminators,
+)
 from kintsugi.runs import Run, open_encoder
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
-from models.weights import CONFIG_NAME, ReleaseConfig, load_weights, save_release
+from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 
 # It travels in an HTTP header with each answer.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -28,16 +37,32 @@ class Published:
     config: ReleaseConfig
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What of the runs goes into a release.
+
+    Attributes:
+        checkpoint: Of both runs: "newest", "best" (lowest held-out loss) or a step.
+        discriminators: Publish them too, so that training can start from the release.
+    """
+
+    checkpoint: str = "newest"
+    discriminators: bool = False
+
+
 def publish(
     stage1: str,
     stage2: str,
     output: str,
     *,
     name: str,
+    select: Selection = Selection(),
     matching: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
+
+    A run of both stages at once (`end_to_end`) can stand in either place, or in both.
 
     Args:
         stage1: URI of the run's folder.
@@ -45,43 +70,64 @@ def publish(
         output: URI of the release folder; a release that is there is replaced, its
             `config.json` last.
         name: Of the release.
+        select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
             named is the paper's, the guard that of stage 2's training.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
-        ConfigError: a run is of the wrong stage, the two differ in architecture or
-            encoder, or ``matching`` names or sets something wrong.
+        ConfigError: a run is of the wrong stage or has no such checkpoint, the two differ in
+            architecture or encoder, or ``matching`` names or sets something wrong.
         StorageError: a run has no whole checkpoint.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r}: letters, digits, '.', '_' and '-', at most 64")
-    first, second = Run(Storage(stage1)), Run(Storage(stage2))
-    configs = first.config(), second.config()
-    _check_pair(configs, (stage1, stage2))
-    one, two = configs
+    one, two = Run(Storage(stage1)).config(), Run(Storage(stage2)).config()
+    _check_pair((one, two), (stage1, stage2), select.discriminators)
+    sources = open_networks(stage1, select.checkpoint), open_networks(stage2, select.checkpoint)
+    parts = sources[0].parts | sources[1].parts
+    # Of two end-to-end runs the first one's.
+    parts["infer"] = sources[0].parts["infer"]
     inpainter = build_inpainter(
         _joint_model(one, two),
         open_encoder(one.encoder, one.seed),
         matching=_matching({"guard": two.translate.guard} | (matching or {})),
     )
-    steps = _load_networks(inpainter, first, second)
+    for part, network in generators_of(inpainter).items():
+        network.load_state_dict(parts[part])
     config = ReleaseConfig(
         name=name,
         model=_joint_model(one, two),
         encoder=describe_encoder(one),
         matching=inpainter.matching,
         training={
-            "stage1": {"config": one.to_dict(), "steps": steps[0]},
-            "stage2": {"config": two.to_dict(), "steps": steps[1]},
+            "stage1": _describe(one, sources[0]),
+            "stage2": _describe(two, sources[1]),
         },
         metrics=metrics or {},
     )
+    saved = _write(inpainter, config, parts if select.discriminators else {}, Storage(output))
+    return Published(Storage(output).uri, saved)
+
+
+def _describe(config: JobConfig, source: Networks) -> dict[str, Any]:
+    return {"config": config.to_dict(), "steps": source.step, "weights": source.weights}
+
+
+def _write(
+    inpainter: Inpainter, config: ReleaseConfig, discriminators: dict[str, State], output: Storage
+) -> ReleaseConfig:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        if discriminators:
+            about = save_discriminators(folder, discriminators)
+            config = replace(config, training=config.training | {DISCRIMINATORS_KEY: about})
         saved = save_release(folder, inpainter, config, card=model_card(config))
-        Storage(output).publish_folder(folder, "", last=CONFIG_NAME)
-    return Published(Storage(output).uri, saved)
+        output.publish_folder(folder, "", last=CONFIG_NAME)
+    if not discriminators:
+        # Of a release that was replaced.
+        output.delete(DISCRIMINATORS_NAME)
+    return saved
 
 
 def _matching(preferences: dict[str, Any]) -> MatchingConfig:
@@ -92,9 +138,10 @@ def _matching(preferences: dict[str, Any]) -> MatchingConfig:
 
 
 def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:
-    return ModelConfig(
-        stage1.model.size, stage1.model.generator_upsampling, stage2.model.translator_upsampling
-    )
+    """Stage 1's architecture with stage 2's translator."""
+    names = (field.name for field in fields(ModelConfig))
+    model = ModelConfig(**{name: getattr(stage1.model, name) for name in names})
+    return replace(model, translator_upsampling=stage2.model.translator_upsampling)
 
 
 def describe_encoder(config: JobConfig) -> str:
@@ -118,8 +165,9 @@ Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Tra
 | size | {config.model.size} |
 | encoder | {config.encoder} |
 | matching | {matching} |
-| stage 1 | {one["steps"]} steps on {one["config"]["data"]["shards"]} |
-| stage 2 | {two["steps"]} steps on {two["config"]["data"]["shards"]} |
+| stage 1 | {_trained(one)} |
+| stage 2 | {_trained(two)} |
+| discriminators | {"yes" if DISCRIMINATORS_KEY in config.training else "no"} |
 
 ## Figures
 
@@ -127,9 +175,17 @@ Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Tra
 """
 
 
-def _check_pair(configs: tuple[JobConfig, JobConfig], uris: tuple[str, str]) -> None:
+def _trained(stage: dict[str, Any]) -> str:
+    return (
+        f"{stage['steps']} steps on {stage['config']['data']['shards']}, {stage['weights']} weights"
+    )
+
+
+def _check_pair(
+    configs: tuple[JobConfig, JobConfig], uris: tuple[str, str], discriminators: bool
+) -> None:
     for config, uri, stage in zip(configs, uris, ("stage1", "stage2"), strict=True):
-        if config.stage != stage:
+        if config.stage not in (stage, "end_to_end"):
             raise ConfigError(f"--{stage} {uri} is a run of {config.stage}: name one of {stage}")
     one, two = configs
     if one.model.size != two.model.size:
@@ -142,13 +198,9 @@ def _check_pair(configs: tuple[JobConfig, JobConfig], uris: tuple[str, str]) -> 
             f"stage 1 was trained with encoder {describe_encoder(one)} and stage 2 with"
             f" {describe_encoder(two)}: features of one mean nothing to the other; use the same"
         )
-
-
-def _load_networks(inpainter: Inpainter, first: Run, second: Run) -> tuple[int, int]:
-    networks = inpainter.image2feature.generator, inpainter.feature2image
-    steps = []
-    for run, network in zip((first, second), networks, strict=True):
-        with tempfile.TemporaryDirectory() as temporary:
-            steps.append(run.fetch_newest(Path(temporary)))
-            load_weights(network, Path(temporary) / "generator.safetensors")
-    return steps[0], steps[1]
+    norms = one.model.discriminator_norm, two.model.discriminator_norm
+    if discriminators and norms[0] != norms[1]:
+        raise ConfigError(
+            f"stage 1 has model.discriminator_norm={norms[0]!r} and stage 2 {norms[1]!r}: a release"
+            " has one; publish without discriminators, or train the other stage with it"
+        )

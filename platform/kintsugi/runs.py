@@ -1,30 +1,20 @@
-"""A run: its identity, its folder, and what it began with; knows no Ray and no loop."""
+"""A run's folder in storage, and the encoder that runs and releases name; knows no loop."""
 
-import hashlib
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from safetensors.torch import save_file
-
-from kintsugi.checkpoints import MANIFEST_NAME, CheckpointStore, seal, verify_checkpoint
-from kintsugi.config import JobConfig, differing_keys, parse_config
+from kintsugi.checkpoints import CheckpointStore
+from kintsugi.config import JobConfig, parse_config
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.manifest import MANIFEST_NAME as SHARDS_MANIFEST
-from kintsugi.manifest import read_manifest
 from kintsugi.storage import Storage
-from models.build import ModelConfig, build_generator
-from models.image2feature import CoarseGenerator
 from models.vgg import Vgg19Relu3
 from models.weights import CONFIG_NAME as RELEASE_CONFIG
-from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
-from models.weights import load_encoder, load_release, load_weights
+from models.weights import load_encoder
 
 CONFIG_NAME = "config.json"
-INPUTS_NAME = "inputs.json"
-PINNED_STAGE1 = "stage1"
 BUNDLED_RELEASE = Path(__file__).resolve().parents[2] / "models" / "pretrained" / "small"
 
 
@@ -33,7 +23,8 @@ class Run:
     """The folder `<storage>/<run>`.
 
     It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
-    predictions), checkpoints/, metrics/ and samples/.
+    predictions), start/ (with init_from), checkpoints/, metrics/, samples/ and, where it was
+    asked for, tensorboard/.
     """
 
     storage: Storage
@@ -46,16 +37,40 @@ class Run:
     def checkpoints(self) -> CheckpointStore:
         return CheckpointStore(self.storage.join("checkpoints"))
 
-    def fetch_newest(self, folder: Path) -> int:
-        """Copy the newest whole checkpoint into ``folder``. Returns its step.
+    def fetch_checkpoint(self, which: str, folder: Path) -> int:
+        """Copy a checkpoint into ``folder`` and verify it. Returns its step.
 
-        Raises: StorageError when there is none.
+        Args:
+            which: "newest" (the newest whole one), "best" (the lowest held-out loss) or a step.
+            folder: Empty, on the local disk.
+
+        Raises:
+            ConfigError: the run has no such checkpoint; says which there are.
+            StorageError: the run has none at all, or the one asked for is altered.
         """
-        step = self.checkpoints.newest_whole()
-        if step == 0:
+        newest = self.checkpoints.newest_whole()
+        if newest == 0:
             raise StorageError(f"{self.storage.uri} has no checkpoint yet: train the run first")
+        step = newest if which == "newest" else self._step_of(which, newest)
         self.checkpoints.fetch(step, folder)
         return step
+
+    def _step_of(self, which: str, newest: int) -> int:
+        steps = self.checkpoints.steps()
+        if which == "best":
+            best = self.checkpoints.progress(newest).best
+            if best is None:
+                raise ConfigError(
+                    f"{self.storage.uri} has no best checkpoint: it was not measured on held-out"
+                    f" photographs (held_out.photos); choose newest or one of {_list(steps)}"
+                )
+            return best.step
+        if not which.isdecimal() or int(which) not in steps:
+            raise ConfigError(
+                f"{self.storage.uri} has no checkpoint {which!r}: choose newest, best or one of"
+                f" {_list(steps)}"
+            )
+        return int(which)
 
     def config(self) -> JobConfig:
         """The configuration the run was started with. Raises: StorageError when there is none."""
@@ -67,71 +82,6 @@ class Run:
         return parse_config(
             json.loads(self.storage.read(CONFIG_NAME)), f"{self.storage.uri}/{CONFIG_NAME}"
         )
-
-
-def open_run(config: JobConfig) -> Run:
-    """Start the run that a configuration names, or take it up again; in the driver, once.
-
-    A run that has no checkpoint yet is started anew, with whatever configuration.
-
-    Raises:
-        ConfigError: the run has checkpoints, and another configuration or other shards; or
-            encoder or stage 1 cannot be opened.
-        StorageError: shards, encoder or stage 1 are missing or altered.
-    """
-    run = Run.of(config)
-    # Says what to do when there are no shards.
-    read_manifest(Storage(config.data.shards))
-    shards = Storage(config.data.shards).read(SHARDS_MANIFEST)
-    inputs = {"shards_sha256": hashlib.sha256(shards).hexdigest()}
-    open_encoder(config.encoder, config.seed)
-    if run.checkpoints.steps():
-        _check_identity(run, config, inputs)
-    else:
-        _pin_stage1(run, config)
-        run.storage.write(INPUTS_NAME, json.dumps(inputs).encode())
-    run.storage.write(CONFIG_NAME, json.dumps(config.to_dict(), indent=2).encode())
-    return run
-
-
-def _check_identity(run: Run, config: JobConfig, inputs: dict[str, str]) -> None:
-    keys = differing_keys(run.config().to_dict(), config.to_dict())
-    if keys:
-        raise ConfigError(
-            f"run {config.run!r} exists in {config.storage} with other values of"
-            f" {', '.join(keys)}: restore them to resume it, or choose another name with"
-            " --set run=NAME"
-        )
-    if json.loads(run.storage.read(INPUTS_NAME)) != inputs:
-        raise ConfigError(
-            f"the shards at {config.data.shards} are not those that run {config.run!r} began with:"
-            " restore them to resume it, or choose another name with --set run=NAME"
-        )
-
-
-def _pin_stage1(run: Run, config: JobConfig) -> None:
-    """Keep stage 1's generator in the run: it may be trained on while stage 2 is."""
-    if config.translate.prediction_share == 0:
-        return
-    generator, model = open_stage1(config.translate.stage1)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        save_file(generator.state_dict(), folder / "generator.safetensors")
-        (folder / CONFIG_NAME).write_text(json.dumps(asdict(model)))
-        seal(folder)
-        run.storage.publish_folder(folder, PINNED_STAGE1, last=MANIFEST_NAME)
-
-
-def pinned_stage1(run: Run) -> CoarseGenerator:
-    """Stage 1's generator as the run keeps it. Raises: StorageError when it is altered."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        run.storage.fetch_folder(PINNED_STAGE1, folder)
-        verify_checkpoint(folder, f"{run.storage.uri}/{PINNED_STAGE1}")
-        model = ModelConfig(**json.loads((folder / CONFIG_NAME).read_text()))
-        generator = build_generator(model, seed=0)
-        load_weights(generator, folder / "generator.safetensors")
-        return generator
 
 
 def open_encoder(source: str, seed: int) -> Vgg19Relu3:
@@ -165,20 +115,5 @@ def _fetch_encoder(uri: str, folder: Path) -> Path:
     return folder / name
 
 
-def open_stage1(uri: str) -> tuple[CoarseGenerator, ModelConfig]:
-    """G1 of a stage 1 run or of a release. Raises: StorageError or ConfigError naming the URI."""
-    storage = Storage(uri)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if storage.exists(RELEASE_WEIGHTS):
-            storage.fetch_folder("", folder)
-            inpainter, release = load_release(folder)
-            return inpainter.image2feature.generator, release.model
-        run = Run(storage)
-        config = run.config()
-        if config.stage != "stage1":
-            raise ConfigError(f"translate.stage1={uri!r} is a run of {config.stage}, not of stage1")
-        run.fetch_newest(folder)
-        generator = build_generator(config.model, seed=config.seed)
-        load_weights(generator, folder / "generator.safetensors")
-        return generator, config.model
+def _list(steps: list[int]) -> str:
+    return ", ".join(str(step) for step in steps)

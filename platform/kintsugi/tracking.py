@@ -1,13 +1,14 @@
-"""What a run leaves for people: log lines, metrics/part-*.jsonl, pictures; knows no Ray."""
+"""What a run leaves for people: metrics/part-*.jsonl and sample pictures; knows no Ray."""
 
 import io
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from kintsugi.storage import Storage
@@ -16,6 +17,10 @@ Metrics = dict[str, float | int]
 
 # Metrics reach storage at least this often while a run goes on.
 FLUSH_SECONDS = 5.0
+# Of the sample pictures.
+COLUMN_TITLES = ("input", "fill", "truth")
+TITLE_PX = 20
+GAP_PX = 4
 
 
 class MetricsWriter:
@@ -61,32 +66,36 @@ def read_metrics(storage: Storage) -> list[dict[str, Any]]:
     return [row for name in storage.list() for row in read_rows(storage, name)]
 
 
-def format_line(row: Metrics, max_steps: int) -> str:
-    """One line for a person: step, losses, speed, share of time spent waiting for data, rest."""
-    parts = [f"step {row['step']}/{max_steps}"]
-    fixed = [name for name in row if name.startswith("fixed/")]
-    if fixed:
-        parts.append("on the fixed photographs:")
-    for name, value in row.items():
-        kind, _, loss = name.partition("/")
-        if kind in ("loss", "fixed"):
-            parts.append(f"{loss} {value:.4f}")
-    if not fixed:
-        seconds = (max_steps - row["step"]) * row["step_seconds"]
-        parts.append(f"{row['images_per_second']:.1f} images/s")
-        parts.append(f"data wait {100 * row['wait_share']:.0f} %")
-        parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
-    return "  ".join(parts)
+def picture(columns: list[Tensor], titles: Sequence[str] = COLUMN_TITLES) -> bytes:
+    """A PNG with one row per photograph and the given images side by side under their titles.
 
-
-def picture(columns: list[Tensor]) -> bytes:
-    """A PNG with one row per photograph and the given B 3 H W images (0-1) side by side."""
-    wide = torch.cat([column.detach().float().cpu() for column in columns], dim=3)
-    tall = torch.cat(list(wide), dim=1)
-    pixels = (tall.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    Args:
+        columns: B 3 H W each, 0-1.
+        titles: One for each column.
+    """
+    images = np.stack([_pixels(column) for column in columns])
+    num_columns, rows, height, width, _ = images.shape
+    top = TITLE_PX + GAP_PX
+    sheet = Image.new(
+        "RGB",
+        (num_columns * (width + GAP_PX) - GAP_PX, top + rows * (height + GAP_PX) - GAP_PX),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in zip(range(num_columns), titles, strict=True):
+        left = column * (width + GAP_PX)
+        draw.text((left + width / 2, TITLE_PX / 2), title, fill="black", anchor="mm")
+        for row in range(rows):
+            sheet.paste(Image.fromarray(images[column, row]), (left, top + row * (height + GAP_PX)))
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
+    sheet.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _pixels(images: Tensor) -> NDArray[np.uint8]:
+    """B 3 H W, 0-1 -> uint8 B H W 3."""
+    whole = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte()
+    return np.ascontiguousarray(whole.permute(0, 2, 3, 1).numpy())
 
 
 def _to_lines(rows: list[Any]) -> bytes:

@@ -15,9 +15,10 @@ from kintsugi.loop import Surroundings, initial_state, train
 from kintsugi.order import SampleOrder
 from kintsugi.rank import build_stage, train_locally
 from kintsugi.release import publish
-from kintsugi.runs import Run, open_encoder, open_run
+from kintsugi.runs import Run, open_encoder
 from kintsugi.samples import Batch
 from kintsugi.stages import Stage2
+from kintsugi.starting import open_run
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from models.matching import MatchingConfig

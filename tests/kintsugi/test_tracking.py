@@ -1,4 +1,4 @@
-"""Rows of metrics survive a restart without doubles, and a line says what a person wants."""
+"""Rows of metrics survive a restart without doubles, and a sample picture can be read."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 
 from kintsugi import tracking
 from kintsugi.storage import Storage
-from kintsugi.tracking import Metrics, MetricsWriter, format_line, picture, read_metrics
+from kintsugi.tracking import GAP_PX, TITLE_PX, Metrics, MetricsWriter, picture, read_metrics
 
 
 def row(step: int) -> Metrics:
@@ -53,29 +53,20 @@ def test_rows_reach_storage_while_a_part_is_open(
     assert read_metrics(Storage(tmp_path)) == [row(1)]
 
 
-def test_a_line_has_step_losses_speed_waiting_and_the_rest() -> None:
-    line = format_line(
-        {
-            "step": 10,
-            "loss/perceptual": 2.5,
-            "step_seconds": 2.0,
-            "images_per_second": 4.0,
-            "wait_share": 0.25,
-        },
-        130,
-    )
-    assert line == "step 10/130  perceptual 2.5000  4.0 images/s  data wait 25 %  4 min left"
+def test_a_picture_has_a_row_per_photograph_and_a_titled_column_per_image() -> None:
+    dark, light = torch.zeros(2, 3, 30, 40), torch.ones(2, 3, 30, 40)
+    light[1, 0] = 0.25
+    pixels = np.asarray(Image.open(io.BytesIO(picture([dark, light], ["input", "truth"]))))
+    top = TITLE_PX + GAP_PX
+    assert pixels.shape == (top + 30 + GAP_PX + 30, 40 + GAP_PX + 40, 3)
+    first, second = pixels[top : top + 30], pixels[top + 30 + GAP_PX :]
+    assert (first[:, :40] == 0).all()
+    assert (first[:, 40 + GAP_PX :] == 255).all()
+    assert (second[:, 40 + GAP_PX :] == (64, 255, 255)).all()
+    for left in (0, 40 + GAP_PX):
+        assert (pixels[:TITLE_PX, left : left + 40] < 128).any(), "no title"
 
 
-def test_a_line_of_the_fixed_photographs_says_so() -> None:
-    assert format_line({"step": 5, "fixed/perceptual": 1.5}, 9) == (
-        "step 5/9  on the fixed photographs:  perceptual 1.5000"
-    )
-
-
-def test_a_picture_has_a_row_per_photograph_and_a_column_per_image() -> None:
-    dark, light = torch.zeros(2, 3, 4, 5), torch.ones(2, 3, 4, 5)
-    pixels = np.asarray(Image.open(io.BytesIO(picture([dark, light]))))
-    assert pixels.shape == (8, 10, 3)
-    assert (pixels[:, :5] == 0).all()
-    assert (pixels[:, 5:] == 255).all()
+def test_a_column_without_title_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        picture([torch.zeros(1, 3, 8, 8)] * 2, ["one"])

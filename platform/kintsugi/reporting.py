@@ -1,0 +1,84 @@
+"""What a training job shows while and after it trains; knows no Ray."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kintsugi.config import JobConfig
+from kintsugi.exporters import PrometheusExporter, TensorBoardWriter
+from kintsugi.following import Watcher, following
+from kintsugi.progress import format_duration, watcher_for_terminal
+from kintsugi.runs import Run
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a run is shown beside the terminal; no part of its identity.
+
+    Attributes:
+        tensorboard: Write event files into the run's folder `tensorboard`.
+        metrics_port: Serve Prometheus metrics at this port while the job runs; 0 = do not.
+        metrics_host: Address to serve them at.
+    """
+
+    tensorboard: bool = False
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+
+
+@contextmanager
+def reporting(config: JobConfig, shown: Shown) -> Iterator[None]:
+    """Show the run that trains while inside.
+
+    Raises:
+        ConfigError: the port is taken, or TensorBoard's writer is not installed.
+        StorageError: the run's folder cannot be read at the beginning.
+    """
+    storage = Run.of(config).storage
+    with ExitStack() as stack:
+        watchers: list[Watcher] = []
+        if shown.metrics_port:
+            exporter = PrometheusExporter(
+                config.run, host=shown.metrics_host, port=shown.metrics_port
+            )
+            stack.callback(exporter.close)
+            watchers.append(exporter)
+            print(f"metrics at http://{shown.metrics_host}:{exporter.port}/metrics", flush=True)
+        if shown.tensorboard:
+            board = TensorBoardWriter(storage.join("tensorboard"))
+            stack.callback(board.close)
+            watchers.append(board)
+            print(f"tensorboard --logdir {board.storage.uri}", flush=True)
+        watchers.append(watcher_for_terminal(config.loop.max_steps))
+        stack.enter_context(following(storage.join("metrics"), watchers))
+        yield
+
+
+def summary(
+    run: str, steps: tuple[int, int], seconds: float, rows: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What a submission did, in lines.
+
+    Args:
+        run: URI of its folder.
+        steps: Where it started or resumed, and where it ended.
+        seconds: How long it took.
+        rows: All rows of the run.
+    """
+    first, last = steps
+    if first == last:
+        lines = [f"already finished at step {last}: {run}"]
+    else:
+        lines = [f"steps {first} to {last} in {format_duration(seconds)}: {run}"]
+    titles = {"fixed": "the fixed photographs", "held_out": "held-out photographs"}
+    for kind, title in titles.items():
+        key = f"{kind}/perceptual"
+        measured = [row for row in rows if key in row]
+        if len(measured) > 1:
+            one, other = measured[0], measured[-1]
+            lines.append(
+                f"perceptual loss on {title}: {one[key]:.4f} at step {one['step']},"
+                f" {other[key]:.4f} at step {other['step']}"
+            )
+    return lines

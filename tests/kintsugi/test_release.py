@@ -1,0 +1,130 @@
+"""Which weights of which checkpoint become a release, and what its config says of them."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kintsugi.checkpoints import STATE_NAME
+from kintsugi.errors import ConfigError
+from kintsugi.networks import DISCRIMINATORS_NAME
+from kintsugi.rank import train_locally
+from kintsugi.release import Selection, publish
+from kintsugi.sealing import seal
+from models.weights import file_digest, load_release
+from tests.kintsugi.training_runs import debug_config, pack_photos
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both stages with checkpoints of steps 1 and 2, the first with a running mean."""
+    folder = tmp_path_factory.mktemp("runs")
+    pack_photos(folder)
+    for stage, decay in (("stage1", 0.5), ("stage2", 0.0), ("end_to_end", 0.0)):
+        config = debug_config(
+            folder, stage.replace("end_to_end", "stage2"), batch_size=1, max_steps=2
+        )
+        config = dataclasses.replace(
+            config,
+            stage=stage,  # type: ignore[arg-type]
+            run=stage,
+            loop=dataclasses.replace(config.loop, checkpoint_every=1),
+            optimizer=dataclasses.replace(config.optimizer, ema_decay=decay),
+            translate=dataclasses.replace(config.translate, prediction_share=0.0),
+        )
+        train_locally(config)
+    return folder / "runs"
+
+
+def weights(runs: Path, stage: str, step: int, name: str) -> dict[str, torch.Tensor]:
+    folder = runs / stage / "checkpoints" / f"step-{step:08d}"
+    state: dict[str, torch.Tensor] = load_file(folder / f"{name}.safetensors")
+    return state
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_newest_checkpoints_running_mean_is_published_where_there_is_one(
+    runs: Path, tmp_path: Path
+) -> None:
+    published = publish(str(runs / "stage1"), str(runs / "stage2"), str(tmp_path), name="r")
+    inpainter, config = load_release(tmp_path)
+    mean = weights(runs, "stage1", 2, "generator-ema")
+    assert equal(dict(inpainter.image2feature.generator.state_dict()), mean)
+    last = weights(runs, "stage2", 2, "generator")
+    assert equal(dict(inpainter.feature2image.state_dict()), last)
+    assert config == published.config
+    one, two = config.training["stage1"], config.training["stage2"]
+    assert (one["steps"], one["weights"], two["weights"]) == (2, "running mean", "last")
+    assert ", running mean weights |" in (tmp_path / "README.md").read_text()
+    assert not (tmp_path / DISCRIMINATORS_NAME).exists()
+
+
+def test_an_earlier_checkpoint_can_be_published_and_one_that_is_not_there_is_named(
+    runs: Path, tmp_path: Path
+) -> None:
+    one, two = str(runs / "stage1"), str(runs / "stage2")
+    publish(one, two, str(tmp_path), name="r", select=Selection("1"))
+    inpainter, config = load_release(tmp_path)
+    assert config.training["stage2"]["steps"] == 1
+    last = weights(runs, "stage2", 1, "generator")
+    assert equal(dict(inpainter.feature2image.state_dict()), last)
+    for wrong in ("3", "last", "-1"):
+        with pytest.raises(ConfigError, match=rf"no checkpoint '{wrong}': choose .* one of 1, 2"):
+            publish(one, two, str(tmp_path), name="r", select=Selection(wrong))
+
+
+def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "stage1", tmp_path / "stage2"
+    for copy in (one, two):
+        shutil.copytree(runs / copy.name, copy)
+    with pytest.raises(ConfigError, match=r"no best checkpoint: .*held_out\.photos"):
+        publish(str(one), str(two), str(tmp_path / "r"), name="r", select=Selection("best"))
+    for copy in (one, two):
+        newest = copy / "checkpoints" / "step-00000002"
+        state = json.loads((newest / STATE_NAME).read_text())
+        state["best"] = {"step": 1, "loss": 0.5}
+        (newest / STATE_NAME).write_text(json.dumps(state))
+        (newest / "manifest.json").unlink()
+        seal(newest)
+    publish(str(one), str(two), str(tmp_path / "r"), name="r", select=Selection("best"))
+    assert load_release(tmp_path / "r")[1].training["stage1"]["steps"] == 1
+
+
+def test_discriminators_are_published_only_when_asked_for(runs: Path, tmp_path: Path) -> None:
+    one, two = str(runs / "stage1"), str(runs / "stage2")
+    full = Selection(discriminators=True)
+    publish(one, two, str(tmp_path), name="r", select=full)
+    inpainter, config = load_release(tmp_path)
+    about = config.training["discriminators"]
+    assert about["digest"] == file_digest(tmp_path / DISCRIMINATORS_NAME)
+    assert "| discriminators | yes |" in (tmp_path / "README.md").read_text()
+    saved = load_file(tmp_path / DISCRIMINATORS_NAME)
+    for part, stage in (("pair_discriminator", "stage1"), ("feature_discriminator", "stage2")):
+        mine = {name.partition(".")[2]: saved[name] for name in saved if name.startswith(part)}
+        assert equal(mine, weights(runs, stage, 2, "discriminator"))
+    # What is served does not change by them.
+    publish(one, two, str(tmp_path), name="r")
+    again, bare = load_release(tmp_path)
+    assert (bare.digest, "discriminators" in bare.training) == (config.digest, False)
+    assert equal(dict(again.state_dict()), dict(inpainter.state_dict()))
+    assert not (tmp_path / DISCRIMINATORS_NAME).exists()
+
+
+def test_a_run_of_both_stages_can_stand_in_both_places(runs: Path, tmp_path: Path) -> None:
+    both = str(runs / "end_to_end")
+    publish(both, both, str(tmp_path), name="r")
+    inpainter, _ = load_release(tmp_path)
+    state = weights(runs, "end_to_end", 2, "generator")
+    for part, network in (
+        ("infer.", inpainter.image2feature.generator),
+        ("translate.", inpainter.feature2image),
+    ):
+        mine = {name.removeprefix(part): state[name] for name in state if name.startswith(part)}
+        assert equal(dict(network.state_dict()), mine)
