@@ -1,12 +1,15 @@
 """Sizes of the networks, and the one place that builds them from a configuration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, get_args
 
 import torch
+from torch import nn
 
-from models.discriminator import FeatureDiscriminator, PairDiscriminator
+from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.feature2image import Feature2Image, TranslatorWidths
-from models.image2feature import CoarseGenerator, Image2Feature
+from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
 from models.inpainter import Inpainter
 from models.layers import Upsampling, initialise
 from models.matching import MatchingConfig
@@ -30,6 +33,16 @@ SIZES: dict[str, Widths] = {
     "paper": Widths((64, 128, 256), TranslatorWidths(first=256, inner=512, last=128), 64),
 }
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "size": tuple(SIZES),
+    "generator_upsampling": get_args(Upsampling),
+    "translator_upsampling": get_args(Upsampling),
+    "discriminator_norm": get_args(DiscriminatorNorm),
+    "generator_input": get_args(GeneratorInput),
+}
+
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -39,15 +52,22 @@ class ModelConfig:
         size: One of ``SIZES``.
         generator_upsampling: "transposed" (the paper) or "resize", in G1.
         translator_upsampling: "resize" (the paper's better one) or "transposed", in G2.
+        discriminator_norm: "batch" (the paper) or "spectral", in D1 and D2.
+        generator_input: "grey" (the paper): G1 sees the hole grey and draws all of it; or
+            "smooth": it sees the mask and a smooth fill, and draws what that one lacks.
     """
 
     size: str = "small"
     generator_upsampling: Upsampling = "transposed"
     translator_upsampling: Upsampling = "resize"
+    discriminator_norm: DiscriminatorNorm = "batch"
+    generator_input: GeneratorInput = "grey"
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ValueError(f"size={self.size!r}: choose one of {', '.join(SIZES)}")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name}={value!r}: choose one of {', '.join(choices)}")
 
     @property
     def widths(self) -> Widths:
@@ -55,29 +75,45 @@ class ModelConfig:
 
 
 def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
-    """G1 with seeded initial weights."""
-    network = CoarseGenerator(config.widths.generator, upsampling=config.generator_upsampling)
-    initialise(network, torch.Generator().manual_seed(seed))
+    """G1 with seeded initial weights. With a smooth fill as input it begins as that fill."""
+    network = _seeded(
+        lambda: CoarseGenerator(
+            config.widths.generator,
+            upsampling=config.generator_upsampling,
+            input=config.generator_input,
+        ),
+        seed,
+    )
+    if config.generator_input == "smooth":
+        nn.init.zeros_(network.up[-1].get_parameter("conv.weight"))
     return network
 
 
 def build_translator(config: ModelConfig, *, seed: int) -> Feature2Image:
     """G2 with seeded initial weights."""
-    network = Feature2Image(config.widths.translator, upsampling=config.translator_upsampling)
-    initialise(network, torch.Generator().manual_seed(seed))
-    return network
+    return _seeded(
+        lambda: Feature2Image(config.widths.translator, upsampling=config.translator_upsampling),
+        seed,
+    )
 
 
 def build_pair_discriminator(config: ModelConfig, *, seed: int) -> PairDiscriminator:
     """D1 with seeded initial weights."""
-    network = PairDiscriminator(config.widths.discriminator)
-    initialise(network, torch.Generator().manual_seed(seed))
-    return network
+    width, norm = config.widths.discriminator, config.discriminator_norm
+    return _seeded(lambda: PairDiscriminator(width, norm=norm), seed)
 
 
 def build_feature_discriminator(config: ModelConfig, *, seed: int) -> FeatureDiscriminator:
     """D2 with seeded initial weights."""
-    network = FeatureDiscriminator(config.widths.discriminator)
+    width, norm = config.widths.discriminator, config.discriminator_norm
+    return _seeded(lambda: FeatureDiscriminator(width, norm=norm), seed)
+
+
+def _seeded(build: Callable[[], Network], seed: int) -> Network:
+    # PyTorch's layers draw weights when they are made, which are not kept, from the global
+    # generator: whoever draws from that one shall not notice.
+    with torch.random.fork_rng(devices=[]):
+        network = build()
     initialise(network, torch.Generator().manual_seed(seed))
     return network
 

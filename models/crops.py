@@ -49,16 +49,7 @@ class Crop(NamedTuple):
     box: Box
 
 
-def crop_to_hole(hole: Float[Tensor, "1 1 H W"]) -> Box:
-    """The part worth working on: the hole's box with as much again around it.
-
-    Returns: (top, bottom, left, right) in pixels; the whole side where it is at most
-    512 px or the hole is large.
-    """
-    return _context(hole_box(hole), hole.shape[-2], hole.shape[-1])
-
-
-def hole_box(hole: Float[Tensor, "1 1 H W"]) -> Box:
+def _hole_box(hole: Float[Tensor, "1 1 H W"]) -> Box:
     """The smallest box that holds every hole pixel; there must be one."""
     spans = []
     for axis in (2, 3):
@@ -171,7 +162,7 @@ def _is_thin(hole: Float[Tensor, "1 1 H W"], box: Box) -> bool:
 def _shrunk(hole: Float[Tensor, "1 1 H W"], box: Box) -> Box:
     """The smallest box of the hole pixels in a box."""
     top, bottom, left, right = box
-    first, last, start, end = hole_box(hole[..., top:bottom, left:right])
+    first, last, start, end = _hole_box(hole[..., top:bottom, left:right])
     return top + first, top + last, left + start, left + end
 
 

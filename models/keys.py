@@ -32,19 +32,23 @@ def standardise(
 ) -> Float[Tensor, "B C h w"]:
     """Every channel less its mean over the known cells and divided by their deviation.
 
-    A channel that does not vary over the known cells becomes 0 there. Where no cell is
-    known the features come back as they came.
+    A channel that does not vary over the known cells becomes 0 there. Values that are not
+    finite (NaN, infinite) do not count. Where no value is known the channel comes back as
+    it came.
     """
-    known = 1 - hole_cells(mask, *features.shape[-2:])
-    count = known.sum(dim=(2, 3), keepdim=True)
+    known = hole_cells(mask, *features.shape[-2:]) == 0
     scaled = torch.empty_like(features)
     # A few channels at a time: beside the result only they take memory.
     for first in range(0, features.shape[1], _CHANNELS):
         channels = slice(first, first + _CHANNELS)
         part = features[:, channels]
-        mean = (part * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+        # Chosen, not multiplied by 0 and 1: nothing times NaN is NaN.
+        counts = known & part.isfinite()
+        count = counts.sum(dim=(2, 3), keepdim=True)
+        mean = part.where(counts, 0).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
         centred = part - mean
-        variance = (centred.square() * known).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+        squares = centred.square().where(counts, 0)
+        variance = squares.sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
         deviation = variance.sqrt().clamp_min(1e-6)
         scaled[:, channels] = torch.where(count > 0, centred / deviation, part)
     return scaled

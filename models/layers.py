@@ -7,11 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
 
 Upsampling = Literal["resize", "transposed"]
 
 # Standard deviation of the initial weights, as in pix2pix and its descendants.
 INIT_STD = 0.02
+# After so many power iterations a random vector is near a weight's first singular one.
+_POWER_ITERATIONS = 15
 
 
 class ConvBlock(nn.Sequential):
@@ -104,13 +108,39 @@ class UpBlock(nn.Module):
         return out
 
 
+def normalise_spectrally(module: nn.Module) -> None:
+    """Divide the weights of every convolution by their largest singular value.
+
+    Miyato et al. 2018. Each forward pass in training refines the estimate of that value by
+    one power iteration. The state then holds the undivided weights and two vectors each.
+    """
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            spectral_norm(layer)
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every convolution's weights from N(0, 0.02); biases 0, norms the identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(layer.weight, 0.0, INIT_STD, generator=generator)
+            _initialise_weight(layer, generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
             layer.reset_running_stats()
+
+
+def _initialise_weight(layer: nn.Conv2d | nn.ConvTranspose2d, generator: torch.Generator) -> None:
+    if not parametrize.is_parametrized(layer, "weight"):
+        nn.init.normal_(layer.weight, 0.0, INIT_STD, generator=generator)
+        return
+    # Under a spectral norm `layer.weight` is only the quotient.
+    divided = layer.get_submodule("parametrizations.weight")
+    assert isinstance(divided, parametrize.ParametrizationList)
+    nn.init.normal_(divided.original, 0.0, INIT_STD, generator=generator)
+    # The norm drew its vectors from the global generator, and for other weights.
+    for vector in divided.buffers():
+        vector.normal_(generator=generator)
+    for _ in range(_POWER_ITERATIONS):
+        divided()

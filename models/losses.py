@@ -1,10 +1,15 @@
-"""Perceptual loss with the hole-weighted mask M_F, and the adversarial loss; no weights."""
+"""Perceptual loss with the hole-weighted mask M_F, and adversarial losses; knows no network."""
+
+from typing import Literal, assert_never
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.match.windows import hole_cells
+
+# How logits become a loss; the publication's is "log".
+AdversarialLoss = Literal["log", "lsgan", "hinge"]
 
 # Cells inside the hole along its edge, and how much more they count. The paper gives
 # neither; 10 is what its ancestor, the context encoder, uses for its overlap.
@@ -58,13 +63,48 @@ def squared_distance(
     return F.mse_loss(features, target)
 
 
-def generator_adversarial(fake_logits: Float[Tensor, "B 1 p q"]) -> Float[Tensor, ""]:
-    """Non-saturating form of the paper's log loss: -log D(fake), mean over patches."""
-    return F.softplus(-fake_logits).mean()
+def generator_adversarial(
+    fake_logits: Float[Tensor, "B 1 p q"], kind: AdversarialLoss = "log"
+) -> Float[Tensor, ""]:
+    """What the generator minimises, D being logits; mean over patches, in float32.
+
+    - log: -log sigmoid(D(fake)), the non-saturating form of the paper's loss (sections 3.2
+      and 3.4; Goodfellow et al. 2014, section 3).
+    - lsgan: (D(fake) - 1)^2 / 2 (Mao et al. 2017, equation 9: targets 1 for real, 0 for fake).
+    - hinge: -D(fake) (Lim and Ye 2017; Miyato et al. 2018, equation 17).
+    """
+    # Half precision is for convolutions: patches are averaged and squared in float32.
+    fake = fake_logits.float()
+    match kind:
+        case "log":
+            return F.softplus(-fake).mean()
+        case "lsgan":
+            return 0.5 * (fake - 1).square().mean()
+        case "hinge":
+            return -fake.mean()
+        case _:
+            assert_never(kind)
 
 
 def discriminator_adversarial(
-    real_logits: Float[Tensor, "B 1 p q"], fake_logits: Float[Tensor, "B 1 p q"]
+    real_logits: Float[Tensor, "B 1 p q"],
+    fake_logits: Float[Tensor, "B 1 p q"],
+    kind: AdversarialLoss = "log",
 ) -> Float[Tensor, ""]:
-    """-log D(real) - log(1 - D(fake)), mean over patches (paper sections 3.2 and 3.4)."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    """What the discriminator minimises, D being logits; mean over patches, in float32.
+
+    - log: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))) (paper sections 3.2 and 3.4).
+    - lsgan: (D(real) - 1)^2 / 2 + D(fake)^2 / 2 (Mao et al. 2017, equation 9).
+    - hinge: max(0, 1 - D(real)) + max(0, 1 + D(fake)) (Lim and Ye 2017; Miyato et al. 2018,
+      equation 16).
+    """
+    real, fake = real_logits.float(), fake_logits.float()
+    match kind:
+        case "log":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+        case "lsgan":
+            return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        case _:
+            assert_never(kind)

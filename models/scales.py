@@ -6,7 +6,7 @@ result (paper section 3.5), compose. Knows no network: `Inpainter` and the servi
 walk the same plan.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.colour import RING_PIXELS, align_colours, feathered, grow
-from models.crops import Box, Crop, crop_to_hole, crops_of, hole_box
+from models.crops import Box, Crop, crops_of
 from models.image2feature import paste_known
 from models.resizing import padded, padded_side, shrink
 from models.sizes import scale_sizes, worth_while
@@ -56,10 +56,9 @@ class FillOptions:
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """One crop's fill: walk ``sizes`` from small to large, then ``paste`` or ``compose``.
+    """One crop's fill: walk ``sizes`` from small to large, then ``paste``.
 
     Attributes:
-        image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
         crop: The part worked on as (top, bottom, left, right) in pixels.
         alpha: How much of the crop's answer is fill, 1 1 and the crop's size: 1 in the
             grown holes that this crop fills, 0 off them and their feather.
@@ -70,7 +69,6 @@ class ScalePlan:
         align_colour: As in `FillOptions`.
     """
 
-    image: Tensor
     crop: Box
     alpha: Tensor
     work: Tensor
@@ -87,26 +85,13 @@ class ScalePlan:
                 this scale's known pixels around it; None at level 0, where the hole is 0.
         """
         image, mask = shrink(self.work, self.hole, *self.sizes[level])
-        enlarged = self.degraded(level, previous)
-        return (image if enlarged is None else paste_known(enlarged, image, mask)), mask
-
-    def degraded(self, level: int, previous: Tensor | None) -> Tensor | None:
-        """The last scale's image at this scale's size, its known pixels as blurred as its hole.
-
-        Returns: 1 3 h w, 0-1, the whole frame; None at level 0, where ``previous`` is None.
-        """
         if previous is None:
-            return None
-        enlarged = F.interpolate(
-            previous, size=self.sizes[level], mode="bicubic", align_corners=False
-        )
-        return enlarged.clamp_(0, 1)
+            return image, mask
+        enlarged = F.interpolate(previous, self.sizes[level], mode="bicubic", align_corners=False)
+        return paste_known(enlarged.clamp_(0, 1), image, mask), mask
 
     def needed(self, level: int) -> Float[Tensor, "1 1 h w"]:
-        """1 = pixels of this scale's answer that the next scale's ``inputs`` or ``blend`` use.
-
-        Of no use to who also asks for ``degraded``: that takes the whole frame.
-        """
+        """1 = pixels of this scale's answer that the next scale's ``inputs`` or ``paste`` use."""
         if level < len(self.sizes) - 1:
             _, mask = shrink(self.work, self.hole, *self.sizes[level])
             return grow(mask, _BICUBIC_REACH)
@@ -116,33 +101,19 @@ class ScalePlan:
         padding = (self.hole.shape[-1] - used.shape[-1], self.hole.shape[-2] - used.shape[-2])
         return F.pad(used, (0, padding[0], 0, padding[1]))
 
-    def blend(
-        self, filled: Float[Tensor, "1 3 h w"], under: Float[Tensor, "1 3 Hc Wc"]
-    ) -> Float[Tensor, "1 3 Hc Wc"]:
-        """The crop's part of the answer; bit-equal to ``under`` where alpha is 0.
-
-        Where alpha is 1 it does not matter what ``under`` holds, be it NaN.
-
-        Args:
-            filled: The last scale's image.
-            under: What the answer holds at ``crop`` so far.
-        """
-        height, width = self.alpha.shape[-2:]
-        patch = filled[..., :height, :width]
-        if self.align_colour:
-            inside = (..., slice(height), slice(width))
-            patch = align_colours(patch, self.work[inside], self.hole[inside])
-        return paste_known(patch, under, self.alpha)
-
     def paste(self, answer: Float[Tensor, "1 3 H W"], filled: Float[Tensor, "1 3 h w"]) -> None:
-        """Blend the last scale's image into the answer so far, in place."""
-        top, bottom, left, right = self.crop
-        part = answer[..., top:bottom, left:right]
-        part.copy_(self.blend(filled, part))
+        """Blend the last scale's image into the answer so far, in place.
 
-    def compose(self, filled: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
-        """The photograph with this crop's holes filled; bit-equal where alpha is 0."""
-        return FillPlan(self.image, [self]).compose([filled])
+        Where alpha is 0 the answer stays as it is, to the bit; where it is 1 it does not
+        matter what the answer holds, be it NaN.
+        """
+        top, bottom, left, right = self.crop
+        inside = (..., slice(bottom - top), slice(right - left))
+        patch = filled[inside]
+        if self.align_colour:
+            patch = align_colours(patch, self.work[inside], self.hole[inside])
+        part = answer[..., top:bottom, left:right]
+        part.copy_(paste_known(patch, part, self.alpha))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +145,10 @@ class CropPlans(Sequence[ScalePlan]):
 
 @dataclass(frozen=True)
 class FillPlan:
-    """One photograph's fill: walk each crop by itself, in any order, then ``compose``.
+    """One photograph's fill: walk each crop, in any order, and ``paste`` it.
 
-    To hold one crop at a time, ``paste`` each into a clone of ``image`` once it is walked.
+    Each is pasted into one clone of ``image``: pixels that no hole and no feather touches
+    stay bit-equal.
 
     Attributes:
         image: The whole photograph, 1 3 H W, 0-1; the caller's own, no copy.
@@ -185,17 +157,6 @@ class FillPlan:
 
     image: Tensor
     crops: Sequence[ScalePlan]
-
-    def compose(self, filled: Iterable[Float[Tensor, "1 3 h w"]]) -> Float[Tensor, "1 3 H W"]:
-        """Blend the last image of every crop, in the order of ``crops``, into the photograph.
-
-        An iterator is asked for one crop's image at a time. Pixels that no hole and no
-        feather touches are bit-equal.
-        """
-        answer = self.image.clone()
-        for plan, image in zip(self.crops, filled, strict=True):
-            plan.paste(answer, image)
-        return answer
 
 
 def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> FillPlan:
@@ -218,16 +179,6 @@ def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions)
         # What does not fit is refused now, not when the crop's turn comes.
         scale_sizes(padded_side(bottom - top), padded_side(right - left), options.scales)
     return FillPlan(image, CropPlans(image, hole, crops, options))
-
-
-def plan_scales(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> ScalePlan:
-    """Plan the fill of one photograph in a single crop, however far apart its holes are.
-
-    Arguments and errors as in `plan_fill`.
-    """
-    hole = _grown_hole(image, mask, options)
-    whole = Crop(own=hole_box(hole), box=crop_to_hole(hole))
-    return _plan_crop(image, hole, whole, options)
 
 
 def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
@@ -274,7 +225,6 @@ def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) ->
     work, work_hole = padded(image[inside]), padded(hole[inside])
     sizes = scale_sizes(work.shape[-2], work.shape[-1], options.scales)
     return ScalePlan(
-        image=image,
         crop=crop.box,
         alpha=feathered(own, options.feather),
         work=work,

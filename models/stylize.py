@@ -6,18 +6,13 @@ B batch, C channels, h w feature cells of the content, h2 w2 of the style.
 """
 
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.keys import standardise
 from models.match.method import Method, check_method, nearest
 from models.match.windows import PATCH, Search
-
-StyleKeys = Literal["plain", "standardised"]
-STYLE_KEYS: tuple[StyleKeys, ...] = get_args(StyleKeys)
 
 # Bytes of swapped features that are averaged at one time: they stay near the processor.
 _BAND_BYTES = 16 * 2**20
@@ -29,7 +24,6 @@ def swap_style(
     style: Float[Tensor, "B C h2 w2"],
     *,
     strength: float,
-    keys: StyleKeys = "plain",
     method: Method = "auto",
     seed: int = 0,
     memory_budget: int | None = None,
@@ -41,21 +35,16 @@ def swap_style(
         style: Features whose patches are copied; any size of at least 3x3 cells.
         strength: How much of the answer is style, 0-1: 0 gives the content's features to
             the bit, 1 the mean of the style windows that overlap in each cell.
-        keys: What is compared: "plain" the features (style-swap's), "standardised" the
-            features with every channel at mean 0 and deviation 1 in its own map, so that
-            a dark picture and a bright one find each other.
         method: "exact", "approximate", or "auto": exact where that is affordable
             (`models.match.method`).
         seed: Decides every random choice of the approximate search.
         memory_budget: Bytes for the scores held at one time; None: the search's own.
 
     Raises:
-        ValueError: strength outside 0-1, an unknown name, or a map smaller than a patch.
+        ValueError: strength outside 0-1, an unknown method, or a map smaller than a patch.
     """
     check_strength(strength)
     check_method(method)
-    if keys not in STYLE_KEYS:
-        raise ValueError(f"keys={keys!r}: choose one of {', '.join(STYLE_KEYS)}")
     for name, features in (("content", content), ("style", style)):
         height, width = features.shape[-2:]
         if min(height, width) < PATCH:
@@ -66,7 +55,7 @@ def swap_style(
         return content
     swapped = []
     for item, source in zip(content, style, strict=True):
-        search = _search(_keys_of(item, keys), _keys_of(source, keys))
+        search = _search(item.float(), source.float())
         indices = nearest(search, method=method, seed=seed, memory_budget=memory_budget)
         swapped.append(_paste_and_blend(item, source, indices, strength))
     return torch.stack(swapped)
@@ -76,14 +65,6 @@ def check_strength(strength: float) -> None:
     """Raises: ValueError when ``strength`` is not a number from 0 to 1."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength={strength}: choose 0 (the content) to 1 (all style)")
-
-
-def _keys_of(features: Float[Tensor, "C h w"], keys: StyleKeys) -> Float[Tensor, "C h w"]:
-    plain = features.float()
-    if keys == "plain":
-        return plain
-    everything_known = plain.new_zeros(1, 1, *plain.shape[-2:])
-    return standardise(plain[None], everything_known)[0]
 
 
 def _search(content: Float[Tensor, "C h w"], style: Float[Tensor, "C h2 w2"]) -> Search:

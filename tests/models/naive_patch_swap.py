@@ -106,18 +106,11 @@ def spread(
     return matches
 
 
-def swap(
-    features: Array,
-    mask: Array,
-    *,
-    keys: Array | None = None,
-    guard: int = 0,
-    max_uses: int | None = None,
-) -> Array:
-    """One map, features C h w, mask H W."""
+def swap(features: Array, keys: Array, mask: Array, *, guard: int, max_uses: int | None) -> Array:
+    """One map, features and keys C h w, mask H W."""
     _, height, width = features.shape
     hole = cells_of(mask, height, width)
-    table = score_table(features if keys is None else keys, hole, guard)
+    table = score_table(keys, hole, guard)
     table = {query: scores for query, scores in table.items() if scores}
     if not table:
         return features.copy()
@@ -148,15 +141,10 @@ def swap_batch(
     max_uses: int | None = None,
 ) -> Array:
     """Features B C h w, mask B 1 H W."""
+    compared = features if keys is None else keys
     return np.stack(
         [
-            swap(
-                features[item],
-                mask[item, 0],
-                keys=keys if keys is None else keys[item],
-                guard=guard,
-                max_uses=max_uses,
-            )
-            for item in range(len(features))
+            swap(*item, guard=guard, max_uses=max_uses)
+            for item in zip(features, compared, mask[:, 0], strict=True)
         ]
     )

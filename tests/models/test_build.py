@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from models.build import (
     build_feature_discriminator,
     build_generator,
     build_inpainter,
+    build_pair_discriminator,
     build_translator,
 )
 from models.image2feature import CoarseGenerator
@@ -20,6 +22,17 @@ from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")
+SPECTRAL = ModelConfig("tiny", discriminator_norm="spectral")
+SMOOTH = ModelConfig("tiny", generator_input="smooth")
+BUILDS: list[tuple[Callable[..., nn.Module], ModelConfig]] = [
+    (build_generator, TINY),
+    (build_generator, SMOOTH),
+    (build_translator, TINY),
+    (build_pair_discriminator, TINY),
+    (build_pair_discriminator, SPECTRAL),
+    (build_feature_discriminator, TINY),
+    (build_feature_discriminator, SPECTRAL),
+]
 
 
 def weights_equal(one: nn.Module, other: nn.Module) -> bool:
@@ -48,13 +61,29 @@ def test_refuses_an_unknown_size() -> None:
         ModelConfig("huge")
 
 
-@pytest.mark.parametrize("build", [build_generator, build_translator, build_feature_discriminator])
-def test_a_seed_decides_every_weight(build: Callable[..., nn.Module]) -> None:
+@pytest.mark.parametrize(("build", "config"), BUILDS)
+def test_a_seed_decides_every_weight_and_nothing_else_is_drawn(
+    build: Callable[..., nn.Module], config: ModelConfig
+) -> None:
     torch.manual_seed(1)
-    first = build(TINY, seed=7)
+    before = torch.get_rng_state()
+    first = build(config, seed=7)
+    assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert weights_equal(first, build(TINY, seed=7))
-    assert not weights_equal(first, build(TINY, seed=8))
+    assert weights_equal(first, build(config, seed=7))
+    assert not weights_equal(first, build(config, seed=8))
+
+
+def test_refuses_other_choices_of_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Types are checked in tests only; a release's JSON may hold anything.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for field, choices in (
+        ("discriminator_norm", "batch, spectral"),
+        ("generator_input", "grey, smooth"),
+        ("translator_upsampling", "resize, transposed"),
+    ):
+        with pytest.raises(ValueError, match=f"{field}='none': choose one of {choices}"):
+            ModelConfig(**{field: "none"})
 
 
 def test_upsampling_is_chosen_for_each_network() -> None:

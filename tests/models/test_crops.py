@@ -7,10 +7,10 @@ from torch import Tensor
 from models.crops import (
     LARGEST_CROP,
     MOST_CROPS,
+    Box,
     Crop,
     _joined,
     _padded_area,
-    crop_to_hole,
     crops_of,
 )
 from tests.models.test_patch_swap import mask_of
@@ -19,6 +19,11 @@ from tests.models.test_patch_swap import mask_of
 def area(crop: Crop) -> int:
     top, bottom, left, right = crop.box
     return (bottom - top) * (right - left)
+
+
+def box_of(hole: Tensor) -> Box:
+    (crop,) = crops_of(hole)
+    return crop.box
 
 
 def specks(count: int, height: int, width: int, side: int) -> Tensor:
@@ -62,24 +67,14 @@ def assert_cover(hole: Tensor, crops: list[Crop]) -> None:
 def test_crop_is_the_hole_and_as_much_again(
     size: tuple[int, int], box: tuple[int, int, int, int], crop: tuple[int, int, int, int]
 ) -> None:
-    assert crop_to_hole(mask_of(*size, box)) == crop
-
-
-def test_crop_holds_every_hole() -> None:
-    mask = mask_of(1500, 1500, (10, 12, 700, 702), (1490, 1495, 720, 725))
-    top, bottom, left, right = crop_to_hole(mask)
-    assert mask[..., top:bottom, left:right].sum() == mask.sum()
-    assert (top, bottom, right - left) == (0, 1500, 512)
-
-
-def test_one_hole_is_one_crop() -> None:
-    mask = mask_of(2000, 3000, (700, 1300, 0, 1500))
-    assert crops_of(mask) == [Crop((700, 1300, 0, 1500), crop_to_hole(mask))]
+    assert box_of(mask_of(*size, box)) == crop
 
 
 def test_near_holes_share_a_crop() -> None:
     mask = mask_of(2000, 2000, (900, 950, 900, 950), (1000, 1010, 1100, 1130))
-    assert crops_of(mask) == [Crop((900, 1010, 900, 1130), crop_to_hole(mask))]
+    assert crops_of(mask) == [
+        Crop((900, 1010, 900, 1130), box_of(mask_of(2000, 2000, (900, 1010, 900, 1130))))
+    ]
 
 
 def test_distant_holes_get_crops_of_their_own() -> None:
@@ -88,7 +83,7 @@ def test_distant_holes_get_crops_of_their_own() -> None:
     crops = crops_of(mask)
     assert [crop.own for crop in crops] == sorted(boxes)
     assert [crop.box for crop in crops] == [
-        crop_to_hole(mask_of(2000, 2000, box)) for box in sorted(boxes)
+        box_of(mask_of(2000, 2000, box)) for box in sorted(boxes)
     ]
 
 
@@ -162,7 +157,7 @@ def test_no_number_of_holes_takes_long() -> None:
     assert_cover(mask, crops_of(mask))
 
 
-@pytest.mark.parametrize("size", [(16, 260_000), (260_000, 16), (16, 2_000_000), (800, 10_000)])
+@pytest.mark.parametrize("size", [(16, 260_000), (260_000, 16), (16, 1_000_000), (800, 10_000)])
 def test_narrow_pictures_are_parted_into_few_long_crops(size: tuple[int, int]) -> None:
     # Narrow ones are padded to 64 px: the first two would be of 16 megapixels.
     hole = torch.zeros(1, 1, *size)

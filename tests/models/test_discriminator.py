@@ -1,12 +1,19 @@
 """The two PatchGANs: their field of 70 px, their shapes and their norms."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.build import ModelConfig, build_feature_discriminator, build_pair_discriminator
 from models.discriminator import PairDiscriminator
+from models.layers import INIT_STD
 
 TINY = ModelConfig("tiny")
+SPECTRAL = ModelConfig("tiny", discriminator_norm="spectral")
 
 
 def field(logits: torch.Tensor, of: torch.Tensor) -> list[int]:
@@ -55,17 +62,76 @@ def test_layers_of_the_70_px_patchgan_at_paper_size() -> None:
     assert normed == [False, True, True, True, False]
 
 
+Build = Callable[..., nn.Module]
+BOTH: list[tuple[Build, tuple[int, ...]]] = [
+    (build_pair_discriminator, (2, 3, 64, 64)),
+    (build_feature_discriminator, (2, 256, 16, 16)),
+]
+
+
+def convolutions_of(network: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def largest_singular_value(weight: torch.Tensor) -> float:
+    return float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2))
+
+
+@pytest.mark.parametrize(("build", "_shape"), BOTH)
+def test_a_spectral_norm_bounds_every_convolution_from_the_first_step_on(
+    build: Build, _shape: tuple[int, ...]
+) -> None:
+    network = build(SPECTRAL, seed=0).eval()
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    for layer in convolutions_of(network):
+        assert largest_singular_value(layer.weight) == pytest.approx(1, abs=0.05)
+        # The weights under it are drawn as all others are.
+        original = layer.get_parameter("parametrizations.weight.original")
+        assert original.std().item() == pytest.approx(INIT_STD, rel=0.1)
+
+
+@pytest.mark.parametrize(("build", "shape"), BOTH)
+def test_training_refines_the_spectral_norm_and_evaluation_leaves_it(
+    build: Build, shape: tuple[int, ...]
+) -> None:
+    network = build(SPECTRAL, seed=0)
+    condition, image = torch.rand(shape), torch.rand(2, 3, 64, 64)
+
+    def state() -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    before = state()
+    network.eval()(condition, image)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state().items())
+    # As in a step: the truth and the fill are judged before one backward pass.
+    network.train()
+    (network(condition, image).mean() - network(condition, image * 0.5).mean()).backward()
+    changed = {name for name, tensor in state().items() if not torch.equal(tensor, before[name])}
+    # The last convolution has one channel: its two vectors are exact at once.
+    last = [name for name in before if name.endswith("_u")][-1].removesuffix("_u")
+    vectors = {name for name in before if name.endswith(("_u", "_v"))}
+    assert changed == {name for name in vectors if not name.startswith(last)}
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("build", "shape"), BOTH)
+@pytest.mark.parametrize("config", [TINY, SPECTRAL], ids=["batch", "spectral"])
+def test_a_state_goes_through_a_file(
+    build: Build, shape: tuple[int, ...], config: ModelConfig, tmp_path: Path
+) -> None:
+    network, other = build(config, seed=0), build(config, seed=1)
+    condition, image = torch.rand(shape), torch.rand(2, 3, 64, 64)
+    network(condition, image)
+    save_file(network.state_dict(), tmp_path / "discriminator.safetensors")
+    other.load_state_dict(load_file(tmp_path / "discriminator.safetensors"))
+    for _ in range(2):
+        assert torch.equal(network(condition, image), other(condition, image))
+
+
 def test_the_condition_counts() -> None:
     network = build_pair_discriminator(TINY, seed=0).eval()
     image, condition, other = (torch.rand(1, 3, 64, 64) for _ in range(3))
     assert not torch.equal(network(condition, image), network(other, image))
     assert not torch.equal(network(condition, image), network(image, condition))
-
-
-def test_seeds_decide_the_weights() -> None:
-    image = torch.rand(1, 3, 64, 64)
-    first, same, other = (
-        build_pair_discriminator(TINY, seed=seed).eval()(image, image) for seed in (3, 3, 4)
-    )
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)

@@ -1,13 +1,17 @@
 """G1's layers against the paper's table, and what Image2Feature keeps of its input."""
 
+import math
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.build import ModelConfig, build_generator
-from models.image2feature import CoarseGenerator, paste_known
+from models.image2feature import CoarseGenerator, GeneratorInput, paste_known
 from models.inpainter import Inpainter
 from models.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from models.smooth_fill import smooth_fill
 
 
 def shapes_of(blocks: list[nn.Module], run: nn.Module, *inputs: Tensor) -> list[tuple[int, ...]]:
@@ -92,6 +96,68 @@ def test_what_is_in_the_hole_is_not_seen(inpainter: Inpainter, generator: torch.
     assert torch.equal(first.coarse[known], image[known])
     assert first.features.shape == (2, 256, 16, 16)
     assert torch.equal(first.features, inpainter.image2feature.encode(first.coarse))
+
+
+@pytest.mark.parametrize("input", get_args(GeneratorInput))
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_hole_may_hold_nan(input: GeneratorInput, value: float) -> None:
+    network = build_generator(ModelConfig("tiny", generator_input=input), seed=0).eval()
+    image, mask = torch.rand(1, 3, 32, 40), torch.zeros(1, 1, 32, 40)
+    mask[..., 8:20, 10:30] = 1
+    assert torch.equal(network(image.where(mask == 0, value), mask), network(image, mask))
+
+
+def test_the_papers_input_is_the_image_with_a_grey_hole() -> None:
+    network = build_generator(ModelConfig("tiny"), seed=0).eval()
+    image, mask = torch.rand(1, 3, 32, 40), torch.zeros(1, 1, 32, 40)
+    mask[..., 8:20, 10:30] = 1
+    seen: list[Tensor] = []
+    network.down.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    predicted = network(image, mask)
+    grey = image.clone()
+    grey[mask.expand_as(image) > 0] = 0.5
+    assert torch.equal(seen[0], grey * 2 - 1)
+    answer = network.up(network.blocks(network.down(grey * 2 - 1)))
+    assert torch.equal(predicted, (answer + 1) / 2)
+
+
+def smooth_generator(last: float = 0.0) -> CoarseGenerator:
+    """An untrained one that adds the tanh of ``last`` to the smooth fill, everywhere."""
+    network = build_generator(ModelConfig("tiny", generator_input="smooth"), seed=0).eval()
+    nn.init.constant_(network.up[-1].get_parameter("conv.bias"), last)
+    return network
+
+
+def a_batch_with_holes() -> tuple[Tensor, Tensor]:
+    image, mask = torch.rand(2, 3, 40, 32), torch.zeros(2, 1, 40, 32)
+    mask[0, :, 8:20, 10:30], mask[1, :, :, 20:] = 1, 1
+    return image, mask
+
+
+def test_from_a_smooth_fill_it_sees_that_and_the_mask_and_begins_as_that() -> None:
+    image, mask = a_batch_with_holes()
+    smooth = smooth_fill(image, mask)
+    network = smooth_generator()
+    seen: list[Tensor] = []
+    network.down.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert torch.equal(network(image, mask), smooth)
+    assert torch.equal(seen[0], torch.cat([smooth * 2 - 1, mask], 1))
+
+
+@pytest.mark.parametrize("last", [0.1, -0.4, 2.0])
+def test_what_is_added_to_a_smooth_fill_gives_colours_and_keeps_its_gradient(last: float) -> None:
+    image, mask = a_batch_with_holes()
+    network = smooth_generator(last)
+    filled = network(image, mask)
+    whole = smooth_fill(image, mask) + math.tanh(last)
+    torch.testing.assert_close(filled, whole.clamp(0, 1))
+    assert 0 <= filled.min() <= filled.max() <= 1
+    # What lies outside 0-1 is brought back as if nothing had been clamped.
+    assert (whole < 0).any() or (whole > 1).any()
+    bias = network.up[-1].get_parameter("conv.bias")
+    (gradient,) = torch.autograd.grad(filled.sum(), bias)
+    slope = filled[:, 0].numel() * (1 - math.tanh(last) ** 2)
+    torch.testing.assert_close(gradient, torch.full((3,), slope), rtol=1e-4, atol=0)
 
 
 def test_the_coarse_fill_depends_on_the_known_part(

@@ -39,6 +39,27 @@ def test_a_constant_channel_becomes_zero_and_no_known_cell_changes_nothing() -> 
     assert torch.equal(standardise(features, mask_of(24, 24, (0, 24, 0, 24))), features)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("place", [(0, 1), (5, 5)], ids=["known", "hole"])
+def test_a_value_that_is_not_finite_harms_only_itself(value: float, place: tuple[int, int]) -> None:
+    features = features_of(1, 1, 20, 9, 8) + 3
+    mask = mask_of(36, 32, (12, 28, 12, 28))
+    spoilt = features.clone()
+    spoilt[0, 17, *place] = value
+    got, expected = standardise(spoilt, mask), standardise(features, mask)
+    others = torch.arange(20) != 17
+    assert torch.equal(got[:, others], expected[:, others])
+    # The rest of its own channel is standardised by what is left of it.
+    left = torch.nn.functional.max_pool2d(mask, 4)[0, 0] == 0
+    left[place] = False
+    cells = got[0, 17][left]
+    assert cells.mean().item() == pytest.approx(0, abs=1e-5)
+    assert cells.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    finite = got[0, 17].isfinite()
+    assert not finite[place]
+    assert finite.sum() == 9 * 8 - 1
+
+
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
 def test_the_known_side_becomes_as_blurry_as_the_hole(sigma: float) -> None:
     sharp = gaussian_blur(

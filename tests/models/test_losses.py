@@ -1,12 +1,15 @@
 """The losses against values worked out by hand."""
 
 import math
+from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from models.losses import (
+    AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
     hole_weights,
@@ -15,6 +18,7 @@ from models.losses import (
 )
 from tests.models.test_patch_swap import mask_of
 
+Formula = Callable[[float], float]
 SMALL_AND_LARGE = ((0, 1, 0, 2), (0, 8, 0, 7))
 
 
@@ -86,19 +90,53 @@ def test_squared_distance_by_hand() -> None:
     assert squared_distance(features, torch.ones(1, 1, 2, 2)).item() == (0 + 1 + 4 + 9) / 4
 
 
-def test_adversarial_losses_by_hand() -> None:
-    real = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
-    fake = torch.tensor([0.0, -1.0]).view(1, 1, 1, 2)
+def minus_log_sigmoid(logit: float) -> float:
+    return math.log(1 + math.exp(-logit))
 
-    def minus_log_sigmoid(logit: float) -> float:
-        return math.log(1 + math.exp(-logit))
 
-    expected = (minus_log_sigmoid(0) + minus_log_sigmoid(2)) / 2
-    expected += (minus_log_sigmoid(0) + minus_log_sigmoid(1)) / 2
-    assert discriminator_adversarial(real, fake).item() == pytest.approx(expected)
-    assert generator_adversarial(fake).item() == pytest.approx(
-        (minus_log_sigmoid(0) + minus_log_sigmoid(-1)) / 2
+# Per logit, written for numbers: what is paid for a real one, for a fake one, by the generator.
+FORMULAS: dict[AdversarialLoss, tuple[Formula, Formula, Formula]] = {
+    "log": (minus_log_sigmoid, lambda fake: minus_log_sigmoid(-fake), minus_log_sigmoid),
+    "lsgan": (
+        lambda real: (real - 1) ** 2 / 2,
+        lambda fake: fake**2 / 2,
+        lambda fake: (fake - 1) ** 2 / 2,
+    ),
+    "hinge": (
+        lambda real: max(0.0, 1 - real),
+        lambda fake: max(0.0, 1 + fake),
+        lambda fake: -fake,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(AdversarialLoss))
+def test_adversarial_losses_by_hand(kind: AdversarialLoss) -> None:
+    # Both sides of every bend, and different numbers of patches in batch, rows and columns.
+    reals, fakes = [0.0, 2.0, -0.5, 0.9, 1.5, -3.0], [0.0, -1.0, 0.25, -2.5, 3.0, -0.75]
+    real, fake = torch.tensor(reals).view(2, 1, 1, 3), torch.tensor(fakes).view(2, 1, 1, 3)
+    of_real, of_fake, of_generator = FORMULAS[kind]
+    expected = sum(map(of_real, reals)) / 6 + sum(map(of_fake, fakes)) / 6
+    assert discriminator_adversarial(real, fake, kind).item() == pytest.approx(expected)
+    expected = sum(map(of_generator, fakes)) / 6
+    assert generator_adversarial(fake, kind).item() == pytest.approx(expected)
+
+
+def test_the_papers_adversarial_loss_is_the_default() -> None:
+    real, fake = torch.randn(2, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(generator_adversarial(fake), generator_adversarial(fake, "log"))
+    assert torch.equal(
+        discriminator_adversarial(real, fake), discriminator_adversarial(real, fake, "log")
     )
+
+
+@pytest.mark.parametrize("kind", get_args(AdversarialLoss))
+def test_half_precision_logits_are_averaged_in_float32(kind: AdversarialLoss) -> None:
+    logits = torch.full((1, 1, 64, 64), 0.1, dtype=torch.bfloat16)
+    losses = generator_adversarial(logits, kind), discriminator_adversarial(logits, logits, kind)
+    exact = logits.float()
+    assert torch.equal(losses[0], generator_adversarial(exact, kind))
+    assert torch.equal(losses[1], discriminator_adversarial(exact, exact, kind))
 
 
 def test_a_sure_discriminator_still_teaches_the_generator() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -91,7 +91,7 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
     assert torch.equal(patch_swap(features, mask)[order], patch_swap(features[order], mask[order]))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_equals_the_reference_on_random_shapes(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(3, 9)), data.draw(st.integers(3, 9))
@@ -106,13 +106,16 @@ def test_equals_the_reference_on_random_shapes(data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     height=st.integers(4, 10),
     width=st.integers(4, 10),
-    budget=st.sampled_from([1, 400, 2_000, 20_000]),
+    budget=st.sampled_from([400, 2_000, 20_000]),
     seed=st.integers(0, 10_000),
 )
+# One score at a time takes as long as all others together.
+@example(height=7, width=9, budget=1, seed=0)
+@example(height=9, width=6, budget=1, seed=1)
 def test_bands_change_no_match(height: int, width: int, budget: int, seed: int) -> None:
     # Small whole numbers: products are exact in any order, so ties abound and are exact.
     random = torch.Generator().manual_seed(seed)
@@ -122,7 +125,7 @@ def test_bands_change_no_match(height: int, width: int, budget: int, seed: int) 
     assert torch.equal(match_patches(features, mask, memory_budget=budget), whole)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(height=st.integers(4, 9), width=st.integers(4, 9), seed=st.integers(0, 10_000))
 def test_every_match_is_the_best_candidate(height: int, width: int, seed: int) -> None:
     features = features_of(seed, 1, 3, height, width)

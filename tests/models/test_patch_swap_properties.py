@@ -1,7 +1,7 @@
 """What holds for patch_swap whatever the map: where it lies, how it is turned, what is known."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -11,7 +11,7 @@ maps = st.tuples(
     st.integers(4, 11), st.integers(4, 11), st.sampled_from([0.02, 0.1, 0.3]), st.integers(0, 9999)
 )
 Drawn = tuple[int, int, float, int]
-quick = settings(max_examples=30, deadline=None, derandomize=True)
+quick = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def draw(drawn: Drawn, *, batch: int = 1, tied: bool = False) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,10 @@ def test_matches_turn_with_the_map(drawn: Drawn, axes: tuple[int, ...]) -> None:
 
 
 @quick
-@given(maps, st.booleans(), st.sampled_from([1, 500, 5_000, 50_000]), st.integers(1, 3))
+@given(maps, st.booleans(), st.sampled_from([500, 5_000, 50_000]), st.integers(1, 3))
+# One score at a time takes as long as all others together.
+@example((7, 8, 0.1, 0), True, 1, 1)
+@example((8, 6, 0.3, 1), False, 1, 2)
 def test_a_limit_and_a_budget_hold(drawn: Drawn, tied: bool, budget: int, uses: int) -> None:
     features, mask = draw(drawn, tied=tied)
     found = match_patches(features, mask, max_uses=uses)

@@ -5,12 +5,41 @@ import torch
 from torch import Tensor
 
 from models.colour import grow
-from models.scales import CropPlans, FillOptions, _checked_mask, plan_fill, plan_scales
+from models.scales import (
+    CropPlans,
+    FillOptions,
+    FillPlan,
+    Mask,
+    ScalePlan,
+    _checked_mask,
+    plan_fill,
+)
 from tests.models.test_patch_swap import mask_of
 
 
 def photo(height: int, width: int) -> Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def plan_one(image: Tensor, mask: Mask, options: FillOptions = FillOptions()) -> ScalePlan:
+    """The plan of a photograph that is filled in one crop."""
+    (plan,) = plan_fill(image, mask, options).crops
+    return plan
+
+
+def pasted(image: Tensor, plan: ScalePlan, filled: Tensor) -> Tensor:
+    """The photograph once one crop is filled."""
+    answer = image.clone()
+    plan.paste(answer, filled)
+    return answer
+
+
+def pasted_levels(plan: FillPlan, levels: list[float]) -> Tensor:
+    """The photograph with each crop's fill of one grey."""
+    answer = plan.image.clone()
+    for crop, level in zip(plan.crops, levels, strict=True):
+        crop.paste(answer, torch.full_like(crop.work, level))
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -28,12 +57,11 @@ def test_refuses_options_out_of_range(options: dict[str, int], message: str) -> 
 
 @pytest.mark.parametrize("size", [(1, 5), (37, 50), (64, 64), (300, 1000), (700, 530)])
 @pytest.mark.parametrize("options", [FillOptions(), FillOptions(grow_mask=1, feather=3)])
-def test_composing_keeps_the_rest_to_the_bit(size: tuple[int, int], options: FillOptions) -> None:
+def test_pasting_keeps_the_rest_to_the_bit(size: tuple[int, int], options: FillOptions) -> None:
     image = photo(*size)
     mask = mask_of(*size, (0, max(1, size[0] // 3), 1, 3))
-    plan = plan_scales(image, mask, options)
-    filled = torch.full_like(plan.work, 0.25)
-    answer = plan.compose(filled)
+    plan = plan_one(image, mask, options)
+    answer = pasted(image, plan, torch.full_like(plan.work, 0.25))
     touched = grow(mask, options.grow_mask + options.feather).expand_as(image) > 0
     assert torch.equal(answer[~touched], image[~touched])
     hole = grow(mask, options.grow_mask).expand_as(image) > 0
@@ -44,7 +72,7 @@ def test_composing_keeps_the_rest_to_the_bit(size: tuple[int, int], options: Fil
 
 def test_the_first_scale_has_no_hole_content_and_the_next_the_last_result() -> None:
     image, mask = photo(512, 512), mask_of(512, 512, (200, 300, 100, 400))
-    plan = plan_scales(image, mask, FillOptions())
+    plan = plan_one(image, mask)
     first, first_mask = plan.inputs(0, None)
     assert first.shape[-2:] == plan.sizes[0] == (256, 256)
     assert (first * first_mask == 0).all()
@@ -55,7 +83,7 @@ def test_the_first_scale_has_no_hole_content_and_the_next_the_last_result() -> N
 
 
 def test_up_sampling_does_not_overshoot() -> None:
-    plan = plan_scales(photo(512, 512), mask_of(512, 512, (0, 500, 0, 500)), FillOptions())
+    plan = plan_one(photo(512, 512), mask_of(512, 512, (0, 500, 0, 500)), FillOptions())
     edges = (photo(256, 256) > 0.5).float()
     image, _ = plan.inputs(1, edges)
     assert image.min() >= 0
@@ -79,7 +107,7 @@ def test_refuses(
     message: str,
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        plan_scales(photo(*image_size), mask_of(8, 8, box), options)
+        plan_one(photo(*image_size), mask_of(8, 8, box), options)
 
 
 def test_distant_holes_are_filled_one_crop_after_another() -> None:
@@ -87,22 +115,11 @@ def test_distant_holes_are_filled_one_crop_after_another() -> None:
     mask = mask_of(1200, 1200, (10, 40, 10, 40), (1100, 1150, 1100, 1150))
     plan = plan_fill(image, mask, FillOptions(feather=8))
     assert [crop.crop for crop in plan.crops] == [(0, 512, 0, 512), (688, 1200, 688, 1200)]
-    answer = plan.compose(torch.full_like(crop.work, 0.25) for crop in plan.crops)
+    answer = pasted_levels(plan, [0.25, 0.25])
     assert (answer[mask.expand_as(image) > 0] == 0.25).all()
     untouched = grow(mask, 8).expand_as(image) == 0
     assert torch.equal(answer[untouched], image[untouched])
     assert plan.image is image
-
-
-def test_one_hole_is_the_same_crop_as_without_groups() -> None:
-    image, mask = photo(700, 900), mask_of(700, 900, (100, 300, 100, 300))
-    (one,), other = (
-        plan_fill(image, mask, FillOptions()).crops,
-        plan_scales(image, mask, FillOptions()),
-    )
-    filled = torch.rand_like(one.work)
-    assert (one.crop, one.sizes) == (other.crop, other.sizes)
-    assert torch.equal(one.compose(filled), other.compose(filled))
 
 
 @pytest.mark.parametrize("feather", [0, 20])
@@ -125,11 +142,9 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
         assert ((crop.alpha == 1) <= (here == 1)).all()
     # Every hole pixel is fill, of one crop or a blend of two, and nothing of what was there.
     levels = [0.1 * (number + 1) for number in range(len(plan.crops))]
-    answer = plan.compose(
-        torch.full_like(crop.work, level) for crop, level in zip(plan.crops, levels, strict=True)
-    )
-    spoilt = plan_fill(image + 1e6 * mask, mask, FillOptions(feather=feather)).compose(
-        torch.full_like(crop.work, level) for crop, level in zip(plan.crops, levels, strict=True)
+    answer = pasted_levels(plan, levels)
+    spoilt = pasted_levels(
+        plan_fill(image + 1e6 * mask, mask, FillOptions(feather=feather)), levels
     )
     assert torch.equal(answer, spoilt)
     inside = answer[mask.expand_as(image) > 0]
@@ -139,33 +154,20 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
     assert torch.equal(answer[untouched], image[untouched])
 
 
-def test_degraded_is_the_whole_last_image_enlarged() -> None:
-    plan = plan_scales(photo(512, 512), mask_of(512, 512, (200, 300, 100, 400)), FillOptions())
-    assert plan.degraded(0, None) is None
-    previous = photo(256, 256)
-    degraded = plan.degraded(1, previous)
-    assert degraded is not None
-    assert degraded.shape == (1, 3, 512, 512)
-    assert 0 <= degraded.min() <= degraded.max() <= 1
-    image, mask = plan.inputs(1, previous)
-    inside = mask.expand_as(image) > 0
-    assert torch.equal(degraded[inside], image[inside])
-    assert not torch.equal(degraded[~inside], image[~inside])
-
-
 @pytest.mark.parametrize(
     "options", [FillOptions(), FillOptions(feather=9), FillOptions(align_colour=True)]
 )
 @pytest.mark.parametrize("size", [(512, 512), (500, 390)])
 def test_what_is_not_needed_does_not_matter(size: tuple[int, int], options: FillOptions) -> None:
-    plan = plan_scales(photo(*size), mask_of(*size, (200, 300, 100, 350)), options)
+    image = photo(*size)
+    plan = plan_one(image, mask_of(*size, (200, 300, 100, 350)), options)
     previous, last = (photo(*size_) for size_ in plan.sizes)
     spoilt = previous.where(plan.needed(0) > 0, 0.77)
     assert not torch.equal(spoilt, previous)
     assert torch.equal(plan.inputs(1, spoilt)[0], plan.inputs(1, previous)[0])
     spoilt = last.where(plan.needed(1) > 0, 0.77)
     assert not torch.equal(spoilt, last)
-    assert torch.equal(plan.compose(spoilt), plan.compose(last))
+    assert torch.equal(pasted(image, plan, spoilt), pasted(image, plan, last))
 
 
 def test_colours_are_aligned_when_asked_for() -> None:
@@ -173,7 +175,7 @@ def test_colours_are_aligned_when_asked_for() -> None:
     off = image + 0.1
     inside = mask.expand_as(image) > 0
     plain, aligned = (
-        plan_fill(image, mask, FillOptions(align_colour=align)).compose([off])
+        pasted(image, plan_one(image, mask, FillOptions(align_colour=align)), off)
         for align in (False, True)
     )
     assert torch.equal(plain[inside], off[inside])
@@ -185,12 +187,12 @@ def test_fine_holes_everywhere_are_not_first_seen_from_afar() -> None:
     # At an eighth every pixel covers a speck, and nothing is known.
     mask = torch.zeros(1, 1, 2048, 2048)
     mask[..., ::8, ::8] = 1
-    plan = plan_scales(photo(2048, 2048), mask, FillOptions())
+    plan = plan_one(photo(2048, 2048), mask, FillOptions())
     assert plan.sizes == [(512, 512), (1024, 1024), (2048, 2048)]
-    assert len(plan_scales(photo(2048, 2048), mask, FillOptions(scales=4)).sizes) == 4
+    assert len(plan_one(photo(2048, 2048), mask, FillOptions(scales=4)).sizes) == 4
     # However much of the picture a compact hole takes.
     large = mask_of(2048, 2048, (100, 2000, 100, 2000))
-    assert len(plan_scales(photo(2048, 2048), large, FillOptions()).sizes) == 4
+    assert len(plan_one(photo(2048, 2048), large, FillOptions()).sizes) == 4
 
 
 @pytest.mark.parametrize("size", [(1, 2), (64, 4096), (4096, 64), (3, 3000)])
@@ -206,7 +208,7 @@ def test_any_shape_is_planned(size: tuple[int, int]) -> None:
             assert not hole.all()
             previous = inputs
         assert previous is not None
-        assert plan.compose(previous).shape == image.shape
+        plan.paste(image.clone(), previous)
 
 
 def test_one_pixel_has_nothing_to_fill_from() -> None:
@@ -259,7 +261,7 @@ def test_what_is_in_the_hole_does_not_matter_be_it_nan(worst: float, options: Fi
 
 def test_a_bool_mask_is_a_mask() -> None:
     image, mask = photo(80, 90), mask_of(80, 90, (10, 30, 10, 30))
-    plan, same = (plan_scales(image, given, FillOptions()) for given in (mask, mask > 0))
+    plan, same = (plan_one(image, given, FillOptions()) for given in (mask, mask > 0))
     assert torch.equal(plan.hole, same.hole)
     assert same.hole.dtype == torch.float32
 

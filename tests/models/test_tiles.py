@@ -74,6 +74,12 @@ def features(inpainter: Inpainter) -> Tensor:
 
 
 @pytest.fixture(scope="module")
+def untiled(inpainter: Inpainter, features: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return inpainter.feature2image(features)
+
+
+@pytest.fixture(scope="module")
 def network(inpainter: Inpainter) -> Feature2Image:
     return inpainter.feature2image
 
@@ -130,7 +136,7 @@ def test_weights_of_what_is_blended_add_up(features: Tensor) -> None:
 )
 @torch.inference_mode()
 def test_only_tiles_with_needed_pixels_are_translated(
-    network: Feature2Image, features: Tensor, box: tuple[int, int, int, int]
+    network: Feature2Image, features: Tensor, untiled: Tensor, box: tuple[int, int, int, int]
 ) -> None:
     needed = mask_of(400, 600, box)
     calls = []
@@ -139,8 +145,7 @@ def test_only_tiles_with_needed_pixels_are_translated(
     hook.remove()
     assert len(calls) == {30: 1, 240: 4, 400: 4 if box[0] else 12}[box[1]]
     inside = needed.expand_as(image) > 0
-    whole = network(features)
-    assert (image - whole)[inside].abs().mean() < 0.02
+    assert (image - untiled)[inside].abs().mean() < 0.02
     # Nothing needed lies at the cut edge of what was translated.
     assert (image[inside] > 0).all()
 
@@ -174,12 +179,12 @@ def test_no_join_shows_in_a_photograph(inpainter: Inpainter) -> None:
         pytest.skip(f"{SHARED} holds no photographs or no weights: set KINTSUGI_SHARED")
     encoder = Vgg19Relu3.from_file(weights)
     with Image.open(photos[0]) as opened:
-        picture = np.array(opened.convert("RGB").resize((512, 512)))
+        picture = np.array(opened.convert("RGB").resize((384, 384)))
     coded = encode_tiled(encoder, image_to_tensor(picture))
     network = inpainter.feature2image
     tiled, whole = translate_tiled(network, coded, tile=64), network(coded)
-    # 128 cells in steps of 32 from 0 to 64: the tiles begin and end at every 32nd cell.
-    joins = torch.arange(32, 128, 32) * 4
+    # 96 cells in steps of 32 from 0 to 32: the tiles begin and end at every 32nd cell.
+    joins = torch.arange(32, 96, 32) * 4
     for axis in (2, 3):
         steps, as_whole = (
             image.diff(dim=axis).abs().mean(dim=(0, 1, 5 - axis)) for image in (tiled, whole)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_equal_weights_have_an_equal_digest(
     again = save_release(tmp_path / "again", original, CONFIG, card="")
     assert again.digest == read_release_config(release).digest
     assert again.digest.startswith("sha256:")
+
+
+def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Path) -> None:
+    model = ModelConfig("tiny", "resize", discriminator_norm="spectral", generator_input="smooth")
+    inpainter = build_inpainter(model, encoder, seed=5, matching=CONFIG.matching)
+    save_release(tmp_path, inpainter, replace(CONFIG, model=model), card="")
+    loaded, config = load_release(tmp_path)
+    assert config.model == model
+    image, mask = photo(64, 64), mask_of(64, 64, (20, 40, 20, 40))
+    with torch.inference_mode():
+        assert torch.equal(loaded(image, mask), inpainter(image, mask))
+
+
+def test_a_release_from_before_a_choice_existed_is_the_papers(release: Path) -> None:
+    for name in ("discriminator_norm", "generator_input"):
+        edit_config(release, lambda raw, name=name: raw["model"].pop(name))
+    _, config = load_release(release)
+    assert config.model == CONFIG.model
+    assert (config.model.discriminator_norm, config.model.generator_input) == ("batch", "grey")
 
 
 def test_saving_again_replaces_the_release(

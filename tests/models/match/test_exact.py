@@ -90,11 +90,12 @@ def test_winners_on_real_features_are_those_of_float32(
 
 def test_nothing_but_the_keys_decides(real_keys: Tensor) -> None:
     # Whole numbers make ties, and what differs by rounding only is decided all the same.
-    for keys in (real_keys, real_keys.round()):
-        search = search_of(keys, (12, 30, 16, 40), (2, 4, 50, 56))
+    part = real_keys[:, :24, :32].clone()
+    for keys in (part, part.round()):
+        search = search_of(keys, (6, 15, 8, 20), (1, 2, 28, 32))
         expected = nearest_exact(search)
         for precision in PRECISIONS:
-            for budget in (120_000, 400_000, 10**8):
+            for budget in (40_000, 10**8):
                 found = nearest_exact(search, precision=precision, memory_budget=budget)
                 assert torch.equal(found, expected), (precision, budget)
     with autocast("cpu", "bfloat16"):
