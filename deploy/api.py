@@ -21,6 +21,7 @@ from deploy.forms import (
     read_stylize_form,
 )
 from deploy.options import AnswerOptions
+from deploy.page import add_page
 from deploy.photos import decode_pair, decode_photo, encode_answer
 from deploy.problems import MEDIA_TYPE, Problem, ProblemDocument, add_problem_handlers
 from deploy.settings import AppArgs
@@ -91,6 +92,7 @@ def build_api(
         summary="Whether every node answers, or did for a fill just now",
         responses={503: {"description": "A node does not answer, and no fill has just succeeded"}},
     )(routes.readyz)
+    add_page(app, args)
     return app
 
 

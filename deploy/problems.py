@@ -105,7 +105,8 @@ def _http_problem(error: HTTPException, routes: Sequence[BaseRoute]) -> Problem:
     known = [
         f"{method} {route.path}"
         for route in routes
-        if isinstance(route, Route)
+        # The page's own files are no part of the API.
+        if isinstance(route, Route) and not route.path.startswith("/web/")
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
     allowed = Headers(error.headers).get("allow")

@@ -1,14 +1,43 @@
 """What the jobs that work through a folder tell and write; knows not what they do to it."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from jobs._bootstrap import DONE, SOME_REJECTED, write_figures
-from kintsugi.folder import REPORT_NAME, Outcome, Summary
+from kintsugi.folder import REPORT_NAME, Outcome, Report, Summary
 
 
-def tell(outcome: Outcome, done: int, total: int) -> None:
-    """Print what became of one photograph."""
+@contextmanager
+def telling() -> Iterator[Report]:
+    """Give what tells each outcome: a bar where somebody sits before it, else a line each."""
+    if not sys.stdout.isatty():
+        yield _print_line
+        return
+    from rich import progress
+
+    columns = (
+        progress.MofNCompleteColumn(),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+    )
+    with progress.Progress(*columns) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(outcome: Outcome, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=outcome.id)
+            # What failed stays above the bar.
+            if outcome.reason:
+                bar.console.print(f"{outcome.id}: {outcome.reason}", markup=False, highlight=False)
+
+        yield show
+
+
+def _print_line(outcome: Outcome, done: int, total: int) -> None:
     problem = f": {outcome.reason}" if outcome.reason else ""
     print(f"{done} of {total}: {outcome.id}: {outcome.status}{problem}", flush=True)
 

@@ -22,26 +22,27 @@ def main(argv: Sequence[str]) -> int:
     parser = job_parser("Fill a folder of photographs.", EXAMPLES, config=None)
     parser.add_argument("--images", metavar="URI", required=True, help="photographs")
     parser.add_argument(
-        "--masks", metavar="URI", required=True, help="white is hole; same stem, or stem + _mask"
+        "--masks",
+        metavar="URI",
+        required=True,
+        help="white is hole; same stem, or stem + _mask, + _mask001",
     )
     parser.add_argument("--output", metavar="URI", required=True, help="one PNG per photograph")
     parser.add_argument("--release", metavar="URI", default=DEFAULT_RELEASE)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, tell
+    from jobs._folder import finish, telling
     from kintsugi.inpaint_folder import Places, inpaint_folder
     from kintsugi.methods import ReleaseMethod, open_release
 
     inpainter, config = open_release(args.release)
     print(f"release {config.name}, encoder {config.encoder}", flush=True)
     join_ray()
-    summary = inpaint_folder(
-        Places(Storage(args.images), Storage(args.masks), Storage(args.output)),
-        ReleaseMethod(inpainter),
-        retry_failed=args.retry_failed,
-        report=tell,
-    )
+    places = Places(Storage(args.images), Storage(args.masks), Storage(args.output))
+    method = ReleaseMethod(inpainter)
+    with telling() as tell:
+        summary = inpaint_folder(places, method, retry_failed=args.retry_failed, report=tell)
     return finish(summary, args)
 
 

@@ -41,9 +41,8 @@ def main(argv: Sequence[str]) -> int:
             url = deploy_service(
                 console, cluster, ROOT, release=release.uri, port=args.port, folder=folder
             )
-        print(f"\nServing {release.uri} at {url}. Ctrl-C stops it. Try:")
-        print(f"  curl -F image=@photo.jpg -F mask=@mask.png {url}/v1/inpaint -o filled.png")
-        print(f"  python -m deploy.client inpaint photo.jpg mask.png filled.png --url {url}")
+        # One address: the page there has photographs to try, and the README has the API.
+        print(f"\nOpen {url} in a browser. Ctrl-C stops it. It serves {release.uri}.")
         with suppress(KeyboardInterrupt):
             signal.pause()
     return DONE

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, tell
+    from jobs._folder import finish, telling
     from kintsugi.methods import open_release
     from kintsugi.stylize_folder import Stylist, read_style, stylize_folder
 
@@ -44,13 +44,10 @@ def main(argv: Sequence[str]) -> int:
     stylist = Stylist(inpainter, style, args.strength)
     print(f"release {config.name}, encoder {config.encoder}", flush=True)
     join_ray()
-    summary = stylize_folder(
-        Storage(args.content),
-        Storage(args.output),
-        stylist=stylist,
-        retry_failed=args.retry_failed,
-        report=tell,
-    )
+    content, output = Storage(args.content), Storage(args.output)
+    retry = args.retry_failed
+    with telling() as tell:
+        summary = stylize_folder(content, output, stylist=stylist, retry_failed=retry, report=tell)
     return finish(summary, args)
 
 

@@ -15,12 +15,15 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 _LONGEST_PAUSE_SECONDS = 30.0
+# Busy, and too many requests: both pass.
+_AGAIN = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -105,7 +108,7 @@ class Client:
         Args:
             url: Such as ``http://127.0.0.1:8000``.
             timeout_seconds: For each wait on the network.
-            max_retries: How often a request that was answered 503 is sent again.
+            max_retries: How often a request that was answered 503 or 429 is sent again.
 
         Raises:
             ValueError: The URL is not one of http or https.
@@ -182,12 +185,12 @@ class Client:
         )
 
     def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "_Response":
-        """Send, and again while the answer is 503. Raises: ClientError for every error."""
+        """Send, and again while the answer is 503 or 429. Raises: ClientError for every error."""
         for attempt in range(self._max_retries + 1):
             response = self._request(method, path, body, headers)
             if response.status < HTTPStatus.BAD_REQUEST:
                 return response
-            if response.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._max_retries:
+            if response.status not in _AGAIN or attempt == self._max_retries:
                 break
             time.sleep(_pause_seconds(response.headers.get("retry-after", "")))
         raise _error(response)
@@ -230,8 +233,13 @@ def _multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, 
 
 def _pause_seconds(retry_after: str) -> float:
     """How long the service asks to wait; a second where it does not say."""
-    asked = float(retry_after) if retry_after.isdecimal() else 1.0
-    return min(asked, _LONGEST_PAUSE_SECONDS)
+    if retry_after.isdecimal():
+        asked = float(retry_after)
+    elif (moment := parsedate_tz(retry_after)) is not None:
+        asked = mktime_tz(moment) - time.time()
+    else:
+        asked = 1.0
+    return min(max(asked, 0.0), _LONGEST_PAUSE_SECONDS)
 
 
 def _error(response: _Response) -> ClientError:

@@ -1,5 +1,6 @@
 """Fill a folder of photographs with a folder of masks; `kintsugi.folder` does the walking."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,9 @@ from kintsugi.images import decode_image, decode_mask, encode_image
 from kintsugi.methods import Method
 from kintsugi.storage import Storage
 
-MASK_ENDING = "_mask"
+# The end of a mask's stem after its photograph's: "_mask", or with digits, as LaMa's tools write
+# it: "_mask001".
+_MASK_ENDING = re.compile(r"_mask\d*$")
 
 
 @dataclass(frozen=True)
@@ -67,34 +70,43 @@ def inpaint_folder(
 def plan_folder(
     images: Sequence[str], masks: Sequence[str], same_folder: bool = False
 ) -> Plan[Pair]:
-    """Find each photograph's mask: of the same stem, or the stem and ``_mask``.
+    """Find each photograph's mask: of the same stem, or the stem and ``_mask``, ``_mask001``, ...
 
     Args:
         images: Names of files; those that are no photographs are left out.
         masks: Likewise.
-        same_folder: Both lie in one folder: masks are those that end in ``_mask``.
+        same_folder: Both lie in one folder: masks are those that end in ``_mask`` or so.
     """
-    by_stem: dict[str, list[str]] = {}
-    for name in filter(is_photo, masks):
-        stem = stem_of(name)
-        if not same_folder or stem.endswith(MASK_ENDING):
-            by_stem.setdefault(stem, []).append(name)
+    by_stem = _masks_by_photo(masks, same_folder)
     outputs = plan_outputs(
-        [name for name in images if not (same_folder and stem_of(name).endswith(MASK_ENDING))]
+        [name for name in images if not (same_folder and _MASK_ENDING.search(stem_of(name)))]
     )
     pairs, refused = [], list(outputs.refused)
     for item in outputs.items:
         stem = stem_of(item.id)
-        found = [*by_stem.get(stem, []), *by_stem.get(stem + MASK_ENDING, [])]
+        found = by_stem.get(stem, [])
         if not found:
-            problem = f"no mask named {stem} or {stem}{MASK_ENDING}: add one"
+            problem = f"no mask named {stem} or {stem}_mask: add one"
             refused.append(failed(item.id, "mask_missing", problem))
         elif len(found) > 1:
-            problem = f"{' and '.join(found)} could both be its mask: remove all but one"
+            problem = f"{' and '.join(found)} could each be its mask: remove all but one"
             refused.append(failed(item.id, "mask_ambiguous", problem))
         else:
             pairs.append(Pair(item.id, item.output, found[0]))
     return Plan(tuple(pairs), tuple(refused))
+
+
+def _masks_by_photo(masks: Sequence[str], same_folder: bool) -> dict[str, list[str]]:
+    """Names of the masks that may belong to a photograph, by its stem."""
+    found: dict[str, list[str]] = {}
+    for name in filter(is_photo, masks):
+        stem = stem_of(name)
+        photo = _MASK_ENDING.sub("", stem)
+        if not same_folder:
+            found.setdefault(stem, []).append(name)
+        if photo != stem:
+            found.setdefault(photo, []).append(name)
+    return found
 
 
 @dataclass(frozen=True)

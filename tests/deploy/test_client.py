@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -84,6 +85,22 @@ def test_a_busy_service_is_asked_again(server: Canned, tmp_path: Path) -> None:
     assert len(set(server.sent)) == 1
     for part in (b'name="image"; filename=', b"photo", b"mask", b'name="seed"\r\n\r\n3\r\n'):
         assert part in server.sent[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("3", 3.0), ("500", 30.0), ("", 1.0), ("soon", 1.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 5.0)],
+)
+def test_it_waits_as_long_as_it_is_asked_to(
+    server: Canned, monkeypatch: pytest.MonkeyPatch, said: str, seconds: float
+) -> None:
+    pauses: list[float] = []
+    clock = SimpleNamespace(sleep=pauses.append, time=lambda: 95.0)
+    monkeypatch.setattr(deploy.client, "time", clock)
+    too_many = (429, *refusal(said)[1:])
+    server.answers = [too_many, (200, {"content-type": "image/png"}, b"filled")]
+    assert Client(server.url).inpaint(b"a", b"b").data == b"filled"
+    assert pauses == [seconds]
 
 
 def test_it_gives_up_after_the_last_retry(server: Canned) -> None:

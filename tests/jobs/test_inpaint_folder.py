@@ -73,3 +73,83 @@ def test_without_a_release_nothing_is_started(arguments: list[str], tmp_path: Pa
     with pytest.raises(StorageError, match=r"release holds no config\.json"):
         main(arguments)
     assert not (tmp_path / "output").exists()
+
+
+def write_mixed(root: Path) -> tuple[set[str], set[str]]:
+    """200 photographs of several formats in folders; gives the names of good and of bad ones."""
+    generator = np.random.default_rng(1)
+    white = np.zeros((32, 40), np.uint8)
+    white[8:20, 10:24] = 255
+    suffixes = (".png", ".jpg", ".JPEG", ".webp", ".tif", ".tiff")
+    names = [f"{'deep/' * (n % 3)}{n:03}{suffixes[n % 6]}" for n in range(200)]
+    for n, name in enumerate(names):
+        photo, mask = root / "images" / name, (root / "masks" / name)
+        mask = mask.with_name(mask.stem + ("", "_mask", "_mask001")[n % 3] + ".png")
+        for path in (photo, mask):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (32, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(photo)
+        Image.fromarray(white).save(mask)
+    bad = set(names[::17])
+    for n, name in enumerate(sorted(bad)):
+        spoil(root, name, n)
+    return set(names) - bad, bad
+
+
+def spoil(root: Path, name: str, kind: int) -> None:
+    """Make a photograph or its mask unusable, each kind in another way."""
+    photo = root / "images" / name
+    (mask,) = (root / "masks" / name).parent.glob(f"{photo.stem}*")
+    match kind:
+        case 0:
+            photo.write_bytes(b"")
+        case 1:
+            photo.write_bytes(b"no image at all")
+        case 2:
+            photo.write_bytes(photo.read_bytes()[:90])
+        case 3:
+            mask.unlink()
+        case 4:
+            mask.with_name(f"{photo.stem}_mask9.png").write_bytes(mask.read_bytes())
+        case 5:
+            Image.new("L", (40, 32), 0).save(mask)
+        case 6:
+            Image.new("L", (40, 32), 255).save(mask)
+        case 7:
+            Image.new("L", (16, 32), 255).save(mask)
+        case 8:
+            Image.new("RGB", (40, 32), (255, 0, 0)).save(mask)
+        case 9:
+            mask.write_bytes(mask.read_bytes()[:60])
+        case 10:
+            Image.new("RGB", (1, 1)).save(photo)
+        case 11:
+            photo.write_bytes(b"GIF89a" + bytes(40))
+        case _:
+            raise AssertionError(kind)
+
+
+def test_200_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -> None:
+    places = [f"--{name}={tmp_path / 'mixed' / name}" for name in ("images", "masks", "output")]
+    arguments = [*places, *arguments[3:]]
+    good, bad = write_mixed(tmp_path / "mixed")
+    output = tmp_path / "mixed" / "output"
+
+    assert main(arguments) == SOME_REJECTED
+
+    stems = {str(path.relative_to(output).with_suffix("")) for path in output.rglob("*.png")}
+    assert (len(good), len(bad)) == (188, 12)
+    assert stems == {str(Path(name).with_suffix("")) for name in good}
+    report = output / "report.jsonl"
+    rows = {row["id"]: row for row in map(json.loads, report.read_text().splitlines())}
+    assert set(rows) == good | bad
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == bad
+    assert all(row["reason"] and row["code"] for name, row in rows.items() if name in bad)
+    assert len({rows[name]["code"] for name in bad}) >= 8
+
+    figures = tmp_path / "figures.json"
+    assert main(arguments) == SOME_REJECTED
+    assert json.loads(figures.read_text())["tried"] == 0
+    assert main([*arguments, "--retry-failed"]) == SOME_REJECTED
+    # Two are refused by their names alone: no mask, or two.
+    assert json.loads(figures.read_text())["tried"] == 10

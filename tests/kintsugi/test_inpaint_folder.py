@@ -127,6 +127,23 @@ def test_two_masks_for_one_photograph_are_refused_with_both_named() -> None:
     assert "a.png and a_mask.png" in outcome.reason
 
 
+def test_masks_named_as_lama_names_them() -> None:
+    plan = plan_folder(
+        ["a.png", "b.png", "deep/c.jpg"],
+        ["a_mask001.png", "b_mask000.png", "b_mask001.png", "deep/c_mask.png", "d_mask7x.png"],
+    )
+    assert [(pair.id, pair.mask) for pair in plan.items] == [
+        ("a.png", "a_mask001.png"),
+        ("deep/c.jpg", "deep/c_mask.png"),
+    ]
+    (outcome,) = plan.refused
+    assert outcome.code == "mask_ambiguous"
+    assert "b_mask000.png and b_mask001.png" in outcome.reason
+    both = ["a.png", "a_mask001.png"]
+    (pair,) = plan_folder(both, both, same_folder=True).items
+    assert (pair.id, pair.mask) == ("a.png", "a_mask001.png")
+
+
 def test_images_and_masks_in_one_folder() -> None:
     plan = plan_folder(
         ["a.png", "a_mask.png", "b.png"], ["a.png", "a_mask.png", "b.png"], same_folder=True

@@ -1,0 +1,40 @@
+// The steps made on one photo, to be undone and redone; knows not what a step does.
+
+export class History {
+  #steps = [];
+  #count = 0;
+
+  /** Steps that are in force, oldest first. */
+  get steps() {
+    return this.#steps.slice(0, this.#count);
+  }
+
+  get canUndo() {
+    return this.#count > 0;
+  }
+
+  get canRedo() {
+    return this.#count < this.#steps.length;
+  }
+
+  /** Add a step, and give those that can no longer be redone. */
+  add(step) {
+    const lost = this.#steps.splice(this.#count);
+    this.#steps.push(step);
+    this.#count += 1;
+    return lost;
+  }
+
+  /** Take back the newest step and give it; null when there is none. */
+  undo() {
+    if (!this.canUndo) return null;
+    this.#count -= 1;
+    return this.#steps[this.#count];
+  }
+
+  redo() {
+    if (!this.canRedo) return null;
+    this.#count += 1;
+    return this.#steps[this.#count - 1];
+  }
+}

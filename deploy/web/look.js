@@ -1,0 +1,201 @@
+// The tab that transfers a style: two pictures, the service, the result.
+
+import { Comparison } from "./comparison.js";
+import { Gestures } from "./gestures.js";
+import { Job } from "./job.js";
+import { Notice } from "./notice.js";
+import { encodePhoto, openPhoto, saveFile, shrinkPhoto, Trouble } from "./photo.js";
+import { stylize } from "./service.js";
+import { fromDrop, fromInput, fromSamples } from "./sources.js";
+import { drawPicture, View } from "./view.js";
+
+const NAMES = { content: "photo", style: "look" };
+
+export class LookTab {
+  #root;
+  #settings;
+  #comparison;
+  #view;
+  #job;
+  #notice;
+  #pictures = { content: null, style: null };
+  #result = null;
+  #peeking = false;
+
+  constructor(root, settings) {
+    this.#root = root;
+    this.#settings = settings;
+    this.#notice = new Notice(this.#part("notice"));
+    this.#job = new Job(this.#part("job"), "Transferring");
+    this.#comparison = new Comparison(this.#part("divider"), this.#part("sides"));
+    this.#view = new View(this.#part("stage"), this.#part("canvas"), {
+      draw: (context) => this.#draw(context),
+      moved: () => this.#comparison.place(),
+    });
+    this.#comparison.attach(this.#view);
+    new Gestures(this.#view, this);
+    this.#listen();
+    this.#show();
+  }
+
+  /** Take a file for the photo, or for the look when there is a photo already. */
+  take(file, name) {
+    return this.#take(this.#pictures.content ? "style" : "content", file, name);
+  }
+
+  get canPeek() {
+    return this.#result !== null;
+  }
+
+  peek(shown) {
+    this.#peeking = shown && this.canPeek;
+    this.#view.redraw();
+  }
+
+  get stage() {
+    return this.#part("stage");
+  }
+
+  get actions() {
+    return {
+      fill: () => this.transfer(),
+      download: () => this.download(),
+      zoomIn: () => this.#view.zoom(1.3),
+      zoomOut: () => this.#view.zoom(1 / 1.3),
+      fit: () => this.#view.fit(),
+    };
+  }
+
+  get isOpen() {
+    return this.#pictures.content !== null;
+  }
+
+  async transfer() {
+    if (this.#job.isRunning) return;
+    await this.#attempt(async () => {
+      const { content, style } = this.#pictures;
+      if (!content || !style) {
+        const missing = content ? NAMES.style : NAMES.content;
+        throw new Trouble(`The ${missing} is missing.`, "Open one, drop one, or take a sample.");
+      }
+      const sent = await shrinkPhoto(content, this.#settings.max_stylize_pixels);
+      const options = { strength: Number(this.#part("strength").value) / 100 };
+      const running = this.#job.run((job) => stylize(sent.blob, style.blob, options, job));
+      this.#show();
+      const result = await openPhoto(await running, content.name);
+      if (this.#pictures.content !== content) return result.bitmap.close();
+      this.#setResult(result);
+      const shrunk = sent === content ? "" : ` The photo was made smaller: ${sent.width} × ${sent.height}.`;
+      this.#say(`Done. Drag the divider to compare.${shrunk}`);
+    });
+    this.#show();
+  }
+
+  async download() {
+    if (this.#result === null) return;
+    await this.#attempt(async () => {
+      saveFile(await encodePhoto(this.#result, "png"), `${this.#result.stem}-styled.png`);
+    });
+  }
+
+  // What Gestures calls.
+
+  begin(point) {
+    if (this.#comparison.shown) this.#comparison.moveTo(point.x);
+  }
+
+  move(point) {
+    this.begin(point);
+  }
+
+  end() {}
+
+  cancel() {}
+
+  hover() {}
+
+  resize() {}
+
+  #part(name) {
+    return this.#root.querySelector(`[data-part="${name}"]`);
+  }
+
+  #listen() {
+    for (const kind of Object.keys(NAMES)) {
+      const take = (file, name) => this.#take(kind, file, name);
+      fromInput(this.#part(`open-${kind}`), take);
+      fromDrop(this.#part(`well-${kind}`), take);
+      fromSamples(this.#part(`samples-${kind}`), this.#settings.samples, {
+        take,
+        failed: (error) => this.#notice.show(error),
+      });
+    }
+    const { actions } = this;
+    for (const button of this.#root.querySelectorAll("[data-action]")) {
+      button.addEventListener("click", () => actions[button.dataset.action]());
+    }
+    const strength = this.#part("strength");
+    strength.addEventListener("input", () => {
+      this.#part("strength-shown").textContent = `${strength.value} %`;
+    });
+  }
+
+  async #take(kind, file, name) {
+    await this.#attempt(async () => {
+      const photo = await openPhoto(file, name, this.#settings);
+      this.#job.cancel();
+      this.#pictures[kind]?.bitmap.close();
+      this.#pictures[kind] = photo;
+      const picture = this.#part(`picture-${kind}`);
+      URL.revokeObjectURL(picture.src);
+      picture.src = URL.createObjectURL(photo.blob);
+      picture.alt = `The ${NAMES[kind]}: ${name}`;
+      picture.hidden = false;
+      if (kind === "content") {
+        this.#setResult(null);
+        this.#view.setPicture(photo.width, photo.height);
+        this.#view.fit();
+      }
+      this.#say(`The ${NAMES[kind]} is ${name}, ${photo.width} by ${photo.height} pixels.`);
+    });
+    this.#show();
+  }
+
+  #setResult(result) {
+    this.#result?.bitmap.close();
+    this.#result = result;
+    this.#comparison.show(result !== null);
+    this.#view.redraw();
+  }
+
+  async #attempt(work) {
+    this.#notice.hide();
+    try {
+      await work();
+    } catch (error) {
+      if (error.name === "AbortError") this.#say("Cancelled.");
+      this.#notice.show(error);
+    }
+  }
+
+  #say(text) {
+    this.#part("status").textContent = text;
+  }
+
+  #show() {
+    const { content } = this.#pictures;
+    this.#part("empty").hidden = content !== null;
+    this.#root.querySelector('[data-action="fill"]').disabled = this.#job.isRunning;
+    this.#root.querySelector('[data-action="download"]').disabled = this.#result === null;
+    for (const name of ["zoomIn", "zoomOut", "fit"]) {
+      this.#root.querySelector(`[data-action="${name}"]`).disabled = content === null;
+    }
+  }
+
+  #draw(context) {
+    const { content } = this.#pictures;
+    if (content === null) return;
+    if (this.#result === null || this.#peeking) drawPicture(context, this.#view, content.bitmap);
+    else this.#comparison.draw(context, content.bitmap, this.#result.bitmap);
+  }
+}

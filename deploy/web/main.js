@@ -1,0 +1,36 @@
+// Start of the page: settings of the service, the two tabs, and what concerns both.
+
+import { FillTab } from "./fill.js";
+import { startKeys } from "./keys.js";
+import { LookTab } from "./look.js";
+import { fromDrop, ofPaste } from "./sources.js";
+import { readSettings } from "./service.js";
+import { startTabs } from "./tabs.js";
+
+async function start() {
+  let settings = { samples: [] };
+  try {
+    settings = await readSettings();
+  } catch (error) {
+    // Painting works without the service, and filling will say that it is not there.
+    console.warn(error.message);
+  }
+  const tabs = {
+    fill: new FillTab(document.getElementById("fill"), settings),
+    look: new LookTab(document.getElementById("look"), settings),
+  };
+  let shown = tabs.fill;
+  startTabs(document.querySelector('[role="tablist"]'), (name) => { shown = tabs[name]; });
+  fromDrop(document.body, (file, name) => shown.take(file, name));
+  document.addEventListener("paste", (event) => {
+    const pasted = ofPaste(event);
+    if (pasted) shown.take(...pasted);
+  });
+  const help = document.getElementById("help");
+  document.getElementById("help-open").addEventListener("click", () => help.showModal());
+  document.getElementById("help-close").addEventListener("click", () => help.close());
+  startKeys(() => shown, () => help.showModal());
+  document.documentElement.dataset.ready = "true";
+}
+
+start();

@@ -1,0 +1,102 @@
+"""What a person does on the page, in the photograph's pixels; knows no test."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Point = tuple[float, float]
+Pixels = npt.NDArray[np.uint8]
+
+# As `deploy/web/view.js` fits a photograph.
+_MARGIN = 16
+_LARGEST_FIT = 4
+
+
+class Screen:
+    """The tab that fills; `page` is Playwright's."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.tab = page.locator("#fill")
+        self.stage = self.tab.locator(".stage")
+        self.divider = self.tab.locator(".divider")
+        self.notice = self.tab.locator(".notice")
+        self._size = (0, 0)
+
+    def part(self, name: str) -> Any:
+        return self.tab.locator(f'[data-part="{name}"]')
+
+    def button(self, action: str) -> Any:
+        return self.tab.locator(f'button[data-action="{action}"]')
+
+    def open(self, photo: Path) -> None:
+        """Choose a file; the page knows its size afterwards, and so does this."""
+        with Image.open(photo) as image:
+            self._size = image.size
+        self.tab.locator('.welcome input[type="file"]').set_input_files(photo)
+        self.stage.wait_for()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked for is drawn."""
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def at(self, point: Point) -> Point:
+        """Where a pixel of the photograph, fitted to the stage, is on the screen."""
+        box = self.stage.bounding_box()
+        width, height = self._size
+        scale = min(
+            (box["width"] - 2 * _MARGIN) / width,
+            (box["height"] - 2 * _MARGIN) / height,
+            _LARGEST_FIT,
+        )
+        left = box["x"] + (box["width"] - width * scale) / 2
+        top = box["y"] + (box["height"] - height * scale) / 2
+        return left + point[0] * scale, top + point[1] * scale
+
+    def drag(self, points: Sequence[Point]) -> None:
+        """Press the mouse at the first of these pixels and let go at the last."""
+        mouse = self.page.mouse
+        mouse.move(*self.at(points[0]))
+        mouse.down()
+        for point in points[1:]:
+            mouse.move(*self.at(point), steps=4)
+        mouse.up()
+        self.settle()
+
+    def choose(self, tool: str) -> None:
+        self.tab.locator(f'input[name="tool"][value="{tool}"]').locator("..").click()
+
+    def fill(self) -> None:
+        """Fill by the button, and wait for the comparison."""
+        self.button("fill").click()
+        self.divider.wait_for()
+        self.settle()
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """The hole, as the page exports it."""
+        with self.page.expect_download() as caught:
+            self.part("export").dispatch_event("click")
+        grey = np.array(Image.open(caught.value.path()).convert("L"))
+        return grey >= 128
+
+    def download(self) -> tuple[str, Pixels]:
+        """Name and pixels of what the button gives."""
+        with self.page.expect_download() as caught:
+            self.button("download").click()
+        data = Path(caught.value.path()).read_bytes()
+        return caught.value.suggested_filename, np.array(Image.open(io.BytesIO(data)))
+
+    def shown(self) -> Pixels:
+        """The stage's picture as it is drawn now."""
+        self.settle()
+        url = self.part("canvas").evaluate("canvas => canvas.toDataURL()")
+        return np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))

@@ -1,0 +1,42 @@
+"""How the jobs that work through a folder tell what happens."""
+
+import io
+import sys
+
+import pytest
+
+from jobs._folder import telling
+from kintsugi.folder import Outcome, failed
+
+
+class Terminal(io.StringIO):
+    """Something that somebody sits before."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def tell_two() -> None:
+    with telling() as tell:
+        tell(Outcome("a.png", "done", "a.png"), 1, 2)
+        tell(failed("b[1].png", "image_bad", "it is bad"), 2, 2)
+
+
+def test_a_log_gets_a_line_for_each_photograph(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_two()
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 2: a.png: done",
+        "2 of 2: b[1].png: failed: it is bad",
+    ]
+
+
+def test_a_terminal_gets_a_bar_and_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    tell_two()
+    shown = terminal.getvalue()
+    assert "2/2" in shown
+    assert "b[1].png: it is bad" in shown
+    assert "a.png: done" not in shown
