@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Compare methods on seeded holes; kintsugi.evaluation does the work."""
+"""Compare methods on seeded holes; kintsugi.comparison does the work."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -12,53 +11,49 @@ from jobs import _bootstrap
 from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.photos import SAMPLES
 
-if TYPE_CHECKING:
-    from kintsugi.evaluation import Evaluated
-
 EXAMPLES = (
-    "jobs/evaluate.py",
     "jobs/evaluate.py --photos ~/photos --masks center-96-256 --methods telea,ns --limit 24",
     "jobs/evaluate.py --release s3://releases/first --masks random-256,thick-512"
-    " --json figures.json --grid grid.png",
+    " --methods ours,lama=folder:s3://results/lama,patchmatch --output s3://evaluations/first",
 )
 
 
 def main(argv: Sequence[str]) -> int:
     parser = _bootstrap.job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
-    parser.add_argument("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
-    parser.add_argument("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
-    parser.add_argument("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>")
-    parser.add_argument("--methods", metavar="NAME,...", default="ours,telea,ns")
-    parser.add_argument(
-        "--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random"
-    )
-    parser.add_argument("--limit", metavar="N", type=int, help="only the first N photographs")
-    parser.add_argument("--seed", type=int, default=0, help="decides every mask (default: 0)")
-    parser.add_argument("--grid", metavar="FILE", type=Path, help="write a picture grid (PNG)")
+    add = parser.add_argument
+    add("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
+    add("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
+    add("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>, or URIs")
+    add("--methods", metavar="NAME,...", default="ours,telea,ns", help="see kintsugi.entrants")
+    add("--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random")
+    add("--limit", metavar="N", type=int, help="only the first N photographs")
+    add("--held-out", metavar="SHARE", type=float, help="only what training kept out")
+    add("--seed", type=int, default=0, help="decides every mask (default: 0)")
+    add("--output", metavar="URI", help="results.json, results.md, cases.jsonl, grid.png, fills")
+    add("--cache", metavar="URI", help="fills to use again (default: OUTPUT/fills)")
+    add("--lpips-weights", metavar="FILE", type=Path, help="torchvision's VGG16")
+    add("--inception-weights", metavar="FILE", type=Path, help="torch-fidelity's, for FID")
+    add("--grid", metavar="FILE", type=Path, help="write a picture grid (PNG)")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.comparison import compare, open_comparison
+    from kintsugi import comparison as work
     from kintsugi.figures import draw_grid, format_table
 
-    comparison, about = open_comparison(
-        args.methods.split(","),
-        args.masks.split(","),
-        release=args.release,
-        encoder=args.encoder,
-        seed=args.seed,
-    )
+    same = ("release", "encoder", "seed", "lpips_weights", "inception_weights")
+    how = {name: getattr(args, name) for name in same}
+    how["cache"] = args.cache or (f"{args.output}/fills" if args.output else None)
+    wanted = work.Wanted(args.methods.split(","), args.masks.split(","), **how)
+    comparison, about = work.open_comparison(wanted)
     _bootstrap.join_ray()
-    results, figures = compare(args.photos, comparison, about, limit=args.limit, report=tell)
-    print(format_table(figures["figures"], figures["vgg_encoder"]))
+    which = {"limit": args.limit, "held_out": args.held_out, "report": work.Progress()}
+    results, figures = work.compare(args.photos, comparison, about, **which)
+    print(format_table(figures))
     _bootstrap.write_figures(args.json, figures)
     if args.grid is not None:
         _bootstrap.write_file(args.grid, draw_grid(results))
-    return _bootstrap.SOME_REJECTED if figures["rejects"] else _bootstrap.DONE
-
-
-def tell(result: "Evaluated", done: int, total: int) -> None:
-    problem = f": rejected: {result.reject}" if result.reject else ""
-    print(f"{done} of {total}: {result.id}{problem}", flush=True)
+    if args.output is not None:
+        work.write_report(args.output, results, figures)
+    return _bootstrap.DONE if work.is_complete(figures) else _bootstrap.SOME_REJECTED
 
 
 if __name__ == "__main__":

@@ -1,45 +1,39 @@
 """Methods x mask sets x photographs -> figures; knows the metrics, not how they are printed.
 
-Everything but the times is decided by the photographs, the seed and the weights.
+Everything but the times is decided by the photographs, the masks and the methods. Where Ray is
+initialised it is a Ray Data job: actors read the photographs themselves, so that no process
+sees them all, and hold the networks for as long as they live, each on a GPU where the cluster
+has some. `kintsugi.tasks.map_tasks` would bring the networks to every photograph anew.
 """
 
-import hashlib
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import torch
+from pydantic import ConfigDict, TypeAdapter
 
-from kintsugi.errors import ConfigError, InputError
-from kintsugi.images import ImageLimits, decode_image
-from kintsugi.masks import check_kind, draw_mask, hole_share
-from kintsugi.methods import Mask, Method, Pixels
-from kintsugi.metrics import VggDistance, measure
-from kintsugi.shards import PHOTO_SUFFIXES
+from kintsugi.entrants import Case, Entrant
+from kintsugi.errors import InputError, KintsugiError
+from kintsugi.evaluation_photos import square_crop
+from kintsugi.fill_cache import Fill, FillCache
+from kintsugi.folder import read_input
+from kintsugi.images import ImageLimits, decode_image, encode_image
+from kintsugi.learned_metrics import LearnedMetrics
+from kintsugi.mask_sets import Masks
+from kintsugi.masks import hole_share
+from kintsugi.methods import Mask, Pixels
+from kintsugi.metrics import VggDistance, compose, measure
 from kintsugi.storage import Storage
-from kintsugi.tasks import map_tasks
+from kintsugi.tasks import ray_is_running
 
-_NAME = re.compile(r"(.+)-([1-9][0-9]*)")
-# The networks take every size from 64 px on; multiples of 8 need no padding.
-_SIDE_STEP_PX, _SMALLEST_SIDE_PX = 8, 64
-
-
-@dataclass(frozen=True)
-class MaskSet:
-    """Square photographs of one size with one kind of seeded hole.
-
-    Attributes:
-        name: As the user wrote it, such as ``center-96-256`` or ``thick-512``.
-        kind: As `kintsugi.masks.draw_mask` knows it.
-        side_px: Of photograph and mask.
-    """
-
-    name: str
-    kind: str
-    side_px: int
+# Photographs that an actor takes at a time: few enough that progress is seen.
+_PHOTOS_PER_BLOCK = 4
+# How Ray Data begins what it adds to the message of a worker's error: advice on its settings.
+_RETRY_NOTE = "\nFailed to apply UDF"
 
 
 @dataclass(frozen=True)
@@ -47,163 +41,228 @@ class Comparison:
     """What every photograph goes through.
 
     Attributes:
-        methods: By name, in the order of the report.
+        entrants: By name, in the order of the report.
         mask_sets: In the order of the report.
-        seed: Decides every mask.
         vgg: None leaves the VGG distance out.
+        cache: None keeps no fills.
+        learned: Metrics that need weights of others; None leaves them out.
     """
 
-    methods: Mapping[str, Method]
-    mask_sets: Sequence[MaskSet]
-    seed: int = 0
+    entrants: Mapping[str, Entrant]
+    mask_sets: Sequence[Masks]
     vgg: VggDistance | None = None
+    cache: FillCache | None = None
+    learned: LearnedMetrics | None = None
+
+    def to(self, device: torch.device | str) -> None:
+        """Move everything that computes."""
+        for part in (*self.entrants.values(), self.vgg, self.learned):
+            if part is not None:
+                part.to(device)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph's bytes, and whether its pictures are wanted."""
+    """One photograph: its bytes or where they are, and whether its pictures are wanted."""
 
     id: str
-    data: bytes
+    source: bytes | Storage
     keep_pictures: bool = False
+
+    def read(self) -> bytes:
+        """Raises: InvalidInput: this file cannot be read."""
+        if isinstance(self.source, Storage):
+            return read_input(self.source, self.id, "image")
+        return self.source
 
 
 @dataclass(frozen=True)
 class Filled:
-    """One photograph under one mask set.
+    """One photograph under one mask set by one method.
 
     Attributes:
+        masks: Name of the mask set.
+        method: Name of the entrant.
         hole_share: 0-1.
-        figures: method -> metric -> value.
-        seconds: method -> time of its fill.
-        pictures: For the grid, by title: input, mask, every method, truth; maybe empty.
+        figures: metric -> value; empty when ``problem`` says why there is no fill.
+        seconds: Time of the fill; None when another program made it.
+        kept: The fill and its time are of an earlier run.
+        inception: float32 features for the Frechet distance; empty without weights.
     """
 
-    mask_set: str
+    masks: str
+    method: str
     hole_share: float
-    figures: dict[str, dict[str, float]]
-    seconds: dict[str, float]
-    pictures: dict[str, Pixels] = field(default_factory=dict)
+    figures: dict[str, float]
+    seconds: float | None = None
+    kept: bool = False
+    problem: str = ""
+    inception: bytes = b""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One photograph under every mask set; ``reject`` says why there is nothing."""
+    """One photograph under every mask set by every method.
+
+    Attributes:
+        id: Of the photograph.
+        filled: What came of it; empty when ``reject`` says why it cannot be used.
+        pictures: For the grid: mask set -> title (input, mask, every method, truth) -> PNG.
+        inception: Of the truth, by mask set; as in `Filled`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64"
+    )
 
     id: str
     filled: tuple[Filled, ...] = ()
     reject: str = ""
-
-
-def parse_mask_set(name: str) -> MaskSet:
-    """``<kind>-<side>``: ``center-96-256``, ``random-256``, ``thick-512``, ``border-256``.
-
-    ``random`` is the paper's rectangle of 1/8 to 1/2 of the side; ``centre`` is ``center``.
-
-    Raises: ConfigError naming what does not fit.
-    """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ConfigError(
-            f"mask set {name!r} names no size: write <kind>-<side>, such as center-96-256"
-        )
-    kind, side = match[1], int(match[2])
-    if side % _SIDE_STEP_PX or side < _SMALLEST_SIDE_PX:
-        raise ConfigError(
-            f"mask set {name!r}: side {side} must be a multiple of {_SIDE_STEP_PX} px, at least"
-            f" {_SMALLEST_SIDE_PX}"
-        )
-    kind = "rectangle" if kind == "random" else re.sub("^centre", "center", kind)
-    check_kind(kind)
-    # Now, and not at the first photograph: a center square may be too large.
-    draw_mask(kind, side, side, np.random.default_rng(0))
-    return MaskSet(name, kind, side)
+    pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    inception: dict[str, bytes] = field(default_factory=dict)
 
 
 def evaluate(photos: Iterable[Photo], comparison: Comparison) -> Iterator[Evaluated]:
-    """Evaluate every photograph, in Ray tasks where Ray is initialised, else here."""
-    return map_tasks(evaluate_photo, comparison, photos)
+    """Evaluate every photograph, in order: a Ray Data job where Ray is initialised, else here."""
+    if ray_is_running():
+        return _evaluate_in_ray(list(photos), comparison)
+    comparison.to(_device())
+    return (evaluate_photo(comparison, photo) for photo in photos)
 
 
 def evaluate_photo(comparison: Comparison, photo: Photo) -> Evaluated:
-    """Fill and measure one photograph; one that cannot be decoded is a reject."""
+    """Fill and measure one photograph; one that cannot be read or decoded is a reject."""
     try:
-        pixels = decode_image(photo.data, ImageLimits()).pixels
+        pixels = decode_image(photo.read(), ImageLimits()).pixels
+        masks = [(masks, masks.mask_of(photo.id)) for masks in comparison.mask_sets]
     except InputError as error:
         return Evaluated(photo.id, reject=str(error))
-    filled = [
-        fill_and_measure(comparison, mask_set, pixels, photo) for mask_set in comparison.mask_sets
-    ]
-    return Evaluated(photo.id, tuple(filled))
+    filled: list[Filled] = []
+    pictures: dict[str, dict[str, bytes]] = {}
+    inception: dict[str, bytes] = {}
+    for mask_set, mask in masks:
+        truth = square_crop(pixels, mask_set.side_px)
+        # A method that looks into the hole must not find the truth there.
+        holed = np.where(mask[..., None], np.uint8(0), truth)
+        case = Case(photo.id, mask_set.name, holed, mask)
+        answers: dict[str, Pixels] = {}
+        for name in comparison.entrants:
+            row, answer = _fill_and_measure(comparison, name, case, truth)
+            filled.append(row)
+            if answer is not None:
+                answers[name] = answer
+        if comparison.learned is not None:
+            inception[mask_set.name] = comparison.learned.features(truth)
+        if photo.keep_pictures:
+            shown = {"input": holed, "mask": _as_picture(mask), **answers, "truth": truth}
+            pictures[mask_set.name] = {name: encode_image(each) for name, each in shown.items()}
+    return Evaluated(photo.id, tuple(filled), pictures=pictures, inception=inception)
 
 
-def fill_and_measure(
-    comparison: Comparison, mask_set: MaskSet, pixels: Pixels, photo: Photo
-) -> Filled:
-    """One photograph under one mask set, by every method."""
-    truth = square_crop(pixels, mask_set.side_px)
-    mask = mask_of(mask_set, photo.id, comparison.seed)
-    # A method that looks into the hole must not find the truth there.
-    holed = np.where(mask[..., None], np.uint8(0), truth)
-    figures, seconds, answers = {}, {}, {}
-    for name, method in comparison.methods.items():
-        started = time.perf_counter()
-        answers[name] = method(holed, mask)
-        seconds[name] = time.perf_counter() - started
-        figures[name] = measure(answers[name], truth, mask, comparison.vgg)
-    pictures = {"input": holed, "mask": _as_picture(mask), **answers, "truth": truth}
-    return Filled(
-        mask_set.name,
-        hole_share(mask),
+def _fill_and_measure(
+    comparison: Comparison, name: str, case: Case, truth: Pixels
+) -> tuple[Filled, Pixels | None]:
+    share = hole_share(case.mask)
+    try:
+        fill = _fill(comparison.entrants[name], case, comparison.cache)
+    except InputError as error:
+        return Filled(case.masks, name, share, {}, problem=str(error)), None
+    figures = measure(fill.pixels, truth, case.mask, comparison.vgg)
+    inception = b""
+    if comparison.learned is not None:
+        composed = compose(fill.pixels, truth, case.mask)
+        figures |= comparison.learned.measure(composed, truth)
+        inception = comparison.learned.features(composed)
+    timed = comparison.entrants[name].is_timed
+    row = Filled(
+        case.masks,
+        name,
+        share,
         figures,
-        seconds,
-        pictures if photo.keep_pictures else {},
+        seconds=fill.seconds if timed else None,
+        kept=fill.kept,
+        inception=inception,
     )
+    return row, fill.pixels
 
 
-def mask_of(mask_set: MaskSet, photo_id: str, seed: int) -> Mask:
-    """The hole of a photograph: the same for every method, machine and order."""
-    key = f"{seed}/{mask_set.kind}/{mask_set.side_px}/{photo_id}".encode()
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "big"))
-    return draw_mask(mask_set.kind, mask_set.side_px, mask_set.side_px, rng)
+def _fill(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+    # Another kind of device rounds in another way and takes another time.
+    identity = f"{entrant.identity} on {_device_name()}" if entrant.identity else ""
+    if cache is not None and identity:
+        found = cache.find(case, identity)
+        if found is not None:
+            return found
+    started = time.perf_counter()
+    pixels = entrant.fill(case)
+    fill = Fill(pixels, time.perf_counter() - started)
+    if cache is not None and identity:
+        cache.keep(case, identity, fill)
+    return fill
 
 
-def square_crop(pixels: Pixels, side_px: int) -> Pixels:
-    """The largest square in the middle (uint8 H W 3), brought to the side by Lanczos."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(pixels[top : top + side, left : left + side])
-    resized: Pixels = np.array(square.resize((side_px, side_px), Image.Resampling.LANCZOS))
-    return resized
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def list_photos(uri: str, limit: int | None = None) -> list[str]:
-    """Names of the photographs in a folder or bucket, at any depth, sorted; found by extension.
-
-    Args:
-        uri: Where they are.
-        limit: Only the first so many.
-
-    Raises: ConfigError when there are none.
-    """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit {limit}: at least 1 photograph, or no limit")
-    storage = Storage(uri)
-    names = [name for name in storage.list() if name.lower().endswith(PHOTO_SUFFIXES)]
-    if not names:
-        raise ConfigError(
-            f"no photographs in {storage.uri}: it must hold files that end in"
-            f" {', '.join(PHOTO_SUFFIXES)}"
-        )
-    return names[:limit]
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def read_photos(uri: str, names: Iterable[str], *, pictures: int = 0) -> Iterator[Photo]:
-    """Read photographs as they are needed; the first ``pictures`` keep their pictures."""
-    storage = Storage(uri)
-    for index, name in enumerate(names):
-        yield Photo(name, storage.read(name), keep_pictures=index < pictures)
+def _evaluate_in_ray(photos: Sequence[Photo], comparison: Comparison) -> Iterator[Evaluated]:
+    import logging
+
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    # Not wrapped in Ray Data's own, which hides what went wrong.
+    context.raise_original_map_exception = True
+    # A job's log is for its own lines; what Ray Data would log of an error is raised as well.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    resources = ray.cluster_resources()
+    has_networks = any(entrant.has_networks for entrant in comparison.entrants.values())
+    gpus = int(resources.get("GPU", 0)) if has_networks else 0
+    # Some CPUs are left for what else the cluster does, where it has more than one.
+    most = gpus or max(1, int(resources.get("CPU", 1)) - 1)
+    blocks = -(-len(photos) // _PHOTOS_PER_BLOCK) if len(photos) > most else len(photos)
+    results = ray.data.range(len(photos), override_num_blocks=blocks).map_batches(
+        _Worker,
+        fn_constructor_args=(ray.put(photos), ray.put(comparison)),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, blocks)),
+        num_cpus=1,
+        num_gpus=1 if gpus else 0,
+    )
+    adapter = TypeAdapter(Evaluated)
+    try:
+        for row in results.iter_rows():
+            yield adapter.validate_json(row["evaluated"])
+    except ray.exceptions.RayTaskError as error:
+        # What a user can mend is told without the trace through Ray.
+        cause = error.cause
+        if isinstance(cause, KintsugiError):
+            cause.args = (str(cause).partition(_RETRY_NOTE)[0], *cause.args[1:])
+            raise cause from error
+        raise
+
+
+class _Worker:
+    """An actor: holds the networks and evaluates one photograph after another."""
+
+    def __init__(self, photos: Any, comparison: Any) -> None:
+        import ray
+
+        self.photos: Sequence[Photo] = ray.get(photos)
+        self.comparison: Comparison = ray.get(comparison)
+        self.comparison.to(_device())
+        self.adapter = TypeAdapter(Evaluated)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        results = [evaluate_photo(self.comparison, self.photos[index]) for index in batch["id"]]
+        return {"evaluated": [self.adapter.dump_json(each).decode() for each in results]}
 
 
 def _as_picture(mask: Mask) -> Pixels:

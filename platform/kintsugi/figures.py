@@ -1,12 +1,13 @@
-"""Figures of an evaluation as a table, as JSON and as a picture grid; measures nothing."""
+"""Figures of an evaluation as a table, as Markdown and as a picture grid; measures nothing."""
 
+import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kintsugi.evaluation import Evaluated, Filled
+from kintsugi.evaluation import Evaluated
 from kintsugi.images import encode_image
 from kintsugi.methods import Pixels
 
@@ -28,59 +29,25 @@ COLUMNS = {
     "hole_ssim": Column("hole SSIM", 4),
     "laplacian_ratio": Column("Laplacian", 3),
     "vgg_distance": Column("VGG distance", 4),
+    "lpips": Column("LPIPS", 4),
     "known_equal": Column("known equal", 2),
+}
+SET_COLUMNS = {
+    "fid": Column("FID", 2),
+    "u_ids": Column("U-IDS", 4),
+    "p_ids": Column("P-IDS", 4),
 }
 
 
-def summarise(results: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Mean and standard deviation (n - 1) of every metric by mask set and method.
-
-    All but ``seconds`` is the same in every run.
-    """
-    groups: dict[tuple[str, str], list[Filled]] = {}
-    for result in results:
-        for filled in result.filled:
-            for method in filled.figures:
-                groups.setdefault((filled.mask_set, method), []).append(filled)
-    return [
-        {
-            "masks": mask_set,
-            "method": method,
-            "photographs": len(group),
-            "hole_share": _mean(filled.hole_share for filled in group)["mean"],
-            "metrics": {
-                name: _mean(filled.figures[method][name] for filled in group)
-                for name in group[0].figures[method]
-            },
-            "seconds": _mean(filled.seconds[method] for filled in group)["mean"],
-        }
-        for (mask_set, method), group in groups.items()
-    ]
-
-
-def format_table(summary: Sequence[dict[str, Any]], vgg_encoder: str) -> str:
+def format_table(figures: dict[str, Any]) -> str:
     """Plain text, one line for each mask set and method, mean +- standard deviation.
 
     The last line names the encoder of the VGG distance: random weights mean little.
+
+    Args: ``figures``: as `kintsugi.comparison.compare` makes them.
     """
-    shown = [name for name in COLUMNS if any(name in row["metrics"] for row in summary)]
-    heading = ["masks", "method", "n", *(COLUMNS[name].heading for name in shown), "s/photo"]
-    lines = [heading]
-    for row in summary:
-        metrics = [_plus_minus(row["metrics"][name], COLUMNS[name].decimals) for name in shown]
-        lines.append(
-            [
-                row["masks"],
-                row["method"],
-                str(row["photographs"]),
-                *metrics,
-                f"{row['seconds']:.3f}",
-            ]
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
-    note = (
-        f"(encoder: {vgg_encoder})" if vgg_encoder else "not computed: name --encoder or --release"
-    )
+    lines = _lines(figures, "{mean:.{digits}f} +- {sd:.{digits}f}")
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     # Words to the left, numbers to the right.
     table = "\n".join(
         "  ".join(
@@ -89,37 +56,132 @@ def format_table(summary: Sequence[dict[str, Any]], vgg_encoder: str) -> str:
         ).rstrip()
         for line in lines
     )
-    return f"{table}\nVGG distance {note}"
+    return f"{table}\n{_note(figures['vgg_encoder'])}"
+
+
+def format_markdown(figures: dict[str, Any]) -> str:
+    """A page: what was compared, the means with their intervals, bins, worst cases, what is amiss.
+
+    Args: ``figures``: as `kintsugi.comparison.compare` makes them.
+    """
+    lines = _lines(figures, "{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+    held_out = figures["held_out_share"]
+    of = f", held out at {held_out}" if held_out is not None else ""
+    parts = [
+        "# Evaluation",
+        f"{figures['photographs']} photographs of `{figures['photos']}`{of}; seed"
+        f" {figures['seed']}. Means with 95 % intervals (bootstrap over photographs), of the"
+        " composed 8-bit image. " + _note(figures["vgg_encoder"]) + ".",
+        _markdown_table(lines),
+    ]
+    bins = _bin_lines(figures["figures"])
+    if len(bins) > 1:
+        parts += ["## By share of the hole", _markdown_table(bins)]
+    parts += ["## Worst cases by L1 in the hole", _markdown_table(_worst_lines(figures["figures"]))]
+    problems = _problem_lines(figures)
+    if problems:
+        parts += ["## Left out", "\n".join(problems)]
+    return "\n\n".join(parts) + "\n"
 
 
 def draw_grid(results: Sequence[Evaluated]) -> bytes:
     """A PNG with a row for each photograph and mask set that kept its pictures, titled columns.
 
-    Raises: ValueError when none did.
+    Columns are input, mask, every method and truth; where a method has no fill it is grey.
+
+    Raises: ValueError when no photograph kept its pictures.
     """
-    rows = [filled.pictures for result in results for filled in result.filled if filled.pictures]
+    rows = [row for result in results for row in result.pictures.values()]
     if not rows:
         raise ValueError("no photograph kept its pictures: there is nothing to draw")
-    title = Image.new("RGB", (_CELL_PX * len(rows[0]), _TITLE_PX), "white")
+    # Input and mask stand first and the truth last in each; a method may be missing in some.
+    methods = dict.fromkeys(name for row in rows for name in list(row)[2:-1])
+    names = ["input", "mask", *methods, "truth"]
+    title = Image.new("RGB", (_CELL_PX * len(names), _TITLE_PX), "white")
     draw = ImageDraw.Draw(title)
-    for index, name in enumerate(rows[0]):
+    for index, name in enumerate(names):
         draw.text((index * _CELL_PX + 4, 3), name, fill="black")
-    lines = [np.hstack([_cell(picture) for picture in row.values()]) for row in rows]
+    lines = [np.hstack([_cell(row.get(name)) for name in names]) for row in rows]
     return encode_image(np.vstack([np.asarray(title), *lines]))
 
 
-def _cell(picture: Pixels) -> Pixels:
-    resized: Pixels = np.asarray(
-        Image.fromarray(picture).resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
-    )
+def _lines(figures: dict[str, Any], shape: str) -> list[list[str]]:
+    """Heading and one line for each entry; ``shape`` formats the statistics of a metric."""
+    entries = figures["figures"]
+    shown = [name for name in COLUMNS if any(name in row.get("metrics", ()) for row in entries)]
+    of_sets = [
+        name for name in SET_COLUMNS if any(name in row.get("set_metrics", ()) for row in entries)
+    ]
+    headings = [COLUMNS[name].heading for name in shown]
+    headings += [SET_COLUMNS[name].heading for name in of_sets]
+    lines = [["masks", "method", "n", *headings, "s/photo"]]
+    for entry, times in zip(entries, figures["times"], strict=True):
+        metrics = entry.get("metrics", {})
+        cells = [
+            shape.format(digits=COLUMNS[name].decimals, **metrics[name]) if name in metrics else "-"
+            for name in shown
+        ]
+        for name in of_sets:
+            value = entry.get("set_metrics", {}).get(name)
+            cells.append("-" if value is None else f"{value:.{SET_COLUMNS[name].decimals}f}")
+        seconds = "-" if times["seconds"] is None else f"{times['seconds']['median']:.3f}"
+        # Not the time of this run.
+        seconds += "*" if times["kept"] else ""
+        start = [entry["masks"], entry["method"], str(entry["photographs"])]
+        lines.append([*start, *cells, seconds])
+    return lines
+
+
+def _bin_lines(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Only of sets whose holes differ in size."""
+    lines = [["masks", "method", "hole", "n", "hole L1 %", "hole SSIM"]]
+    for entry in entries:
+        bins = entry.get("bins", [])
+        for each in bins if len(bins) > 1 else []:
+            found = each["metrics"]
+            share = f"{100 * each['from']:.0f}-{100 * each['to']:.0f} %"
+            numbers = [f"{found['hole_l1_percent']:.2f}", f"{found['hole_ssim']:.4f}"]
+            lines.append(
+                [entry["masks"], entry["method"], share, str(each["photographs"]), *numbers]
+            )
+    return lines
+
+
+def _worst_lines(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    lines = [["masks", "method", "photographs (hole L1 %)"]]
+    for entry in entries:
+        worst = [f"{row['photo']} ({row['hole_l1_percent']:.1f})" for row in entry.get("worst", [])]
+        lines.append([entry["masks"], entry["method"], ", ".join(worst)])
+    return lines
+
+
+def _problem_lines(figures: dict[str, Any]) -> list[str]:
+    lines = [f"- {photo}: {why}" for photo, why in figures["rejects"].items()]
+    for entry in figures["figures"]:
+        for photo, why in entry.get("problems", {}).items():
+            lines.append(f"- {entry['masks']}, {entry['method']}, {photo}: {why}")
+    return lines
+
+
+def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    heading, *rows = ["| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines]
+    rule = "|" + " --- |" * len(lines[0])
+    return "\n".join([heading, rule, *rows])
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")
+
+
+def _note(vgg_encoder: str) -> str:
+    if not vgg_encoder:
+        return "VGG distance not computed: name --encoder or --release"
+    return f"VGG distance (encoder: {vgg_encoder})"
+
+
+def _cell(picture: bytes | None) -> Pixels:
+    if picture is None:
+        return np.full((_CELL_PX, _CELL_PX, 3), 128, np.uint8)
+    with Image.open(io.BytesIO(picture)) as image:
+        resized: Pixels = np.asarray(image.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS))
     return resized
-
-
-def _mean(values: Any) -> dict[str, float]:
-    numbers = np.fromiter(values, np.float64)
-    deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
-    return {"mean": float(numbers.mean()), "sd": deviation}
-
-
-def _plus_minus(figure: dict[str, float], decimals: int) -> str:
-    return f"{figure['mean']:.{decimals}f} +- {figure['sd']:.{decimals}f}"

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import Storage
 from models.inpainter import Inpainter
+from models.patch_synthesis import SynthesisOptions, synthesise_patches
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, load_release
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,16 +30,42 @@ PATCHMATCH_RADIUS_PX = 3
 
 
 class ReleaseMethod:
-    """Infer, match, translate with the weights of a release."""
+    """Infer, match, translate with the weights of a release, where its networks are."""
 
     def __init__(self, inpainter: Inpainter) -> None:
         self.inpainter = inpainter
 
     def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
         """Raises: ValueError when the mask is empty, full or of another size."""
-        filled = self.inpainter.inpaint(image_to_tensor(pixels), mask_to_tensor(mask))
+        device = next(self.inpainter.parameters()).device
+        image, hole = image_to_tensor(pixels, device), mask_to_tensor(mask, device)
+        answer: Pixels = tensor_to_image(self.inpainter.inpaint(image, hole))
+        return answer
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the networks."""
+        self.inpainter.to(device)
+
+
+class PatchSynthesis:
+    """Neural patch synthesis: pixels optimised for minutes; see `models.patch_synthesis`."""
+
+    def __init__(
+        self, encoder: Vgg19Relu3, options: SynthesisOptions = SynthesisOptions(), *, seed: int = 0
+    ) -> None:
+        self.encoder, self.options, self.seed = encoder, options, seed
+
+    def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
+        """Raises: ValueError when the mask is empty, full or of another size."""
+        device = self.encoder.mean.device
+        image, hole = image_to_tensor(pixels, device), mask_to_tensor(mask, device)
+        filled = synthesise_patches(self.encoder, image, hole, self.options, seed=self.seed)
         answer: Pixels = tensor_to_image(filled)
         return answer
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the encoder."""
+        self.encoder.to(device)
 
 
 def telea(pixels: Pixels, mask: Mask) -> Pixels:
@@ -47,6 +76,24 @@ def telea(pixels: Pixels, mask: Mask) -> Pixels:
 def navier_stokes(pixels: Pixels, mask: Mask) -> Pixels:
     """Lines of equal brightness continued (Bertalmio 2001), OpenCV's. Raises: ConfigError."""
     return _opencv("INPAINT_NS", pixels, mask)
+
+
+def biharmonic(pixels: Pixels, mask: Mask) -> Pixels:
+    """The smoothest surface over the hole (Damelin and Hoang 2018), scikit-image's.
+
+    Raises: ConfigError.
+    """
+    try:
+        from skimage.restoration import inpaint_biharmonic
+    except ImportError as error:
+        raise ConfigError(
+            "the method biharmonic needs scikit-image, which is not installed:"
+            ' pip install "kintsugi[eval]"'
+        ) from error
+    smooth = inpaint_biharmonic(pixels, mask, channel_axis=2)
+    filled = pixels.copy()
+    filled[mask] = np.rint(smooth[mask].clip(0, 1) * 255)
+    return filled
 
 
 def patchmatch(pixels: Pixels, mask: Mask) -> Pixels:
@@ -68,7 +115,19 @@ def patchmatch(pixels: Pixels, mask: Mask) -> Pixels:
 
 
 # Methods that need no weights, by their names on the command line.
-CLASSICAL: dict[str, Method] = {"telea": telea, "ns": navier_stokes, "patchmatch": patchmatch}
+CLASSICAL: dict[str, Method] = {
+    "telea": telea,
+    "ns": navier_stokes,
+    "patchmatch": patchmatch,
+    "biharmonic": biharmonic,
+}
+# The packages that decide what they answer.
+CLASSICAL_PACKAGES = {
+    "telea": "opencv-python-headless",
+    "ns": "opencv-python-headless",
+    "patchmatch": "pypatchmatch",
+    "biharmonic": "scikit-image",
+}
 
 
 def open_release(uri: str) -> tuple[Inpainter, ReleaseConfig]:

@@ -1,8 +1,9 @@
 """How close a filled photograph is to the truth: pure functions; knows no files and no methods.
 
-All take composed 8-bit images: ``answer`` and ``truth`` uint8 H W 3 RGB of one size,
-``mask`` bool H W with True = hole and at least one hole pixel. Where a formula sums
-over the hole, it sums over its pixels and the three channels.
+All take 8-bit images: ``answer`` and ``truth`` uint8 H W 3 RGB of one size, ``mask``
+bool H W with True = hole and at least one hole pixel. `measure` composes the answer with the
+truth's known pixels first. Where a formula sums over the hole, it sums over its pixels and the
+three channels. What needs weights of others is in `kintsugi.learned_metrics`.
 """
 
 import math
@@ -104,6 +105,12 @@ class VggDistance:
         self._parts = [nn.Sequential(*layers[a:b]) for a, b in ((0, 2), (2, 7), (7, 12))]
         self._mean, self._std = encoder.mean, encoder.std
 
+    def to(self, device: torch.device | str) -> None:
+        """Move the encoder's layers."""
+        for part in self._parts:
+            part.to(device)
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+
     @torch.inference_mode()
     def __call__(self, answer: Pixels, truth: Pixels) -> float:
         """Args: uint8 H W 3 RGB of one size, at least 4 px a side."""
@@ -121,17 +128,28 @@ class VggDistance:
 def measure(
     answer: Pixels, truth: Pixels, mask: Mask, vgg: VggDistance | None = None
 ) -> dict[str, float]:
-    """Every metric by its name in reports; ``vgg_distance`` only with an encoder."""
-    similarity = structural_similarity(answer, truth, mask)
+    """Every metric by its name in reports; ``vgg_distance`` only with an encoder.
+
+    All but ``known_equal`` are of the composed image: what a method does to known pixels
+    tells nothing about its fills.
+    """
+    composed = compose(answer, truth, mask)
+    similarity = structural_similarity(composed, truth, mask)
     measured = {
-        "hole_l1_percent": hole_l1_percent(answer, truth, mask),
-        "hole_psnr_db": hole_psnr_db(answer, truth, mask),
+        "hole_l1_percent": hole_l1_percent(composed, truth, mask),
+        "hole_psnr_db": hole_psnr_db(composed, truth, mask),
         "ssim": similarity.whole,
         "hole_ssim": similarity.hole,
-        "laplacian_ratio": laplacian_energy_ratio(answer, truth, mask),
+        "laplacian_ratio": laplacian_energy_ratio(composed, truth, mask),
         "known_equal": float(known_pixels_equal(answer, truth, mask)),
     }
-    return measured if vgg is None else {**measured, "vgg_distance": vgg(answer, truth)}
+    return measured if vgg is None else {**measured, "vgg_distance": vgg(composed, truth)}
+
+
+def compose(answer: Pixels, truth: Pixels, mask: Mask) -> Pixels:
+    """The answer in the hole and the truth around it."""
+    composed: Pixels = np.where(mask[..., None], answer, truth)
+    return composed
 
 
 def _difference(answer: Pixels, truth: Pixels, mask: Mask) -> npt.NDArray[np.int64]:

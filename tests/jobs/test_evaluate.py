@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+    monkeypatch.setattr("kintsugi.evaluation.ray_is_running", lambda: False)
 
 
 def test_prints_a_table_and_writes_figures_and_grid(
@@ -44,6 +44,33 @@ def test_prints_a_table_and_writes_figures_and_grid(
     assert f"{telea['metrics']['ssim']['mean']:.4f}" in printed
     with Image.open(tmp_path / "new" / "g.png") as grid:
         assert grid.width == 5 * 256
+
+
+def test_an_interrupted_evaluation_goes_on_from_its_fills(photos: Path, tmp_path: Path) -> None:
+    arguments = ["--photos", str(photos), "--masks", "center-32-64", "--methods", "telea,ns"]
+    output = ["--output", str(tmp_path / "out")]
+
+    def results() -> dict[str, object]:
+        assert main([*arguments, *output]) == DONE
+        found: dict[str, object] = json.loads((tmp_path / "out" / "results.json").read_text())
+        return found
+
+    first = results()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("results.json", "results.md", "cases.jsonl", "grid.png", "fills")
+    }
+    assert [row["kept"] for row in first.pop("times")] == [0, 0]
+    again = results()
+    assert [row["kept"] for row in again.pop("times")] == [1, 1]
+    assert again == first
+
+
+def test_a_missing_result_is_exit_code_3(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "theirs" / "other.png")
+    methods = f"telea,theirs=folder:{tmp_path / 'theirs'}"
+    arguments = ["--photos", str(photos), "--masks", "center-32-64", "--methods", methods]
+    assert main(arguments) == SOME_REJECTED
 
 
 def test_a_reject_is_exit_code_3(photos: Path) -> None:

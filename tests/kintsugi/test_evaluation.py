@@ -1,34 +1,27 @@
-"""Evaluation: seeded masks, prepared photographs, figures that come out the same twice."""
+"""Evaluation of photographs: what methods see, what is measured, what is kept."""
 
-import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from pydantic import TypeAdapter
 
-from kintsugi.comparison import compare, open_comparison
-from kintsugi.errors import ConfigError, InvalidInput, StorageError
-from kintsugi.evaluation import (
-    Comparison,
-    MaskSet,
-    Photo,
-    evaluate_photo,
-    list_photos,
-    mask_of,
-    parse_mask_set,
-    square_crop,
-)
-from kintsugi.figures import draw_grid, format_table, summarise
-from kintsugi.images import encode_image
-from kintsugi.methods import CLASSICAL, Mask, Pixels
+from kintsugi.entrants import Case, Computed
+from kintsugi.errors import InvalidInput
+from kintsugi.evaluation import Comparison, Evaluated, Photo, evaluate, evaluate_photo
+from kintsugi.evaluation_photos import square_crop
+from kintsugi.fill_cache import FillCache
+from kintsugi.images import decode_image, encode_image
+from kintsugi.mask_sets import parse_mask_set
+from kintsugi.mask_shards import open_mask_set, write_mask_set
+from kintsugi.methods import Mask, Pixels
+from kintsugi.storage import Storage
 
 
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+    monkeypatch.setattr("kintsugi.evaluation.ray_is_running", lambda: False)
 
 
 def photo(seed: int, height: int = 80, width: int = 120) -> Pixels:
@@ -45,170 +38,114 @@ def grey(pixels: Pixels, mask: Mask) -> Pixels:
 
 def leaves_marks(pixels: Pixels, mask: Mask) -> Pixels:
     filled = grey(pixels, mask)
-    filled[0, 0] ^= 1
+    filled[~mask] ^= 1
     return filled
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for seed in range(3):
-        (folder / f"photo-{seed}.png").write_bytes(encode_image(photo(seed)))
-    (folder / "notes.txt").write_text("not a photograph")
-    return folder
+class Missing(Computed):
+    """Has nothing for one mask set."""
+
+    def fill(self, case: Case) -> Pixels:
+        if case.masks == "random-64":
+            raise InvalidInput("no picture", code="result_missing")
+        return super().fill(case)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("center-96-256", MaskSet("center-96-256", "center-96", 256)),
-        ("centre-96-256", MaskSet("centre-96-256", "center-96", 256)),
-        ("center-half-512", MaskSet("center-half-512", "center-half", 512)),
-        ("random-256", MaskSet("random-256", "rectangle", 256)),
-        ("thick-256", MaskSet("thick-256", "thick", 256)),
-    ],
-)
-def test_names_of_mask_sets(name: str, expected: MaskSet) -> None:
-    assert parse_mask_set(name) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("thick", "names no size"),
-        ("thick-0", "names no size"),
-        ("thick-100", "multiple of 8"),
-        ("thick-32", "at least 64"),
-        ("fog-256", "'fog' is not known"),
-        ("center-256-256", "leaves nothing"),
-    ],
-)
-def test_refuses_other_names(name: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_mask_set(name)
-
-
-def test_masks_depend_on_seed_photograph_and_set_alone() -> None:
-    strokes = parse_mask_set("thick-64")
-    mask = mask_of(strokes, "a.jpg", 0)
-    assert np.array_equal(mask, mask_of(strokes, "a.jpg", 0))
-    assert not np.array_equal(mask, mask_of(strokes, "b.jpg", 0))
-    assert not np.array_equal(mask, mask_of(strokes, "a.jpg", 1))
-    # The hole of the paper's test is where it always is.
-    center = mask_of(parse_mask_set("center-24-64"), "a.jpg", 5)
-    assert center.nonzero()[0].min() == center.nonzero()[1].min() == 20
-    assert center.sum() == 24 * 24
-
-
-def test_photographs_are_cut_square_in_the_middle_and_resized_by_lanczos() -> None:
-    pixels = photo(0, 50, 91)
-    middle = Image.fromarray(pixels[:, 20:70]).resize((64, 64), Image.Resampling.LANCZOS)
-    assert np.array_equal(square_crop(pixels, 64), np.array(middle))
-    assert np.array_equal(square_crop(pixels[:, 20:70], 50), pixels[:, 20:70])
+CENTER = parse_mask_set("center-32-64")
+GREY = Computed(grey, "grey 1")
 
 
 def test_a_photograph_through_two_methods_and_two_mask_sets() -> None:
     comparison = Comparison(
-        {"grey": grey, "marks": leaves_marks},
-        [parse_mask_set("center-32-64"), parse_mask_set("random-64")],
+        {"grey": GREY, "marks": Computed(leaves_marks, "")}, [CENTER, parse_mask_set("random-64")]
     )
     result = evaluate_photo(comparison, Photo("a.png", encode_image(photo(0)), True))
-    assert [filled.mask_set for filled in result.filled] == ["center-32-64", "random-64"]
-    first = result.filled[0]
+    assert [(row.masks, row.method) for row in result.filled] == [
+        (masks, method) for masks in ("center-32-64", "random-64") for method in ("grey", "marks")
+    ]
+    first, second = result.filled[:2]
     assert first.hole_share == 0.25
     truth = square_crop(photo(0), 64)
     expected = 100 / 255 * np.abs(truth[16:48, 16:48].astype(int) - 128).mean()
-    assert first.figures["grey"]["hole_l1_percent"] == pytest.approx(expected)
-    assert (first.figures["grey"]["known_equal"], first.figures["marks"]["known_equal"]) == (1, 0)
-    assert list(first.pictures) == ["input", "mask", "grey", "marks", "truth"]
+    assert first.figures["hole_l1_percent"] == pytest.approx(expected)
+    assert (first.figures["known_equal"], second.figures["known_equal"]) == (1, 0)
+    # What a method does to known pixels is told by that alone: the rest is of the composed image.
+    assert second.figures == {**first.figures, "known_equal": 0}
+    assert first.seconds is not None
+    assert first.seconds > 0
+    pictures = result.pictures["center-32-64"]
+    assert list(pictures) == ["input", "mask", "grey", "marks", "truth"]
     # A method that keeps what it finds in the hole has nothing of the truth.
-    assert (first.pictures["input"][16:48, 16:48] == 0).all()
-    assert np.array_equal(first.pictures["truth"], truth)
+    assert (decode_image(pictures["input"]).pixels[16:48, 16:48] == 0).all()
+    assert np.array_equal(decode_image(pictures["truth"]).pixels, truth)
 
 
-def test_what_cannot_be_decoded_is_a_reject() -> None:
-    result = evaluate_photo(Comparison({}, []), Photo("a.png", b"\x89PNG\r\n\x1a\n broken"))
-    assert "decoded" in result.reject
-    assert not result.filled
+def test_what_cannot_be_used_is_a_reject(tmp_path: Path) -> None:
+    comparison = Comparison({"grey": GREY}, [CENTER])
+    broken = evaluate_photo(comparison, Photo("a.png", b"\x89PNG\r\n\x1a\n broken"))
+    assert "decoded" in broken.reject
+    assert not broken.filled
+    gone = evaluate_photo(comparison, Photo("gone.png", Storage(tmp_path)))
+    assert "gone.png" in gone.reject
+    write_mask_set(CENTER, ["other.png"], Storage(tmp_path / "masks"))
+    stored = Comparison({"grey": GREY}, [open_mask_set(str(tmp_path / "masks"))])
+    result = evaluate_photo(stored, Photo("a.png", encode_image(photo(0))))
+    assert "no mask for a.png" in result.reject
 
 
-def test_mean_and_deviation_by_hand() -> None:
-    comparison = Comparison({"grey": grey}, [parse_mask_set("center-32-64")])
-    results = [evaluate_photo(comparison, Photo(str(i), encode_image(photo(i)))) for i in range(3)]
-    values = [result.filled[0].figures["grey"]["ssim"] for result in results]
-    (row,) = summarise(results)
-    assert row["photographs"] == 3
-    assert row["metrics"]["ssim"]["mean"] == pytest.approx(sum(values) / 3)
-    assert row["metrics"]["ssim"]["sd"] == pytest.approx(np.std(values, ddof=1))
-    assert summarise(results[:1])[0]["metrics"]["ssim"]["sd"] == 0
-
-
-def test_two_runs_differ_in_their_times_alone(photos: Path) -> None:
-    def figures() -> str:
-        comparison, about = open_comparison(
-            ["telea", "ns"], ["random-64", "border-64"], encoder="random"
-        )
-        _, found = compare(str(photos), comparison, about)
-        for row in found["figures"]:
-            assert row.pop("seconds") > 0
-        return json.dumps(found)
-
-    first = figures()
-    assert first == figures()
-    found = json.loads(first)
-    assert found["vgg_encoder"] == "random (seed 0)"
-    assert found["photographs"] == 3
-    assert {(row["masks"], row["method"]) for row in found["figures"]} == {
-        (masks, method) for masks in ("random-64", "border-64") for method in ("telea", "ns")
-    }
-
-
-def test_limit_and_rejects(photos: Path) -> None:
-    (photos / "broken.jpg").write_bytes(b"\xff\xd8 cut")
-    comparison = Comparison({"grey": grey}, [parse_mask_set("center-32-64")])
-    about = open_comparison(["telea"], [])[1]
-    seen = []
-    _, figures = compare(
-        str(photos),
-        comparison,
-        about,
-        limit=2,
-        report=lambda result, done, total: seen.append((result.id, done, total)),
+def test_a_method_without_a_fill_keeps_none_of_the_others_back() -> None:
+    comparison = Comparison(
+        {"missing": Missing(grey, ""), "grey": GREY}, [CENTER, parse_mask_set("random-64")]
     )
-    assert seen == [("broken.jpg", 1, 2), ("photo-0.png", 2, 2)]
-    assert list(figures["rejects"]) == ["broken.jpg"]
-    with pytest.raises(InvalidInput, match=r"none of the 1 photographs.*broken\.jpg"):
-        compare(str(photos), comparison, about, limit=1)
+    result = evaluate_photo(comparison, Photo("a.png", encode_image(photo(0)), True))
+    problems = [row.problem for row in result.filled]
+    assert problems == ["", "", "no picture", ""]
+    assert list(result.pictures["random-64"]) == ["input", "mask", "grey", "truth"]
 
 
-def test_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="method 'magic' is not known: use one of ours, telea"):
-        open_comparison(["magic"], ["random-64"])
-    with pytest.raises(StorageError, match="nowhere"):
-        open_comparison(["ours"], ["random-64"], release=str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="no photographs in"):
-        list_photos(str(tmp_path))
-    with pytest.raises(ConfigError, match="limit 0"):
-        list_photos(str(tmp_path), 0)
+def test_a_fill_that_is_kept_is_not_made_again(tmp_path: Path) -> None:
+    calls = []
+
+    def counted(pixels: Pixels, mask: Mask) -> Pixels:
+        calls.append(1)
+        return grey(pixels, mask)
+
+    entrants = {"kept": Computed(counted, "counted 1"), "nameless": Computed(counted, "")}
+    comparison = Comparison(entrants, [CENTER], cache=FillCache(Storage(tmp_path)))
+    data = encode_image(photo(0))
+    first = evaluate_photo(comparison, Photo("a.png", data))
+    assert len(calls) == 2
+    second = evaluate_photo(comparison, Photo("a.png", data))
+    # Only that whose answers nothing decides is asked again.
+    assert len(calls) == 3
+    assert [row.kept for row in first.filled + second.filled] == [False, False, True, False]
+    assert second.filled[0].seconds == first.filled[0].seconds
+    assert second.filled[0].figures == first.filled[0].figures
 
 
-def test_table_and_grid(photos: Path) -> None:
-    comparison = Comparison(dict(CLASSICAL), [parse_mask_set("center-32-64")])
-    about = open_comparison(["telea"], [])[1]
-    results, figures = compare(str(photos), comparison, about)
-    lines = format_table(figures["figures"], "random (seed 0)").splitlines()
-    assert lines[0].split()[:3] == ["masks", "method", "n"]
-    assert "VGG" not in lines[0]
-    assert [line.split()[:3] for line in lines[1:-1]] == [
-        ["center-32-64", "telea", "3"],
-        ["center-32-64", "ns", "3"],
-        ["center-32-64", "patchmatch", "3"],
-    ]
-    # Numbers stand under one another.
-    assert len({len(line) for line in lines[:-1]}) == 1
-    assert lines[-1] == "VGG distance (encoder: random (seed 0))"
-    with Image.open(io.BytesIO(draw_grid(results))) as grid:
-        assert grid.size == (6 * 256, 3 * 256 + 18)
-    with pytest.raises(ValueError, match="nothing to draw"):
-        draw_grid([])
+def test_stored_masks_give_the_same_figures(tmp_path: Path) -> None:
+    drawn = parse_mask_set("thick-64", seed=4)
+    write_mask_set(drawn, ["a.png"], Storage(tmp_path))
+    photograph = Photo("a.png", encode_image(photo(0)))
+    here, there = (
+        evaluate_photo(Comparison({"grey": GREY}, [masks]), photograph).filled[0]
+        for masks in (drawn, open_mask_set(str(tmp_path)))
+    )
+    assert (here.figures, here.masks) == (there.figures, there.masks)
+
+
+def test_results_travel_as_json() -> None:
+    result = evaluate_photo(
+        Comparison({"grey": GREY}, [CENTER]), Photo("a.png", encode_image(photo(0)), True)
+    )
+    adapter = TypeAdapter(Evaluated)
+    assert adapter.validate_json(adapter.dump_json(result)) == result
+
+
+def test_photographs_are_taken_as_they_are_needed() -> None:
+    def photos() -> object:
+        yield Photo("a.png", encode_image(photo(0)))
+        raise AssertionError("asked for too early")
+
+    results = evaluate(photos(), Comparison({"grey": GREY}, [CENTER]))
+    assert next(results).id == "a.png"

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation import square_crop
+from kintsugi.evaluation_photos import square_crop
 from kintsugi.images import ImageLimits, decode_image
 from kintsugi.methods import Mask, Pixels
 from kintsugi.photos import SAMPLES, open_photos

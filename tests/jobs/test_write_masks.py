@@ -1,0 +1,48 @@
+"""jobs/write_masks.py from the command line: sets, pairs, exit codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs._bootstrap import DONE, SOME_REJECTED
+from jobs.write_masks import main
+from kintsugi.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Another test may have started it in this process.
+    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+
+
+def test_writes_and_verifies_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--masks", "thick-64,border-64", "--count", "3", "--output", str(tmp_path / "m")]
+    assert main([*arguments, "--json", str(tmp_path / "f.json")]) == DONE
+    figures = json.loads((tmp_path / "f.json").read_text())["sets"]
+    assert list(figures) == ["thick-64", "border-64"]
+    assert figures["thick-64"]["rows"] == 3
+    assert figures["thick-64"]["masks_sha256"] in capsys.readouterr().out
+    assert main([*arguments, "--verify"]) == DONE
+    with pytest.raises(ConfigError, match="holds a mask set already"):
+        main(arguments)
+    assert main([*arguments, "--overwrite", "--seed", "1"]) == DONE
+
+
+def test_pairs_of_photographs(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    Image.fromarray(pixels).save(photos / "a.jpg")
+    given = ["--photos", str(photos), "--masks", "thick-64", "--output", str(tmp_path / "m")]
+    assert main([*given, "--pairs"]) == DONE
+    for kind in ("images", "masks"):
+        with Image.open(tmp_path / "m" / "thick-64" / kind / "a.png") as image:
+            assert image.size == (64, 64)
+    (photos / "bad.jpg").write_bytes(b"no image")
+    assert main([*given, "--pairs", "--overwrite"]) == SOME_REJECTED
+    with pytest.raises(SystemExit, match="2"):
+        main(["--pairs"])
