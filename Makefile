@@ -47,15 +47,15 @@ test-slow: $(STAMP)  ## Tests that take minutes each.
 	$(BIN)/pytest -m slow
 
 # Not vendored: a checker of accessibility, half a megabyte. Without npm its tests are skipped.
-AXE := $(VENV)/axe-core-4.14.1
-$(AXE):
-	mkdir -p $@
-	-cd $@ && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+AXE := $(VENV)/axe-core-4.14.1/package/axe.min.js
+$(AXE): | $(STAMP)
+	mkdir -p $(VENV)/axe-core-4.14.1
+	-cd $(VENV)/axe-core-4.14.1 && npm pack --silent axe-core@4.14.1 && tar -xzf *.tgz package/axe.min.js
 
 test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
 	@command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium \
 		|| echo "No chromium, and it cannot be installed here: its tests are skipped"
-	AXE_FOLDER=$(CURDIR)/$(AXE)/package $(BIN)/pytest -m browser
+	AXE_FOLDER=$(CURDIR)/$(dir $(AXE)) $(BIN)/pytest -m browser
 
 test-faults: $(STAMP)  ## Kill workers, nodes and storage, and see runs recover; three times.
 	for round in 1 2 3; do $(BIN)/pytest -m faults || exit 1; done

@@ -31,6 +31,15 @@ _SETTINGS = {
     # How often Ray Train looks at its workers, in seconds: a lost one is noticed, and a
     # checkpoint committed, no sooner. Its default is 2.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # For how long a worker may not answer, in seconds, before it counts as dead. Its default
+    # is ten minutes.
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",
+    # For how long it asks workers to leave one another before it ends them, in seconds; one that
+    # does not answer never does. Its default is 30.
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
+    # How long Ray Train waits for room for its workers, in seconds, before it counts anew how
+    # many there may be: right after a node is lost it counts that, too. Its default is 60.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     # Ray Train repeats what workers print; once is enough.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # A pipeline that gets nowhere for ten minutes is an error; Ray's default is thirty.
@@ -38,6 +47,8 @@ _SETTINGS = {
 }
 
 DONE, FAILED, USAGE, SOME_REJECTED = range(4)
+# By SIGTERM, after the state was saved.
+STOPPED = 128 + signal.SIGTERM
 
 
 def job_parser(
@@ -115,6 +126,9 @@ def start_ray() -> None:
     Afterwards `kintsugi` and `models` can be imported in every worker.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not sys.stdout.isatty():
+        # Of what workers print: a log has no colours.
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     joins = "RAY_ADDRESS" in os.environ
     if not joins:
         # Left unset, a new cluster makes up a token, and other clients of this machine are

@@ -10,6 +10,8 @@ import pytest
 from tests.object_store import Endpoint
 
 ROOT = Path(__file__).parents[1]
+# Logical: they bound how much runs at once.
+NUM_CPUS = 8
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,6 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         **object_store.environment(),
     }
-    ray.init(address="local", num_cpus=8, runtime_env={"env_vars": variables})
+    ray.init(address="local", num_cpus=NUM_CPUS, runtime_env={"env_vars": variables})
     yield ray
     ray.shutdown()

@@ -1,6 +1,10 @@
 """TorchTrainer around the loop: workers, failures and checkpoints of a run on a cluster."""
 
-from collections.abc import Iterator
+import gc
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +15,40 @@ import torch
 from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
 from kintsugi.config import JobConfig, parse_config
-from kintsugi.dataset import TASK_CPUS, stream_batches
-from kintsugi.errors import ConfigError, KintsugiError
+from kintsugi.dataset import stream_batches
+from kintsugi.errors import ConfigError
+from kintsugi.failures import describe_failure
+from kintsugi.loop import never
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
 from kintsugi.order import Position, SampleOrder
 from kintsugi.photos import open_photos
-from kintsugi.rank import train_rank
+from kintsugi.rank import Place, train_rank
 from kintsugi.reading import ShardReader
-from kintsugi.runs import Run, open_run
+from kintsugi.runs import Run
 from kintsugi.samples import Batch
 from kintsugi.sections import DataSection
+from kintsugi.shard_plan import Packing
 from kintsugi.shards import write_shards
+from kintsugi.starting import open_run
+from kintsugi.stopping import asked_to_stop, stop_on_sigterm
 from kintsugi.storage import Storage
 from kintsugi.tracking import Metrics, read_metrics
 
-# Ray's own record of checkpoints. Our manifests say what can be resumed, so a record of
-# an earlier submission is only a way to fail: one cut short blocks every later start.
+logger = logging.getLogger(__name__)
+
+# Ray's own record of checkpoints.
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+# RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
+START_TIMEOUT_S = 20.0
+# What Ray tells of every checkpoint and every pipeline, up to these levels: a job's log is for
+# the run's own lines. Filters, as Ray Data sets all levels anew.
+NOISE = {
+    "ray.train.v2._internal.execution.context": logging.INFO,
+    "ray.data._internal.progress": logging.WARNING,
+}
 
 
 @dataclass(frozen=True)
@@ -40,125 +59,149 @@ class Trained:
         run: URI of the run's folder.
         first_step: Where it started or resumed.
         last_step: Where it ended.
+        stopped: It was asked to end before its last step; submitted again it goes on.
         metrics: All rows of the run, from its very first step.
     """
 
     run: str
     first_step: int
     last_step: int
+    stopped: bool
     metrics: list[dict[str, Any]]
 
 
 def fit(config: JobConfig) -> Trained:
-    """Train the run on the connected Ray cluster until it is finished.
+    """Train the run on the connected Ray cluster until it is finished, or SIGTERM arrives.
 
     A run that exists resumes from its newest whole checkpoint; one that is finished is
-    returned as it is.
+    returned as it is. SIGTERM makes it write a checkpoint and end.
 
     Raises:
         ConfigError: it cannot run here: too few resources, another configuration.
         StorageError: shards, encoder or stage 1 are missing or altered.
         KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
     """
-    check_resources(config, ray.cluster_resources())
+    check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     ensure_shards(config.data)
     run = open_run(config)
-    first = run.checkpoints.newest_whole()
-    if first < config.loop.max_steps:
+    first = last = run.checkpoints.newest_whole()
+    stopped = False
+    if first < config.loop.max_steps and not run.checkpoints.progress(first).finished:
         run.checkpoints.prune(config.loop.keep_checkpoints, first)
-        _train(config, run)
+        with stop_on_sigterm() as request:
+            last = _train(config, run, request.wish)
+        finished = last >= config.loop.max_steps or run.checkpoints.progress(last).finished
+        stopped = request.made and not finished
     metrics = read_metrics(run.storage.join("metrics"))
-    return Trained(run.storage.uri, first, max(first, config.loop.max_steps), metrics)
+    return Trained(run.storage.uri, first, last, stopped, metrics)
 
 
 def ensure_shards(config: DataSection) -> None:
     """Pack ``photos`` into ``shards`` when that holds no shards yet and photographs are named.
 
-    Raises: StorageError when there are neither.
+    Raises:
+        StorageError: There are neither.
+        ConfigError: The shards that are there hold out another share than is asked for.
     """
-    target = Storage(config.shards)
+    target, share = Storage(config.shards), config.held_out_share
     if target.exists(MANIFEST_NAME) or not config.photos:
-        read_manifest(target)
+        packed = read_manifest(target).held_out_share
+        if share not in (0, packed):
+            raise ConfigError(
+                f"data.held_out_share={share:g}, but the shards at {target.uri} hold {packed:g}"
+                f" out: pack them again with --held-out {share:g} --overwrite, or set it to 0,"
+                " which takes them as they are"
+            )
     else:
         with open_photos(config.photos) as photos:
-            write_shards(photos, config.shards)
+            write_shards(photos, config.shards, packing=Packing(held_out_share=share))
 
 
-def check_resources(config: JobConfig, available: dict[str, float]) -> None:
-    """Refuse what would hang. Raises: ConfigError with the arithmetic."""
-    workers = config.workers
-    cpus = available.get("CPU", 0.0)
-    # Every worker reads through a pipeline of its own. One that finds no CPU gets no data,
-    # and the others wait for its part of the step: all of them must fit at once.
-    reading = config.data.tasks * TASK_CPUS
-    needed = workers.count * (workers.cpus + reading)
-    if needed > cpus:
-        raise ConfigError(
-            f"workers.count={workers.count} x (workers.cpus={workers.cpus:g} + data.tasks="
-            f"{config.data.tasks} x {TASK_CPUS:g} for reading) = {needed:g} logical CPUs, but the"
-            f" cluster has {cpus:g}: lower one of the three, or start the nodes with a larger"
-            " --num-cpus (logical CPUs are free)"
-        )
-    if workers.use_gpu and available.get("GPU", 0.0) < workers.count:
-        raise ConfigError(
-            f"workers.use_gpu with workers.count={workers.count} needs as many GPUs, but the"
-            f" cluster has {available.get('GPU', 0.0):g}: lower workers.count or set"
-            " workers.use_gpu=false"
-        )
-
-
-def _train(config: JobConfig, run: Run) -> None:
-    if run.checkpoints.storage.exists(RAY_SNAPSHOT):
+def _train(config: JobConfig, run: Run, wish: Any) -> int:
+    """Train until the run ends. Returns the last step."""
+    for failures in itertools.count(1):
+        # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
+        # cut short blocks every later start.
         run.checkpoints.storage.delete(RAY_SNAPSHOT)
+        try:
+            step: int = _trainer(config, run, wish).fit().return_value
+            return step
+        except ray.exceptions.RayActorError as error:
+            # Workers that die are Ray Train's to replace; nobody replaces its controller.
+            if failures > config.workers.max_failures:
+                raise describe_failure(error, config, run.checkpoints) from None
+            logger.warning("the controller of the run died: starting it again")
+        except ray.train.TrainingFailedError as error:
+            raise describe_failure(error, config, run.checkpoints) from None
+    raise AssertionError("unreachable: the loop ends by return or raise")
+
+
+def _trainer(config: JobConfig, run: Run, wish: Any) -> TorchTrainer:
     filesystem, path = run.storage.arrow_filesystem()
     workers = config.workers
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.to_dict()},
-        scaling_config=ScalingConfig(
-            num_workers=workers.count,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus} | ({"GPU": 1} if workers.use_gpu else {}),
+        train_loop_config={"config": config.to_dict(), "wish": wish},
+        scaling_config=scaling_of(config),
+        torch_config=TorchConfig(
+            backend="nccl" if workers.use_gpu else "gloo", timeout_s=workers.timeout_s
         ),
-        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=path,
             storage_filesystem=filesystem,
             logging_config=LoggingConfig(log_level="WARNING"),
-            failure_config=FailureConfig(max_failures=workers.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.loop.keep_checkpoints),
+            failure_config=FailureConfig(
+                max_failures=workers.max_failures,
+                # Nodes taken away with notice are no fault of the run's.
+                max_preemption_failures=-1,
+                # Each is a wait for resources that ended without them.
+                controller_failure_limit=math.ceil(workers.wait_s / START_TIMEOUT_S),
+            ),
+            # The run prunes its checkpoints itself.
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=None),
         ),
     )
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise _root_cause(error) from error
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    """The error of our own behind Ray's, so that the user reads one line about the cause."""
-    failures = getattr(error, "worker_failures", {}) or {}
-    for failure in failures.values():
-        seen: BaseException | None = failure
-        while seen is not None:
-            if isinstance(seen, KintsugiError):
-                return seen
-            seen = seen.__cause__ or getattr(seen, "cause", None) or seen.__context__
-    return error
+def scaling_of(config: JobConfig) -> ScalingConfig:
+    """How many workers Ray Train starts, with what, and where."""
+    workers = config.workers
+    elastic = workers.min_count > 0
+    return ScalingConfig(
+        num_workers=(workers.min_count, workers.count) if elastic else workers.count,
+        use_gpu=workers.use_gpu,
+        resources_per_worker=worker_resources(config),
+        accelerator_type=workers.accelerator_type or None,
+        placement_strategy=workers.placement,
+    )
+
+
+def _above(level: int) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: record.levelno > level
 
 
 def train_worker(settings: dict[str, Any]) -> int:
     """What runs on every train worker."""
+    for name, level in NOISE.items():
+        logging.getLogger(name).addFilter(_above(level))
     config = parse_config(settings["config"], "the submitted configuration")
     context = ray.train.get_context()
-    device = get_device() if config.workers.use_gpu else torch.device("cpu")
+    rank = context.get_world_rank()
+    place = Place(
+        device=get_device() if config.workers.use_gpu else torch.device("cpu"),
+        rank=rank,
+        # An elastic run has not always as many as its configuration says.
+        workers=context.get_world_size(),
+        should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
+    )
     run = Run.of(config)
 
     def publish(row: Metrics, folder: Path | None, step: int) -> None:
         def upload(local: Checkpoint, name: str) -> Checkpoint:
             storage = ray.train.get_context().get_storage()
             run.checkpoints.publish(Path(local.path), step)
+            run.checkpoints.prune(config.loop.keep_checkpoints, step)
             return Checkpoint(
                 f"{storage.experiment_fs_path}/{name}", filesystem=storage.storage_filesystem
             )
@@ -175,4 +218,8 @@ def train_worker(settings: dict[str, Any]) -> int:
     ) -> Iterator[Batch]:
         return stream_batches(reader, order, config.data, start, rank, steps)
 
-    return train_rank(config, context.get_world_rank(), device, batches, publish)
+    step = train_rank(config, place, batches, publish)
+    # Ray ends the process group next. What is left of DDP must be gone by then: freed later,
+    # it waits for a thread of gloo's that waits for the interpreter.
+    gc.collect()
+    return step

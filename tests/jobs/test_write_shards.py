@@ -13,7 +13,9 @@ from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.object_store import Endpoint
 from kintsugi.errors import ConfigError
 from kintsugi.manifest import read_manifest
+from kintsugi.splits import is_held_out
 from kintsugi.storage import Storage
+from tests.kintsugi.corrupt_shards import replace_rows
 from tests.kintsugi.pictures import photo
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +83,31 @@ def test_shards_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (shards / "part-00000.parquet").write_bytes(b"damaged")
     assert main([*flags, "--verify"]) == 1
     assert main([*flags, "--verify", "--overwrite"]) == 0
+
+
+def test_some_are_held_out_and_what_does_not_decode_is_found_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.write_shards.start_ray", lambda: None)
+    photos, shards = Storage(tmp_path / "photos"), Storage(tmp_path / "shards")
+    write_photos(photos, 12)
+    flags = ["--input", photos.uri, "--output", shards.uri, "--verify", "--decode"]
+    assert main([*flags, "--held-out", "0.3"]) == 0
+    manifest = read_manifest(shards)
+    assert manifest.held_out_share == 0.3
+    assert manifest.figures()["held_out"] == sum(is_held_out(name, 0.3) for name in photos.list())
+    assert 0 < manifest.figures()["held_out"] < 12
+    replace_rows(shards, 0, {0: b"x"})
+    assert main(flags[:-1]) == 0
+    assert main(flags) == 1
+    with pytest.raises(ConfigError, match=r"held-out share of 1\.0"):
+        main([*flags, "--overwrite", "--held-out", "1"])
+
+
+def test_decoding_belongs_to_verifying() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--decode"])
+    assert caught.value.code == 2
 
 
 @pytest.mark.ray

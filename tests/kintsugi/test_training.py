@@ -1,43 +1,23 @@
 """Training on Ray: the losses of a run without it, DDP over two workers, and what is refused."""
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kintsugi.errors import ConfigError, StorageError
+from jobs._bootstrap import _SETTINGS
+from kintsugi.capacity import worker_resources
+from kintsugi.checkpoints import CheckpointStore
+from kintsugi.errors import StorageError
 from kintsugi.rank import train_locally
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
+from tests.faults.training_jobs import kill, processes
 from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos
-
-
-@pytest.mark.parametrize("cpus", [5.5, 0.0])
-def test_what_would_hang_is_refused_with_the_arithmetic(tmp_path: Path, cpus: float) -> None:
-    from kintsugi.training import check_resources
-
-    config = debug_config(tmp_path)
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, tasks=2),
-        workers=dataclasses.replace(config.workers, count=4),
-    )
-    message = (
-        r"workers\.count=4 x \(workers\.cpus=0\.5 \+ data\.tasks=2 x 0\.5 for reading\) = 6"
-        rf" logical CPUs, but the cluster has {cpus:g}"
-    )
-    with pytest.raises(ConfigError, match=message):
-        check_resources(config, {"CPU": cpus})
-    check_resources(config, {"CPU": 6.0})
-
-
-def test_missing_gpus_are_refused(tmp_path: Path) -> None:
-    from kintsugi.training import check_resources
-
-    config = debug_config(tmp_path)
-    config = dataclasses.replace(config, workers=dataclasses.replace(config.workers, use_gpu=True))
-    with pytest.raises(ConfigError, match=r"as many GPUs, but the cluster has 0"):
-        check_resources(config, {"CPU": 8.0})
+from tests.local_ray import NUM_CPUS
 
 
 def test_missing_shards_are_refused_with_the_command(tmp_path: Path) -> None:
@@ -67,19 +47,71 @@ def test_one_worker_over_s3_computes_what_the_loop_does_without_ray(
 
 
 @pytest.mark.ray
-def test_two_workers_resume_to_the_bit(local_ray: object, tmp_path: Path) -> None:
+def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_path: Path) -> None:
     from kintsugi.training import fit
 
     pack_photos(tmp_path)
-    config = debug_config(tmp_path, "stage1", sample_every=0)
-    config = dataclasses.replace(config, workers=dataclasses.replace(config.workers, count=2))
+    config = debug_config(tmp_path, max_steps=10, checkpoint_every=4)
+    # They take all CPUs there are, as on a small cluster; their data comes all the same.
+    workers = dataclasses.replace(config.workers, count=2, cpus=3.5)
+    config = dataclasses.replace(config, workers=workers)
+    assert 2 * worker_resources(config)["CPU"] == NUM_CPUS
     whole = fit(config)
-    pieces = dataclasses.replace(config, run="in-pieces")
-    one_step = dataclasses.replace(config.loop, max_steps=1)
-    fit(dataclasses.replace(pieces, loop=one_step))
-    resumed = fit(pieces)
-    assert (resumed.first_step, resumed.last_step) == (1, NUM_STEPS)
-    assert len(losses(whole.metrics)) == NUM_STEPS
-    assert losses(resumed.metrics) == losses(whole.metrics)
-    again = fit(pieces)
-    assert (again.first_step, again.last_step) == (NUM_STEPS, NUM_STEPS)
+    harmed = dataclasses.replace(config, run="harmed")
+    checkpoints = CheckpointStore(Storage(tmp_path / "runs" / "harmed" / "checkpoints"))
+    killed: list[int] = []
+    harm = threading.Thread(target=kill_a_worker_after, args=(checkpoints, 4, killed))
+    harm.start()
+    trained = fit(harmed)
+    harm.join()
+    assert len(killed) == 1
+    assert (trained.first_step, trained.last_step) == (0, 10)
+    assert not trained.stopped
+    assert len(losses(whole.metrics)) == 10
+    assert losses(trained.metrics) == losses(whole.metrics)
+    assert len(checkpoints.steps()) == config.loop.keep_checkpoints
+    again = fit(harmed)
+    assert (again.first_step, again.last_step) == (10, 10)
+
+
+def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:
+    import ray._private.worker
+
+    (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+    end = time.monotonic() + 200
+    while step not in checkpoints.steps():
+        assert time.monotonic() < end, f"there was no checkpoint {step}"
+        time.sleep(0.02)
+    victim = processes("RayTrainWorker", raylet.process.pid)[-1]
+    kill(victim)
+    killed.append(victim)
+
+
+def test_how_long_is_waited_for_nodes() -> None:
+    from kintsugi.training import START_TIMEOUT_S
+
+    # Of Ray's workers; the driver counts with it.
+    assert float(_SETTINGS["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) == START_TIMEOUT_S
+
+
+def test_scaling_is_what_the_configuration_says(tmp_path: Path) -> None:
+    from kintsugi.training import scaling_of
+
+    config = debug_config(tmp_path)
+    fixed = scaling_of(config)
+    assert (fixed.num_workers, fixed.use_gpu, fixed.resources_per_worker) == (1, False, {"CPU": 1})
+    workers = dataclasses.replace(
+        config.workers,
+        count=4,
+        min_count=2,
+        use_gpu=True,
+        accelerator_type="A100",
+        placement="SPREAD",
+        resources={"memory": 1e9},
+    )
+    elastic = scaling_of(dataclasses.replace(config, workers=workers))
+    assert elastic.num_workers == (2, 4)
+    assert elastic.placement_strategy == "SPREAD"
+    needs = elastic.total_resources
+    assert (needs["CPU"], needs["GPU"], needs["memory"]) == (4, 4, 4e9)
+    assert "accelerator_type:A100" in needs

@@ -1,0 +1,104 @@
+"""SIGTERM to the driver -> a question that the first rank can answer: shall I leave?
+
+An actor on the driver's node carries the wish, as driver and ranks share no other memory.
+Knows nothing of training.
+"""
+
+import signal
+import threading
+from asyncio import Event
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import ray
+
+
+class _Wish:
+    """The actor: whoever waits is told as soon as it is made."""
+
+    def __init__(self) -> None:
+        self._made = Event()
+
+    async def make(self) -> None:
+        self._made.set()
+
+    async def wait(self) -> None:
+        await self._made.wait()
+
+
+class StopRequest:
+    """The driver's side.
+
+    Attributes:
+        wish: Handle of the actor, for `asked_to_stop`; travels to the ranks.
+        made: Whether the run was asked to stop.
+    """
+
+    def __init__(self) -> None:
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        self.wish = ray.remote(_Wish).options(num_cpus=0, label_selector=here).remote()
+        self.made = False
+        self._wake = threading.Event()
+        # A signal may come in the middle of any call of Ray's: its handler makes none itself.
+        self._messenger = threading.Thread(target=self._deliver, daemon=True)
+        self._messenger.start()
+
+    def make(self) -> None:
+        """Ask the run to write a checkpoint and to end; returns at once."""
+        self.made = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """End what was started."""
+        self._wake.set()
+        self._messenger.join()
+        ray.kill(self.wish)
+
+    def _deliver(self) -> None:
+        self._wake.wait()
+        if self.made:
+            print("asked to stop: writing a checkpoint", flush=True)
+            ray.get(self.wish.make.remote())
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[StopRequest]:
+    """Turn the first SIGTERM into a request to stop; a second one ends the process at once.
+
+    Outside the main thread, where no signal can be caught, only `StopRequest.make` asks.
+    """
+    request = StopRequest()
+    caught = threading.current_thread() is threading.main_thread()
+    # None: not set from Python, and so not to be set from there.
+    before: Any = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before)
+        request.make()
+
+    if caught:
+        signal.signal(signal.SIGTERM, ask)
+    try:
+        yield request
+    finally:
+        if caught:
+            signal.signal(signal.SIGTERM, before)
+        request.close()
+
+
+def asked_to_stop(wish: Any) -> Callable[[], bool]:
+    """A rank's side: a question that costs nothing, as a thread of its own waits for the wish."""
+    asked = threading.Event()
+
+    def wait() -> None:
+        try:
+            ray.get(wish.wait.remote())
+        except ray.exceptions.RayActorError:
+            # The driver is gone, and Ray is about to end this process.
+            return
+        asked.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return asked.is_set
