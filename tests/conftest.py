@@ -24,6 +24,9 @@ MOST_PROCESSES = 8
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Share the tests that start no cluster out among the cores: `pytest -m "not ray"`."""
+    if hasattr(config, "workerinput"):
+        # One of those processes itself, which must not share its part out again.
+        return
     without_cluster = str(config.option.markexpr).startswith("not ray")
     if without_cluster and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))

@@ -10,6 +10,7 @@ from jobs.benchmark_train import main
 from kintsugi.errors import ConfigError
 
 
+@pytest.mark.slow
 def test_prints_tables_and_writes_figures_without_ray(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

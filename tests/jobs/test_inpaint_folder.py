@@ -129,6 +129,7 @@ def spoil(root: Path, name: str, kind: int) -> None:
             raise AssertionError(kind)
 
 
+@pytest.mark.slow
 def test_200_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -> None:
     places = [f"--{name}={tmp_path / 'mixed' / name}" for name in ("images", "masks", "output")]
     arguments = [*places, *arguments[3:]]

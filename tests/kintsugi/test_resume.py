@@ -70,7 +70,7 @@ def figures(config: JobConfig) -> list[dict[str, Any]]:
     ("stage", "compute"),
     [
         ("stage1", {}),
-        ("end-to-end", {"channels_last": True, "precision": "bfloat16"}),
+        ("end-to-end", {"channels_last": True}),
     ],
 )
 def test_a_run_cut_in_two_is_the_run_in_one_piece(

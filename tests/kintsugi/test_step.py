@@ -85,6 +85,7 @@ def test_half_precision_is_near_and_keeps_weights_in_float32(
         assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_float16_finds_a_scale_at_which_no_gradient_overflows(
     tmp_path: Path, encoder: Vgg19Relu3, batch: Batch
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_runs_own_format_is_measured_once(tmp_path: Path, turns: list[list[S
     assert [row["seconds"] for row in figures["variants"]] == [[1], [2]]
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_train_together(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path, batch_size=1)

@@ -1,0 +1,259 @@
+"""The edge: what nginx lets through, limits, and answers itself; marker `edge`."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from deploy.problems import ProblemDocument
+from deploy.settings import AppArgs
+from tests.deploy.edge import FOLDER, Upstream, configure, edge, nginx, upstream
+
+ROOT = FOLDER.parents[1]
+# Settings that would make a test slow, and what they are here.
+QUICK = {
+    "client_max_body_size 100000000;": "client_max_body_size 1000;",
+    "client_header_timeout 5s;": "client_header_timeout 1s;",
+    "client_body_timeout 10s;": "client_body_timeout 1s;",
+    "proxy_read_timeout 135s;": "proxy_read_timeout 1s;",
+    "limit_conn client 16;": "limit_conn client 3;",
+}
+
+pytestmark = pytest.mark.edge
+
+
+def setting(name: str) -> str:
+    """The value of a directive that nginx.conf has once."""
+    (value,) = re.findall(rf"^\s*{name} (.*);$", (FOLDER / "nginx.conf").read_text(), re.MULTILINE)
+    return str(value)
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Upstream]:
+    with upstream() as state:
+        yield state
+
+
+@pytest.fixture(autouse=True)
+def forget(behind: Upstream) -> Iterator[None]:
+    behind.seen.clear()
+    behind.bodies.clear()
+    behind.answers.clear()
+    yield
+    behind.hold.set()
+
+
+@pytest.fixture(scope="module")
+def port(behind: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with edge(tmp_path_factory.mktemp("edge"), behind.port, QUICK) as running_at:
+        yield running_at
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as opened:
+        yield opened
+
+
+def problem(response: httpx2.Response) -> ProblemDocument:
+    assert response.headers["content-type"] == "application/problem+json"
+    document = ProblemDocument.model_validate(response.json())
+    assert document.status == response.status_code
+    assert document.request_id == response.headers["x-request-id"]
+    return document
+
+
+def raw(port: int, *parts: bytes, pause: float = 0.0) -> tuple[bytes, float]:
+    """Send bytes slowly. Returns the answer, and after how many seconds the connection ended."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        answer = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+            while received := connection.recv(65536):
+                answer += received
+        except ConnectionError:
+            # Reset: nginx has given up on it.
+            pass
+    return answer, time.monotonic() - started
+
+
+def test_debians_nginx_takes_the_configuration(tmp_path: Path) -> None:
+    program = nginx()
+    configure(tmp_path, 8000, {})
+    command = [program, "-t", "-p", f"{tmp_path}/", "-c", str(tmp_path / "nginx.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "warn" not in done.stderr
+
+
+def test_limits_agree_with_the_application() -> None:
+    config: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text())
+    args = AppArgs.model_validate(config["applications"][0]["args"])
+    assert int(setting("client_max_body_size")) == args.max_bytes
+    # The application answers first, then the edge, and Serve's 408 never.
+    waits = float(setting("proxy_read_timeout").removesuffix("s"))
+    assert args.deadline_seconds < waits < config["http_options"]["request_timeout_s"]
+
+
+def test_only_what_the_application_reads_goes_through(
+    client: httpx2.Client, behind: Upstream
+) -> None:
+    kept = {
+        "accept": "image/webp",
+        "content-type": "application/json",
+        "idempotency-key": "a",
+        "inference-header-content-length": "12",
+        "x-api-key": "secret",
+    }
+    stripped = {
+        "x-request-timeout-seconds": "0",
+        "x-request-disconnect-disabled": "?1",
+        "x-session-id": "a",
+        "x-serve-router-anything": "a",
+        "serve_multiplexed_model_id": "../../x",
+        "serve-multiplexed-model-id": "../../x",
+        "x-forwarded-prefix": "/elsewhere",
+        "cookie": "a=b",
+    }
+    client.post("/v1/inpaint", headers=kept | stripped, content=b"{}")
+    (seen,) = behind.seen
+    assert kept.items() <= seen.items()
+    assert not stripped.keys() & seen.keys()
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("hostile", ["a b", "x" * 65, "a;b", "%0d%0a", ""])
+def test_hostile_request_ids_are_replaced(
+    client: httpx2.Client, behind: Upstream, hostile: str
+) -> None:
+    behind.answers["/v1/models"] = (200, {"x-request-id": "theirs"}, b"{}")
+    response = client.get("/v1/models", headers={"x-request-id": hostile})
+    (seen,) = behind.seen
+    assert re.fullmatch(r"[0-9a-f]{32}", seen["x-request-id"])
+    assert response.headers.get_list("x-request-id") == [seen["x-request-id"]]
+
+
+def test_a_harmless_request_id_is_kept(client: httpx2.Client, behind: Upstream) -> None:
+    response = client.get("/v1/models", headers={"x-request-id": "order-66"})
+    assert behind.seen[0]["x-request-id"] == "order-66"
+    assert response.headers["x-request-id"] == "order-66"
+
+
+@pytest.mark.parametrize(
+    "path", ["/-/routes", "/-/healthz", "/metrics", "//-/routes", "/%2d/routes", "/a/../-/routes"]
+)
+def test_serves_own_routes_are_not_for_the_world(port: int, behind: Upstream, path: str) -> None:
+    """Raw, because clients mend such paths before they send them."""
+    answer, _ = raw(port, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert behind.seen == []
+
+
+def test_too_large_a_body_is_refused_from_its_length(
+    client: httpx2.Client, behind: Upstream
+) -> None:
+    assert client.post("/v1/inpaint", content=b"x" * 1000).status_code == 200
+    response = client.post("/v1/inpaint", content=b"x" * 1001)
+    assert response.status_code == 413
+    assert problem(response).code == "body_too_large"
+    assert behind.bodies == [1000]
+
+
+def test_too_large_a_body_without_length_is_refused_while_it_comes(
+    client: httpx2.Client, behind: Upstream
+) -> None:
+    response = client.post("/v1/inpaint", content=iter([b"x" * 700, b"x" * 700]))
+    assert response.status_code == 413
+    assert problem(response).code == "body_too_large"
+    assert behind.seen == []
+
+
+def test_the_applications_problems_pass_as_they_are(
+    client: httpx2.Client, behind: Upstream
+) -> None:
+    for status in (404, 413, 422, 500, 503, 504):
+        headers = {"content-type": "application/problem+json", "retry-after": "7"}
+        behind.answers["/v1/inpaint"] = (status, headers, b'{"code":"theirs"}')
+        response = client.post("/v1/inpaint", content=b"x")
+        assert (response.status_code, response.json()) == (status, {"code": "theirs"})
+        assert response.headers["retry-after"] == "7"
+
+
+def test_what_takes_too_long_is_504_and_asked_once(client: httpx2.Client, behind: Upstream) -> None:
+    """Serve would say 408 later, which invites clients to send the same again."""
+    behind.hold.clear()
+    response = client.post("/v1/inpaint", content=b"x")
+    assert response.status_code == 504
+    assert problem(response).code == "deadline_exceeded"
+    assert len(behind.seen) == 1
+
+
+def test_without_serve_it_says_when_to_try_again(tmp_path: Path) -> None:
+    with upstream() as gone:
+        pass
+    with edge(tmp_path, gone.port, {}) as port:
+        response = httpx2.get(f"http://127.0.0.1:{port}/v1/models")
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert problem(response).code == "busy"
+
+
+def test_one_client_cannot_have_every_connection(port: int, behind: Upstream) -> None:
+    behind.hold.clear()
+
+    def ask(_: int) -> httpx2.Response:
+        return httpx2.post(f"http://127.0.0.1:{port}/v1/inpaint", content=b"x", timeout=20)
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(6)))
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) == 3
+    assert all("retry-after" in answer.headers for answer in refused)
+
+
+def test_a_header_that_drips_is_cut_off(port: int) -> None:
+    lines = [b"GET / HTTP/1.1\r\nHost: a\r\n", *[b"a: b\r\n"] * 30]
+    _, seconds = raw(port, *lines, pause=0.1)
+    # One second for the whole header, however steadily it comes.
+    assert seconds < 3
+
+
+def test_a_body_that_stops_is_cut_off_and_serve_hears_nothing(port: int, behind: Upstream) -> None:
+    head = b"POST /v1/inpaint HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n"
+    _, seconds = raw(port, head, b"x")
+    assert seconds < 3
+    assert behind.seen == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 3\r\nContent-Length: 4\r\n",
+        b"Content-Length: -1\r\n",
+        b"Transfer-Encoding: chunked, gzip\r\n",
+    ],
+)
+def test_ambiguous_lengths_are_refused(port: int, behind: Upstream, headers: bytes) -> None:
+    """Two servers that read one request differently are how requests are smuggled."""
+    answer, _ = raw(port, b"POST / HTTP/1.1\r\nHost: a\r\n" + headers + b"\r\nabc")
+    assert re.match(rb"HTTP/1.1 (400|501) ", answer), answer[:80]
+    assert behind.seen == []
+
+
+def test_too_long_a_header_is_refused(client: httpx2.Client, behind: Upstream) -> None:
+    response = client.get("/v1/models", headers={"x-long": "a" * 40_000})
+    assert response.status_code == 431
+    assert problem(response).code == "headers_too_large"
+    assert behind.seen == []

@@ -1,0 +1,161 @@
+"""Dashboards and alert rules: they use metrics that exist, and say what to do."""
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kintsugi.exporters import _GAUGES, _NAMED_GAUGES
+from tests.k8s.manifests import ROOT, named, of_kind, read, render
+
+FOLDER = ROOT / "deploy" / "observability"
+DASHBOARDS = sorted((FOLDER / "grafana").glob("*.json"))
+# The service will have them: serving's next step. One that has come must leave this list.
+PROMISED = {
+    "ray_kintsugi_requests_in_progress",
+    "ray_kintsugi_megapixels",
+    "ray_kintsugi_hole_fraction",
+    "ray_kintsugi_batch_size",
+}
+# Of the operator, 1.7.
+OPERATOR = {
+    "kuberay_service_condition_ready",
+    "kuberay_service_condition_upgrade_in_progress",
+    "kuberay_job_deployment_status",
+}
+
+
+def rule_groups() -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = read(FOLDER / "prometheusrule.yaml")["spec"]["groups"]
+    return groups
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in rule_groups() for rule in group["rules"]]
+
+
+def panels(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["panels"]
+    return found
+
+
+def expressions() -> list[str]:
+    of_panels = [
+        target["expr"]
+        for path in DASHBOARDS
+        for panel in panels(path)
+        for target in panel["targets"]
+    ]
+    return of_panels + [rule["expr"] for rule in rules()]
+
+
+def metrics_used() -> set[str]:
+    """Names without what Prometheus adds to counters and histograms."""
+    text = "\n".join(re.sub(r"\{[^}]*\}", "", expression) for expression in expressions())
+    names = set(re.findall(r"\b(?:ray|kintsugi|kuberay|autoscaler)_[a-z0-9_]+", text))
+    return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names}
+
+
+@functools.cache
+def metrics_of_serving() -> set[str]:
+    """The metrics that deploy/ makes, as Ray exports them."""
+    source = "\n".join(path.read_text() for path in (ROOT / "deploy").glob("*.py"))
+    made = re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(kintsugi_\w+)"', source)
+    return {f"ray_{name}" for name in made}
+
+
+@functools.cache
+def metrics_of_ray() -> set[str]:
+    """Those that Ray's own dashboards use, or Serve's code makes."""
+    import ray
+
+    folder = Path(ray.__file__).parent
+    dashboards = folder / "dashboard" / "modules" / "metrics" / "dashboards"
+    text = "\n".join(path.read_text() for path in dashboards.glob("*.py"))
+    found = set(re.findall(r"\bray_[a-z0-9_]+", text))
+    serve = "\n".join(path.read_text() for path in (folder / "serve" / "_private").rglob("*.py"))
+    found |= {f"ray_{name}" for name in re.findall(r'"(serve_[a-z0-9_]+)"', serve)}
+    return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in found}
+
+
+def metrics_of_training() -> set[str]:
+    named_gauges = [*_GAUGES.values(), *_NAMED_GAUGES.values()]
+    return {f"kintsugi_train_{name}" for name, _ in named_gauges}
+
+
+def test_every_metric_exists() -> None:
+    existing = metrics_of_serving() | metrics_of_ray() | metrics_of_training() | OPERATOR
+    assert metrics_used() - existing - PROMISED == set()
+
+
+def test_what_was_promised_is_struck_off_when_it_is_there() -> None:
+    assert not PROMISED & metrics_of_serving()
+    assert metrics_used() >= PROMISED
+
+
+def test_all_of_ours_is_shown() -> None:
+    assert metrics_of_serving() | metrics_of_training() <= metrics_used()
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_can_be_imported(path: Path) -> None:
+    dashboard = json.loads(path.read_text())
+    assert dashboard["uid"] == f"kintsugi-{path.stem}"
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels(path)]
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in panels(path)}) == len(places)
+    for panel in panels(path):
+        # Whoever imports it chooses the data source.
+        assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+        assert panel["targets"], panel["title"]
+
+
+def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
+    maps = of_kind(render("overlays/production"), "ConfigMap")
+    found = {
+        file: config["metadata"]
+        for config in maps
+        for file in config["data"]
+        if file.endswith(".json")
+    }
+    assert set(found) == {path.name for path in DASHBOARDS}
+    for metadata in found.values():
+        assert metadata["labels"]["grafana_dashboard"] == "1"
+
+
+def test_alerts_say_how_bad_it_is_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(set(names)) == len(names)
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("warning", "critical"), rule["alert"]
+        assert {"summary", "description"} <= rule["annotations"].keys(), rule["alert"]
+
+
+def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no program `promtool`: it comes with Prometheus")
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": rule_groups()}))
+    done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_finds_every_port_that_a_head_declares() -> None:
+    documents = render("overlays/production")
+    service = named(documents, "RayService", "kintsugi")
+    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    declared = {port["name"] for port in head["containers"][0]["ports"]}
+    monitor = named(documents, "PodMonitor", "kintsugi-heads")
+    scraped = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    # `metrics` is the operator's, `job-metrics` a training job's.
+    assert {name for name in declared if name.endswith("metrics")} == scraped - {
+        "metrics",
+        "job-metrics",
+    }
