@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
     add("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
-    add("--checkpoint", default="newest", help="newest (default), best (held-out loss) or a step")
+    add("--checkpoint", default="auto", help="newest, best (held-out loss; default) or a step")
     add("--with-discriminators", action="store_true", help="training can start from it then")
     add("--output", metavar="URI", default=DEFAULT_RELEASE)
     add("--name", help="of the release (default: the last part of --output)")

@@ -7,6 +7,7 @@ with an altered or missing file it is refused by name and the one before is used
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ STATE_NAME = "state.json"
 # The running mean of the generator's weights, where a run keeps one.
 AVERAGE_NAME = "generator-ema.safetensors"
 _PREFIX = "step-"
+_FOLDER = re.compile(rf"{_PREFIX}(\d{{8,}})")
+_MARK = f"/{MANIFEST_NAME}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,6 @@ class TrainState:
         position: Where the data stands after ``step``.
         best: None as long as nothing was measured on held-out photographs.
         stale: Checkpoints since the best one.
-        finished: It ended early, because the held-out loss no longer fell.
     """
 
     networks: dict[str, nn.Module]
@@ -65,7 +67,6 @@ class TrainState:
     position: Position = field(default_factory=Position)
     best: Best | None = None
     stale: int = 0
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class Progress:
     Attributes:
         step: Of the checkpoint; 0 without one.
         best: As in `TrainState`.
-        finished: As in `TrainState`.
+        stale: As in `TrainState`.
     """
 
     step: int = 0
     best: Best | None = None
-    finished: bool = False
+    stale: int = 0
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> None:
@@ -105,7 +106,6 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
                 "position": asdict(state.position),
                 "best": asdict(state.best) if state.best else None,
                 "stale": state.stale,
-                "finished": state.finished,
                 "scaler": state.scaler.state_dict() if state.scaler else {},
                 "param_groups": settings,
             }
@@ -139,7 +139,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     state.step = saved["step"]
     state.position = Position(position["epoch"], tuple(Used(**used) for used in position["used"]))
     state.best = Best(**saved["best"]) if saved["best"] else None
-    state.stale, state.finished = saved["stale"], saved["finished"]
+    state.stale = saved["stale"]
 
 
 def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
@@ -189,12 +189,11 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps that have a manifest, ascending; their files are not verified here."""
-        found = []
-        for file in self.storage.list():
-            folder, _, name = file.partition("/")
-            if name == MANIFEST_NAME and folder.startswith(_PREFIX):
-                found.append(int(folder.removeprefix(_PREFIX)))
-        return sorted(found)
+        found = [_FOLDER.fullmatch(file.removesuffix(_MARK)) for file in self._marks()]
+        return sorted(int(match[1]) for match in found if match)
+
+    def _marks(self) -> list[str]:
+        return [file for file in self.storage.list() if file.endswith(_MARK)]
 
     def newest_whole(self) -> int:
         """Step of the newest checkpoint whose files are what its manifest says; 0 without any.
@@ -224,7 +223,7 @@ class CheckpointStore:
             return Progress()
         saved = json.loads(self.storage.read(f"{checkpoint_name(step)}/{STATE_NAME}"))
         best = Best(**saved["best"]) if saved["best"] else None
-        return Progress(step, best, saved["finished"])
+        return Progress(step, best, saved["stale"])
 
     def restore(self, state: TrainState, step: int) -> None:
         """Load one checkpoint into ``state``. Raises: StorageError as `fetch`."""
@@ -232,6 +231,9 @@ class CheckpointStore:
             folder = Path(temporary) / checkpoint_name(step)
             self.fetch(step, folder)
             load_checkpoint(folder, state)
+        if state.best and state.best.step not in self.steps():
+            # Lost with a checkpoint that came after this one.
+            state.best, state.stale = None, 0
 
     def fetch(self, step: int, folder: Path) -> None:
         """Copy a checkpoint into ``folder`` and verify it.
@@ -249,22 +251,39 @@ class CheckpointStore:
             )
 
     def prune(self, keep: int, newest: int) -> None:
-        """Delete all but the best and the ``keep`` newest, and what has no manifest.
+        """Delete checkpoints before ``newest`` but the best and the ``keep`` newest.
+
+        Also what is there of one that was never finished. What comes after ``newest`` may be
+        another process's and stays.
 
         Args:
-            keep: How many stay beside the best.
-            newest: Step of the newest whole one. Later ones are damaged: the run will write
-                them again.
+            keep: How many stay beside the best, ``newest`` among them.
+            newest: Step of the newest whole one.
         """
         best = self.progress(newest).best
         steps = [step for step in self.steps() if step <= newest]
-        kept = [checkpoint_name(step) for step in steps[-keep:] + ([best.step] if best else [])]
+        kept = {*steps[-keep:], *([best.step] if best else [])}
+        self._delete({step for step in self._begun() if step < newest} - kept)
+
+    def discard_after(self, newest: int) -> None:
+        """Delete what comes after the newest whole checkpoint: the run will write it again.
+
+        Only for a run that nobody trains.
+        """
+        self._delete({step for step in self._begun() if step > newest})
+
+    def _begun(self) -> set[int]:
+        """Steps of which there is any file."""
         folders = {file.partition("/")[0] for file in self.storage.list() if "/" in file}
-        for name in sorted(folders - set(kept)):
-            if name.startswith(_PREFIX):
-                # The mark goes first: what is half deleted is no checkpoint.
-                self.storage.delete(f"{name}/{MANIFEST_NAME}")
-                self.storage.delete_folder(name)
+        found = [_FOLDER.fullmatch(folder) for folder in folders]
+        return {int(match[1]) for match in found if match}
+
+    def _delete(self, steps: set[int]) -> None:
+        for step in sorted(steps):
+            name = checkpoint_name(step)
+            # The mark goes first: what is half deleted is no checkpoint.
+            self.storage.delete(f"{name}/{MANIFEST_NAME}")
+            self.storage.delete_folder(name)
 
 
 def checkpoint_name(step: int) -> str:

@@ -127,8 +127,10 @@ class TensorBoardWriter:
         if self._writer is not None:
             self._writer.close()
             self._publish()
+            self._writer = None
         if self._temporary is not None:
             self._temporary.cleanup()
+            self._temporary = None
 
     def _open(self, purge_step: int | None) -> None:
         from tensorboardX import SummaryWriter

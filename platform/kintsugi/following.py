@@ -52,12 +52,12 @@ class Follower:
     def poll(self) -> list[Row]:
         """New rows in the order of steps. Raises: StorageError."""
         sizes = self.storage.sizes()
+        changed = [name for name in sorted(sizes) if sizes[name] != self._sizes.get(name)]
+        # All are read before any counts as seen: where one fails, none is lost.
+        read = {name: read_rows(self.storage, name) for name in changed}
         new: list[Row] = []
-        for name in sorted(sizes):
-            if sizes[name] == self._sizes.get(name):
-                continue
-            rows, seen = read_rows(self.storage, name), self._seen.get(name, [])
-            new += rows[_common(rows, seen) :]
+        for name, rows in read.items():
+            new += rows[_common(rows, self._seen.get(name, [])) :]
             self._seen[name], self._sizes[name] = rows, sizes[name]
         # A resumed run deletes parts that it will write again.
         for name in self._sizes.keys() - sizes.keys():

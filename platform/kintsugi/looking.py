@@ -1,6 +1,6 @@
 """A stage looked at without training it: losses on photographs and pictures of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.precision import Precision, autocast
 
 @torch.no_grad()
 def losses_on(
-    stage: Stage, generator: nn.Module, batches: Sequence[Batch], precision: Precision, *, step: int
+    stage: Stage, generator: nn.Module, batches: Iterable[Batch], precision: Precision, *, step: int
 ) -> dict[str, float]:
     """Mean losses of a generator over photographs, by name.
 

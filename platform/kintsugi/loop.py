@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kintsugi.checkpoints import Best, TrainState, save_checkpoint
+from kintsugi.agreement import Stop, from_first_rank
+from kintsugi.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.config import JobConfig
 from kintsugi.errors import KintsugiError
 from kintsugi.looking import losses_on, picture_of
@@ -30,8 +31,6 @@ from kintsugi.updates import scaler_for
 
 # Of the losses on held-out photographs the one that says which checkpoint is the best.
 CRITERION = "perceptual"
-# Steps between two questions whether to stop, on a GPU, which each answer holds up.
-GPU_STOP_STEPS = 10
 
 
 class Reporter(Protocol):
@@ -109,7 +108,7 @@ def train(
 ) -> None:
     """Train from ``state`` to ``config.loop.max_steps``, reporting on the way.
 
-    It ends before that when the held-out loss no longer falls (``state.finished``), or when
+    It ends before that when the held-out loss no longer falls (`is_finished`), or when
     it is asked to stop; what is done then is in a checkpoint.
 
     Raises: KintsugiError naming the loss and the step when a loss is no longer a number.
@@ -118,16 +117,16 @@ def train(
     step = TrainStep(stage, state, config, device)
     start, first_step = state.position, state.step
     meter = Meter(loop.batch_size * surroundings.order.workers, device)
-    stop = _Stop(surroundings)
+    stop = Stop(surroundings.should_stop, rank=surroundings.rank, device=device)
     view = _View(stage, state, config, surroundings)
     if state.step == 0 and loop.sample_every:
         with meter.aside():
             view.sample(reporter)
     stopping = False
-    while state.step < loop.max_steps and not state.finished and not stopping:
+    while not is_finished(config, state) and not stopping:
         with meter.waiting():
-            batch = next(batches).to(device)
-        figures = step(batch)
+            batch = next(batches)
+        figures = step(batch.to(device))
         state.step += 1
         meter.count()
         stopping = stop.agreed()
@@ -135,11 +134,11 @@ def train(
         saving = last or stopping or state.step % loop.checkpoint_every == 0
         if saving or state.step % loop.log_every == 0:
             row = _row(state, figures, meter)
-            if saving:
+            if saving and not stopping:
                 with meter.aside():
                     row |= view.measure()
             reporter.log(row)
-        ending = last or state.finished
+        ending = is_finished(config, state)
         if loop.sample_every and (ending or state.step % loop.sample_every == 0):
             with meter.aside():
                 view.sample(reporter)
@@ -149,16 +148,36 @@ def train(
     stop.close()
 
 
+def is_finished(config: JobConfig, state: TrainState | Progress) -> bool:
+    """Whether a run has taken all its steps, or its held-out loss has not fallen for long."""
+    stale = 0 < config.held_out.patience <= state.stale
+    return stale or state.step >= config.loop.max_steps
+
+
+def settled_step(config: JobConfig) -> int:
+    """The step from which on a run trains as at its end: its schedule is through."""
+    mixing = config.translate
+    return mixing.truth_steps + mixing.ramp_steps if mixing.prediction_share else 0
+
+
 def _row(state: TrainState, figures: dict[str, Tensor], meter: Meter) -> Metrics:
     rate = state.optimizers["generator"].param_groups[0]["lr"]
     row: Metrics = {"step": state.step, **_mean_over_ranks(figures), "learning_rate": rate}
-    for name, value in row.items():
-        if name.startswith("loss/") and not math.isfinite(value):
-            raise KintsugiError(
-                f"loss {name.removeprefix('loss/')} is {value} at step {state.step}: the run"
-                " diverged; lower optimizer.generator_lr or go back to an earlier checkpoint"
-            )
+    # In float16 a gradient may overflow: then the step is left out and the scale lowered.
+    checked = ("loss/",) if state.scaler else ("loss/", "grad_norm/")
+    _check_finite({name: value for name, value in row.items() if name.startswith(checked)}, state)
     return row | meter.read()
+
+
+def _check_finite(figures: Metrics, state: TrainState) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            kind, _, which = name.partition("/")
+            raise KintsugiError(
+                f"{kind} {which} is {value} at step {state.step}: the run diverged; start another"
+                " from its last checkpoint with --set run=NAME --set init_from=RUN and a lower"
+                " optimizer.generator_lr"
+            )
 
 
 def _save(state: TrainState, rank: int, reporter: Reporter, row: Metrics) -> None:
@@ -193,13 +212,13 @@ class _View:
         return self._state.average or self._stage.generator
 
     def _losses(self, batches: Sequence[Batch]) -> dict[str, float]:
-        # As at the end of every schedule: figures of different steps can be compared.
+        # As when every schedule is through: figures of different steps can be compared.
         return losses_on(
             self._stage,
             self._generator,
-            [batch.to(self._surroundings.device) for batch in batches],
+            (batch.to(self._surroundings.device) for batch in batches),
             self._config.compute.precision,
-            step=self._config.loop.max_steps,
+            step=settled_step(self._config),
         )
 
     def sample(self, reporter: Reporter) -> None:
@@ -214,63 +233,27 @@ class _View:
             self._generator,
             self._surroundings.fixed.to(self._surroundings.device),
             self._config.compute.precision,
-            step=self._config.loop.max_steps,
+            step=settled_step(self._config),
         )
         reporter.sample(row, png, self._state.step)
 
-    def measure(self) -> dict[str, float]:
-        """Losses on the held-out photographs; the state learns whether they still fall."""
+    def measure(self) -> Metrics:
+        """Losses on the held-out photographs; the state learns whether they still fall.
+
+        It learns nothing at a last step that is no checkpoint's turn, as the run may be
+        trained on, nor before the schedule is through: what is measured is not trained yet.
+        """
         if not self._config.held_out.photos:
             return {}
-        losses = self._losses(self._surroundings.held_out) if self._surroundings.rank == 0 else {}
-        loss = _from_first_rank(losses.get(CRITERION, 0.0), self._surroundings.device)
-        state = self._state
-        if state.best is None or loss < state.best.loss:
-            state.best, state.stale = Best(state.step, loss), 0
-        else:
-            state.stale += 1
-        state.finished = 0 < self._config.held_out.patience <= state.stale
+        losses: Metrics = {}
+        if self._surroundings.rank == 0:
+            losses |= self._losses(self._surroundings.held_out)
+        loss = from_first_rank(losses.get(CRITERION, 0.0), self._surroundings.device)
+        _check_finite({f"held_out/{CRITERION}": loss}, self._state)
+        state, settled = self._state, settled_step(self._config)
+        if state.step % self._config.loop.checkpoint_every == 0:
+            if state.best is None or state.best.step < settled or loss < state.best.loss:
+                state.best, state.stale = Best(state.step, loss), 0
+            else:
+                state.stale += 1
         return {f"held_out/{name}": value for name, value in losses.items()}
-
-
-def _from_first_rank(value: float, device: torch.device) -> float:
-    if not dist.is_initialized():
-        return value
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
-    dist.broadcast(shared, src=0)
-    return shared.item()
-
-
-class _Stop:
-    """Whether all ranks leave after this step: the first rank's answer, one question late.
-
-    The answer travels while the next step computes, so that nobody waits for it.
-    """
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
-        self._every = GPU_STOP_STEPS if surroundings.device.type == "cuda" else 1
-        self._count = 0
-        self._flag = torch.zeros(1, device=surroundings.device)
-        self._travelling: dist.Work | None = None
-
-    def agreed(self) -> bool:
-        if not dist.is_initialized():
-            return self._surroundings.should_stop()
-        self._count += 1
-        if self._count % self._every:
-            return False
-        stop = self._arrived()
-        self._flag.fill_(self._surroundings.rank == 0 and self._surroundings.should_stop())
-        self._travelling = dist.broadcast(self._flag, src=0, async_op=True)
-        return stop
-
-    def _arrived(self) -> bool:
-        if self._travelling is None:
-            return False
-        self._travelling.wait()
-        return bool(self._flag.item())
-
-    def close(self) -> None:
-        """Let no answer travel on when the loop ends."""
-        self._arrived()

@@ -73,12 +73,12 @@ class Networks:
         return f"sha256:{total.hexdigest()}"
 
 
-def open_networks(uri: str, checkpoint: str = "newest") -> Networks:
+def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
     """Read the networks of a release or of a run's checkpoint.
 
     Args:
         uri: Of the release's or the run's folder.
-        checkpoint: Of a run: "newest", "best" or a step; see `Run.fetch_checkpoint`. A
+        checkpoint: Of a run: "auto", "newest", "best" or a step; see `Run.fetch_checkpoint`. A
             generator's running mean is taken where the run keeps one.
 
     Raises:

@@ -162,6 +162,7 @@ def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
     """Train a run in this process without Ray: the same losses as one Ray worker."""
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     run = open_run(config)
+    run.checkpoints.discard_after(run.checkpoints.newest_whole())
 
     def publish(_: Metrics, folder: Path | None, step: int) -> None:
         if folder is not None:

@@ -42,11 +42,12 @@ class Selection:
     """What of the runs goes into a release.
 
     Attributes:
-        checkpoint: Of both runs: "newest", "best" (lowest held-out loss) or a step.
+        checkpoint: Of both runs: "newest", "best" (lowest held-out loss), "auto" (the best where
+            there is one) or a step.
         discriminators: Publish them too, so that training can start from the release.
     """
 
-    checkpoint: str = "newest"
+    checkpoint: str = "auto"
     discriminators: bool = False
 
 

@@ -41,7 +41,8 @@ class Run:
         """Copy a checkpoint into ``folder`` and verify it. Returns its step.
 
         Args:
-            which: "newest" (the newest whole one), "best" (the lowest held-out loss) or a step.
+            which: "newest" (the newest whole one), "best" (the lowest held-out loss), "auto"
+                (the best where there is one, else the newest) or a step.
             folder: Empty, on the local disk.
 
         Raises:
@@ -51,6 +52,8 @@ class Run:
         newest = self.checkpoints.newest_whole()
         if newest == 0:
             raise StorageError(f"{self.storage.uri} has no checkpoint yet: train the run first")
+        if which == "auto":
+            which = "best" if self.checkpoints.progress(newest).best else "newest"
         step = newest if which == "newest" else self._step_of(which, newest)
         self.checkpoints.fetch(step, folder)
         return step

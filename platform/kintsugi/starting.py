@@ -28,8 +28,10 @@ from kintsugi.networks import (
     join_generator,
     open_networks,
 )
+from kintsugi.reading import open_reader
 from kintsugi.runs import CONFIG_NAME, Run, open_encoder
 from kintsugi.sealing import MANIFEST_NAME, seal, verify_checkpoint
+from kintsugi.splits import HELD_OUT
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_generator
 from models.image2feature import CoarseGenerator
@@ -66,10 +68,20 @@ def check_run(config: JobConfig) -> dict[str, Any]:
     read_manifest(Storage(config.data.shards))
     shards = Storage(config.data.shards).read(SHARDS_MANIFEST)
     inputs = {"shards_sha256": hashlib.sha256(shards).hexdigest()}
-    open_encoder(config.encoder, config.seed)
+    inputs["encoder_sha256"] = _digest(open_encoder(config.encoder, config.seed))
+    if config.held_out.photos:
+        # Here, not in every worker: says how to pack some.
+        open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
     if run.checkpoints.steps():
         _check_identity(run, config, inputs)
     return inputs
+
+
+def _digest(network: nn.Module) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        total.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def _check_identity(run: Run, config: JobConfig, inputs: dict[str, Any]) -> None:
@@ -81,7 +93,12 @@ def _check_identity(run: Run, config: JobConfig, inputs: dict[str, Any]) -> None
             " --set run=NAME"
         )
     began_with = json.loads(run.storage.read(INPUTS_NAME))
-    if any(began_with[name] != value for name, value in inputs.items()):
+    if began_with["encoder_sha256"] != inputs["encoder_sha256"]:
+        raise ConfigError(
+            f"encoder={config.encoder!r} has not the weights that run {config.run!r} began with:"
+            " restore them to resume it, or choose another name with --set run=NAME"
+        )
+    if began_with["shards_sha256"] != inputs["shards_sha256"]:
         raise ConfigError(
             f"the shards at {config.data.shards} are not those that run {config.run!r} began with:"
             " restore them to resume it, or choose another name with --set run=NAME"

@@ -21,7 +21,7 @@ from kintsugi.config import JobConfig, parse_config
 from kintsugi.dataset import stream_batches
 from kintsugi.errors import ConfigError
 from kintsugi.failures import describe_failure
-from kintsugi.loop import never
+from kintsugi.loop import is_finished, never
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
 from kintsugi.order import Position, SampleOrder
 from kintsugi.photos import open_photos
@@ -86,12 +86,13 @@ def fit(config: JobConfig) -> Trained:
     run = open_run(config)
     first = last = run.checkpoints.newest_whole()
     stopped = False
-    if first < config.loop.max_steps and not run.checkpoints.progress(first).finished:
-        run.checkpoints.prune(config.loop.keep_checkpoints, first)
+    if not is_finished(config, run.checkpoints.progress(first)):
+        run.checkpoints.discard_after(first)
+        if first:
+            run.checkpoints.prune(config.loop.keep_checkpoints, first)
         with stop_on_sigterm() as request:
             last = _train(config, run, request.wish)
-        finished = last >= config.loop.max_steps or run.checkpoints.progress(last).finished
-        stopped = request.made and not finished
+        stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
     metrics = read_metrics(run.storage.join("metrics"))
     return Trained(run.storage.uri, first, last, stopped, metrics)
 

@@ -78,16 +78,16 @@ def test_what_surrounds_the_networks_comes_back_as_well(tmp_path: Path) -> None:
         each.average = copy.deepcopy(each.networks["generator"])
         each.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0 if each is state else 2.0)
     assert state.average is not None
-    state.best, state.stale, state.finished = Best(2, 0.25), 3, True
+    state.best, state.stale = Best(4, 0.25), 3
     publish(store, state, 4, tmp_path)
     store.restore(restored, 4)
-    assert (restored.best, restored.stale, restored.finished) == (Best(2, 0.25), 3, True)
+    assert (restored.best, restored.stale) == (Best(4, 0.25), 3)
     assert restored.average is not None
     for name, value in state.average.state_dict().items():
         assert torch.equal(restored.average.state_dict()[name], value)
     assert restored.scaler is not None
     assert restored.scaler.get_scale() == 1024
-    assert store.progress(4) == Progress(4, Best(2, 0.25), True)
+    assert store.progress(4) == Progress(4, Best(4, 0.25), 3)
     assert store.progress(0) == Progress()
 
 
@@ -250,16 +250,21 @@ def test_another_architecture_is_refused_with_the_remedy(tmp_path: Path) -> None
 
 def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
-    for step in (2, 4, 6, 8):
+    for step in (2, 4, 6, 8, 10):
         publish(store, make_state(step), step, tmp_path)
-    (tmp_path / "run" / checkpoint_name(8) / "manifest.json").unlink()
+    (tmp_path / "run" / checkpoint_name(4) / "manifest.json").unlink()
     (tmp_path / "run" / "other.json").write_text(json.dumps({}))
-    store.prune(2, newest=6)
-    assert store.steps() == [4, 6]
+    (tmp_path / "run" / "step-00000002-kept-by-hand").mkdir()
+    (tmp_path / "run" / "step-00000002-kept-by-hand" / "manifest.json").write_text("{}")
+    # What comes after may be what another process just wrote.
+    store.prune(2, newest=8)
+    assert store.steps() == [6, 8, 10]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "other.json",
-        "step-00000004",
+        "step-00000002-kept-by-hand",
         "step-00000006",
+        "step-00000008",
+        "step-00000010",
     ]
 
 
@@ -273,10 +278,20 @@ def test_pruning_keeps_the_best_beside_the_newest(tmp_path: Path) -> None:
     assert store.steps() == [4, 8]
 
 
-def test_pruning_removes_what_comes_after_the_newest_whole_one(tmp_path: Path) -> None:
+def test_what_comes_after_the_newest_whole_one_is_discarded(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
     for step in (2, 4, 6):
         publish(store, make_state(step), step, tmp_path)
     damage_bit(tmp_path / "run" / checkpoint_name(6) / "state.json")
-    store.prune(1, newest=store.newest_whole())
-    assert store.steps() == [4]
+    store.discard_after(store.newest_whole())
+    assert store.steps() == [2, 4]
+
+
+def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    state = make_state(0)
+    state.best, state.stale = Best(2, 0.25), 1
+    publish(store, state, 4, tmp_path)
+    restored = make_state(1)
+    store.restore(restored, 4)
+    assert (restored.best, restored.stale) == (None, 0)

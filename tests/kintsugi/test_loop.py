@@ -16,10 +16,10 @@ from kintsugi.checkpoints import TrainState
 from kintsugi.config import JobConfig
 from kintsugi.demo.processes import free_ports
 from kintsugi.errors import KintsugiError
-from kintsugi.loop import Surroundings, initial_state, train
+from kintsugi.loop import Surroundings, initial_state, is_finished, train
 from kintsugi.order import SampleOrder
 from kintsugi.samples import Batch
-from kintsugi.sections import HeldOutSection
+from kintsugi.sections import HeldOutSection, TranslateSection
 from kintsugi.stages import Output
 from kintsugi.tracking import Metrics
 from tests.kintsugi.training_runs import debug_config
@@ -114,7 +114,7 @@ def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_behind_the_step(tmp_pat
     assert rows.saved == [5]
     assert rows.rows[-1]["step"] == 5
     assert state.position.used[0].steps == 5
-    assert not state.finished
+    assert not is_finished(config, state)
 
 
 def test_every_checkpoint_is_measured_on_all_held_out_photographs(tmp_path: Path) -> None:
@@ -145,12 +145,28 @@ def test_a_run_ends_when_the_held_out_loss_no_longer_falls(tmp_path: Path) -> No
     )
     state, rows = run_alone(config, held_out=[one_step(100)])
     losses = [row["held_out/perceptual"] for row in rows.rows]
-    assert state.finished
+    assert is_finished(config, state)
+    patient = dataclasses.replace(config, held_out=HeldOutSection(photos=4))
+    assert not is_finished(patient, state)
     assert rows.saved[-1] == state.step < 100
     assert state.best is not None
     assert state.best.loss == min(losses) == losses[-3]
     assert state.best.step == rows.saved[-3]
     assert state.stale == 2
+
+
+def test_a_schedule_is_not_cut_short_by_what_it_has_not_come_to(tmp_path: Path) -> None:
+    config = debug_config(tmp_path, max_steps=100, checkpoint_every=2, log_every=100)
+    config = dataclasses.replace(
+        config,
+        held_out=HeldOutSection(photos=4, patience=2),
+        optimizer=dataclasses.replace(config.optimizer, generator_lr=0.6),
+        translate=TranslateSection(stage1="a run", prediction_share=0.5, truth_steps=80),
+    )
+    state, _ = run_alone(config, held_out=[one_step(100)])
+    assert state.step > 80
+    assert state.best is not None
+    assert state.best.step >= 80
 
 
 def test_parts_of_a_step_give_the_gradients_of_the_whole(tmp_path: Path) -> None:
@@ -165,7 +181,9 @@ def test_a_loss_that_is_no_number_ends_the_run_by_its_name(tmp_path: Path) -> No
     config = dataclasses.replace(
         config, optimizer=dataclasses.replace(config.optimizer, generator_lr=1e30)
     )
-    with pytest.raises(KintsugiError, match=r"loss \w+ is (nan|inf) at step \d+: the run diverged"):
+    with pytest.raises(
+        KintsugiError, match=r"(loss|grad_norm) \w+ is (nan|inf) at step \d+: the run diverged"
+    ):
         run_alone(config)
 
 

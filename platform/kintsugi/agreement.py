@@ -1,0 +1,60 @@
+"""What all ranks of a run must agree on: the first rank's word; knows no training."""
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+
+# Steps between two questions whether to stop, on a GPU, which each answer holds up.
+GPU_STOP_STEPS = 10
+
+
+def from_first_rank(value: float, device: torch.device) -> float:
+    """The first rank's value, on all ranks; each must call it."""
+    if not dist.is_initialized():
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, src=0)
+    return shared.item()
+
+
+class Stop:
+    """Whether all ranks leave after this step: the first rank's answer, one question late.
+
+    The answer travels while the next step computes, so that nobody waits for it.
+
+    Args:
+        ask: Asked on the first rank.
+        rank: Of this process.
+        device: On which it computes.
+    """
+
+    def __init__(self, ask: Callable[[], bool], *, rank: int, device: torch.device) -> None:
+        self._ask = ask
+        self._first = rank == 0
+        self._every = GPU_STOP_STEPS if device.type == "cuda" else 1
+        self._count = 0
+        self._flag = torch.zeros(1, device=device)
+        self._travelling: dist.Work | None = None
+
+    def agreed(self) -> bool:
+        """After every step, on every rank: the same answer on all."""
+        if not dist.is_initialized():
+            return self._ask()
+        self._count += 1
+        if self._count % self._every:
+            return False
+        stop = self._arrived()
+        self._flag.fill_(self._first and self._ask())
+        self._travelling = dist.broadcast(self._flag, src=0, async_op=True)
+        return stop
+
+    def _arrived(self) -> bool:
+        if self._travelling is None:
+            return False
+        self._travelling.wait()
+        return bool(self._flag.item())
+
+    def close(self) -> None:
+        """Let no answer travel on when the loop ends."""
+        self._arrived()
