@@ -88,12 +88,9 @@ def draw_grid(results: Sequence[Evaluated]) -> bytes:
     """A PNG with a row for each photograph and mask set that kept its pictures, titled columns.
 
     Columns are input, mask, every method and truth; where a method has no fill it is grey.
-
-    Raises: ValueError when no photograph kept its pictures.
+    When none kept its pictures, as they could not be read, there are titles only.
     """
     rows = [row for result in results for row in result.pictures.values()]
-    if not rows:
-        raise ValueError("no photograph kept its pictures: there is nothing to draw")
     # Input and mask stand first and the truth last in each; a method may be missing in some.
     methods = dict.fromkeys(name for row in rows for name in list(row)[2:-1])
     names = ["input", "mask", *methods, "truth"]

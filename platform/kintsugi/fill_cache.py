@@ -7,9 +7,11 @@ so nothing has to be told stale: whatever changes an answer changes its key.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from kintsugi.entrants import Case
 from kintsugi.images import decode_image, encode_image
@@ -28,6 +30,14 @@ class Fill(NamedTuple):
     kept: bool = False
 
 
+@dataclass(frozen=True)
+class _About:
+    """What is read back of the file beside a fill."""
+
+    seconds: float
+    png_sha256: str
+
+
 class FillCache:
     """A folder or bucket of fills, shared by evaluations and machines at the same time."""
 
@@ -39,12 +49,17 @@ class FillCache:
         key = _key(case, identity)
         if not self._storage.exists(f"{key}.json"):
             return None
-        about = json.loads(self._storage.read(f"{key}.json"))
-        data = self._storage.read(f"{key}.png")
-        # Cut short or altered on the way: made again.
-        if hashlib.sha256(data).hexdigest() != about["png_sha256"]:
+        try:
+            about = TypeAdapter(_About).validate_json(self._storage.read(f"{key}.json"))
+        except ValidationError:
             return None
-        return Fill(decode_image(data).pixels, about["seconds"], kept=True)
+        # Without its picture, cut short or altered on the way: made again.
+        if not self._storage.exists(f"{key}.png"):
+            return None
+        data = self._storage.read(f"{key}.png")
+        if hashlib.sha256(data).hexdigest() != about.png_sha256:
+            return None
+        return Fill(decode_image(data).pixels, about.seconds, kept=True)
 
     def keep(self, case: Case, identity: str, fill: Fill) -> None:
         """Write a fill; the same one written twice at a time does no harm."""
