@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.defaults import DEFAULT_RELEASE
+from kintsugi.defaults import DEFAULT_RELEASE, METHODS, SETS
 from kintsugi.photos import SAMPLES
 
 EXAMPLES = (
@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
     add("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
-    add("--masks", metavar="SET,...", default="random-256", help="<kind>-<side px>, or URIs")
-    add("--methods", metavar="NAME,...", default="ours,telea,ns", help="see kintsugi.entrants")
+    add("--masks", metavar="SET,...", default="random-256", help=SETS)
+    add("--methods", metavar="NAME,...", default="ours,telea,ns", help=METHODS)
     add("--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random")
     add("--limit", metavar="N", type=int, help="only the first N photographs")
     add("--held-out", metavar="SHARE", type=float, help="only what training kept out")

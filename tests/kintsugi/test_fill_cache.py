@@ -45,6 +45,13 @@ def test_a_damaged_or_unfinished_fill_is_made_again(tmp_path: Path) -> None:
     assert cache.find(CASE, "telea 5") is None
     picture.write_bytes(whole)
     assert cache.find(CASE, "telea 5") is not None
+    picture.unlink()
+    assert cache.find(CASE, "telea 5") is None
+    picture.write_bytes(whole)
     (mark,) = tmp_path.rglob("*.json")
+    about = mark.read_bytes()
+    for damaged in (about[:-9], b"{}", b""):
+        mark.write_bytes(damaged)
+        assert cache.find(CASE, "telea 5") is None
     mark.unlink()
     assert cache.find(CASE, "telea 5") is None
