@@ -36,14 +36,15 @@ check: $(STAMP)  ## Format, lint, types, architecture.
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
-test: $(STAMP)  ## All tests but those that take minutes each.
+test: $(STAMP)  ## All tests but those that take minutes, inject faults or need a browser.
 	$(BIN)/pytest -m "not ray"
+	$(BIN)/pytest -m "(slow or edge) and not ray"
 	$(BIN)/pytest -m ray
 
 test-fast: $(STAMP)  ## Tests that start no cluster.
 	$(BIN)/pytest -m "not ray"
 
-test-slow: $(STAMP)  ## Tests that take minutes each.
+test-slow: $(STAMP)  ## Tests that take seconds or minutes each.
 	$(BIN)/pytest -m slow
 
 # Not vendored: a checker of accessibility, half a megabyte. Without npm its tests are skipped.

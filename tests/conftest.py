@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # small that a second thread gains little; on a busy machine each would wait for the other.
 NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 # Marks of tests that run only when they are asked for.
-ON_REQUEST = ("slow", "faults", "browser")
+ON_REQUEST = ("slow", "faults", "browser", "edge")
 # Each collects all tests for itself: more would cost more than they bring.
 MOST_PROCESSES = 8
 
@@ -27,9 +27,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         # One of those processes itself, which must not share its part out again.
         return
-    without_cluster = str(config.option.markexpr).startswith("not ray")
+    without_cluster = "not ray" in str(config.option.markexpr)
     if without_cluster and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+        # A file's tests stay together: they share what takes long to make.
+        config.option.dist = "loadfile"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -65,6 +65,7 @@ def test_a_misspelt_setting_is_an_error() -> None:
         AppArgs.model_validate({"release": "x", "realease": "y"})
 
 
+@pytest.mark.slow
 def test_the_ingress_imports_no_torch() -> None:
     code = "import sys, deploy.ingress; sys.exit('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}

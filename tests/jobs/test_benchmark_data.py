@@ -36,6 +36,7 @@ def test_wrong_flags_are_usage(flags: list[str]) -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_a_copy_in_an_object_store_is_there_for_the_block_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

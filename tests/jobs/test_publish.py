@@ -12,6 +12,7 @@ from kintsugi.rank import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
+@pytest.mark.slow
 def test_flags_choose_checkpoint_and_discriminators(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def release(tmp_path: Path) -> str:
     return str(tmp_path / "release")
 
 
+@pytest.mark.slow
 def test_two_runs_differ_in_their_times_alone(photos: Path) -> None:
     def figures() -> str:
         wanted = Wanted(
@@ -77,6 +78,7 @@ def test_two_runs_differ_in_their_times_alone(photos: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_releases_folders_and_labels(photos: Path, release: str, tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()

@@ -25,6 +25,7 @@ def with_workers(config: JobConfig, count: int) -> JobConfig:
     return dataclasses.replace(config, workers=workers)
 
 
+@pytest.mark.slow
 def test_the_step_is_the_runs_first_and_nothing_is_written(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path)
@@ -68,6 +69,7 @@ def test_it_prints_the_merged_configuration_as_toml_and_what_the_step_took(tmp_p
         assert words in text
 
 
+@pytest.mark.slow
 def test_predictions_are_mixed_in_from_the_first_step(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     train_locally(debug_config(tmp_path, max_steps=1))

@@ -50,6 +50,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoints_running_mean_is_published_where_there_is_one(
     runs: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def figures(config: JobConfig) -> list[dict[str, Any]]:
         ("end-to-end", {"channels_last": True}),
     ],
 )
+@pytest.mark.slow
 def test_a_run_cut_in_two_is_the_run_in_one_piece(
     folder: Path, stage: str, compute: dict[str, Any]
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(
         assert all(torch.equal(first[key], second[key]) for key in first), name
 
 
+@pytest.mark.slow
 def test_the_held_out_photographs_are_never_trained_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_the_held_out_photographs_are_never_trained_on(
     assert seen <= set(map(sample_key, names)) - kept_out
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_and_every_row_of_one_says_how_good_it_is(
     folder: Path,
 ) -> None:

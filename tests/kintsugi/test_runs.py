@@ -72,6 +72,7 @@ def metrics_of(config: JobConfig) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.slow
 def test_a_run_cut_in_two_gives_the_losses_of_one_in_one_piece(trained: Path, stage: str) -> None:
     whole = debug_config(trained, stage)
     pieces = dataclasses.replace(whole, run=f"{stage}-in-pieces")
@@ -202,6 +203,7 @@ def stage_generator(config: JobConfig) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_stage_1_may_be_trained_on_while_stage_2_is(trained: Path, tmp_path: Path) -> None:
     first = copied(debug_config(trained), tmp_path)
     second = debug_config(trained, "stage2", max_steps=1)

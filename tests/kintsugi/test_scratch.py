@@ -48,6 +48,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_at_once_with_the_folder_and_the_remedy(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -98,6 +98,7 @@ def test_an_end_to_end_run_starts_from_both_networks_of_a_release(folder: Path) 
     assert all(torch.equal(state[f"translate.{name}"], translate[name]) for name in translate)
 
 
+@pytest.mark.slow
 def test_the_first_step_is_that_of_the_weights_and_the_run_resumes_to_the_bit(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_step_names_every_loss_and_gradient(
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_half_precision_is_near_and_keeps_weights_in_float32(
     tmp_path: Path, encoder: Vgg19Relu3, batch: Batch, precision: str
 ) -> None:

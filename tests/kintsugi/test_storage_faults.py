@@ -52,6 +52,7 @@ def test_connections_lost_while_writing_are_invisible(s3_uri: str, proxy: FaultP
     assert (proxy.injected, proxy.requests["PUT"]) == (3, 4)
 
 
+@pytest.mark.slow
 def test_a_storm_of_503_costs_at_most_three_times_the_requests(
     s3_uri: str, proxy: FaultProxy
 ) -> None:

@@ -116,6 +116,7 @@ def test_equals_the_reference_on_random_shapes(data: st.DataObject) -> None:
 # One score at a time takes as long as all others together.
 @example(height=7, width=9, budget=1, seed=0)
 @example(height=9, width=6, budget=1, seed=1)
+@pytest.mark.slow
 def test_bands_change_no_match(height: int, width: int, budget: int, seed: int) -> None:
     # Small whole numbers: products are exact in any order, so ties abound and are exact.
     random = torch.Generator().manual_seed(seed)

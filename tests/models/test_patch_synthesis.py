@@ -49,6 +49,7 @@ def test_a_seed_decides(encoder: Vgg19Relu3) -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_it_finds_the_texture_that_a_smooth_fill_lacks(encoder: Vgg19Relu3) -> None:
     image, mask = stripes(), hole()
     options = SynthesisOptions(scales=1, iterations=60, smoothness=0.0)

@@ -123,6 +123,7 @@ def test_distant_holes_are_filled_one_crop_after_another() -> None:
 
 
 @pytest.mark.parametrize("feather", [0, 20])
+@pytest.mark.slow
 def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
     feather: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

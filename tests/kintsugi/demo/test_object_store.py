@@ -30,6 +30,7 @@ def listens(url: str) -> bool:
 
 
 @needs_weed
+@pytest.mark.slow
 def test_it_ends_with_its_block_and_no_other_does(
     tmp_path: Path, object_store: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_batches_in_memory_come_again_and_have_holes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_stretch_gives_seconds_operations_and_a_checkpoint(tmp_path: Path) -> None:
     config = debug_config(tmp_path, batch_size=1)
     stretch = Stretch(
