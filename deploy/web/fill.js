@@ -197,14 +197,8 @@ export class FillTab {
     };
   }
 
-  async #attempt(work) {
-    this.#notice.hide();
-    try {
-      await work();
-    } catch (error) {
-      if (error.name === "AbortError") this.#say("Cancelled.");
-      this.#notice.show(error);
-    }
+  #attempt(work) {
+    return this.#notice.watch(work, () => this.#say("Cancelled."));
   }
 
   #say(text) {

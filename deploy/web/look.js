@@ -168,14 +168,8 @@ export class LookTab {
     this.#view.redraw();
   }
 
-  async #attempt(work) {
-    this.#notice.hide();
-    try {
-      await work();
-    } catch (error) {
-      if (error.name === "AbortError") this.#say("Cancelled.");
-      this.#notice.show(error);
-    }
+  #attempt(work) {
+    return this.#notice.watch(work, () => this.#say("Cancelled."));
   }
 
   #say(text) {

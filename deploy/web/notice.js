@@ -16,9 +16,18 @@ export class Notice {
     root.querySelector("button").addEventListener("click", () => this.hide());
   }
 
-  /** Show an error; one that was cancelled by the person is none. */
+  /** Do something and show what goes wrong; what the person cancelled is no error. */
+  async watch(work, cancelled) {
+    this.hide();
+    try {
+      await work();
+    } catch (error) {
+      if (error.name === "AbortError") cancelled();
+      else this.show(error);
+    }
+  }
+
   show(error) {
-    if (error.name === "AbortError") return;
     const known = error instanceof Trouble;
     // A bug: it belongs in the console, and the page goes on.
     if (!known) console.error(error);
