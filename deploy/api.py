@@ -1,36 +1,31 @@
 """HTTP in and out: routes and their documentation; knows no Ray and no network."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from deploy.access import guard
 from deploy.boundary import Boundary
-from deploy.engine import Engine, Filled, NoObserver, Observer
+from deploy.engine import Engine, NoObserver, Observer
+from deploy.form_kinds import INPAINT_FORM, STYLIZE_FORM
 from deploy.forms import (
-    INPAINT_FORM,
-    STYLIZE_FORM,
     check_accept,
     form_schema,
     read_inpaint_form,
     read_stylize_form,
 )
-from deploy.options import AnswerOptions
+from deploy.jobs import add_job_routes, open_jobs
+from deploy.kserve import add_kserve_routes
 from deploy.page import add_page
-from deploy.photos import decode_pair, decode_photo, encode_answer
-from deploy.problems import MEDIA_TYPE, Problem, ProblemDocument, add_problem_handlers
+from deploy.problems import MEDIA_TYPE, ProblemDocument, add_problem_handlers
 from deploy.settings import AppArgs
-from kintsugi.images import DecodedImage
-
-Result = TypeVar("Result")
+from deploy.work import Made, Work
 
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
-_PROBLEM_STATUSES = (400, 406, 413, 415, 422, 500, 503, 504)
+_PROBLEM_STATUSES = (400, 401, 403, 406, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_api(
@@ -44,29 +39,46 @@ def build_api(
 
     Args:
         engine: What makes the images.
-        args: Limits and the deadline are read.
+        args: Limits, the deadline and who may ask are read.
         observer: Where requests are counted.
         echo_request_id: Whether answers get `x-request-id` here; not where the server
             in front adds it.
+
+    Raises:
+        ConfigError: The file of API keys cannot be used, or `jobs` names no place.
     """
     observer = observer or NoObserver()
-    routes = Routes(engine, args, observer)
+    work = Work(engine, args, observer)
+    jobs = open_jobs(engine, args, observer)
     app = FastAPI(
         title="Kintsugi",
         version="1",
         description="Fills holes in photographs, and gives one the look of another.",
-        # Their pages load scripts from elsewhere; /openapi.json works everywhere.
+        # FastAPI's pages load scripts from elsewhere; ours (deploy/web/docs) works offline.
         docs_url=None,
         redoc_url=None,
+        lifespan=None if jobs is None else jobs.lifespan,
     )
-    app.add_middleware(
-        Boundary, max_bytes=args.max_bytes, observer=observer, echo_request_id=echo_request_id
-    )
+    app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)
     add_problem_handlers(app)
+    # Of each route below /v1 and /v2.
+    guards = guard(args)
+    add_image_routes(app, work, guards)
+    add_job_routes(app, jobs, guards)
+    add_kserve_routes(app, work, guards, max_json_bytes=args.max_json_bytes)
+    add_health_routes(app, work)
+    add_page(app, args)
+    return app
+
+
+def add_image_routes(app: FastAPI, work: Work, guards: Sequence[Any]) -> None:
+    """Fill, style transfer, and the release that makes them."""
+    routes = ImageRoutes(work)
     app.post(
         "/v1/inpaint",
         summary="Fill the hole of one image",
         response_class=Response,
+        dependencies=guards,
         responses=_image_responses("the filled image"),
         openapi_extra={
             "requestBody": form_schema(
@@ -78,6 +90,7 @@ def build_api(
         "/v1/stylize",
         summary="Give one image the look of another",
         response_class=Response,
+        dependencies=guards,
         responses=_image_responses("the content in the look of the style"),
         openapi_extra={
             "requestBody": form_schema(
@@ -85,26 +98,30 @@ def build_api(
             )
         },
     )(routes.stylize)
-    app.get("/v1/models", summary="The release that answers")(routes.models)
+    app.get(
+        "/v1/models",
+        summary="The release that answers",
+        dependencies=guards,
+        responses=_problems(401, 403, 500, 503, 504),
+    )(routes.models)
+
+
+def add_health_routes(app: FastAPI, work: Work) -> None:
+    """What probes ask, without a key."""
+    routes = HealthRoutes(work)
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
     app.get(
         "/readyz",
         summary="Whether every node answers, or did for a fill just now",
         responses={503: {"description": "A node does not answer, and no fill has just succeeded"}},
     )(routes.readyz)
-    add_page(app, args)
-    return app
 
 
-class Routes:
-    """What each route does."""
+class ImageRoutes:
+    """What each route under /v1 does."""
 
-    def __init__(self, engine: Engine, args: AppArgs, observer: Observer) -> None:
-        self._engine = engine
-        self._limits = args.limits
-        self._max_stylize_pixels = args.max_stylize_pixels
-        self._deadline_seconds = args.deadline_seconds
-        self._observer = observer
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     async def inpaint(self, request: Request) -> Response:
         """Fill the hole of `image` that `mask` marks; outside it the pixels stay as they are.
@@ -113,12 +130,8 @@ class Routes:
         what else it could not keep.
         """
         form = await read_inpaint_form(request)
-        options = form.options
-        check_accept(request, options.format)
-        async with self._deadline():
-            photo = await self._in_thread("decode", lambda: decode_photo(form, self._limits))
-            filled = await self._engine.inpaint(photo.image.pixels, photo.mask, options)
-            return await self._answer(photo.image, filled, options)
+        check_accept(request, form.options.format)
+        return _image_response(await self._work.inpaint(form, request.state.record))
 
     async def stylize(self, request: Request) -> Response:
         """Make `content` of the patches of `style`; 1 as `strength` shows them alone.
@@ -127,26 +140,23 @@ class Routes:
         `x-image-notes` says what else it could not keep.
         """
         form = await read_stylize_form(request)
-        options = form.options
-        check_accept(request, options.format)
-        async with self._deadline():
-            pair = await self._in_thread(
-                "decode",
-                lambda: decode_pair(
-                    form, self._limits, max_content_pixels=self._max_stylize_pixels
-                ),
-            )
-            stylized = await self._engine.stylize(pair.content.pixels, pair.style, options)
-            return await self._answer(pair.content, stylized, options)
+        check_accept(request, form.options.format)
+        return _image_response(await self._work.stylize(form, request.state.record))
 
     async def models(self) -> Response:
         """The releases that are served: one."""
-        async with self._deadline():
-            model = await self._engine.model()
+        model = await self._work.model()
         return JSONResponse(
             {"models": [{"name": model.name, "digest": model.digest, "size": model.size}]},
             headers={"x-model-version": model.version},
         )
+
+
+class HealthRoutes:
+    """Whether the service lives, and can work."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     async def healthz(self) -> Response:
         """Asks nothing but this process."""
@@ -160,58 +170,34 @@ class Routes:
         node took part in, is less than 30 seconds ago: a busy service stays in service,
         and a node that hangs shows up to 30 seconds late.
         """
-        nodes = await self._engine.ready()
+        nodes = await self._work.ready()
         ready = all(nodes.values())
         return JSONResponse({"ready": ready, "nodes": nodes}, status_code=200 if ready else 503)
 
-    async def _answer(
-        self, photo: DecodedImage, filled: Filled, options: AnswerOptions
-    ) -> Response:
-        """The pixels as a file, with what else the photograph had."""
-        answer = await self._in_thread(
-            "encode", lambda: encode_answer(photo, filled.pixels, options)
-        )
-        headers = {
-            "x-model-version": filled.model.version,
-            # Bytes of unknown origin went in: no browser shall see anything else in them.
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        if answer.notes:
-            headers["x-image-notes"] = "; ".join(answer.notes)
-        return Response(answer.body, media_type=f"image/{options.format}", headers=headers)
 
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._deadline_seconds):
-                yield
-        except TimeoutError as error:
-            raise Problem(
-                504,
-                "deadline_exceeded",
-                detail=f"not done after {self._deadline_seconds:g} seconds",
-                hint="send a smaller image or hole, or try again when there is less to do",
-            ) from error
-
-    async def _in_thread(self, stage: str, work: Callable[[], Result]) -> Result:
-        """Run work that takes a processor off the event loop."""
-        started = time.perf_counter()
-        result = await asyncio.to_thread(work)
-        self._observer.stage(stage, time.perf_counter() - started)
-        return result
+def _image_response(made: Made) -> Response:
+    headers = {
+        "x-model-version": made.model.version,
+        # Bytes of unknown origin went in: no browser shall see anything else in them.
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+    }
+    if made.answer.notes:
+        headers["x-image-notes"] = "; ".join(made.answer.notes)
+    return Response(made.answer.body, media_type=f"image/{made.format}", headers=headers)
 
 
 def _image_responses(description: str) -> dict[int | str, dict[str, Any]]:
     image = {"schema": {"type": "string", "format": "binary"}}
-    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
     return {
         200: {
             "description": description,
             "content": {media_type: image for media_type in _IMAGE_TYPES},
         },
-        **{
-            status: {"description": HTTPStatus(status).phrase, **problem}
-            for status in _PROBLEM_STATUSES
-        },
+        **_problems(*_PROBLEM_STATUSES),
     }
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
+    return {status: {"description": HTTPStatus(status).phrase, **problem} for status in statuses}

@@ -1,15 +1,17 @@
-"""The outermost layer of the application: request ids, the size of bodies, bugs; no routes."""
+"""The outermost layer of the application: request ids, size of bodies, bugs, log; no routes."""
 
 import logging
 import re
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deploy.access_log import Record, api_path
 from deploy.engine import Observer
 from deploy.problems import problem_response
+from deploy.settings import AppArgs
 from kintsugi.errors import TooLarge
 
 logger = logging.getLogger(__name__)
@@ -26,10 +28,11 @@ class Boundary:
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int, observer: Observer, echo_request_id: bool
+        self, app: ASGIApp, *, args: AppArgs, observer: Observer, echo_request_id: bool
     ) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._max_bytes = args.max_bytes
+        self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
         self._observer = observer
         self._echo_request_id = echo_request_id
 
@@ -40,53 +43,70 @@ class Boundary:
             return
         request = Request(scope)
         request.state.request_id = request_id(request.headers)
-        request.state.outcome = "ok"
-        started = False
+        request.state.record = record = Record()
 
         async def send_named(message: Message) -> None:
-            nonlocal started
+            record.bytes_out += len(message.get("body", b""))
             if message["type"] == "http.response.start":
-                started = True
+                record.status = message["status"]
                 if self._echo_request_id:
                     MutableHeaders(scope=message)["x-request-id"] = request.state.request_id
             await send(message)
 
         try:
-            self._check_declared_length(request.headers)
-            await self._app(scope, self._limited(receive), send_named)
+            limit = self._limit(request.headers)
+            _check_declared_length(request.headers, limit)
+            await self._app(scope, _limited(receive, record, limit), send_named)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing failed here.
+            record.outcome = "client_gone"
         except Exception as error:
             if not isinstance(error, TooLarge):
                 logger.exception("request %s failed", request.state.request_id)
-            if started:
+            if record.status:
                 raise
             await problem_response(error, request)(scope, receive, send_named)
-        if scope["path"].startswith("/v1/"):
-            self._observer.answered(request.state.outcome)
+        if _is_counted(scope):
+            self._observer.answered(record.outcome)
+            record.write(scope, request.state.request_id)
 
-    def _check_declared_length(self, headers: Headers) -> None:
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            raise self._too_large(f"{declared} bytes")
+    def _limit(self, headers: Headers) -> int:
+        is_json = headers.get("content-type", "").lower().startswith("application/json")
+        return self._max_json_bytes if is_json else self._max_bytes
 
-    def _limited(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._too_large("more")
-            return message
+def _check_declared_length(headers: Headers, limit: int) -> None:
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(f"{declared} bytes", limit)
 
-        return receive_limited
 
-    def _too_large(self, has: str) -> TooLarge:
-        return TooLarge(
-            f"the body has {has}, the limit is {self._max_bytes} bytes",
-            code="body_too_large",
-            hint="send smaller files: JPEG or WebP for the image, a 1-bit PNG for the mask",
-        )
+def _limited(receive: Receive, record: Record, limit: int) -> Receive:
+    """The body, until it is longer than its limit."""
+
+    async def receive_limited() -> Message:
+        message = await receive()
+        record.bytes_in += len(message.get("body", b""))
+        if record.bytes_in > limit:
+            raise _too_large("more", limit)
+        return message
+
+    return receive_limited
+
+
+def _too_large(has: str, limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body has {has}, the limit is {limit} bytes",
+        code="body_too_large",
+        hint="send smaller files: JPEG or WebP for the image, a 1-bit PNG for the mask; as"
+        " multipart/form-data they take less than in JSON",
+    )
+
+
+def _is_counted(scope: Scope) -> bool:
+    """Whether this is a request of the API: not the page, nor a probe, which comes all the time."""
+    path = api_path(scope)
+    return path.startswith(("/v1/", "/v2")) and not path.startswith("/v2/health/")
 
 
 def request_id(headers: Headers) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.options import InpaintOptions, StylizeOptions
+from models.progress import Progress, untold
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
@@ -51,6 +52,10 @@ class Busy(Exception):
     """The engine cannot take the request now; the same request can succeed later."""
 
 
+class WorkerDied(Exception):
+    """Whoever computed the request died of it, or beside it, as often as it was tried."""
+
+
 class Engine(Protocol):
     """Fills holes and transfers styles."""
 
@@ -59,6 +64,8 @@ class Engine(Protocol):
         pixels: npt.NDArray[np.uint8],
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
+        *,
+        progress: Progress = untold,
     ) -> Filled:
         """Fill the hole of one image; cancelling the call gives the work up.
 
@@ -66,10 +73,12 @@ class Engine(Protocol):
             pixels: H W 3, RGB 0-255.
             mask: H W, True = hole; neither empty nor full.
             options: The caller's choices.
+            progress: Told how far it is, by an engine that knows.
 
         Raises:
             InvalidInput: The options do not fit this image.
             Busy: Try again later.
+            WorkerDied: It may be this request's doing.
         """
         ...
 
@@ -78,6 +87,8 @@ class Engine(Protocol):
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
+        *,
+        progress: Progress = untold,
     ) -> Filled:
         """Give one image the look of another; cancelling the call gives the work up.
 
@@ -85,10 +96,11 @@ class Engine(Protocol):
             content: H W 3, RGB 0-255.
             style: H2 W2 3, RGB 0-255.
             options: The caller's choices.
+            progress: As `inpaint`.
 
         Raises:
             InvalidInput: The style is too small.
-            Busy: Try again later.
+            Busy, WorkerDied: As for `inpaint`.
         """
         ...
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from deploy.engine import ModelInfo
 from deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.errors import InvalidInput
-from models.pixels import image_to_tensor, mask_to_tensor
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from models.scales import FillOptions, FillPlan, plan_fill
 from models.style_plan import StylePlan, plan_style
 from models.weights import ReleaseConfig
@@ -54,6 +56,17 @@ def plan_transfer(
         raise InvalidInput(
             str(error), code="style_too_small", hint="send a larger style"
         ) from error
+
+
+def finite_image(answer: Tensor) -> npt.NDArray[np.uint8]:
+    """RGB 0-1, 1 3 H W, to the pixels of an answer (uint8 H W 3).
+
+    Raises: FloatingPointError where the networks gave no number: that is no image.
+    """
+    if not torch.isfinite(answer).all():
+        raise FloatingPointError("the networks' answer holds values that are no numbers")
+    pixels: npt.NDArray[np.uint8] = tensor_to_image(answer)
+    return pixels
 
 
 def model_info(config: ReleaseConfig) -> ModelInfo:

@@ -1,90 +1,27 @@
-"""The multipart form of a request to files and options; opens no image."""
+"""The body of a request to files and options, multipart or JSON; opens no image."""
 
-from collections import Counter
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from deploy.options import (
-    InpaintOptions,
-    Options,
-    StylizeOptions,
-    in_query,
-    parse_options,
-    unknown_field,
+from deploy.form_kinds import (
+    INPAINT_FORM,
+    STYLIZE_FORM,
+    FormKind,
+    InpaintForm,
+    StylizeForm,
+    check_required,
 )
+from deploy.json_body import read_json
+from deploy.multipart import read_multipart
+from deploy.options import Options, in_query, parse_options
 from deploy.problems import Problem
-from kintsugi.errors import InvalidInput, UnsupportedFormat
+from kintsugi.errors import UnsupportedFormat
 
-_MAX_TEXT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class FormKind(Generic[Options]):
-    """One kind of form.
-
-    Attributes:
-        files: What each file is, by its field's name.
-        required: Names of the files that must be there.
-        options: The fields that are text.
-    """
-
-    files: Mapping[str, str]
-    required: tuple[str, ...]
-    options: type[Options]
-
-    @property
-    def fields(self) -> list[str]:
-        """Names of all fields."""
-        return [*self.files, *self.options.model_fields]
-
-    @property
-    def max_texts(self) -> int:
-        """Twice what there is: a form of thousands of fields is refused while it is parsed."""
-        return 2 * len(self.fields)
-
-
-INPAINT_FORM = FormKind(
-    {
-        "image": "photograph: PNG, JPEG, WebP or TIFF, found by content",
-        "mask": "of the image's size; white is hole. Not needed with mask_convention=alpha and"
-        " an image with transparency",
-    },
-    ("image",),
-    InpaintOptions,
-)
-STYLIZE_FORM = FormKind(
-    {
-        "content": "photograph whose arrangement is kept: PNG, JPEG, WebP or TIFF, found by"
-        " content; the answer has its size, transparency and colour profile",
-        "style": "picture whose look is copied, of any size; a large one is shrunk to the area"
-        " of 512x512 px",
-    },
-    ("content", "style"),
-    StylizeOptions,
-)
-
-
-@dataclass(frozen=True)
-class InpaintForm:
-    """What a request for a fill sent: files as they came, options checked."""
-
-    image: bytes
-    mask: bytes | None
-    options: InpaintOptions
-
-
-@dataclass(frozen=True)
-class StylizeForm:
-    """What a request for a style transfer sent: files as they came, options checked."""
-
-    content: bytes
-    style: bytes
-    options: StylizeOptions
+# Start of every PNG, as it looks in base64.
+_EXAMPLE_BASE64 = "iVBORw0KGgo..."
 
 
 async def read_inpaint_form(request: Request) -> InpaintForm:
@@ -104,27 +41,29 @@ async def read_form(request: Request, kind: FormKind[Options]) -> tuple[dict[str
 
     Raises:
         UnsupportedFormat: `content_type`, `content_encoding`.
-        Problem: 400 `multipart_malformed`.
+        Problem: 400 `multipart_malformed`, `json_malformed`.
         InvalidInput: `option_in_query`, or a field is missing, repeated, unknown, or not
             one of its values.
     """
-    _check_request(request, kind)
-    try:
-        form = await request.form(
-            max_files=len(kind.files), max_fields=kind.max_texts, max_part_size=_MAX_TEXT_BYTES
-        )
-    except HTTPException as error:
-        raise Problem(
-            400,
-            "multipart_malformed",
-            detail="the body is not the multipart form that its header announces",
-            hint=f"at most {len(kind.files)} files and {kind.max_texts} short fields, each with"
-            " a name",
-        ) from error
-    try:
-        return await _read_fields(form, kind)
-    finally:
-        await form.close()
+    files, fields, is_json = await read_fields(request, kind)
+    check_required(files, kind)
+    # A number in JSON is a number, in a form it is text.
+    return files, parse_options(fields, kind.options, strict=is_json)
+
+
+async def read_fields(
+    request: Request, kind: FormKind[Options]
+) -> tuple[dict[str, bytes], dict[str, object], bool]:
+    """Read a request's body to its files, its other fields, and whether it is JSON.
+
+    Raises: as `read_form`, but for what is missing or no value of its field.
+    """
+    is_json = _media_type(request, kind) == "application/json"
+    if is_json:
+        # Tenths of a second for the largest: others are answered meanwhile.
+        return (*await asyncio.to_thread(read_json, await request.body(), kind), True)
+    files, texts = await read_multipart(request, kind)
+    return files, dict(texts), False
 
 
 def check_accept(request: Request, format: str) -> None:
@@ -149,74 +88,52 @@ def form_schema(kind: FormKind[Options], example: Mapping[str, str | float]) -> 
         example: A request: names of files, and some of the options.
     """
     schema = kind.options.model_json_schema()
-    files = {
+    required = list(kind.required)
+
+    def body(files: dict[str, Any], example: Mapping[str, str | float]) -> dict[str, Any]:
+        properties = {**files, **schema["properties"]}
+        form = {**schema, "properties": properties, "required": required}
+        return {"schema": form, "example": dict(example)}
+
+    binary = {
         name: {"type": "string", "format": "binary", "description": description}
         for name, description in kind.files.items()
     }
-    properties = {**files, **schema["properties"]}
-    form = {**schema, "properties": properties, "required": list(kind.required)}
+    text = {
+        name: {"type": "string", "contentEncoding": "base64", "description": description}
+        for name, description in kind.files.items()
+    }
+    encoded = {name: _EXAMPLE_BASE64 for name in kind.files if name in example}
     return {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form, "example": dict(example)}},
+        "content": {
+            "multipart/form-data": body(binary, example),
+            "application/json": body(text, {**example, **encoded}),
+        },
     }
 
 
-def _check_request(request: Request, kind: FormKind[Options]) -> None:
+def _media_type(request: Request, kind: FormKind[Options]) -> str:
+    """What the body is written in, after what else the headers and the URL must not say."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
+    if media_type not in ("multipart/form-data", "application/json"):
         raise UnsupportedFormat(
-            "the body is not multipart/form-data",
+            "the body is neither multipart/form-data nor application/json",
             code="content_type",
-            hint=f"send a multipart form with the files {' and '.join(kind.files)}",
+            hint=f"send a multipart form with the files {' and '.join(kind.files)}, or an object"
+            " with them in base64",
         )
+    check_encoding(request)
+    for name in request.query_params:
+        raise in_query(name)
+    return media_type
+
+
+def check_encoding(request: Request) -> None:
+    """Raises: UnsupportedFormat `content_encoding`."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedFormat(
             "the body is compressed",
             code="content_encoding",
             hint="send it as it is: images are compressed already",
         )
-    for name in request.query_params:
-        raise in_query(name)
-
-
-async def _read_fields(form: FormData, kind: FormKind[Options]) -> tuple[dict[str, bytes], Options]:
-    for name, count in Counter(name for name, _ in form.multi_items()).items():
-        if name not in kind.fields:
-            raise unknown_field(name, kind.fields)
-        if count > 1:
-            raise InvalidInput(
-                f"{name} was sent {count} times", code=f"{name}_repeated", hint="send it once"
-            )
-    files = {name: await _read_file(form, name) for name in kind.files if name in form}
-    for name in kind.required:
-        if name not in files:
-            raise InvalidInput(
-                f"the form has no {name}",
-                code=f"{name}_missing",
-                hint=f"send the file as the field {name}",
-            )
-    return files, parse_options(_texts(form, kind), kind.options)
-
-
-async def _read_file(form: FormData, name: str) -> bytes:
-    value = form[name]
-    if isinstance(value, str):
-        raise InvalidInput(
-            f"{name} was sent as text",
-            code=f"{name}_not_file",
-            hint="send it as a file, with a filename",
-        )
-    return await value.read()
-
-
-def _texts(form: FormData, kind: FormKind[Options]) -> dict[str, str]:
-    texts = {}
-    for name, value in form.multi_items():
-        if name in kind.files:
-            continue
-        if isinstance(value, UploadFile):
-            raise InvalidInput(
-                f"{name} was sent as a file", code=f"{name}_not_text", hint="send it as text"
-            )
-        texts[name] = value
-    return texts

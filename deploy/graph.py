@@ -5,22 +5,31 @@ deployments of them. Each computes with an `Inpainter`, or as one does, so that 
 answers what an `Inpainter` answers.
 
 A node computes one request at a time, with `threads` threads. Serve gives it more than
-one so that the next one's arrays travel meanwhile.
+one so that the next one's arrays travel meanwhile. With `batch_pixels` the networks take
+what waits and is of one shape at once: the answers then equal those of an `Inpainter` to
+rounding, 1e-4, and no longer to the bit.
 """
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from deploy.calls import Call
 from deploy.engine import ModelInfo
 from deploy.filling import model_info
-from deploy.node import BoolArray, FloatArray, IndexArray, Node, float_array
+from deploy.node import BoolArray, ComputingNode, FloatArray, IndexArray, float_array
 from deploy.options import StylizeOptions
 from deploy.release import local_release
 from deploy.settings import AppArgs
 from models import matching
 from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.stylize import swap_style
+from models.tiles import TRANSLATOR_TILE
+from models.vgg import FEATURE_STRIDE
 from models.weights import load_release, read_release_config
 
 
@@ -49,102 +58,161 @@ class Translated(NamedTuple):
     indices: IndexArray | None
 
 
-class Image2FeatureNode(Node):
+# An image, and its mask.
+_Masked = tuple[FloatArray, BoolArray]
+
+
+class Image2FeatureNode(ComputingNode[Inpainter]):
     """Infer: the features of an image whose hole is filled coarsely first, or is filled."""
 
     stage = "infer"
 
     def __init__(self, args: AppArgs) -> None:
-        self._inpainter, model = _load(args)
-        super().__init__(args, model)
+        super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    def infer(self, image: FloatArray, mask: BoolArray) -> Encoded:
+    async def infer(self, call: Call, image: FloatArray, mask: BoolArray) -> Encoded:
         """The first scale: fill the hole of ``image`` coarsely, then encode."""
-        with self._compute():
-            return _encoded(self._inpainter.infer(self._tensor(image), self._tensor(mask)))
+        given, alike = (image, mask), ("infer", image.shape)
+        return await self._compute(call, self._infer, given, pixels=mask.size, alike=alike)
 
-    def encode(self, image: FloatArray, mask: BoolArray) -> Encoded:
+    async def encode(self, call: Call, image: FloatArray, mask: BoolArray) -> Encoded:
         """A later scale: encode ``image`` as it is, with the last scale's fill in it."""
-        with self._compute():
-            return _encoded(self._inpainter.encode(self._tensor(image), self._tensor(mask)))
+        given, alike = (image, mask), ("encode", image.shape)
+        return await self._compute(call, self._encode, given, pixels=mask.size, alike=alike)
 
-    def encode_whole(self, image: FloatArray) -> FloatArray:
+    async def encode_whole(self, call: Call, image: FloatArray) -> FloatArray:
         """Features of an image without a hole: content or style of a transfer."""
-        with self._compute():
-            return float_array(self._inpainter.features(self._tensor(image)))
+        return await self._compute(call, self._encode_whole, image)
+
+    def _infer(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
+        return _separate(inpainter.infer(*self._together(given)))
+
+    def _encode(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
+        return _separate(inpainter.encode(*self._together(given)))
+
+    def _encode_whole(self, inpainter: Inpainter, given: list[FloatArray]) -> list[FloatArray]:
+        return [float_array(inpainter.features(self._tensor(image))) for image in given]
+
+    def _together(self, given: list[_Masked]) -> tuple[Tensor, Tensor]:
+        images = torch.cat([self._tensor(image) for image, _ in given])
+        return images, torch.cat([self._tensor(mask) for _, mask in given])
 
 
-class PatchSwapNode(Node):
+class PatchSwapNode(ComputingNode[MatchingConfig]):
     """Match: has no weights, only the release's way of matching."""
 
     stage = "match"
 
     def __init__(self, args: AppArgs) -> None:
-        with local_release(args.release) as folder:
-            config = read_release_config(folder)
-        super().__init__(args, model_info(config))
-        self._matching = config.matching
+        super().__init__(args, _read_matching)
 
-    def swap(
-        self, encoded: Encoded, mask: BoolArray, previous: IndexArray | None, seed: int
+    async def swap(
+        self,
+        call: Call,
+        encoded: Encoded,
+        mask: BoolArray,
+        previous: IndexArray | None,
+        seed: int,
     ) -> Swapped:
         """Features with the hole's patches replaced by known ones.
 
         Args:
+            call: Of which request.
             encoded: Of this scale.
             mask: Of this scale.
             previous: Indices of the scale before, which start the approximate search.
             seed: Decides its random choices.
         """
-        keys = None if encoded.keys is None else self._tensor(encoded.keys)
-        with self._compute():
-            matched = matching.match(
-                self._matching,
-                matching.Encoded(self._tensor(encoded.features), keys),
-                self._tensor(mask),
-                previous=None if previous is None else torch.tensor(previous, device=self._device),
-                seed=seed,
-            )
-            return Swapped(float_array(matched.features), matched.indices.cpu().numpy())
 
-    def swap_style(
-        self, content: FloatArray, style: FloatArray, options: StylizeOptions
+        def swap_each(config: MatchingConfig, given: list[Encoded]) -> list[Swapped]:
+            return [self._swap(config, one, mask, previous, seed) for one in given]
+
+        return await self._compute(call, swap_each, encoded)
+
+    async def swap_style(
+        self, call: Call, content: FloatArray, style: FloatArray, options: StylizeOptions
     ) -> Swapped:
         """The content's features made of the style's patches."""
-        with self._compute():
-            swapped = swap_style(
-                self._tensor(content),
-                self._tensor(style),
-                strength=options.strength,
-                seed=options.seed,
-            )
-            return Swapped(float_array(swapped), None)
+
+        def swap_each(config: MatchingConfig, given: list[FloatArray]) -> list[Swapped]:
+            return [self._swap_style(one, style, options) for one in given]
+
+        return await self._compute(call, swap_each, content)
+
+    def _swap(
+        self,
+        config: MatchingConfig,
+        encoded: Encoded,
+        mask: BoolArray,
+        previous: IndexArray | None,
+        seed: int,
+    ) -> Swapped:
+        keys = None if encoded.keys is None else self._tensor(encoded.keys)
+        matched = matching.match(
+            config,
+            matching.Encoded(self._tensor(encoded.features), keys),
+            self._tensor(mask),
+            previous=None if previous is None else torch.tensor(previous, device=self._device),
+            seed=seed,
+        )
+        return Swapped(float_array(matched.features), matched.indices.cpu().numpy())
+
+    def _swap_style(
+        self, content: FloatArray, style: FloatArray, options: StylizeOptions
+    ) -> Swapped:
+        swapped = swap_style(
+            self._tensor(content),
+            self._tensor(style),
+            strength=options.strength,
+            seed=options.seed,
+        )
+        return Swapped(float_array(swapped), None)
 
 
-class Feature2ImageNode(Node):
+class Feature2ImageNode(ComputingNode[Inpainter]):
     """Translate: the image of a feature map."""
 
     stage = "translate"
 
     def __init__(self, args: AppArgs) -> None:
-        self._inpainter, model = _load(args)
-        super().__init__(args, model)
+        super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    def translate(self, swapped: Swapped, needed: BoolArray | None) -> Translated:
+    async def translate(self, call: Call, swapped: Swapped, needed: BoolArray | None) -> Translated:
         """Features to an image of four times the side, where ``needed`` at least."""
-        with self._compute():
-            image = self._inpainter.translate(
-                self._tensor(swapped.features), None if needed is None else self._tensor(needed)
-            )
-            return Translated(float_array(image), swapped.indices)
+        shape = swapped.features.shape
+        # A map of several tiles is translated where it is needed, which differs.
+        alike = shape if max(shape[2:]) <= TRANSLATOR_TILE else None
+        pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
+        image = await self._compute(
+            call, self._translate, (swapped.features, needed), pixels=pixels, alike=alike
+        )
+        return Translated(image, swapped.indices)
+
+    def _translate(
+        self, inpainter: Inpainter, given: list[tuple[FloatArray, BoolArray | None]]
+    ) -> list[FloatArray]:
+        features = torch.cat([self._tensor(features) for features, _ in given])
+        needed = given[0][1] if len(given) == 1 else None
+        images = inpainter.translate(features, None if needed is None else self._tensor(needed))
+        return [float_array(image) for image in torch.split(images, 1)]
 
 
-def _load(args: AppArgs) -> tuple[Inpainter, ModelInfo]:
-    with local_release(args.release) as folder:
+def _load(args: AppArgs, uri: str) -> tuple[Inpainter, ModelInfo]:
+    with local_release(uri) as folder:
         inpainter, config = load_release(folder, device=args.device, precision=args.precision)
     return inpainter, model_info(config)
 
 
-def _encoded(encoded: matching.Encoded) -> Encoded:
-    keys = None if encoded.keys is None else float_array(encoded.keys)
-    return Encoded(float_array(encoded.features), keys)
+def _read_matching(uri: str) -> tuple[MatchingConfig, ModelInfo]:
+    with local_release(uri) as folder:
+        config = read_release_config(folder)
+    return config.matching, model_info(config)
+
+
+def _separate(encoded: matching.Encoded) -> list[Encoded]:
+    """One for each image."""
+    features = [float_array(one) for one in torch.split(encoded.features, 1)]
+    if encoded.keys is None:
+        return [Encoded(one, None) for one in features]
+    keys = [float_array(one) for one in torch.split(encoded.keys, 1)]
+    return [Encoded(*pair) for pair in zip(features, keys, strict=True)]

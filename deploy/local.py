@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.engine import Filled, ModelInfo
-from deploy.filling import fill_options, plan_inpainting, plan_transfer
+from deploy.filling import fill_options, finite_image, plan_inpainting, plan_transfer
 from deploy.options import InpaintOptions, StylizeOptions
 from models.inpainter import Check, Inpainter
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.pixels import image_to_tensor, mask_to_tensor
+from models.progress import Progress, untold
 
 _Pixels = npt.NDArray[np.uint8]
 
@@ -38,15 +39,19 @@ class LocalEngine:
         pixels: npt.NDArray[np.uint8],
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
+        *,
+        progress: Progress = untold,
     ) -> Filled:
         """See Engine."""
-        return await self._run(lambda check: self._fill(pixels, mask, options, check))
+        return await self._run(lambda check: self._fill(pixels, mask, options, check, progress))
 
     async def stylize(
         self,
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
+        *,
+        progress: Progress = untold,
     ) -> Filled:
         """See Engine."""
         return await self._run(lambda check: self._transfer(content, style, options, check))
@@ -80,12 +85,17 @@ class LocalEngine:
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         check: Check,
+        progress: Progress,
     ) -> _Pixels:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
         plan_inpainting(pixels, mask, options)
-        answer: _Pixels = tensor_to_image(
+        answer: _Pixels = finite_image(
             self._inpainter.inpaint(
-                image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options), check=check
+                image_to_tensor(pixels),
+                mask_to_tensor(mask),
+                fill_options(options),
+                check=check,
+                progress=progress,
             )
         )
         return answer
@@ -99,7 +109,7 @@ class LocalEngine:
     ) -> _Pixels:
         # As above.
         plan_transfer(content, style, options)
-        answer: _Pixels = tensor_to_image(
+        answer: _Pixels = finite_image(
             self._inpainter.stylize(
                 image_to_tensor(content),
                 image_to_tensor(style),

@@ -1,14 +1,13 @@
-"""What every node of the serving graph is: a release, one computation at a time; no network.
+"""What every node of the serving graph is: releases, and one computation at a time; no network.
 
 Arrays go from node to node as numpy by reference. Layouts are those of `models`:
 float32, B C H W, RGB 0-1; a mask is bool, B 1 H W, True = hole.
 """
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,18 @@ import torch
 from ray.serve.metrics import Histogram
 from torch import Tensor
 
+from deploy.calls import Call
 from deploy.engine import STAGE_BOUNDARIES, ModelInfo
 from deploy.settings import AppArgs
+from deploy.shelf import Held, Shelf
+from deploy.turns import Turn, Turns
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,13 @@ class NodeStatus:
 
 
 class Node:
-    """What all nodes share: the release's name, one computation at a time, its duration."""
+    """What all nodes share: how many requests they have computed, and how long it took."""
 
     stage: str
 
-    def __init__(self, args: AppArgs, model: ModelInfo) -> None:
+    def __init__(self, args: AppArgs) -> None:
         torch.set_num_threads(args.threads)
-        self._device = torch.device(args.device)
-        self._model = model
         self._calls = 0
-        self._computing = threading.Lock()
         self._seconds = Histogram(
             "kintsugi_stage_seconds",
             description="Time of one stage of one request",
@@ -50,29 +52,82 @@ class Node:
             tag_keys=("stage",),
         )
 
+    def _computed(self, started: float) -> None:
+        """One request more, begun at ``started`` on the clock of `time.perf_counter`."""
+        self._calls += 1
+        self._seconds.observe(time.perf_counter() - started, tags={"stage": self.stage})
+
+
+class ComputingNode(Node, Generic[Held]):
+    """A node that holds something of each release, and computes with it in turns."""
+
+    def __init__(
+        self, args: AppArgs, load: Callable[[str], tuple[Held, ModelInfo]], *, batch_pixels: int = 0
+    ) -> None:
+        """Load the release of ``args``.
+
+        Args:
+            load: Gives what the node needs of the release at a URI.
+            batch_pixels: Most pixels that are computed together; 0: each call alone.
+        """
+        super().__init__(args)
+        self._device = torch.device(args.device)
+        self._shelf = Shelf(load, args.release)
+        self._turns = Turns(batch_pixels)
+        self._batch_size = Histogram(
+            "kintsugi_batch_size",
+            description="Requests that were computed together",
+            boundaries=[1, 2, 4, 8, 16],
+            tag_keys=("stage",),
+        )
+
     async def ready(self) -> NodeStatus:
         """Answer beside a running computation."""
-        return NodeStatus(self._model, self._calls)
+        return NodeStatus(self._shelf.own.model, self._calls)
 
     def check_health(self) -> None:
         """Fail when the device does: Serve then replaces this replica."""
         torch.ones(1, device=self._device).add_(1).item()
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._calls += 1
-        self._seconds.observe(time.perf_counter() - started, tags={"stage": self.stage})
+    async def _compute(
+        self,
+        call: Call,
+        work: Callable[[Held, list[Given]], list[Made]],
+        given: Given,
+        *,
+        pixels: int = 0,
+        alike: Hashable = None,
+    ) -> Made:
+        """Compute in turn, with the call's release.
 
-    @contextmanager
-    def _compute(self) -> Iterator[None]:
-        with self._computing, torch.inference_mode(), self._timed():
-            yield
+        Args:
+            call: Of which request.
+            work: Makes as many results as it is given inputs.
+            given: Input of this call.
+            pixels: How much it is.
+            alike: As `Turn.alike`; the release is added to it.
+        """
+        held = await self._shelf.get(call.release)
+
+        def compute(inputs: list[Given]) -> list[Made]:
+            started = time.perf_counter()
+            with torch.inference_mode():
+                made = work(held, inputs)
+            self._batch_size.observe(len(inputs), tags={"stage": self.stage})
+            for _ in inputs:
+                self._computed(started)
+            return made
+
+        together = None if alike is None else (call.release, alike)
+        return await self._turns.compute(Turn(compute, given, call.deadline, pixels, together))
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
-        # A copy: an array that came by reference is read-only, which tensors cannot be.
-        return torch.tensor(array, device=self._device, dtype=torch.float32)
+        return as_tensor(array, self._device)
+
+
+def as_tensor(array: FloatArray | BoolArray, device: torch.device | str = "cpu") -> Tensor:
+    """A float32 tensor of its own: an array that came by reference is read-only."""
+    return torch.tensor(array, device=device, dtype=torch.float32)
 
 
 def float_array(tensor: Tensor) -> FloatArray:

@@ -1,5 +1,7 @@
 """The options of a request, and the errors that name a wrong one."""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,8 +71,15 @@ class StylizeOptions(AnswerOptions):
 Options = TypeVar("Options", bound=AnswerOptions)
 
 
-def parse_options(fields: dict[str, str], kind: type[Options]) -> Options:
-    """Read options as text.
+def parse_options(
+    fields: Mapping[str, object], kind: type[Options], *, strict: bool = False
+) -> Options:
+    """Check options by name.
+
+    Args:
+        fields: Values as text, or of JSON.
+        kind: The options there are.
+        strict: Whether each must have its type, as in JSON.
 
     Raises:
         InvalidInput: `unknown_field`, `{name}_not_integer`, `{name}_not_number`,
@@ -78,14 +87,14 @@ def parse_options(fields: dict[str, str], kind: type[Options]) -> Options:
             option and its values.
     """
     try:
-        return kind.model_validate(fields)
+        return kind.model_validate(fields, strict=strict)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name, known = str(first["loc"][0]), kind.model_fields
     if name not in known:
         raise unknown_field(name, list(known))
     raise InvalidInput(
-        f"{name}={_shown(fields[name])} is not one of its values",
+        f"{name}={_shown(_text(fields[name]))} is not one of its values",
         code=f"{name}_{_reason(first['type'])}",
         hint=f"{name}: {known[name].description}",
     )
@@ -105,7 +114,7 @@ def in_query(name: str) -> InvalidInput:
     return InvalidInput(
         f"{_shown(name)} was sent in the URL's query string",
         code="option_in_query",
-        hint="send every option as a field of the form, beside the files",
+        hint="send every option as a field of the form or of the JSON object, beside the files",
     )
 
 
@@ -113,11 +122,19 @@ def _reason(kind: str) -> str:
     """What an error of pydantic means, as the end of a code."""
     if kind.startswith("int_"):
         return "not_integer"
-    if kind in ("float_parsing", "finite_number"):
+    if kind in ("float_type", "float_parsing", "finite_number"):
         return "not_number"
     if kind in ("greater_than_equal", "less_than_equal"):
         return "out_of_range"
     return "unknown"
+
+
+def _text(value: object) -> str:
+    """A value as it was sent, or about so."""
+    if isinstance(value, str):
+        return value
+    # What holds others can be as deep and as long as the body.
+    return "..." if isinstance(value, dict | list) else json.dumps(value)
 
 
 def _shown(text: str) -> str:

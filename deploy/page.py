@@ -1,6 +1,6 @@
-"""The page for people at `/` and its files; knows nothing of how images are made.
+"""The pages for people at `/` and `/docs`, and their files; knows nothing of how images are made.
 
-All its addresses are relative, so that it works below any path of a proxy.
+All their addresses are relative, so that they work below any path of a proxy.
 """
 
 from os import PathLike, stat_result
@@ -31,7 +31,7 @@ _HEADERS = {
 
 
 def add_page(app: FastAPI, args: AppArgs) -> None:
-    """Serve the page, its files and its sample photographs.
+    """Serve the pages, their files and the sample photographs.
 
     Args:
         app: Whose routes are added to; none of them is part of the API's documentation.
@@ -51,6 +51,9 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
     async def page(request: Request) -> Response:
         return FileResponse(WEB / "index.html", headers=_HEADERS)
 
+    async def documentation(request: Request) -> Response:
+        return FileResponse(WEB / "docs" / "index.html", headers=_HEADERS)
+
     async def page_settings(request: Request) -> Response:
         return JSONResponse(settings, headers=_HEADERS)
 
@@ -61,6 +64,7 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
         return FileResponse(sample.file, headers=_HEADERS)
 
     app.add_route("/", page, include_in_schema=False)
+    app.add_route("/docs", documentation, include_in_schema=False)
     app.add_route("/web/settings.json", page_settings, include_in_schema=False)
     app.add_route("/web/samples/{name}", sample_photo, include_in_schema=False)
     app.mount("/web", _PageFiles(directory=WEB))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from deploy.forms import InpaintForm, StylizeForm
+from deploy.form_kinds import InpaintForm, StylizeForm
 from deploy.options import AnswerOptions
 from kintsugi.errors import InvalidInput
 from kintsugi.images import DecodedImage, ImageLimits, decode_image, decode_mask, encode_image

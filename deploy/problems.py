@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from deploy.engine import Busy
+from deploy.access_log import api_path
+from deploy.engine import Busy, WorkerDied
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
 
 MEDIA_TYPE = "application/problem+json"
@@ -52,8 +54,13 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
-def to_problem(error: Exception, request: Request) -> Problem:
-    """Map an error to its answer; what is not known here is a bug and says nothing."""
+def to_problem(error: Exception, request: Request | None = None) -> Problem:
+    """Map an error to its answer; what is not known here is a bug and says nothing.
+
+    Args:
+        error: What was raised.
+        request: While which; None outside of one.
+    """
     match error:
         case Problem():
             return error
@@ -68,7 +75,14 @@ def to_problem(error: Exception, request: Request) -> Problem:
                 hint=f"send the same request again in {_RETRY_AFTER_SECONDS} seconds",
                 headers={"retry-after": str(_RETRY_AFTER_SECONDS)},
             )
-        case HTTPException():
+        case WorkerDied():
+            return Problem(
+                500,
+                "worker_died",
+                detail="who computed it stopped without an answer, more than once",
+                hint="send it once more; if that fails as well, report the request_id",
+            )
+        case HTTPException() if request is not None:
             return _http_problem(error, request.app.routes)
         case _:
             return Problem(
@@ -80,18 +94,17 @@ def to_problem(error: Exception, request: Request) -> Problem:
 
 
 def problem_response(error: Exception, request: Request) -> Response:
-    """Answer ``request`` with the problem document of ``error``."""
+    """Answer ``request`` with the problem document of ``error``; below /v2 in KServe's form."""
     problem = to_problem(error, request)
-    request.state.outcome = problem.code
-    document = ProblemDocument(
-        type=f"urn:kintsugi:problem:{problem.code}",
-        title=HTTPStatus(problem.status).phrase,
-        status=problem.status,
-        detail=problem.detail,
-        code=problem.code,
-        request_id=request.state.request_id,
-        hint=problem.hint,
-    )
+    request.state.record.outcome = problem.code
+    if api_path(request.scope).startswith("/v2"):
+        # KServe's protocol has its own form of an error.
+        return JSONResponse(
+            {"error": f"{problem.detail}: {problem.hint}" if problem.hint else problem.detail},
+            status_code=problem.status,
+            headers=problem.headers,
+        )
+    document = problem_document(problem, request.state.request_id)
     return Response(
         document.model_dump_json(),
         status_code=problem.status,
@@ -100,13 +113,26 @@ def problem_response(error: Exception, request: Request) -> Response:
     )
 
 
+def problem_document(problem: Problem, request_id: str) -> ProblemDocument:
+    """What is said of a problem with the request of this id."""
+    return ProblemDocument(
+        type=f"urn:kintsugi:problem:{problem.code}",
+        title=HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
+        request_id=request_id,
+        hint=problem.hint,
+    )
+
+
 def _http_problem(error: HTTPException, routes: Sequence[BaseRoute]) -> Problem:
     """What the router refused: nothing is there, or not for this method."""
     known = [
         f"{method} {route.path}"
         for route in routes
-        # The page's own files are no part of the API.
-        if isinstance(route, Route) and not route.path.startswith("/web/")
+        # What is not documented, such as the page's own files, is no part of the API.
+        if isinstance(route, Route) and route.include_in_schema
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
     allowed = Headers(error.headers).get("allow")
@@ -125,5 +151,5 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         return problem_response(error, request)
 
-    for kind in (Problem, InputError, Busy, HTTPException):
+    for kind in (Problem, InputError, Busy, WorkerDied, HTTPException):
         app.add_exception_handler(kind, answer)

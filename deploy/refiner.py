@@ -1,10 +1,16 @@
 """Refine: the node that walks one request through the nodes that compute; has no weights.
 
 Only the image of each scale comes back to it, with the indices of its match; feature maps
-go from node to node by reference and never through it.
+go from node to node by reference and never through it. A scale or tile whose computation is
+lost, since a replica died, is computed again from what it began with.
 """
 
 import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +18,41 @@ import torch
 from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
+from deploy.calls import Call, Release, ReleaseChanged
+from deploy.deadline import check_deadline
 from deploy.engine import Filled
-from deploy.filling import model_info, plan_inpainting, plan_transfer
-from deploy.handles import answer_of
-from deploy.node import BoolArray, FloatArray, IndexArray, Node, float_array
+from deploy.filling import finite_image, model_info, plan_inpainting, plan_transfer
+from deploy.following import followed, tell
+from deploy.handles import Lost, answer_of, persevere
+from deploy.node import (
+    BoolArray,
+    FloatArray,
+    IndexArray,
+    Node,
+    NodeStatus,
+    as_tensor,
+    float_array,
+)
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.release import local_release
 from deploy.settings import AppArgs
 from models.crops import Box
-from models.pixels import tensor_to_image
+from models.progress import Step
 from models.scales import ScalePlan
 from models.style_plan import StylePlan
-from models.weights import read_release_config
+from models.weights import load_release
+
+logger = logging.getLogger(__name__)
+
+
+class Scale(NamedTuple):
+    """What one scale of one crop begins with."""
+
+    level: int
+    image: FloatArray
+    hole: BoolArray
+    needed: BoolArray
+    indices: IndexArray | None
 
 
 class RefinerNode(Node):
@@ -38,73 +67,175 @@ class RefinerNode(Node):
         patch_swap: DeploymentHandle,
         feature2image: DeploymentHandle,
     ) -> None:
-        with local_release(args.release) as folder:
-            config = read_release_config(folder)
-        # It only plans and composes: a GPU, if any, is for the other nodes.
-        super().__init__(args.model_copy(update={"device": "cpu"}), model_info(config))
+        super().__init__(args)
+        self._release = _sound_release(args.release)
         self._image2feature = image2feature
         self._patch_swap = patch_swap
         self._feature2image = feature2image
 
-    async def inpaint(
-        self, pixels: npt.NDArray[np.uint8], mask: BoolArray, options: InpaintOptions
-    ) -> Filled:
-        """Fill the holes of one photograph; as `deploy.engine.Engine.inpaint`."""
-        with self._timed():
-            plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
-            answer = plan.image.clone()
-            # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
-            crops = iter(plan.crops)
-            while (crop := await asyncio.to_thread(next, crops, None)) is not None:
-                filled = await self._fill(crop, options.seed)
-                await asyncio.to_thread(self._paste_crop, answer, crop, filled)
-            return Filled(await asyncio.to_thread(tensor_to_image, answer), self._model)
+    async def ready(self) -> NodeStatus:
+        """Which release answers new requests, and how many have been answered."""
+        return NodeStatus(self._release.model, self._calls)
 
-    async def _fill(self, crop: ScalePlan, seed: int) -> FloatArray:
-        """The last scale's image of one crop."""
-        filled: FloatArray | None = None
-        indices: IndexArray | None = None
-        for level in range(len(crop.sizes)):
-            image, hole, needed = await asyncio.to_thread(self._scale, crop, level, filled)
-            first = level == 0
-            infer_or_encode = self._image2feature.infer if first else self._image2feature.encode
-            # Not awaited: the next node gets a reference and fetches the map itself.
-            encoded = infer_or_encode.remote(image, hole)
-            swapped = self._patch_swap.swap.remote(encoded, hole, indices, seed)
-            filled, indices = await answer_of(self._feature2image.translate.remote(swapped, needed))
-        assert filled is not None
-        return filled
+    async def inpaint(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: BoolArray,
+        options: InpaintOptions,
+        deadline: float,
+    ) -> Filled:
+        """Fill the holes of one photograph; as `deploy.engine.Engine.inpaint`.
+
+        Args:
+            pixels: As there, like mask and options.
+            mask: See above.
+            options: See above.
+            deadline: See `deploy.deadline`.
+        """
+        return await self._with_one_release(
+            deadline, lambda call: self._inpaint(call, pixels, mask, options)
+        )
 
     async def stylize(
         self,
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
+        deadline: float,
     ) -> Filled:
         """Transfer a style; the same walk as `Inpainter.stylize`, over the same plan."""
-        with self._timed():
-            plan = await asyncio.to_thread(plan_transfer, content, style, options)
-            # Not awaited, here and below: feature maps go from node to node by reference.
-            of_style = self._image2feature.encode_whole.remote(float_array(plan.style))
-            canvas = plan.canvas()
-            for box in plan.boxes:
-                tile = await asyncio.to_thread(self._tile, plan, box)
-                of_tile = self._image2feature.encode_whole.remote(tile)
-                swapped = self._patch_swap.swap_style.remote(of_tile, of_style, options)
-                image, _ = await answer_of(self._feature2image.translate.remote(swapped, None))
-                await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
-            return Filled(await asyncio.to_thread(tensor_to_image, canvas), self._model)
+        return await self._with_one_release(
+            deadline, lambda call: self._stylize(call, content, style, options)
+        )
 
-    def _scale(
+    async def inpaint_followed(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: BoolArray,
+        options: InpaintOptions,
+        deadline: float,
+    ) -> AsyncIterator[Step | Filled]:
+        """`inpaint` as a stream: each scale as it begins, the answer last."""
+        async for told in followed(self.inpaint(pixels, mask, options, deadline)):
+            yield told
+
+    async def stylize_followed(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+        deadline: float,
+    ) -> AsyncIterator[Step | Filled]:
+        """`stylize` as a stream: each tile as it begins, the answer last."""
+        async for told in followed(self.stylize(content, style, options, deadline)):
+            yield told
+
+    async def _with_one_release(
+        self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]
+    ) -> Filled:
+        """Answer with the release of now, all of it, and otherwise all of it with the next."""
+        started = time.perf_counter()
+        call = Call(self._release, deadline)
+        try:
+            answer = await walk(call)
+        except ReleaseChanged as error:
+            logger.warning("beginning again: %s", error)
+            self._release = await asyncio.to_thread(_sound_release, call.release.uri)
+            call = Call(self._release, deadline)
+            answer = await walk(call)
+        pixels = await asyncio.to_thread(finite_image, answer)
+        self._computed(started)
+        return Filled(pixels, call.release.model)
+
+    async def _inpaint(
+        self,
+        call: Call,
+        pixels: npt.NDArray[np.uint8],
+        mask: BoolArray,
+        options: InpaintOptions,
+    ) -> Tensor:
+        plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
+        answer = plan.image.clone()
+        # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
+        crops, done = iter(plan.crops), 0
+        while (crop := await asyncio.to_thread(next, crops, None)) is not None:
+            filled = await self._fill(
+                call, crop, options.seed, partial(Step, done, len(plan.crops))
+            )
+            done += 1
+            await asyncio.to_thread(self._paste_crop, answer, crop, filled)
+        return answer
+
+    async def _fill(
+        self, call: Call, crop: ScalePlan, seed: int, step: Callable[[int, int], Step]
+    ) -> FloatArray:
+        """The last scale's image of one crop."""
+        filled: FloatArray | None = None
+        indices: IndexArray | None = None
+        for level in range(len(crop.sizes)):
+            check_deadline(call.deadline)
+            tell(step(level, len(crop.sizes)))
+            pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
+            scale = Scale(level, *pixels, indices)
+            filled, indices = await persevere(partial(self._fill_scale, call, scale, seed))
+        assert filled is not None
+        return filled
+
+    async def _fill_scale(
+        self, call: Call, scale: Scale, seed: int
+    ) -> tuple[FloatArray, IndexArray | None]:
+        first = scale.level == 0
+        infer_or_encode = self._image2feature.infer if first else self._image2feature.encode
+        # Not awaited: the next node gets a reference and fetches the map itself.
+        encoded = infer_or_encode.remote(call, scale.image, scale.hole)
+        swapped = self._patch_swap.swap.remote(call, encoded, scale.hole, scale.indices, seed)
+        translated = self._feature2image.translate.remote(call, swapped, scale.needed)
+        image, indices = await answer_of(translated, encoded, swapped)
+        return image, indices
+
+    async def _stylize(
+        self,
+        call: Call,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+    ) -> Tensor:
+        plan = await asyncio.to_thread(plan_transfer, content, style, options)
+        of_style = _StyleFeatures(self._image2feature, call, float_array(plan.style))
+        canvas = plan.canvas()
+        for number, box in enumerate(plan.boxes):
+            check_deadline(call.deadline)
+            tell(Step(number, len(plan.boxes), 0, 1))
+            tile = await asyncio.to_thread(self._tile, plan, box)
+            image = await persevere(partial(self._style_tile, call, tile, of_style, options))
+            await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
+        return canvas
+
+    async def _style_tile(
+        self, call: Call, tile: FloatArray, of_style: "_StyleFeatures", options: StylizeOptions
+    ) -> FloatArray:
+        # Not awaited: feature maps go from node to node by reference.
+        of_tile = self._image2feature.encode_whole.remote(call, tile)
+        swapped = self._patch_swap.swap_style.remote(call, of_tile, of_style.get(), options)
+        translated = self._feature2image.translate.remote(call, swapped, None)
+        try:
+            image, _ = await answer_of(translated, of_tile, swapped, of_style.get())
+        except Lost:
+            of_style.ask_again()
+            raise
+        filled: FloatArray = image
+        return filled
+
+    def _inputs(
         self, plan: ScalePlan, level: int, previous: FloatArray | None
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         with torch.inference_mode():
-            image, mask = plan.inputs(level, None if previous is None else self._tensor(previous))
+            image, mask = plan.inputs(level, None if previous is None else as_tensor(previous))
             return float_array(image), mask.numpy() > 0, plan.needed(level).numpy() > 0
 
     def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: FloatArray) -> None:
         with torch.inference_mode():
-            crop.paste(answer, self._tensor(filled))
+            crop.paste(answer, as_tensor(filled))
 
     def _tile(self, plan: StylePlan, box: Box) -> FloatArray:
         with torch.inference_mode():
@@ -112,4 +243,31 @@ class RefinerNode(Node):
 
     def _paste_tile(self, plan: StylePlan, canvas: Tensor, box: Box, image: FloatArray) -> None:
         with torch.inference_mode():
-            plan.paste(canvas, box, self._tensor(image))
+            plan.paste(canvas, box, as_tensor(image))
+
+
+class _StyleFeatures:
+    """The style's features by reference, of which every tile is made."""
+
+    def __init__(self, image2feature: DeploymentHandle, call: Call, style: FloatArray) -> None:
+        self._ask = partial(image2feature.encode_whole.remote, call, style)
+        self._asked: Any = None
+
+    def get(self) -> Any:
+        if self._asked is None:
+            self._asked = self._ask()
+        return self._asked
+
+    def ask_again(self) -> None:
+        """They may have been lost."""
+        self._asked = None
+
+
+def _sound_release(uri: str) -> Release:
+    """What is at a place, after all of it was read: no request shall meet a broken release.
+
+    Raises: StorageError, ValueError: There is no release, or not a whole one.
+    """
+    with local_release(uri) as folder:
+        _, config = load_release(folder)
+    return Release(uri, model_info(config))

@@ -1,8 +1,8 @@
 """What a deployment of the service can be told: the `args` of `deploy/serve.yaml`."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kintsugi.images import ImageLimits
 
@@ -17,6 +17,11 @@ class AppArgs(BaseModel):
         " relative, or a URI such as s3://releases/street"
     )
     max_bytes: int = Field(default=100_000_000, gt=0, description="Largest body of a request")
+    max_json_bytes: int = Field(
+        default=40_000_000,
+        gt=0,
+        description="Largest body in JSON: it is held several times while it is read",
+    )
     max_pixels: int = Field(default=32_000_000, gt=0, description="Largest image, height x width")
     max_stylize_pixels: int = Field(
         default=4_200_000,
@@ -30,8 +35,53 @@ class AppArgs(BaseModel):
         description="A request that is not answered by then gets 504; below Serve's"
         " request_timeout_s, which would cut it off without a problem document",
     )
+    api_keys: str = Field(
+        default="",
+        description="File of API keys, one a line (`key` or `name: key`, # starts a comment);"
+        " a relative path starts at the repository's root. It is read again when it changes."
+        " Empty: whoever reaches the service may use it, so http_options.host must be loopback",
+    )
+    requests_per_minute: float = Field(
+        default=0,
+        ge=0,
+        description="How many requests for work (POST) a minute each key, by its name, has at"
+        " each replica of the Ingress; more get 429. 0: as many as it likes",
+    )
+    burst: int = Field(
+        default=10, gt=0, description="How many of them may come at once after a pause"
+    )
+    jobs: str = Field(
+        default="",
+        description="Where jobs and their images are kept: a path, from the repository's root"
+        " when it is relative, or a URI such as s3://service/jobs; all replicas of the Ingress"
+        " must reach it. Empty: /v1/jobs answers 501",
+    )
+    jobs_ttl_seconds: float = Field(
+        default=86_400, gt=0, description="How long a job's image is kept after it has ended"
+    )
+    jobs_deadline_seconds: float = Field(
+        default=1800, gt=0, description="A job that takes longer, once it runs, has failed"
+    )
+    jobs_running: int = Field(
+        default=1, gt=0, description="Jobs that each replica of the Ingress runs at one time"
+    )
+    jobs_waiting: int = Field(
+        default=100, gt=0, description="Jobs that wait at each replica; more get 503"
+    )
+    jobs_lease_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="A replica that shows no sign of life for so long has died: others run its"
+        " jobs again",
+    )
     threads: int = Field(default=1, gt=0, description="CPU threads of one replica of a node")
     device: str = Field(default="cpu", description='Where the networks run: "cpu" or "cuda"')
+    batch_pixels: int = Field(
+        default=0,
+        ge=0,
+        description="Most pixels of waiting requests of one shape that a network computes at"
+        " once, for GPUs; 0: each by itself, as a CPU is no faster with more",
+    )
 
     # Its names are `models.precision`'s, which would bring PyTorch to the ingress.
     precision: Literal["float32", "bfloat16", "float16"] = Field(
@@ -39,6 +89,15 @@ class AppArgs(BaseModel):
         description="In what the networks compute: float32, bfloat16 (several times as fast on"
         " GPUs and on CPUs with AMX) or float16 (GPUs)",
     )
+
+    @model_validator(mode="after")
+    def _rates_are_of_keys(self) -> Self:
+        if self.requests_per_minute and not self.api_keys:
+            raise ValueError(
+                f"requests_per_minute={self.requests_per_minute:g} is for each API key: set"
+                " api_keys, or leave it out"
+            )
+        return self
 
     @property
     def limits(self) -> ImageLimits:

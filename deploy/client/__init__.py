@@ -3,7 +3,12 @@
 answer = Client("http://127.0.0.1:8000").inpaint(Path("photo.jpg"), Path("mask.png"))
 Path("filled.png").write_bytes(answer.data)
 
-From the command line:
+Long work, which goes on when the service is started anew:
+
+job = client.jobs.inpaint(Path("poster.tiff"), Path("mask.png"))
+answer = client.jobs.wait(job.id, told=lambda job: print(f"{job.progress:.0%}"))
+
+From the command line, with --job for long work:
 
 python -m deploy.client inpaint photo.jpg mask.png filled.png --feather 8
 python -m deploy.client stylize photo.jpg painting.jpg styled.png --strength 0.8
@@ -14,111 +19,65 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Unpack
 from urllib.parse import urlsplit
 
+from deploy.client.answers import Answer, ClientError, Response, answer_of, error_of
+from deploy.client.jobs import Job, Jobs
+from deploy.client.options import InpaintOptions, StylizeOptions
+
+__all__ = ["Answer", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
+
 _LONGEST_PAUSE_SECONDS = 30.0
+# After a connection broke or was refused; twice as long after each further one.
+_FIRST_PAUSE_SECONDS = 0.25
 # Busy, and too many requests: both pass.
 _AGAIN = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
-
-
-class AnswerOptions(TypedDict, total=False):
-    """Options of every call; what is left out is as the service has it."""
-
-    format: Annotated[
-        Literal["png", "jpeg", "webp", "tiff"], "format of the answer: png, jpeg, webp or tiff"
-    ]
-    quality: Annotated[int, "1 to 100, of jpeg and webp"]
-    seed: Annotated[int, "whole number from 0 to 9223372036854775807; decides every random choice"]
-
-
-class InpaintOptions(AnswerOptions, total=False):
-    """Options of `Client.inpaint`."""
-
-    mask_convention: Annotated[
-        Literal["white", "alpha"],
-        "white: grey of 128 and more is hole; alpha: transparent is hole, in the mask, or in"
-        " the image itself when no mask is sent",
-    ]
-    grow_mask: Annotated[int, "0 to 64 pixels by which the hole grows on every side"]
-    feather: Annotated[int, "0 to 64 pixels over which the fill fades out around the hole"]
-    align_colour: Annotated[
-        bool,
-        "true or false, moves the fill's colours to those of the known pixels around it",
-    ]
-    scales: Annotated[
-        int | Literal["auto"], "auto, or how many scales the fill goes through, 1 to 16"
-    ]
-
-
-class StylizeOptions(AnswerOptions, total=False):
-    """Options of `Client.stylize`."""
-
-    strength: Annotated[float, "0 to 1, how much of the answer is style, 0 keeps the content"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An image that the service made.
-
-    Attributes:
-        data: Bytes of the image file.
-        content_type: Such as ``image/png``.
-        model_version: Name and digest of the release that made it.
-        request_id: Names the request in the service's logs.
-        notes: What of the sent file the answer does not hold; "" for nothing.
-    """
-
-    data: bytes
-    content_type: str
-    model_version: str
-    request_id: str
-    notes: str
-
-
-class ClientError(Exception):
-    """The service refused or failed.
-
-    Attributes:
-        status: Of HTTP.
-        code: Of the problem document, such as ``mask_empty``; "" from something in front
-            of the service, which sends none.
-        detail: What was wrong.
-        request_id: Names the request in the service's logs.
-    """
-
-    def __init__(self, status: int, code: str, *, detail: str, request_id: str) -> None:
-        super().__init__(f"{status} {code}: {detail} (request {request_id})")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.request_id = request_id
+_IN_FRONT = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY)
+_OWN_TYPES = ("application/problem+json", "application/json")
 
 
 class Client:
     """Calls one service. Safe to share between threads: each call has its own connection."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 180, max_retries: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str = "",
+        timeout_seconds: float = 180,
+        max_retries: int = 5,
+    ) -> None:
         """Name the service; nothing is sent.
 
         Args:
             url: Such as ``http://127.0.0.1:8000``.
+            api_key: For a service that asks for one; give it to no service over plain http
+                but on this machine.
             timeout_seconds: For each wait on the network.
-            max_retries: How often a request that was answered 503 or 429 is sent again.
+            max_retries: How often a request is sent again that was answered 503 or 429, or not
+                at all since whoever was to answer died: no request does more than compute.
 
         Raises:
-            ValueError: The URL is not one of http or https.
+            ValueError: The URL is not one of http or https, or the key can be none.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url={url!r}: give one like http://127.0.0.1:8000")
+        if not all("!" <= character <= "~" for character in api_key):
+            # Not shown: it may be right but for a line break at its end.
+            raise ValueError(
+                "api_key: give visible ASCII characters, without spaces or line breaks"
+            )
         self._parts = parts
+        self._key_header = {"x-api-key": api_key} if api_key else {}
         self._timeout_seconds = timeout_seconds
         self._max_retries = max_retries
+        # Long work: send it now, fetch it later.
+        self.jobs = Jobs(self._send, _form)
 
     def inpaint(
         self,
@@ -170,53 +129,62 @@ class Client:
     def _image(
         self, path: str, files: Mapping[str, bytes | Path], options: Mapping[str, object]
     ) -> Answer:
-        body, content_type = _multipart(
-            {name: _bytes(source) for name, source in files.items()},
-            {name: str(value) for name, value in options.items()},
-        )
+        body, content_type = _form(files, options)
         response = self._send("POST", path, body, {"content-type": content_type})
-        header = response.headers.get
-        return Answer(
-            data=response.body,
-            content_type=header("content-type", ""),
-            model_version=header("x-model-version", ""),
-            request_id=header("x-request-id", ""),
-            notes=header("x-image-notes", ""),
-        )
+        return answer_of(response)
 
-    def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "_Response":
-        """Send, and again while the answer is 503 or 429. Raises: ClientError for every error."""
+    def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "Response":
+        """Send, and again while that may help. Raises: ClientError for every error."""
         for attempt in range(self._max_retries + 1):
-            response = self._request(method, path, body, headers)
+            last = attempt == self._max_retries
+            try:
+                response = self._request(method, path, body, headers)
+            except (ConnectionError, http.client.HTTPException):
+                if last:
+                    raise
+                # Whoever listens there is being replaced.
+                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+                continue
             if response.status < HTTPStatus.BAD_REQUEST:
                 return response
-            if response.status not in _AGAIN or attempt == self._max_retries:
+            if last or not _may_pass(response):
                 break
             time.sleep(_pause_seconds(response.headers.get("retry-after", "")))
-        raise _error(response)
+        raise error_of(response)
 
-    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "_Response":
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "Response":
         secure = self._parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         assert self._parts.hostname is not None
         connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout_seconds)
         try:
-            connection.request(method, self._parts.path.rstrip("/") + path, body, headers)
+            target = self._parts.path.rstrip("/") + path
+            connection.request(method, target, body, {**headers, **self._key_header})
             response = connection.getresponse()
-            return _Response(response.status, response.headers, response.read())
+            return Response(response.status, response.headers, response.read())
         finally:
             connection.close()
 
 
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
+def _may_pass(response: Response) -> bool:
+    """Whether the same request can succeed later."""
+    if response.status in _AGAIN:
+        return True
+    # Of a proxy whose service died during the request; the service's own errors say more.
+    from_the_service = response.headers.get_content_type() in _OWN_TYPES
+    return response.status in _IN_FRONT and not from_the_service
 
 
 def _bytes(source: bytes | Path) -> bytes:
     return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _form(files: Mapping[str, bytes | Path], options: Mapping[str, object]) -> tuple[bytes, str]:
+    """Files and options as a form, and its content type."""
+    return _multipart(
+        {name: _bytes(source) for name, source in files.items()},
+        {name: str(value) for name, value in options.items()},
+    )
 
 
 def _multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, str]:
@@ -240,18 +208,3 @@ def _pause_seconds(retry_after: str) -> float:
     else:
         asked = 1.0
     return min(max(asked, 0.0), _LONGEST_PAUSE_SECONDS)
-
-
-def _error(response: _Response) -> ClientError:
-    request_id = response.headers.get("x-request-id", "")
-    if response.headers.get_content_type() != "application/problem+json":
-        # Of a proxy in front of the service.
-        detail = response.body[:200].decode(errors="replace")
-        return ClientError(response.status, "", detail=detail, request_id=request_id)
-    document = json.loads(response.body)
-    return ClientError(
-        response.status,
-        document["code"],
-        detail=f"{document['detail']}; {document['hint']}",
-        request_id=document["request_id"],
-    )

@@ -2,18 +2,20 @@
 
 import argparse
 import http.client
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from deploy.client import Answer, Client, ClientError, InpaintOptions, StylizeOptions
+from deploy.client import Answer, Client, ClientError, InpaintOptions, Job, StylizeOptions
 
 # By command: what it does, its two files, and its options.
 _COMMANDS: dict[str, tuple[str, tuple[str, str], type]] = {
     "inpaint": ("Fill the hole of one photograph.", ("image", "mask"), InpaintOptions),
     "stylize": ("Give one picture the look of another.", ("content", "style"), StylizeOptions),
 }
+_KEY_VARIABLE = "KINTSUGI_API_KEY"
 _FILES = {
     "image": "photograph with a hole",
     "mask": "of the image's size; white is hole",
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         # Read here: what goes wrong with a file is not the connection's fault.
         files = [getattr(args, name).read_bytes() for name in names]
-        answer = _ask(args.url, args.command, files, options)
+        answer = _ask(args, files, options)
         args.output.write_bytes(answer.data)
     except (ClientError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,23 +44,41 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _ask(url: str, command: str, files: list[bytes], options: dict[str, Any]) -> Answer:
+def _ask(args: argparse.Namespace, files: list[bytes], options: dict[str, Any]) -> Answer:
     """Raises: ConnectionError naming the service when it is not reached."""
-    client = Client(url)
+    # No flag: other users of a machine see a command's arguments.
+    client = Client(args.url, api_key=os.environ.get(_KEY_VARIABLE, ""))
     try:
         # The service checks the options, and names a wrong one and its values.
-        if command == "inpaint":
+        if args.job:
+            return _wait(client, getattr(client.jobs, args.command)(*files, **options))
+        if args.command == "inpaint":
             return client.inpaint(*files, **options)
         return client.stylize(*files, **options)
     except (OSError, http.client.HTTPException) as error:
         why = str(error) or type(error).__name__
-        raise ConnectionError(f"{why}: is the service up at {url}?") from error
+        raise ConnectionError(f"{why}: is the service up at {args.url}?") from error
+
+
+def _wait(client: Client, job: Job) -> Answer:
+    """Follow a job on the terminal; Ctrl-C gives it up."""
+    print(f"job {job.id}", file=sys.stderr)
+    try:
+        return client.jobs.wait(job.id, told=_show)
+    except KeyboardInterrupt:
+        client.jobs.cancel(job.id)
+        print("given up", file=sys.stderr)
+        raise
+
+
+def _show(job: Job) -> None:
+    print(f"{job.state}, {job.progress:.0%}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.client",
-        description="Call the service.",
+        description=f"Call the service. An API key is taken from {_KEY_VARIABLE}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -69,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
             each.add_argument(name, type=Path, help=_FILES[name])
         each.add_argument("output", type=Path, help="where the answer is written")
         each.add_argument("--url", default="http://127.0.0.1:8000", help="the service")
+        each.add_argument(
+            "--job", action="store_true", help="for work of minutes: sent now, waited for here"
+        )
         for name, hint in get_type_hints(kind, include_extras=True).items():
             assert get_origin(hint) is Annotated
             flag = f"--{name.replace('_', '-')}"

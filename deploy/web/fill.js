@@ -18,6 +18,8 @@ export class FillTab {
   #editor;
   #job;
   #notice;
+  // Of the files that were opened: an older one may be decoded later.
+  #taken = 0;
 
   constructor(root, settings) {
     this.#root = root;
@@ -39,8 +41,11 @@ export class FillTab {
 
   /** Open a file as the photo. */
   async take(file, name) {
+    this.#taken += 1;
+    const taken = this.#taken;
     await this.#attempt(async () => {
       const photo = await openPhoto(file, name, this.#settings);
+      if (taken !== this.#taken) return photo.bitmap.close();
       this.#job.cancel();
       this.#part("welcome").hidden = true;
       this.#part("work").hidden = false;
@@ -58,8 +63,7 @@ export class FillTab {
         throw new Trouble("Nothing is painted yet.", "Paint over what should go, then fill.");
       }
       const before = editor.photo;
-      const filled = await this.#send(before);
-      const photo = await openPhoto(filled, before.name);
+      const photo = await this.#send(before);
       // What was opened meanwhile is not overwritten.
       if (editor.photo !== before) return photo.bitmap.close();
       editor.add({ kind: "fill", photo });
@@ -118,7 +122,7 @@ export class FillTab {
     return this.#editor.photo !== null;
   }
 
-  /** Send photo and mask; meanwhile nothing is painted. */
+  /** Send photo and mask, and give what comes back; meanwhile nothing is painted. */
   async #send(photo) {
     const editor = this.#editor;
     editor.locked = true;
@@ -126,7 +130,7 @@ export class FillTab {
       const mask = await editor.maskBlob();
       const filling = this.#job.run((job) => inpaint(photo.blob, mask, this.#options(), job));
       this.#show();
-      return await filling;
+      return await openPhoto(await filling, photo.name);
     } finally {
       editor.locked = false;
       this.#show();
@@ -173,12 +177,18 @@ export class FillTab {
 
   async #importMask(file, name) {
     await this.#attempt(async () => {
+      const before = this.#editor.photo;
       const mask = await openPhoto(file, name, this.#settings);
-      const { width, height } = this.#editor.photo;
-      if (this.#editor.locked) return;
-      this.#editor.compare(false);
-      this.#editor.add(maskStep(mask, width, height));
-      this.#say("Mask imported; paint on, or fill.");
+      try {
+        // It was meant for the photo as it was then.
+        if (this.#editor.locked || this.#editor.photo !== before) return;
+        const step = maskStep(mask, before.width, before.height);
+        this.#editor.compare(false);
+        this.#editor.add(step);
+        this.#say("Mask imported; paint on, or fill.");
+      } finally {
+        mask.bitmap.close();
+      }
     });
   }
 

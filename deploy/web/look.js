@@ -21,6 +21,8 @@ export class LookTab {
   #pictures = { content: null, style: null };
   #result = null;
   #peeking = false;
+  // Of the files that were opened, by kind: an older one may be decoded later.
+  #taken = { content: 0, style: 0 };
 
   constructor(root, settings) {
     this.#root = root;
@@ -78,14 +80,12 @@ export class LookTab {
         const missing = content ? NAMES.style : NAMES.content;
         throw new Trouble(`The ${missing} is missing.`, "Open one, drop one, or take a sample.");
       }
-      const sent = await shrinkPhoto(content, this.#settings.max_stylize_pixels);
-      const options = { strength: Number(this.#part("strength").value) / 100 };
-      const running = this.#job.run((job) => stylize(sent.blob, style.blob, options, job));
+      const running = this.#job.run((job) => this.#send(content, style, job));
       this.#show();
-      const result = await openPhoto(await running, content.name);
+      const { sent, result } = await running;
       if (this.#pictures.content !== content) return result.bitmap.close();
       this.#setResult(result);
-      const shrunk = sent === content ? "" : ` The photo was made smaller: ${sent.width} × ${sent.height}.`;
+      const shrunk = sent.width === content.width ? "" : ` The photo was made smaller: ${sent.width} × ${sent.height}.`;
       this.#say(`Done. Drag the divider to compare.${shrunk}`);
     });
     this.#show();
@@ -116,6 +116,15 @@ export class LookTab {
 
   resize() {}
 
+  /** Send both, the photo within the service's limit, and give what was sent and what came back. */
+  async #send(content, style, job) {
+    const sent = await shrinkPhoto(content, this.#settings.max_stylize_pixels);
+    if (sent !== content) sent.bitmap.close();
+    const options = { strength: Number(this.#part("strength").value) / 100 };
+    const styled = await stylize(sent.blob, style.blob, options, job);
+    return { sent, result: await openPhoto(styled, content.name) };
+  }
+
   #part(name) {
     return this.#root.querySelector(`[data-part="${name}"]`);
   }
@@ -141,8 +150,11 @@ export class LookTab {
   }
 
   async #take(kind, file, name) {
+    this.#taken[kind] += 1;
+    const taken = this.#taken[kind];
     await this.#attempt(async () => {
       const photo = await openPhoto(file, name, this.#settings);
+      if (taken !== this.#taken[kind]) return photo.bitmap.close();
       this.#job.cancel();
       this.#pictures[kind]?.bitmap.close();
       this.#pictures[kind] = photo;

@@ -2,8 +2,10 @@
 
 /** A reason in words why something cannot be done, with what to do about it. */
 export class Trouble extends Error {
-  constructor(message, hint = "", requestId = "") {
+  constructor(message, hint = "", requestId = "", code = "") {
     super(message);
+    // Of the service's problem; "" for what it did not say.
+    this.code = code;
     this.hint = hint;
     this.requestId = requestId;
   }
@@ -78,11 +80,16 @@ export function newCanvas(width, height) {
   return canvas;
 }
 
-/** Encode a canvas. Throws Trouble when the browser has no memory for it. */
+/** Encode a canvas. Throws Trouble when the browser has no memory for it, or cannot write the type. */
 export async function canvasToBlob(canvas, type, quality) {
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, quality));
   if (blob === null) {
     throw new Trouble("The browser could not save a picture of this size.", "Use a smaller photo.");
+  }
+  // Browsers write PNG in place of a type that they do not know.
+  if (blob.type !== type) {
+    const format = type.replace("image/", "").toUpperCase();
+    throw new Trouble(`This browser cannot save ${format}.`, "Choose PNG or JPEG in the options.");
   }
   return blob;
 }

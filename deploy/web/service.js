@@ -1,15 +1,20 @@
 // The service over HTTP: what is sent, what its errors mean in words; knows no page.
 
+import { askForKey, storedKey } from "./access.js";
 import { Trouble } from "./photo.js";
 
 // Busy, and too many requests: both pass.
 const AGAIN = [429, 503];
 const MAX_RETRIES = 8;
 const LONGEST_PAUSE_SECONDS = 30;
+// No key was sent, and one that the service does not know.
+const KEY_CODES = ["key_missing", "key_wrong"];
 
 // What the service says to programs, said to people, by the problem's code.
 const WORDS = {
   mask_empty: ["Nothing is left to fill.", "Paint over what should go, then fill."],
+  key_missing: ["This service asks for a key.", "Fill again to enter one."],
+  key_wrong: ["The service does not know this key.", "Fill again to enter another one."],
   mask_full: ["The whole photo is painted over.", "Leave some of it: the fill is made from that."],
 };
 
@@ -19,13 +24,13 @@ const address = (path) => new URL(path, document.baseURI);
 /** What the service says of itself: samples to try, and its limits. */
 export async function readSettings() {
   const response = await request("web/settings.json", {});
-  return response.json();
+  return whole(response.json());
 }
 
 /** One of the samples, as a file. */
 export async function readSample(sample) {
   const response = await request(sample.url, {});
-  return response.blob();
+  return whole(response.blob());
 }
 
 /**
@@ -47,9 +52,14 @@ async function send(path, files, options, job) {
   for (const [name, blob] of Object.entries(files)) body.append(name, blob, name);
   for (const [name, value] of Object.entries(options)) body.append(name, String(value));
   for (let attempt = 0; ; attempt += 1) {
-    const response = await fetchOrSay(path, { method: "POST", body, signal: job.signal });
-    if (response.ok) return response.blob();
-    if (!AGAIN.includes(response.status) || attempt === MAX_RETRIES) throw await troubleOf(response);
+    const headers = storedKey() ? { "x-api-key": storedKey() } : {};
+    const response = await fetchOrSay(path, { method: "POST", body, headers, signal: job.signal });
+    if (response.ok) return whole(response.blob());
+    if (!AGAIN.includes(response.status) || attempt === MAX_RETRIES) {
+      const trouble = await troubleOf(response);
+      if (KEY_CODES.includes(trouble.code) && await askForKey(trouble, job.signal)) continue;
+      throw trouble;
+    }
     const seconds = pauseSeconds(response.headers.get("retry-after"));
     job.waiting(seconds);
     await pause(seconds, job.signal);
@@ -62,9 +72,12 @@ async function request(path, options) {
   return response;
 }
 
-async function fetchOrSay(path, options) {
+const fetchOrSay = (path, options) => whole(fetch(address(path), options));
+
+/** What a fetch or a body gives; a connection that breaks meanwhile is Trouble. */
+async function whole(coming) {
   try {
-    return await fetch(address(path), options);
+    return await coming;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Trouble(
@@ -87,9 +100,9 @@ async function troubleOf(response) {
       requestId,
     );
   }
-  const problem = await response.json();
+  const problem = await whole(response.json());
   const said = [sentence(problem.detail), sentence(problem.hint)];
-  return new Trouble(...(WORDS[problem.code] ?? said), problem.request_id);
+  return new Trouble(...(WORDS[problem.code] ?? said), problem.request_id, problem.code);
 }
 
 /** First letter large, full stop at the end; "" stays. */

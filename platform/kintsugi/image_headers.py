@@ -21,12 +21,13 @@ _ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1"}
 _INFLATE_BYTES = 2**20
 _WEBP_ANIMATION_FLAG = 0x02
 
 
 def sniff_format(data: bytes) -> str | None:
-    """Name the format by its magic bytes: "png", "jpeg", "webp", "tiff" or None."""
+    """Name the format by its magic bytes: "png", "jpeg", "webp", "tiff", "heif" or None."""
     if data.startswith(_PNG_SIGNATURE):
         return "png"
     if data.startswith(b"\xff\xd8"):
@@ -35,6 +36,9 @@ def sniff_format(data: bytes) -> str | None:
         return "webp"
     if data[:4] in (b"II*\x00", b"MM\x00*"):
         return "tiff"
+    # The brand that a file is mainly of: AVIF has the same container.
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "heif"
     return None
 
 
@@ -129,6 +133,8 @@ def _png_chunk_problem(kind: bytes, length: int, seen: set[bytes]) -> str | None
 
 def _png_pixel_problem(data: bytes, spans: list[tuple[int, int]]) -> str | None:
     """Inflate the pixel chunks as far as the header needs them, a piece at a time."""
+    if data[26]:
+        return f"its compression method {data[26]} is not known"
     missing, inflater = _png_raw_bytes(data), zlib.decompressobj()
     try:
         for start, end in spans:

@@ -7,6 +7,7 @@ container. Nothing is decoded.
 from dataclasses import dataclass
 
 from kintsugi.errors import InvalidInput, TooLarge, UnsupportedFormat
+from kintsugi.heif import reads_heif
 from kintsugi.image_headers import (
     container_problem,
     declared_size,
@@ -45,6 +46,12 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
             f"the {name} is not PNG, JPEG, WebP or TIFF",
             code=f"{name}_format_not_allowed",
             hint="the kind is read from the content, not from the file's name: convert it first",
+        )
+    if format == "heif" and not reads_heif():
+        raise UnsupportedFormat(
+            f"the {name} is HEIC, which is not read here",
+            code=f"{name}_format_not_allowed",
+            hint="save it as JPEG; or whoever runs this installs the extra heic (pillow-heif)",
         )
     size = declared_size(data, format)
     if size is not None:

@@ -54,7 +54,7 @@ class DecodedImage:
         pixels: uint8 H W 3, RGB.
         alpha: uint8 H W, 255 = opaque; None when the file has no transparency.
         icc_profile: Colour profile of `pixels` to store with them again.
-        format: "png", "jpeg", "webp" or "tiff".
+        format: "png", "jpeg", "webp", "tiff" or "heif".
         notes: What of the file was not kept, one short English clause each.
     """
 
@@ -117,6 +117,8 @@ def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
     if format == "tiff":
         bits = image.tag_v2.get(_TIFF_BITS_TAG, (1,))  # type: ignore[attr-defined]
         return max(bits) if isinstance(bits, tuple) else int(bits)
+    if format == "heif":
+        return int(image.info["bit_depth"])
     return 8
 
 

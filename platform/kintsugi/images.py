@@ -45,7 +45,7 @@ _SIDE_LIMITS = {"jpeg": 65_500, "webp": 16_383}
 def decode_image(
     data: bytes, limits: ImageLimits = ImageLimits(), *, name: str = "image"
 ) -> DecodedImage:
-    """Decode PNG, JPEG, WebP or TIFF to upright 8-bit RGB.
+    """Decode PNG, JPEG, WebP, TIFF or, with the extra `heic`, HEIC to upright 8-bit RGB.
 
     EXIF orientation is applied and other EXIF dropped; alpha and RGB colour
     profiles are kept; CMYK goes through its profile, when it has a usable one,

@@ -1,44 +1,39 @@
 """The service in this process, and Chromium in front of it; skipped where there is none."""
 
-import socket
-import threading
-import time
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deploy.api import build_api
 from deploy.local import LocalEngine
 from deploy.settings import AppArgs
 from models.build import ModelConfig, build_inpainter
+from models.inpainter import Inpainter
 from models.vgg import Vgg19Relu3
 from tests.browser.screen import Screen
 from tests.deploy.conftest import MODEL, draw_photo, encode
+from tests.deploy.http_server import serving
 
 # Where a proxy shows the service, too.
 SUB_PATH = "/tools/photos"
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[str]:
+def inpainter() -> Inpainter:
+    return build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+
+
+@pytest.fixture(scope="session")
+def service(inpainter: Inpainter) -> Iterator[str]:
     """URL of the service with a tiny Inpainter of seeded weights."""
-    inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
     api = build_api(LocalEngine(inpainter, MODEL), AppArgs(release="unused"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(behind_proxy(api), log_level="warning", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(behind_proxy(api)) as url:
+        yield url
 
 
 def behind_proxy(app: ASGIApp) -> ASGIApp:
@@ -75,7 +70,7 @@ def open_page(chromium: Any, service: str) -> Iterator[Callable[..., Screen]]:
     contexts, trouble = [], []
 
     def open_(path: str = "/", **options: Any) -> Screen:
-        ours = (service + path, f"blob:{service}/")
+        ours = (service + path[: path.rindex("/") + 1], f"blob:{service}/")
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         context.set_default_timeout(60_000)
@@ -102,6 +97,15 @@ def open_page(chromium: Any, service: str) -> Iterator[Callable[..., Screen]]:
 def _is_bad(message: Any) -> bool:
     # An answer with an error's status is told here, too, and is some tests' aim.
     return message.type == "error" and "Failed to load resource" not in message.text
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The checker's script; `make test-browser` fetches it and says where it is."""
+    path = Path(os.environ.get("AXE_FOLDER", "")) / "axe.min.js"
+    if not path.is_file():
+        pytest.skip("axe-core is not there: run make test-browser where npm is installed")
+    return path.read_text()
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def configure(folder: Path, upstream_port: int, replacements: Mapping[str, str])
     text = (FOLDER / "nginx.conf").read_text()
     listen = {"listen 8080 default_server": f"listen 127.0.0.1:{port} default_server"}
     # Two workers would each count for themselves what is counted per worker, and start slower.
-    one = {"worker_processes auto": "worker_processes 1"}
+    one = {"worker_processes 2": "worker_processes 1"}
     for old, new in {**listen, **one, **replacements}.items():
         assert old in text, old
         text = text.replace(old, new)

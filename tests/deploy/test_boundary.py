@@ -55,6 +55,32 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(make_client: MakeClient
     problem(response, 413, "body_too_large")
 
 
+@pytest.mark.parametrize(
+    "kind", [b"multipart/form-data; boundary=x", b"application/json", b"image/png"]
+)
+def test_a_client_that_vanishes_is_no_bug(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture, kind: bytes
+) -> None:
+    app = make_client().app
+    coming = [{"type": "http.request", "body": b"--x", "more_body": True}]
+
+    async def receive() -> Any:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody listens")
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/inpaint", "query_string": b""}
+    headers = [(b"content-type", kind)]
+    if kind == b"image/png":
+        scope["path"] = "/v2/models/tiny-random/infer"
+    with caplog.at_level(logging.INFO):
+        asyncio.run(app({**scope, "headers": headers, "state": {}}, receive, send))  # type: ignore[arg-type]
+    (record,) = (each for each in caplog.records if each.levelno >= logging.INFO)
+    assert record.access["code"] == "client_gone"  # type: ignore[attr-defined]
+    assert record.access["status"] == 0  # type: ignore[attr-defined]
+
+
 def test_other_routes_and_methods(client: TestClient) -> None:
     document = problem(client.get("/v1/nothing"), 404, "http_error")
     for known in ("POST /v1/inpaint", "POST /v1/stylize", "GET /v1/models", "GET /readyz"):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -27,10 +28,15 @@ class Canned(HTTPServer):
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         self.sent: list[bytes] = []
         self.paths: list[str] = []
+        self.keys: list[str | None] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+
+# The connection ends.
+_NO_ANSWER: tuple[int, dict[str, str], bytes] = (0, {}, b"")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,6 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.paths.append(self.path)
+        self.server.keys.append(self.headers["x-api-key"])
         self.server.sent.append(self.rfile.read(int(self.headers["content-length"])))
         self._answer()
 
@@ -46,6 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         status, headers, body = self.server.answers.pop(0)
+        if status == 0:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in {**headers, "content-length": str(len(body))}.items():
             self.send_header(name, value)
@@ -115,8 +125,38 @@ def test_it_gives_up_after_the_last_retry(server: Canned) -> None:
 def test_what_is_no_problem_document_is_an_error_too(server: Canned) -> None:
     server.answers = [(502, {"content-type": "text/html"}, b"<h1>Bad gateway</h1>")]
     with pytest.raises(ClientError, match="Bad gateway") as caught:
-        Client(server.url).inpaint(b"a", b"b")
+        Client(server.url, max_retries=0).inpaint(b"a", b"b")
     assert (caught.value.status, caught.value.code) == (502, "")
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_who_died_before_it_answered_is_asked_again(
+    server: Canned, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append, time=time.time))
+    # Of a proxy; then the connection ends without an answer.
+    in_front = (status, {"content-type": "text/plain", "retry-after": "2"}, b"Server Error")
+    server.answers = [in_front, _NO_ANSWER, (200, {"content-type": "image/png"}, b"filled")]
+    assert Client(server.url).inpaint(b"a", b"b").data == b"filled"
+    assert pauses == [2, 0.5]
+
+
+def test_a_bug_of_the_service_is_not_asked_for_again(server: Canned) -> None:
+    bug = json.dumps(BUSY | {"code": "internal_error"}).encode()
+    server.answers = [(500, {"content-type": "application/problem+json"}, bug)]
+    with pytest.raises(ClientError) as caught:
+        Client(server.url).inpaint(b"a", b"b")
+    assert (caught.value.status, caught.value.code) == (500, "internal_error")
+
+
+def test_a_service_that_stays_away_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append))
+    with pytest.raises(ConnectionRefusedError):
+        Client("http://127.0.0.1:9").inpaint(b"a", b"b")
+    # Longer than Serve takes to replace its proxy.
+    assert sum(pauses) > 6
 
 
 def test_nobody_there_is_not_ready(server: Canned) -> None:
@@ -132,6 +172,24 @@ def test_nobody_there_is_not_ready(server: Canned) -> None:
 def test_an_url_without_a_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="give one like"):
         Client("localhost:8000")
+
+
+def test_a_key_goes_with_every_try(
+    server: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"content-type": "image/png"}
+    server.answers = [refusal(), (200, made, b"filled")]
+    Client(server.url, api_key="k-1").inpaint(b"a", b"b")
+    assert server.keys == ["k-1", "k-1"]
+    monkeypatch.setenv("KINTSUGI_API_KEY", "k-2")
+    server.answers = [(200, made, b"filled")]
+    (tmp_path / "a").write_bytes(b"photo")
+    files = [str(tmp_path / name) for name in ("a", "a", "made")]
+    assert main(["inpaint", *files, "--url", server.url]) == 0
+    assert server.keys[2] == "k-2"
+    with pytest.raises(ValueError, match="line breaks") as caught:
+        Client(server.url, api_key="secret\n")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_style_transfer(server: Canned, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_missing_repeated_and_misplaced_fields(client: TestClient) -> None:
     ("content_type", "code"),
     [
         (None, "content_type"),
-        ("application/json", "content_type"),
+        ("text/json", "content_type"),
         ("application/x-www-form-urlencoded", "content_type"),
         ("image/png", "content_type"),
     ],

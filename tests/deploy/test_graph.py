@@ -18,8 +18,10 @@ import torch
 from ray import serve
 
 from deploy.app import build_app
+from deploy.calls import Call, Release
 from deploy.client import Client, ClientError
-from deploy.engine import Busy
+from deploy.deadline import DeadlineExceeded, answered_within
+from deploy.engine import Busy, Filled
 from deploy.handles import answer_of
 from deploy.ingress import GraphEngine
 from deploy.options import InpaintOptions
@@ -28,6 +30,7 @@ from kintsugi.errors import InvalidInput
 from models.build import ModelConfig
 from models.inpainter import Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.progress import Step
 from models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import Mask, Pixels, decode, draw_mask, draw_photo, encode
 
@@ -45,6 +48,7 @@ class Service:
 
     url: str
     version: str
+    release: str
 
     def handle(self, node: str) -> Any:
         return serve.get_deployment_handle(node, "kintsugi")
@@ -80,7 +84,7 @@ def _serve(args: AppArgs, digest: str) -> Service:
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 90})
     serve.run(build_app(args), name="kintsugi", route_prefix="/")
-    return Service(f"http://127.0.0.1:{port}", f"tiny@{digest[:19]}")
+    return Service(f"http://127.0.0.1:{port}", f"tiny@{digest[:19]}", args.release)
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +211,78 @@ def test_a_request_given_up_is_cancelled(service: Service) -> None:
     after = service.calls()
     assert after["Refiner"] == before["Refiner"]
     assert after["Image2Feature"] - before["Image2Feature"] <= 1
+
+
+def test_a_fill_that_is_followed_tells_its_scales(service: Service, inpainter: Inpainter) -> None:
+    photo, mask = draw_photo(512, 512), draw_mask(512, 512)
+    steps: list[Step] = []
+
+    async def follow() -> Filled:
+        return await service.engine().inpaint(photo, mask, InpaintOptions(), progress=steps.append)
+
+    np.testing.assert_array_equal(asyncio.run(follow()).pixels, expected(inpainter, photo, mask))
+    assert steps == [Step(0, 1, 0, 2), Step(0, 1, 1, 2)]
+    with pytest.raises(InvalidInput):
+        asyncio.run(
+            service.engine().inpaint(photo, mask, InpaintOptions(scales=9), progress=steps.append)
+        )
+
+
+def test_work_behind_a_computation_is_not_done_for_those_who_left(service: Service) -> None:
+    photo, mask = draw_photo(512, 512), draw_mask(512, 512)
+    before = service.calls()
+
+    async def most_leave() -> None:
+        engine = service.engine()
+        asked = [
+            asyncio.create_task(engine.inpaint(photo, mask, InpaintOptions())) for _ in range(5)
+        ]
+        # All have arrived, none is done.
+        await asyncio.sleep(0.3)
+        for task in asked[1:]:
+            task.cancel()
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(result) for result in results] == [Filled] + [asyncio.CancelledError] * 4
+
+    asyncio.run(most_leave())
+    calls = {node: count - before[node] for node, count in service.calls().items()}
+    assert calls["Refiner"] == 1
+    # Two scales of the one that stayed, and what others may have begun.
+    assert 2 <= calls["Image2Feature"] <= 4
+    assert 2 <= calls["Feature2Image"] <= 4
+
+
+def test_what_is_too_late_is_not_begun(service: Service) -> None:
+    photo, mask = draw_photo(96, 96), draw_mask(96, 96)
+    before = service.calls()
+
+    async def ask_too_late() -> None:
+        refiner = service.handle("Refiner")
+        await answer_of(refiner.inpaint.remote(photo, mask, InpaintOptions(), time.time() - 1))
+
+    with pytest.raises(DeadlineExceeded, match="not begun"):
+        asyncio.run(ask_too_late())
+    assert service.calls() == before
+
+
+def test_the_deadline_goes_with_the_request(service: Service) -> None:
+    photo, mask = draw_photo(96, 96), draw_mask(96, 96)
+    status = service.handle("Image2Feature").ready.remote().result()
+    call = Call(Release(service.release, status.model), deadline=time.time() - 1)
+    array, hole = np.zeros((1, 3, 64, 64), np.float32), np.ones((1, 1, 64, 64), np.bool_)
+
+    async def ask_too_late() -> None:
+        node = service.handle("Image2Feature")
+        await answer_of(node.infer.remote(call, array, hole))
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(ask_too_late())
+
+    async def ask_in_time() -> Filled:
+        async with answered_within(60):
+            return await service.engine().inpaint(photo, mask, InpaintOptions())
+
+    assert asyncio.run(ask_in_time()).model == status.model
 
 
 def test_readiness_holds_behind_a_queue_while_fills_succeed(

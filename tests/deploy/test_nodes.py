@@ -1,12 +1,23 @@
 """The nodes that compute, without a cluster: what one hands on is what the next one needs."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from deploy.graph import Encoded, Feature2ImageNode, PatchSwapNode
+from deploy.calls import Call, Release
+from deploy.deadline import NEVER
+from deploy.graph import (
+    Encoded,
+    Feature2ImageNode,
+    Image2FeatureNode,
+    PatchSwapNode,
+    Swapped,
+    Translated,
+)
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig
@@ -34,14 +45,20 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     mask[..., 40:90, 40:90] = True
     matcher, translator = PatchSwapNode(args), Feature2ImageNode(args)
 
-    swapped = matcher.swap(Encoded(small.numpy(), None), mask[..., ::2, ::2], None, 0)
-    translated = translator.translate(swapped, None)
+    call = Call(Release(args.release, asyncio.run(matcher.ready()).model), NEVER)
+
+    async def first_scale() -> tuple[Swapped, Translated]:
+        encoded = Encoded(small.numpy(), None)
+        swapped = await matcher.swap(call, encoded, mask[..., ::2, ::2], None, 0)
+        return swapped, await translator.translate(call, swapped, None)
+
+    swapped, translated = asyncio.run(first_scale())
 
     assert swapped.indices is not None
     assert translated.indices is swapped.indices
     assert translated.image.shape == (1, 3, 64, 64)
     started, fresh = (
-        matcher.swap(Encoded(large.numpy(), None), mask, previous, 0).indices
+        asyncio.run(matcher.swap(call, Encoded(large.numpy(), None), mask, previous, 0)).indices
         for previous in (translated.indices, None)
     )
     assert started is not None
@@ -54,3 +71,35 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
         seed=0,
     )
     np.testing.assert_array_equal(started, expected.indices.numpy())
+
+
+def test_what_waits_and_is_of_one_shape_is_computed_together(
+    args: AppArgs, inpainter: Inpainter
+) -> None:
+    args = args.model_copy(update={"batch_pixels": 4 * 64 * 96})
+    encoder, translator = Image2FeatureNode(args), Feature2ImageNode(args)
+    call = Call(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
+    generator = np.random.default_rng(0)
+    images = [generator.random((1, 3, 64, 96), np.float32) for _ in range(5)]
+    holes = [generator.random((1, 1, 64, 96)) < share for share in (0.1, 0.3, 0.5, 0.7, 0.2)]
+    counts: list[int] = []
+    for node in (encoder, translator):
+        node._batch_size = SimpleNamespace(observe=lambda count, tags: counts.append(count))
+
+    async def all_at_once() -> tuple[list[Encoded], list[Translated]]:
+        pairs = zip(images, holes, strict=True)
+        encoded = await asyncio.gather(*(encoder.infer(call, *pair) for pair in pairs))
+        swapped = [Swapped(one.features, None) for one in encoded]
+        translated = [translator.translate(call, one, None) for one in swapped]
+        return encoded, await asyncio.gather(*translated)
+
+    encoded, translated = asyncio.run(all_at_once())
+
+    # Five do not fit.
+    assert counts == [4, 1, 4, 1]
+    for image, hole, one, made in zip(images, holes, encoded, translated, strict=True):
+        with torch.inference_mode():
+            alone = inpainter.infer(torch.tensor(image), torch.tensor(hole).float())
+            np.testing.assert_allclose(one.features, alone.features.numpy(), atol=1e-4)
+            image_alone = inpainter.translate(alone.features)
+            np.testing.assert_allclose(made.image, image_alone.numpy(), atol=1e-4)

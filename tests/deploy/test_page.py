@@ -12,7 +12,7 @@ from deploy import samples
 from deploy.page import WEB
 from tests.deploy.conftest import problem
 
-FILES = sorted(WEB.iterdir())
+FILES = sorted(path for path in WEB.rglob("*") if path.is_file())
 
 
 def test_the_page_and_its_files_come_with_a_strict_policy(client: TestClient) -> None:
@@ -27,6 +27,16 @@ def test_the_page_and_its_files_come_with_a_strict_policy(client: TestClient) ->
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-cache"
     assert client.head("/").status_code == 200
+
+
+def test_the_documentation_is_a_page_of_our_own(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "unsafe" not in page.headers["content-security-policy"]
+    for address in re.findall(r'(?:href|src)="([^"#]+)', page.text):
+        assert client.get(f"/{address}").status_code == 200, address
+    assert client.get("/web/docs/example.js").status_code == 200
+    assert "/docs" not in client.get("/openapi.json").json()["paths"]
 
 
 def test_a_file_that_is_known_is_not_sent_again(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from tests.k8s.manifests import (
     ENVIRONMENTS,
@@ -167,10 +168,15 @@ def test_production_has_roles_instead_of_keys() -> None:
 @each_environment
 def test_the_ingress_finds_its_api_keys(name: str) -> None:
     service = named(environment(name), "RayService", "kintsugi")
+    (application,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    # The Secret has one file, by the name of its key.
+    folder, _, file = application["args"]["api_keys"].rpartition("/")
+    assert file == "keys"
     for pod_name, pod in pods_of(service):
         mounts = {mount["name"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
         if not pod_name.endswith(" head"):
             assert mounts["api-keys"]["readOnly"] is True, pod_name
+            assert mounts["api-keys"]["mountPath"] == folder, pod_name
 
 
 @each_environment

@@ -30,13 +30,15 @@ DIFFERENCES = {
     "http_options.host": ("127.0.0.1", "0.0.0.0"),
     # The Service leads to the workers; the head is left out of it.
     "proxy_location": ("HeadOnly", "EveryNode"),
-    "applications.kintsugi.args.release": ("demo/release", "s3://releases/paper"),
+    "applications.kintsugi.args.release": ("models/pretrained/small", "s3://releases/paper"),
+    # Of the Secret; the laptop's service is reached from the laptop alone.
+    "applications.kintsugi.args.api_keys": (None, "/etc/kintsugi/api-keys/keys"),
     # On the laptop CPUs are logical; in a pod with a CPU limit each thread has one.
     **{f"{NODES}.{node}.ray_actor_options.num_cpus": (0.5, 2) for node in COMPUTING},
 }
 PRODUCTION_DIFFERENCES = DIFFERENCES | {
     "applications.kintsugi.args.release": (
-        "demo/release",
+        "models/pretrained/small",
         "s3://example-kintsugi-releases/paper",
     ),
     "applications.kintsugi.args.device": (None, "cuda"),

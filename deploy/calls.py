@@ -1,0 +1,35 @@
+"""What goes with every call of one request through the graph; knows no network and no torch."""
+
+from dataclasses import dataclass
+
+from deploy.engine import ModelInfo
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release and where it is, so that a node that does not hold it can load it.
+
+    Attributes:
+        uri: As `AppArgs.release`.
+        model: What was found there; the same digest is expected by all who load it.
+    """
+
+    uri: str
+    model: ModelInfo
+
+
+@dataclass(frozen=True)
+class Call:
+    """Of one request.
+
+    Attributes:
+        release: Which answers it, from the first scale to the last, whatever the nodes hold.
+        deadline: When it must be answered; see `deploy.deadline`.
+    """
+
+    release: Release
+    deadline: float
+
+
+class ReleaseChanged(Exception):
+    """At a release's place there is another one by now."""

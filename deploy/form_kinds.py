@@ -1,0 +1,79 @@
+"""What a request for an image consists of, however it is written; reads no request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic
+
+from deploy.options import InpaintOptions, Options, StylizeOptions
+from kintsugi.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class FormKind(Generic[Options]):
+    """One kind of form.
+
+    Attributes:
+        files: What each file is, by its field's name.
+        required: Names of the files that must be there.
+        options: The fields that are text.
+    """
+
+    files: Mapping[str, str]
+    required: tuple[str, ...]
+    options: type[Options]
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of all fields."""
+        return [*self.files, *self.options.model_fields]
+
+
+INPAINT_FORM = FormKind(
+    {
+        "image": "photograph: PNG, JPEG, WebP, TIFF or, where the service reads it, HEIC, found"
+        " by content",
+        "mask": "of the image's size; white is hole. Not needed with mask_convention=alpha and"
+        " an image with transparency",
+    },
+    ("image",),
+    InpaintOptions,
+)
+STYLIZE_FORM = FormKind(
+    {
+        "content": "photograph whose arrangement is kept: PNG, JPEG, WebP or TIFF, found by"
+        " content; the answer has its size, transparency and colour profile",
+        "style": "picture whose look is copied, of any size; a large one is shrunk to the area"
+        " of 512x512 px",
+    },
+    ("content", "style"),
+    StylizeOptions,
+)
+
+
+@dataclass(frozen=True)
+class InpaintForm:
+    """What a request for a fill sent: files as they came, options checked."""
+
+    image: bytes
+    mask: bytes | None
+    options: InpaintOptions
+
+
+@dataclass(frozen=True)
+class StylizeForm:
+    """What a request for a style transfer sent: files as they came, options checked."""
+
+    content: bytes
+    style: bytes
+    options: StylizeOptions
+
+
+def check_required(files: Mapping[str, bytes], kind: FormKind[Options]) -> None:
+    """Raises: InvalidInput `{name}_missing`."""
+    for name in kind.required:
+        if name not in files:
+            raise InvalidInput(
+                f"the form has no {name}",
+                code=f"{name}_missing",
+                hint=f"send the file as the field {name}",
+            )

@@ -1,0 +1,128 @@
+"""Whose turn it is to be computed: one at a time, or several alike at once; knows no torch.
+
+Calls wait here and not in threads, so that one whose client has gone, or whose deadline has
+passed, is left out; and what waits and is of one shape can be computed together.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from deploy.deadline import DeadlineExceeded, check_deadline
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, eq=False)
+class Turn(Generic[Given, Made]):
+    """One call that wants to be computed.
+
+    Attributes:
+        compute: Makes as many results as it is given inputs, in their order.
+        given: The input of this call.
+        deadline: After which it is not begun; see `deploy.deadline`.
+        pixels: How much it is.
+        alike: Calls that may be computed together have an equal one; None: alone. They must
+            not differ in `compute`.
+    """
+
+    compute: Callable[[list[Given]], list[Made]]
+    given: Given
+    deadline: float
+    pixels: int
+    alike: Hashable = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    turn: Turn[Any, Any]
+    answer: "asyncio.Future[Any]"
+
+
+class Turns:
+    """Computes in a thread of its own, first come, first served."""
+
+    def __init__(self, batch_pixels: int) -> None:
+        """Start nothing.
+
+        Args:
+            batch_pixels: Most pixels that are computed together; 0: each call alone.
+        """
+        self._batch_pixels = batch_pixels
+        self._waiting: deque[_Waiting] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._worker: asyncio.Task[None] | None = None
+
+    async def compute(self, turn: Turn[Given, Made]) -> Made:
+        """Wait for the turn and for its result; cancelled before, it is never computed.
+
+        Raises:
+            DeadlineExceeded: The turn came too late.
+        """
+        answer: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(turn, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        while batch := self._next():
+            await self._answer(batch)
+        self._worker = None
+
+    def _next(self) -> list[_Waiting]:
+        while self._waiting:
+            first = self._waiting.popleft()
+            if _is_wanted(first):
+                return [first, *self._take_alike(first.turn)]
+        return []
+
+    def _take_alike(self, first: Turn[Any, Any]) -> list[_Waiting]:
+        """Of what waits, what fits together with it."""
+        if first.alike is None:
+            return []
+        left = self._batch_pixels - first.pixels
+        taken: list[_Waiting] = []
+        for waiting in list(self._waiting):
+            if waiting.turn.alike == first.alike and waiting.turn.pixels <= left:
+                self._waiting.remove(waiting)
+                if _is_wanted(waiting):
+                    taken.append(waiting)
+                    left -= waiting.turn.pixels
+        return taken
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        given = [waiting.turn.given for waiting in batch]
+        computed = asyncio.get_running_loop().run_in_executor(
+            self._thread, batch[0].turn.compute, given
+        )
+        await asyncio.wait([computed])
+        error = computed.exception()
+        if error is not None and len(batch) > 1:
+            # One of them may be to blame, or their number: the others must not suffer.
+            for waiting in batch:
+                await self._answer([waiting])
+            return
+        for place, waiting in enumerate(batch):
+            if waiting.answer.done():
+                continue
+            if error is not None:
+                waiting.answer.set_exception(error)
+            else:
+                waiting.answer.set_result(computed.result()[place])
+
+
+def _is_wanted(waiting: _Waiting) -> bool:
+    """Whether somebody still waits for it; who waits in vain is told."""
+    if waiting.answer.done():
+        return False
+    try:
+        check_deadline(waiting.turn.deadline)
+    except DeadlineExceeded as late:
+        waiting.answer.set_exception(late)
+        return False
+    return True
