@@ -22,6 +22,8 @@ KEYS_KINDS: tuple[KeysKind, ...] = get_args(KeysKind)
 _BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 # Detail finer than this many pixels against all detail tells how sharp a picture is.
 _FINE = 1.5
+# Of the known side's broad detail. A fill with less is called smooth, whatever noise is in it.
+_LEAST_DETAIL = 0.1
 # Channels that are standardised at once: a cache line of a map in either layout.
 _CHANNELS = 16
 _LUMA = (0.299, 0.587, 0.114)
@@ -61,7 +63,8 @@ def blur_known(
 
     The blur is the smallest of a row of Gaussians after which the known side's share of
     fine detail is no more than the hole's. The share, unlike the amount, is much the same
-    for sky and for grass. A hole as sharp as the known side changes nothing.
+    for sky and for grass; only where the hole has hardly any detail at all does it count as
+    a share of a tenth of the known side's. A hole as sharp as the known side changes nothing.
 
     Args:
         image: RGB 0-1 with a fill in its hole.
@@ -79,7 +82,8 @@ def _blur_one(image: Tensor, mask: Tensor) -> Tensor:
     reach = 2 * _radius(_FINE) + 1
     inside = 1 - F.max_pool2d(1 - mask, reach, 1, reach // 2)
     outside = 1 - F.max_pool2d(mask, reach, 1, reach // 2)
-    wanted = _fine_share(luma, inside if inside.any() else mask)
+    least = _LEAST_DETAIL * _detail(luma, outside)[1]
+    wanted = _fine_share(luma, inside if inside.any() else mask, least)
     if _fine_share(luma, outside) <= wanted:
         return image
     sigma = next(
@@ -88,12 +92,19 @@ def _blur_one(image: Tensor, mask: Tensor) -> Tensor:
     return image * mask + gaussian_blur(image, sigma) * (1 - mask)
 
 
-def _fine_share(luma: Tensor, where: Tensor) -> float:
-    """How much of the detail in ``where`` is fine; 0 where there is none."""
+def _fine_share(luma: Tensor, where: Tensor, least: float = 0.0) -> float:
+    """How much of the detail in ``where``, or of the ``least`` there should be, is fine."""
+    fine, broad = _detail(luma, where)
+    return fine / max(broad, least, 1e-12)
+
+
+def _detail(luma: Tensor, where: Tensor) -> tuple[float, float]:
+    """Mean squares in ``where`` of what is finer than _FINE, and of what is up to twice that."""
     smooth = gaussian_blur(luma, _FINE)
-    fine = ((luma - smooth).square() * where).sum()
-    broad = ((smooth - gaussian_blur(smooth, 2 * _FINE)).square() * where).sum()
-    return float(fine / broad.clamp_min(1e-12))
+    area = where.sum().clamp_min(1)
+    fine = ((luma - smooth).square() * where).sum() / area
+    broad = ((smooth - gaussian_blur(smooth, 2 * _FINE)).square() * where).sum() / area
+    return float(fine), float(broad)
 
 
 def gaussian_blur(image: Float[Tensor, "B C H W"], sigma: float) -> Float[Tensor, "B C H W"]:

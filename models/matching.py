@@ -1,6 +1,7 @@
 """One scale's match as a release prefers it; walked by `Inpainter` and by the graph's nodes."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -10,6 +11,9 @@ from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.match.method import METHODS, Method
 from models.patch_swap import match_patches, paste_patches
+
+# Each takes as long as the first match.
+MOST_REPEATS = 20
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,16 @@ class MatchingConfig:
             their cell, so with 3 nothing of the hole is in what is copied.
         method: "exact", "approximate", or "auto": exact while that is affordable.
         max_uses: How many patches may copy one and the same; None: any number.
+        repeats: How often the first scale is matched again, by what was pasted: the first
+            match goes by a coarse fill, whose patches each choose for themselves, and their
+            average is dull. Repeated, neighbours come to agree.
     """
 
     keys: KeysKind = "plain"
     guard: int = 0
     method: Method = "auto"
     max_uses: int | None = None
+    repeats: int = 0
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -42,6 +50,8 @@ class MatchingConfig:
             raise ValueError(f"guard={self.guard}: 0 cells or more")
         if self.max_uses is not None and self.max_uses < 1:
             raise ValueError(f"max_uses={self.max_uses}: 1 or more, or none for no limit")
+        if not 0 <= self.repeats <= MOST_REPEATS:
+            raise ValueError(f"repeats={self.repeats}: 0 to {MOST_REPEATS}")
 
     @property
     def blurs_known(self) -> bool:
@@ -94,15 +104,18 @@ def match(
     if previous is not None:
         rows, columns = previous.shape[-2] + 2, previous.shape[-1] + 2
         init = upsample_matches(previous, (rows, columns), (keys.shape[-2], keys.shape[-1]))
-    indices = match_patches(
-        keys,
-        mask,
+    find = partial(
+        match_patches,
         guard=config.guard,
         method=config.method,
-        init=init,
         max_uses=config.max_uses,
         seed=seed,
     )
+    indices = find(keys, mask, init=init)
     # Keys of one's own need not live beside what is pasted.
     del keys
-    return Matched(paste_patches(encoded.features, indices, mask), indices)
+    features = paste_patches(encoded.features, indices, mask)
+    for _ in range(config.repeats if previous is None else 0):
+        indices = find(features, mask)
+        features = paste_patches(features, indices, mask)
+    return Matched(features, indices)

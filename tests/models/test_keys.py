@@ -79,6 +79,18 @@ def test_the_known_side_becomes_as_blurry_as_the_hole(sigma: float) -> None:
     assert shares[1] <= 1.2 * shares[2] < shares[0]
 
 
+def test_noise_in_a_smooth_hole_does_not_make_it_sharp() -> None:
+    """A coarse fill has hardly any detail; what there is of it may be fine noise."""
+    generator = torch.Generator().manual_seed(0)
+    image = gaussian_blur(torch.rand(1, 3, 96, 96, generator=generator), 1.0)
+    mask = mask_of(96, 96, (24, 72, 24, 72))
+    noise = 0.002 * torch.rand(1, 3, 96, 96, generator=generator)
+    filled = image * (1 - mask) + (0.5 + noise) * mask
+    got = blur_known(filled, mask)
+    known = (1 - mask).bool().expand_as(image)
+    assert got[known].std() < 0.5 * image[known].std()
+
+
 def test_a_sharp_hole_leaves_the_image_as_it_is() -> None:
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     mask = mask_of(64, 64, (16, 48, 16, 48))

@@ -71,8 +71,30 @@ def test_the_last_scales_matches_start_the_approximate_search() -> None:
     assert torch.equal(matched.indices, expected)
 
 
+def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
+    features, keys = features_of(8, 1, 8, 16, 16), features_of(9, 1, 8, 16, 16)
+    encoded, config = Encoded(features, keys), MatchingConfig(guard=1, repeats=2)
+    pasted = match(MatchingConfig(guard=1), encoded, MASK).features
+    for _ in range(2):
+        indices = match_patches(pasted, MASK, guard=1)
+        pasted = paste_patches(features, indices, MASK)
+    matched = match(config, encoded, MASK)
+    assert torch.equal(matched.features, pasted)
+    assert torch.equal(matched.indices, indices)
+    later = match(config, encoded, MASK, previous=match_patches(keys, MASK))
+    assert torch.equal(later.features, match(MatchingConfig(guard=1), encoded, MASK).features)
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [("keys", "sharp"), ("method", "fast"), ("guard", -1), ("max_uses", 0)]
+    ("field", "value"),
+    [
+        ("keys", "sharp"),
+        ("method", "fast"),
+        ("guard", -1),
+        ("max_uses", 0),
+        ("repeats", -1),
+        ("repeats", 21),
+    ],
 )
 def test_what_is_no_preference_is_refused(field: str, value: object) -> None:
     config = MatchingConfig()
