@@ -7,6 +7,7 @@ from typing import TypeVar, get_args
 import torch
 from torch import nn
 
+from models.context_encoder import ContextEncoder, ImageDiscriminator
 from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.feature2image import Feature2Image, TranslatorWidths
 from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
@@ -23,14 +24,18 @@ class Widths:
     generator: tuple[int, int, int]
     translator: TranslatorWidths
     discriminator: int
+    # Of the context encoder: its first level, and its bottleneck.
+    context: tuple[int, int]
 
 
 # `paper` is the publication as far as it is known; `small` is what a release carries;
 # `tiny` is for tests and demonstrations. Only the widths differ: the layers are the same.
 SIZES: dict[str, Widths] = {
-    "tiny": Widths((16, 32, 64), TranslatorWidths(first=64, inner=96, last=32), 16),
-    "small": Widths((48, 96, 192), TranslatorWidths(first=128, inner=256, last=64), 48),
-    "paper": Widths((64, 128, 256), TranslatorWidths(first=256, inner=512, last=128), 64),
+    "tiny": Widths((16, 32, 64), TranslatorWidths(first=64, inner=96, last=32), 16, (16, 256)),
+    "small": Widths((48, 96, 192), TranslatorWidths(first=128, inner=256, last=64), 48, (48, 1000)),
+    "paper": Widths(
+        (64, 128, 256), TranslatorWidths(first=256, inner=512, last=128), 64, (64, 4000)
+    ),
 }
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -107,6 +112,19 @@ def build_feature_discriminator(config: ModelConfig, *, seed: int) -> FeatureDis
     """D2 with seeded initial weights."""
     width, norm = config.widths.discriminator, config.discriminator_norm
     return _seeded(lambda: FeatureDiscriminator(width, norm=norm), seed)
+
+
+def build_context_encoder(config: ModelConfig, *, seed: int) -> ContextEncoder:
+    """The ancestor with seeded initial weights; of the architecture size and up-sampling count."""
+    width, bottleneck = config.widths.context
+    upsampling = config.generator_upsampling
+    return _seeded(lambda: ContextEncoder(width, bottleneck, upsampling=upsampling), seed)
+
+
+def build_image_discriminator(config: ModelConfig, *, seed: int) -> ImageDiscriminator:
+    """The ancestor's discriminator with seeded initial weights."""
+    width, norm = config.widths.discriminator, config.discriminator_norm
+    return _seeded(lambda: ImageDiscriminator(width, norm=norm), seed)
 
 
 def _seeded(build: Callable[[], Network], seed: int) -> Network:

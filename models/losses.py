@@ -56,6 +56,36 @@ def weighted_l1(
     return (total / (features.shape[1] * weights.sum(dim=(1, 2, 3)).clamp_min(1))).mean()
 
 
+def context_weights(
+    mask: Float[Tensor, "B 1 H W"], *, overlap_px: int, overlap_weight: float
+) -> Float[Tensor, "B 1 H W"]:
+    """The context encoder's mask: 1 in the hole, more on the known pixels around it, 0 elsewhere.
+
+    Pathak et al. 2016, section 3.2: what is drawn overlaps with what is known by 7 px, where
+    it counts 10 times as much.
+
+    Args:
+        mask: 1 = hole.
+        overlap_px: Width of the band around the hole.
+        overlap_weight: Weight in that band.
+    """
+    near_hole = F.max_pool2d(mask, 2 * overlap_px + 1, 1, overlap_px)
+    return mask + overlap_weight * (near_hole - mask)
+
+
+def weighted_squares(
+    image: Float[Tensor, "B C H W"],
+    target: Float[Tensor, "B C H W"],
+    weights: Float[Tensor, "B 1 H W"],
+) -> Float[Tensor, ""]:
+    """Squared difference of two images under weights: the context encoder's reconstruction loss.
+
+    Divided by the sum of weights and averaged like `weighted_l1`.
+    """
+    total = (weights * (image - target).square()).sum(dim=(1, 2, 3))
+    return (total / (image.shape[1] * weights.sum(dim=(1, 2, 3)).clamp_min(1))).mean()
+
+
 def squared_distance(
     features: Float[Tensor, "B C h w"], target: Float[Tensor, "B C h w"]
 ) -> Float[Tensor, ""]:

@@ -3,39 +3,36 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from kintsugi.defaults import DEFAULT_RELEASE
 from kintsugi.entrants import (
-    FOLDER,
+    CONTEXT_ENCODER,
     OURS,
-    PATCH_SYNTHESIS,
-    RELEASE,
     Entrant,
-    OpenedRelease,
-    open_classical,
+    Results,
+    open_context_encoder,
     open_our_release,
-    open_patch_synthesis,
-    open_results,
-    split_label,
 )
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.evaluation import Comparison, Evaluated, Photo, evaluate
 from kintsugi.evaluation_photos import list_photos
 from kintsugi.figures import draw_grid, format_markdown
 from kintsugi.fill_cache import FillCache
+from kintsugi.folder import stem_of
 from kintsugi.learned_metrics import open_learned_metrics
-from kintsugi.mask_sets import Masks, parse_mask_set
-from kintsugi.mask_shards import open_mask_set
-from kintsugi.methods import CLASSICAL
 from kintsugi.metrics import VggDistance
 from kintsugi.photos import SAMPLES, open_photos
-from kintsugi.runs import open_encoder
 from kintsugi.storage import Storage
 from kintsugi.summary import case_rows, summarise, summarise_times
-from models.vgg import Vgg19Relu3
+from kintsugi.wanted import (
+    Wanted,
+    open_encoder_of,
+    open_entrant,
+    open_mask_sets,
+    release_of,
+    specs_of,
+)
 
 # Photographs in the picture grid: always the first ones.
 GRID_PHOTOS = 4
@@ -47,46 +44,22 @@ Report = Callable[[Evaluated, int, int], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is compared, as the command line says it.
-
-    Attributes:
-        methods: As `kintsugi.entrants` lists them.
-        masks: Names of mask sets, or URIs of written ones.
-        release: What ``ours`` is; None is DEFAULT_RELEASE where it is asked for.
-        encoder: Of the VGG distance and of neural patch synthesis, as a configuration names
-            it; None is the release's, and without a release there is neither.
-        seed: Decides every mask, every draw of a method, the bootstrap, and the weights of
-            the encoder "random".
-        cache: URI of the fills that are kept; None keeps none.
-        lpips_weights, inception_weights: As `kintsugi.learned_metrics` takes them.
-    """
-
-    methods: Sequence[str]
-    masks: Sequence[str]
-    release: str | None = None
-    encoder: str | None = None
-    seed: int = 0
-    cache: str | None = None
-    lpips_weights: Path | None = None
-    inception_weights: Path | None = None
-
-
-@dataclass(frozen=True)
 class About:
     """What the figures are of.
 
     Attributes:
         seed: As `Wanted` has it.
-        releases: method -> URI, name and digest.
+        releases: method -> URI, name and digest; trained networks that are no release, too.
         identities: method -> what decides its answers.
         vgg_encoder: Whose features the VGG distance compares; "" where it is not computed.
+        weights: Metric of learnt weights -> their file's name and SHA-256.
     """
 
     seed: int
     releases: dict[str, dict[str, str]]
     identities: dict[str, str]
     vgg_encoder: str
+    weights: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
@@ -96,31 +69,42 @@ def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
         ConfigError: a name is not known, or given twice, or a method needs what is not named.
         StorageError: a release, a written mask set or the encoder cannot be read.
     """
-    mask_sets = _open_mask_sets(wanted.masks, wanted.seed)
-    specs = _specs(wanted.methods)
-    releases = {label: _release_of(spec, wanted) for label, spec in specs.items()}
+    mask_sets = open_mask_sets(wanted.masks, wanted.seed)
+    specs = specs_of(wanted.methods)
+    releases = {label: release_of(spec, wanted) for label, spec in specs.items()}
     opened = {label: open_our_release(uri) for label, uri in releases.items() if uri is not None}
     ours = next((opened[label] for label, spec in specs.items() if spec == OURS), None)
-    encoder, name_of_encoder = _open_encoder(wanted, ours)
-    entrants: dict[str, Entrant] = {
-        label: opened[label].entrant if label in opened else _open_entrant(spec, encoder, wanted)
+    encoder, name_of_encoder = open_encoder_of(wanted, ours)
+    drawing = {
+        label: open_context_encoder(spec.removeprefix(CONTEXT_ENCODER))
+        for label, spec in specs.items()
+        if spec.startswith(CONTEXT_ENCODER)
+    }
+    known: dict[str, Entrant] = {label: each.entrant for label, each in opened.items()}
+    known |= {label: entrant for label, (entrant, _) in drawing.items()}
+    names = [each.name for each in mask_sets]
+    entrants = {
+        label: known[label] if label in known else open_entrant(spec, encoder, wanted, names)
         for label, spec in specs.items()
     }
+    learned = open_learned_metrics(wanted.lpips_weights, wanted.inception_weights)
     about = About(
         seed=wanted.seed,
         releases={
             label: {"uri": str(releases[label]), "name": each.name, "digest": each.digest}
             for label, each in opened.items()
-        },
+        }
+        | {label: told for label, (_, told) in drawing.items()},
         identities={label: entrant.identity for label, entrant in entrants.items()},
         vgg_encoder=name_of_encoder,
+        weights=learned.weights if learned is not None else {},
     )
     comparison = Comparison(
         entrants=entrants,
         mask_sets=mask_sets,
         vgg=VggDistance(encoder) if encoder is not None else None,
         cache=FillCache(Storage(wanted.cache)) if wanted.cache is not None else None,
-        learned=open_learned_metrics(wanted.lpips_weights, wanted.inception_weights),
+        learned=learned,
     )
     return comparison, about
 
@@ -145,12 +129,15 @@ def compare(
         report: Is told of each photograph.
 
     Raises:
-        ConfigError: there are no photographs.
+        ConfigError: there are no photographs, or a folder of results could hold one picture for
+            two of them.
         InvalidInput: none of them can be used.
     """
     results: list[Evaluated] = []
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)
+        if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
+            _check_stems(names)
         for result in evaluate(_photos(uri, names, inline=photos == SAMPLES), comparison):
             results.append(result)
             if report is not None:
@@ -168,10 +155,11 @@ def compare(
         "held_out_share": held_out,
         "rejects": rejects,
         "seed": about.seed,
-        "masks": {each.name: {"side_px": each.side_px} for each in comparison.mask_sets},
+        "masks": {each.name: each.about() for each in comparison.mask_sets},
         "methods": about.identities,
         "releases": about.releases,
         "vgg_encoder": about.vgg_encoder,
+        "learned_weights": about.weights,
         "figures": summarise(results, seed=about.seed),
         "times": summarise_times(results),
     }
@@ -209,62 +197,16 @@ class Progress:
             print(f"{done} of {total}: {result.id}", flush=True)
 
 
-def _specs(methods: Sequence[str]) -> dict[str, str]:
-    """Label -> specification, in order."""
-    specs: dict[str, str] = {}
-    for text in methods:
-        label, spec = split_label(text)
-        if label in specs:
-            raise ConfigError(f"method {label!r} is given twice: name one of them, NAME={spec}")
-        if spec not in (OURS, PATCH_SYNTHESIS, *CLASSICAL) and not spec.startswith(
-            (RELEASE, FOLDER)
-        ):
-            known = ", ".join([OURS, *CLASSICAL, PATCH_SYNTHESIS, f"{RELEASE}URI", f"{FOLDER}URI"])
-            raise ConfigError(f"method {spec!r} is not known: use one of {known}")
-        specs[label] = spec
-    return specs
-
-
-def _release_of(spec: str, wanted: Wanted) -> str | None:
-    """URI of the release that a specification names; None for anything else."""
-    if spec == OURS:
-        return wanted.release or DEFAULT_RELEASE
-    return spec.removeprefix(RELEASE) if spec.startswith(RELEASE) else None
-
-
-def _open_encoder(wanted: Wanted, ours: OpenedRelease | None) -> tuple[Vgg19Relu3 | None, str]:
-    """What the VGG distance sees with, and its name: as asked for, else that of --release."""
-    if wanted.encoder is not None:
-        is_random = wanted.encoder == "random"
-        name = f"random (seed {wanted.seed})" if is_random else wanted.encoder
-        return open_encoder(wanted.encoder, wanted.seed), name
-    if ours is None and wanted.release is not None:
-        ours = open_our_release(wanted.release)
-    return (None, "") if ours is None else (ours.encoder, ours.name_of_encoder)
-
-
-def _open_entrant(spec: str, encoder: Vgg19Relu3 | None, wanted: Wanted) -> Entrant:
-    if spec.startswith(FOLDER):
-        return open_results(spec.removeprefix(FOLDER))
-    if spec != PATCH_SYNTHESIS:
-        return open_classical(spec)
-    if encoder is None:
-        raise ConfigError(
-            f"method {PATCH_SYNTHESIS!r} needs an encoder: name --encoder, or --release for its own"
-        )
-    return open_patch_synthesis(encoder, wanted.seed)
-
-
-def _open_mask_sets(names: Sequence[str], seed: int) -> list[Masks]:
-    # The name of a set has no slash, the place of a written one has.
-    sets: list[Masks] = [
-        open_mask_set(name) if "/" in name else parse_mask_set(name, seed) for name in names
-    ]
-    known = [each.name for each in sets]
-    for name in known:
-        if known.count(name) > 1:
-            raise ConfigError(f"mask set {name!r} is given twice: leave one out")
-    return sets
+def _check_stems(names: Sequence[str]) -> None:
+    """Results are found by stem. Raises: ConfigError where two photographs have the same."""
+    by_stem: dict[str, str] = {}
+    for name in names:
+        other = by_stem.setdefault(stem_of(name), name)
+        if other != name:
+            raise ConfigError(
+                f"photographs {other} and {name} would have one and the same picture in a folder"
+                " of results: rename one of them, or leave the folder out"
+            )
 
 
 def _photos(uri: str, names: Sequence[str], *, inline: bool) -> Iterator[Photo]:

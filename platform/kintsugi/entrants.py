@@ -2,6 +2,7 @@
 
 ours              the release of --release
 release:URI       any other release
+context-encoder:URI  a run of jobs/train_context_encoder.py
 folder:URI        pictures that some other program filled
 patch-synthesis   the iterative method of 2017, on the evaluation's encoder
 telea ns biharmonic patchmatch
@@ -18,29 +19,36 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+import kintsugi.methods
 import models
 from kintsugi.errors import ConfigError, InvalidInput
-from kintsugi.folder import is_photo, read_input, stem_of
+from kintsugi.folder import read_input, stem_of
 from kintsugi.images import decode_image
 from kintsugi.methods import (
     CLASSICAL,
     CLASSICAL_PACKAGES,
     OPENCV_RADIUS_PX,
     PATCHMATCH_RADIUS_PX,
+    ContextEncoding,
     Mask,
     Method,
+    Neural,
     PatchSynthesis,
     Pixels,
     ReleaseMethod,
     open_release,
 )
+from kintsugi.networks import open_networks
+from kintsugi.photos import is_photo
 from kintsugi.storage import Storage
+from models.build import build_context_encoder
 from models.vgg import Vgg19Relu3
 
 OURS = "ours"
 PATCH_SYNTHESIS = "patch-synthesis"
-# A network trained for the evaluation alone would stand beside these two prefixes.
-RELEASE, FOLDER = "release:", "folder:"
+RELEASE, FOLDER, CONTEXT_ENCODER = "release:", "folder:", "context-encoder:"
+# Packages beside those that a method is named after, whose arithmetic its answers may show.
+_BENEATH = ("numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,13 @@ class Computed:
 
     @property
     def has_networks(self) -> bool:
-        return isinstance(self.method, ReleaseMethod | PatchSynthesis)
+        return isinstance(self.method, Neural)
 
     def fill(self, case: Case) -> Pixels:
         return self.method(case.pixels, case.mask)
 
     def to(self, device: torch.device | str) -> None:
-        if isinstance(self.method, ReleaseMethod | PatchSynthesis):
+        if isinstance(self.method, Neural):
             self.method.to(device)
 
 
@@ -109,23 +117,25 @@ class Results:
     Attributes:
         storage: Where they are.
         names: stem (with its folders) -> the files that have it.
+        is_flat: Whether pictures outside of the mask sets' folders count.
     """
 
     storage: Storage
     names: Mapping[str, Sequence[str]]
+    is_flat: bool = True
     identity: str = ""
     is_timed: bool = False
     has_networks: bool = False
 
     def fill(self, case: Case) -> Pixels:
         stem = stem_of(case.photo_id)
-        found = self.names.get(f"{case.masks}/{stem}") or self.names.get(stem) or ()
+        wanted = [f"{case.masks}/{stem}", *([stem] if self.is_flat else [])]
+        found = next((self.names[name] for name in wanted if name in self.names), ())
         if len(found) != 1:
             what = f"{len(found)} pictures" if found else "no picture"
+            named = " or ".join(f"{name}.*" for name in wanted)
             raise InvalidInput(
-                f"{self.storage.uri} has {what} {case.masks}/{stem}.* or {stem}.*: it must have"
-                " one",
-                code="result_missing",
+                f"{self.storage.uri} has {what} {named}: it must have one", code="result_missing"
             )
         pixels = decode_image(read_input(self.storage, found[0], "result")).pixels
         if pixels.shape != case.pixels.shape:
@@ -141,15 +151,31 @@ class Results:
         """Nothing is computed."""
 
 
-def open_results(uri: str) -> Results:
-    """List a folder of pictures. Raises: ConfigError when there are none."""
+def open_results(uri: str, masks: Sequence[str]) -> Results:
+    """List a folder of pictures.
+
+    Args:
+        uri: Of the folder.
+        masks: Names of the mask sets. A picture outside of their folders could be of any of
+            them, and counts only where there is one set.
+
+    Raises: ConfigError when there are no pictures, or none of one of several mask sets.
+    """
     storage = Storage(uri)
     names: dict[str, list[str]] = {}
     for name in filter(is_photo, storage.list()):
         names.setdefault(stem_of(name), []).append(name)
     if not names:
         raise ConfigError(f"no pictures in {storage.uri}: give the folder of a method's results")
-    return Results(storage, names)
+    if len(masks) == 1:
+        return Results(storage, names)
+    missing = [each for each in masks if not any(name.startswith(f"{each}/") for name in names)]
+    if missing:
+        raise ConfigError(
+            f"{storage.uri} has no pictures in {missing[0]}/: with several mask sets each has a"
+            " folder of its own name there; or evaluate one set at a time"
+        )
+    return Results(storage, names, is_flat=False)
 
 
 class OpenedRelease(NamedTuple):
@@ -168,13 +194,38 @@ def open_our_release(uri: str) -> OpenedRelease:
     settings = {
         "matching": asdict(config.matching),
         "precision": inpainter.precision,
-        "code": code_digest(),
-        "torch": torch.__version__,
+        **_code(),
     }
     identity = f"release {config.digest} {json.dumps(settings, sort_keys=True)}"
     entrant = Computed(ReleaseMethod(inpainter), identity)
     encoder = inpainter.image2feature.encoder
     return OpenedRelease(entrant, config.name, config.digest, encoder, config.encoder)
+
+
+def open_context_encoder(uri: str) -> tuple[Computed, dict[str, str]]:
+    """Open the newest or best checkpoint of a context encoder's run.
+
+    Returns: it as an entrant, and what it says of itself.
+
+    Raises:
+        ConfigError: it is a run or release of something else.
+        StorageError: it cannot be read.
+    """
+    networks = open_networks(uri)
+    if "context_encoder" not in networks.parts:
+        raise ConfigError(
+            f"{CONTEXT_ENCODER}{uri} holds {', '.join(networks.parts)}: name a run of"
+            " jobs/train_context_encoder.py"
+        )
+    network = build_context_encoder(networks.model, seed=0)
+    network.load_state_dict(networks.parts["context_encoder"])
+    settings = {"digest": networks.digest(), **_code()}
+    identity = f"context encoder {json.dumps(settings, sort_keys=True)}"
+    name = (
+        f"context encoder {networks.model.size}, step {networks.step}, {networks.weights} weights"
+    )
+    about = {"uri": uri, "name": name, "digest": networks.digest()}
+    return Computed(ContextEncoding(network), identity), about
 
 
 def open_patch_synthesis(encoder: Vgg19Relu3, seed: int) -> Computed:
@@ -183,12 +234,7 @@ def open_patch_synthesis(encoder: Vgg19Relu3, seed: int) -> Computed:
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     method = PatchSynthesis(encoder, seed=seed)
-    settings = {
-        **asdict(method.options),
-        "seed": seed,
-        "code": code_digest(),
-        "torch": torch.__version__,
-    }
+    settings = {**asdict(method.options), "seed": seed, **_code()}
     identity = f"{PATCH_SYNTHESIS} {digest.hexdigest()} {json.dumps(settings, sort_keys=True)}"
     return Computed(method, identity)
 
@@ -202,7 +248,10 @@ def open_classical(name: str) -> Computed:
         # Built from source, or under another name: then its answers have no name to be kept by.
         return Computed(CLASSICAL[name], "")
     radius = {"telea": OPENCV_RADIUS_PX, "ns": OPENCV_RADIUS_PX, "patchmatch": PATCHMATCH_RADIUS_PX}
-    return Computed(CLASSICAL[name], f"{name} {package} {release} radius {radius.get(name, 0)}")
+    settings = {"radius": radius.get(name, 0), "code": _methods_digest(), **_versions()}
+    if name == "smooth":
+        settings |= _code()
+    return Computed(CLASSICAL[name], f"{name} {package} {release} {json.dumps(settings)}")
 
 
 def split_label(text: str) -> tuple[str, str]:
@@ -211,9 +260,28 @@ def split_label(text: str) -> tuple[str, str]:
     return (label, spec) if equals and ":" not in label else (text, text)
 
 
+def _code() -> dict[str, str]:
+    """What decides a network's answers beside its weights and settings."""
+    return {"code": code_digest(), "torch": torch.__version__, **_versions()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _BENEATH:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = ""
+    return found
+
+
+def _methods_digest() -> str:
+    return hashlib.sha256(Path(kintsugi.methods.__file__).read_bytes()).hexdigest()
+
+
 def code_digest() -> str:
-    """SHA-256 of the networks' and the match's source: kept answers are of one code."""
-    digest = hashlib.sha256()
+    """SHA-256 of the source of networks, match and methods: kept answers are of one code."""
+    digest = hashlib.sha256(_methods_digest().encode())
     for folder in models.__path__:
         for path in sorted(Path(folder).rglob("*.py")):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

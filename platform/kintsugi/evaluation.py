@@ -225,14 +225,14 @@ def _evaluate_in_ray(photos: Sequence[Photo], comparison: Comparison) -> Iterato
     resources = ray.cluster_resources()
     has_networks = any(entrant.has_networks for entrant in comparison.entrants.values())
     gpus = int(resources.get("GPU", 0)) if has_networks else 0
-    # Some CPUs are left for what else the cluster does, where it has more than one.
-    most = gpus or max(1, int(resources.get("CPU", 1)) - 1)
-    blocks = -(-len(photos) // _PHOTOS_PER_BLOCK) if len(photos) > most else len(photos)
+    slots = gpus or max(1, int(resources.get("CPU", 1)))
+    blocks = -(-len(photos) // _PHOTOS_PER_BLOCK) if len(photos) > slots else len(photos)
     results = ray.data.range(len(photos), override_num_blocks=blocks).map_batches(
         _Worker,
         fn_constructor_args=(ray.put(photos), ray.put(comparison)),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, blocks)),
+        # As many as find room; where nodes are added on demand, on those as well.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=blocks),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
     )

@@ -56,7 +56,7 @@ def format_table(figures: dict[str, Any]) -> str:
         ).rstrip()
         for line in lines
     )
-    return f"{table}\n{_note(figures['vgg_encoder'])}"
+    return f"{table}\n{vgg_note(figures['vgg_encoder'])}"
 
 
 def format_markdown(figures: dict[str, Any]) -> str:
@@ -70,14 +70,14 @@ def format_markdown(figures: dict[str, Any]) -> str:
     parts = [
         "# Evaluation",
         f"{figures['photographs']} photographs of `{figures['photos']}`{of}; seed"
-        f" {figures['seed']}. Means with 95 % intervals (bootstrap over photographs), of the"
-        " composed 8-bit image. " + _note(figures["vgg_encoder"]) + ".",
-        _markdown_table(lines),
+        f" {figures['seed']}.{_written_masks(figures)} Means with 95 % intervals (bootstrap over"
+        " photographs), of the composed 8-bit image. " + vgg_note(figures["vgg_encoder"]) + ".",
+        markdown_table(lines),
     ]
     bins = _bin_lines(figures["figures"])
     if len(bins) > 1:
-        parts += ["## By share of the hole", _markdown_table(bins)]
-    parts += ["## Worst cases by L1 in the hole", _markdown_table(_worst_lines(figures["figures"]))]
+        parts += ["## By share of the hole", markdown_table(bins)]
+    parts += ["## Worst cases by L1 in the hole", markdown_table(_worst_lines(figures["figures"]))]
     problems = _problem_lines(figures)
     if problems:
         parts += ["## Left out", "\n".join(problems)]
@@ -160,7 +160,8 @@ def _problem_lines(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """A heading and rows."""
     heading, *rows = ["| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines]
     rule = "|" + " --- |" * len(lines[0])
     return "\n".join([heading, rule, *rows])
@@ -170,7 +171,17 @@ def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|")
 
 
-def _note(vgg_encoder: str) -> str:
+def _written_masks(figures: dict[str, Any]) -> str:
+    """Which masks were read: they are of another seed than the rest, perhaps."""
+    return "".join(
+        f" Masks {name}: `{about['uri']}`, seed {about['seed']}."
+        for name, about in figures.get("masks", {}).items()
+        if "uri" in about
+    )
+
+
+def vgg_note(vgg_encoder: str) -> str:
+    """Whose features the VGG distance compares."""
     if not vgg_encoder:
         return "VGG distance not computed: name --encoder or --release"
     return f"VGG distance (encoder: {vgg_encoder})"

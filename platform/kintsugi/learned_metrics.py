@@ -4,6 +4,7 @@ The weights are given as local files and nothing is downloaded: a number of othe
 not stand under these names. The networks are torchmetrics' (`pip install "torchmetrics[image]"`).
 """
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +21,26 @@ from models.pixels import image_to_tensor
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 
-# Files as their authors publish them.
+# Files as their authors publish them. The eight digits in a name begin the file's SHA-256.
 LPIPS_FILE = "vgg16-397923af.pth (torchvision's VGG16)"
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth (torch-fidelity's)"
+LPIPS_SHA256, INCEPTION_SHA256 = "397923af", "6726825d"
 
 
 class LearnedMetrics:
-    """The networks behind LPIPS and behind FID and P/U-IDS; either may be left out."""
+    """The networks behind LPIPS and behind FID and P/U-IDS; either may be left out.
 
-    def __init__(self, lpips: nn.Module | None, inception: nn.Module | None) -> None:
+    ``weights`` says what file each was read from: "lpips" or "inception" -> its name and SHA-256.
+    """
+
+    def __init__(
+        self,
+        lpips: nn.Module | None,
+        inception: nn.Module | None,
+        weights: dict[str, dict[str, str]] | None = None,
+    ) -> None:
         self._lpips, self._inception = lpips, inception
+        self.weights = weights or {}
         self._device: torch.device | str = "cpu"
 
     def to(self, device: torch.device | str) -> None:
@@ -73,7 +84,7 @@ def open_learned_metrics(
         inception_weights: INCEPTION_FILE on the local disk.
 
     Raises:
-        ConfigError: a file is not what it should be, or torchmetrics is not installed.
+        ConfigError: a file is not the published one, or torchmetrics is not installed.
     """
     if lpips_weights is None and inception_weights is None:
         return None
@@ -86,20 +97,23 @@ def open_learned_metrics(
             ' pip install "torchmetrics[image]"'
         ) from error
     lpips = inception = None
+    weights: dict[str, dict[str, str]] = {}
     if lpips_weights is not None:
         state = _read_tensors(lpips_weights, LPIPS_FILE)
+        weights["lpips"] = _published(lpips_weights, LPIPS_FILE, LPIPS_SHA256)
         # The backbone begins at random and not with a download; the heads come with the package.
         lpips = _NoTrainLpips(net="vgg", pnet_rand=True, use_dropout=True)
         _load_backbone(lpips.net, state, lpips_weights)
     if inception_weights is not None:
         _read_tensors(inception_weights, INCEPTION_FILE)
+        weights["inception"] = _published(inception_weights, INCEPTION_FILE, INCEPTION_SHA256)
         try:
             inception = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(inception_weights))
         except (RuntimeError, KeyError) as error:
             raise ConfigError(f"{inception_weights} is not {INCEPTION_FILE}: {error}") from error
         except ModuleNotFoundError as error:
             raise ConfigError(f"{error}") from error
-    return LearnedMetrics(lpips, inception)
+    return LearnedMetrics(lpips, inception, weights)
 
 
 def frechet_distance(one: Features, other: Features) -> float:
@@ -148,6 +162,18 @@ def inception_discrimination(answers: Features, truths: Features) -> dict[str, f
         "u_ids": float(1 - machine.score(inputs, targets)),
         "p_ids": float(looks_real.mean()),
     }
+
+
+def _published(path: Path, expected: str, prefix: str) -> dict[str, str]:
+    """A file's name and SHA-256, which must begin as the published one's does."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(prefix):
+        raise ConfigError(
+            f"{path} is not {expected}: its SHA-256 is {found}; give the file as it is published,"
+            " or a figure of other weights would stand under the metric's name"
+        )
+    return {"file": path.name, "sha256": found}
 
 
 def _read_tensors(path: Path, expected: str) -> Mapping[str, Tensor]:

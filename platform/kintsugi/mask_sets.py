@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Masks(Protocol):
     def side_px(self) -> int:
         """Of the square masks, and of the photographs they lie on."""
 
+    def about(self) -> dict[str, Any]:
+        """What decides its masks, for a report, as plain JSON types."""
+
     def mask_of(self, photo_id: str) -> Mask:
         """The hole of a photograph, bool with True = hole: the same every time.
 
@@ -65,6 +68,10 @@ class MaskSet:
     kind: str
     side_px: int
     seed: int = 0
+
+    def about(self) -> dict[str, Any]:
+        """Kind, side and seed."""
+        return {"kind": self.kind, "side_px": self.side_px, "seed": self.seed}
 
     def mask_of(self, photo_id: str) -> Mask:
         """The hole of a photograph: the same for every method, machine and order."""

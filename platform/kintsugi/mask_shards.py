@@ -90,6 +90,8 @@ class StoredMasks:
     set: MaskSet
     numbered: bool
     masks: dict[str, bytes]
+    uri: str
+    masks_sha256: str
 
     @property
     def name(self) -> str:
@@ -98,6 +100,10 @@ class StoredMasks:
     @property
     def side_px(self) -> int:
         return self.set.side_px
+
+    def about(self) -> dict[str, Any]:
+        """What the set was drawn from, where it is, and the digest of its masks."""
+        return {**self.set.about(), "uri": self.uri, "masks_sha256": self.masks_sha256}
 
     def mask_of(self, photo_id: str) -> Mask:
         """The photograph's own mask; of a numbered set the one that its id falls on.
@@ -205,7 +211,8 @@ def open_mask_set(uri: str) -> StoredMasks:
     """Read a written set whole, every file verified. Raises: StorageError."""
     storage = Storage(uri)
     manifest = read_mask_manifest(storage)
-    return StoredMasks(manifest.set, manifest.numbered, dict(_rows(storage, manifest)))
+    masks = dict(_rows(storage, manifest))
+    return StoredMasks(manifest.set, manifest.numbered, masks, storage.uri, manifest.masks_sha256)
 
 
 def read_mask_manifest(storage: Storage) -> MaskManifest:

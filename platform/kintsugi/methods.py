@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import Storage
+from models.context_encoder import ContextEncoder
 from models.inpainter import Inpainter
 from models.patch_synthesis import SynthesisOptions, synthesise_patches
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.scales import FillOptions, plan_fill
+from models.smooth_fill import smooth_fill
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, load_release
 
@@ -32,19 +36,57 @@ PATCHMATCH_RADIUS_PX = 3
 class ReleaseMethod:
     """Infer, match, translate with the weights of a release, where its networks are."""
 
-    def __init__(self, inpainter: Inpainter) -> None:
-        self.inpainter = inpainter
+    def __init__(self, inpainter: Inpainter, options: FillOptions = FillOptions()) -> None:
+        self.inpainter, self.options = inpainter, options
 
     def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
         """Raises: ValueError when the mask is empty, full or of another size."""
         device = next(self.inpainter.parameters()).device
         image, hole = image_to_tensor(pixels, device), mask_to_tensor(mask, device)
-        answer: Pixels = tensor_to_image(self.inpainter.inpaint(image, hole))
+        answer: Pixels = tensor_to_image(self.fill(image, hole))
         return answer
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        """1 3 H W, 0-1."""
+        return self.inpainter.inpaint(image, mask, self.options)
 
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
         self.inpainter.to(device)
+
+
+class CoarseFill(ReleaseMethod):
+    """G1 alone: what it fills at the first scale, brought to size."""
+
+    @torch.inference_mode()
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        plan = plan_fill(image, mask, self.options)
+        answer = plan.image.clone()
+        for crop in plan.crops:
+            coarse = self.inpainter.image2feature.fill(*crop.inputs(0, None))
+            if len(crop.sizes) > 1:
+                coarse, _ = crop.inputs(len(crop.sizes) - 1, coarse)
+            crop.paste(answer, coarse)
+        return answer
+
+
+class ContextEncoding:
+    """One network that draws the hole; see `models.context_encoder`."""
+
+    def __init__(self, network: ContextEncoder) -> None:
+        self.network = network.eval()
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
+        """Known pixels stay as they are."""
+        device = next(self.network.parameters()).device
+        image, hole = image_to_tensor(pixels, device), mask_to_tensor(mask, device)
+        answer: Pixels = tensor_to_image(self.network.fill(image, hole))
+        return answer
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the network."""
+        self.network.to(device)
 
 
 class PatchSynthesis:
@@ -114,12 +156,20 @@ def patchmatch(pixels: Pixels, mask: Mask) -> Pixels:
     return filled
 
 
+def smooth(pixels: Pixels, mask: Mask) -> Pixels:
+    """Colours from around it, without any detail: what G1 begins with, and has to better."""
+    return tensor_to_image(smooth_fill(image_to_tensor(pixels), mask_to_tensor(mask)))
+
+
+# Methods that have networks.
+Neural = ReleaseMethod | ContextEncoding | PatchSynthesis
 # Methods that need no weights, by their names on the command line.
 CLASSICAL: dict[str, Method] = {
     "telea": telea,
     "ns": navier_stokes,
     "patchmatch": patchmatch,
     "biharmonic": biharmonic,
+    "smooth": smooth,
 }
 # The packages that decide what they answer.
 CLASSICAL_PACKAGES = {
@@ -127,6 +177,7 @@ CLASSICAL_PACKAGES = {
     "ns": "opencv-python-headless",
     "patchmatch": "pypatchmatch",
     "biharmonic": "scikit-image",
+    "smooth": "torch",
 }
 
 

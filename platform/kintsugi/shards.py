@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
 from kintsugi.images import ImageLimits, decode_image
 from kintsugi.manifest import MANIFEST_NAME, SCHEMA, Manifest, PartInfo, Reject, is_part, part_name
+from kintsugi.photos import PHOTO_SUFFIXES
 from kintsugi.shard_plan import Packing, PartPlan, plan_parts
 from kintsugi.storage import Storage
 
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
 # There while parts are written: a writing that was cut off can be told from others' files.
@@ -172,12 +172,13 @@ def _pack_in_ray(
     import ray
 
     task = ray.remote(num_cpus=1)(pack_part)
-    # Some tasks wait for a CPU; more would only make a queue of millions of parts.
-    in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting = iter(enumerate(plans))
     running: dict[ray.ObjectRef, int] = {}
     while True:
-        for index, plan in islice(waiting, in_flight - len(running)):
+        # Some tasks wait for a CPU, of nodes that were added on demand, too; more would only
+        # make a queue of millions of parts.
+        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        for index, plan in islice(waiting, max(0, in_flight - len(running))):
             running[task.remote(source, target, plan, limits)] = index
         if not running:
             return

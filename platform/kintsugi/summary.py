@@ -3,6 +3,7 @@
 Everything here but the times is the same in every run: resampling is seeded.
 """
 
+import hashlib
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -39,8 +40,9 @@ def summarise(results: Sequence[Evaluated], *, seed: int = 0) -> list[dict[str, 
     """One entry for each mask set and method, in the order of the evaluation.
 
     ``metrics``: mean, sd (n - 1) and low and high of the 95 % interval of the mean, by
-    bootstrap over photographs: 2.5th and 97.5th percentile of the means of RESAMPLES draws with
-    replacement. Every method is resampled alike, so that two of them can be compared.
+    bootstrap over photographs: 2.5th and 97.5th percentile of RESAMPLES weighted means. Every
+    method is resampled alike, so that two of them can be compared, also where one has no fill
+    of some photograph.
     ``bins``: means over holes of 0-10 %, 10-20 % ... of the photograph. ``worst``: the
     photographs with the largest L1 in the hole. ``set_metrics``: of all photographs together;
     only with Inception's weights.
@@ -78,14 +80,22 @@ def case_rows(results: Sequence[Evaluated]) -> list[dict[str, Any]]:
     ]
 
 
-def bootstrap_means(values: Rows, seed: int, resamples: int = RESAMPLES) -> Rows:
-    """Means of draws with replacement from the rows of ``values`` (n x metrics).
+def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
+    """Means of the rows of ``values`` (n x metrics), resampled with replacement.
 
-    The draws depend on the seed and on n alone.
+    Poisson bootstrap (Hanley and MacGibbon 2006): in each resample every photograph comes a
+    Poisson(1) number of times, which its id and the seed alone decide. So it does not matter
+    how many photographs there are beside it. Resamples without any are left out.
     """
-    rng = np.random.default_rng(seed)
-    count = len(values)
-    return np.stack([values[rng.integers(0, count, count)].mean(axis=0) for _ in range(resamples)])
+    counts = np.stack([_times_drawn(each, seed) for each in ids], axis=1).astype(np.float64)
+    counts = counts[counts.sum(axis=1) > 0]
+    means: Rows = (counts @ values) / counts.sum(axis=1, keepdims=True)
+    return means
+
+
+def _times_drawn(photo_id: str, seed: int) -> npt.NDArray[np.int64]:
+    key = hashlib.sha256(f"{seed}/{photo_id}".encode()).digest()[:8]
+    return np.random.default_rng(int.from_bytes(key, "big")).poisson(1, RESAMPLES)
 
 
 def _groups(results: Sequence[Evaluated]) -> dict[tuple[str, str], _Group]:
@@ -110,7 +120,7 @@ def _entry(masks: str, method: str, group: _Group, seed: int) -> dict[str, Any]:
         return entry
     names = list(group.fills[0].figures)
     values = np.array([[fill.figures[name] for name in names] for fill in group.fills])
-    low, high = np.percentile(bootstrap_means(values, seed), (2.5, 97.5), axis=0)
+    low, high = np.percentile(bootstrap_means(values, group.ids, seed), (2.5, 97.5), axis=0)
     sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(names))
     statistics = zip(values.mean(axis=0), sd, low, high, strict=True)
     entry["hole_share"] = _rounded(np.mean([fill.hole_share for fill in group.fills]))

@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kintsugi.errors import KintsugiError
 
@@ -47,11 +47,16 @@ def _map_in_ray(
 
     task = ray.remote(num_cpus=1)(work)
     everywhere = ray.put(shared)
-    # Some tasks wait for a CPU, so that none waits for this process.
-    in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting = iter(items)
-    running = deque(task.remote(everywhere, item) for item in islice(waiting, in_flight))
-    while running:
+    running: deque[Any] = deque()
+    while True:
+        # Some tasks wait for a CPU, so that none waits for this process; and nodes that are
+        # added meanwhile, on demand, have something to do.
+        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        new = islice(waiting, max(0, in_flight - len(running)))
+        running.extend(task.remote(everywhere, item) for item in new)
+        if not running:
+            return
         try:
             yield ray.get(running.popleft())
         except ray.exceptions.RayTaskError as error:
@@ -59,4 +64,3 @@ def _map_in_ray(
             if isinstance(error.cause, KintsugiError):
                 raise error.cause from error
             raise
-        running.extend(task.remote(everywhere, item) for item in islice(waiting, 1))

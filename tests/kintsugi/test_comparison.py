@@ -8,7 +8,6 @@ import pytest
 
 from kintsugi.comparison import (
     Progress,
-    Wanted,
     compare,
     is_complete,
     open_comparison,
@@ -16,11 +15,13 @@ from kintsugi.comparison import (
 )
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.evaluation import Evaluated, Filled
+from kintsugi.figures import format_markdown
 from kintsugi.images import encode_image
 from kintsugi.mask_sets import parse_mask_set
 from kintsugi.mask_shards import write_mask_set
 from kintsugi.splits import is_held_out
 from kintsugi.storage import Storage
+from kintsugi.wanted import Wanted
 from models.build import ModelConfig, build_inpainter
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
@@ -124,12 +125,32 @@ def test_patch_synthesis_needs_an_encoder() -> None:
 
 def test_a_written_set_stands_in_the_place_of_its_name(photos: Path, tmp_path: Path) -> None:
     masks = parse_mask_set("thick-64", seed=7)
-    write_mask_set(masks, [f"photo-{i}.png" for i in range(3)], Storage(tmp_path / "masks"))
+    ids = [f"photo-{i}.png" for i in range(3)]
+    manifest = write_mask_set(masks, ids, Storage(tmp_path / "masks"))
     there, here = (
-        compare(str(photos), *open_comparison(Wanted(["telea"], [name], seed=7)))[1]["figures"]
-        for name in (str(tmp_path / "masks"), "thick-64")
+        compare(str(photos), *open_comparison(Wanted(["telea"], [name], seed=seed)))[1]
+        for name, seed in ((str(tmp_path / "masks"), 3), ("thick-64", 7))
     )
-    assert there == here
+    means = [
+        {name: each["mean"] for name, each in found["figures"][0]["metrics"].items()}
+        for found in (there, here)
+    ]
+    assert means[0] == means[1]
+    # What is told of the masks is what was read, not what was asked for.
+    drawn = {"kind": "thick", "side_px": 64, "seed": 7}
+    assert here["masks"] == {"thick-64": drawn}
+    uri, digest = str(tmp_path / "masks"), manifest.masks_sha256
+    assert there["masks"] == {"thick-64": {**drawn, "uri": uri, "masks_sha256": digest}}
+    assert f"Masks thick-64: `{uri}`, seed 7." in format_markdown(there)
+    assert "Masks" not in format_markdown(here)
+
+
+def test_two_photographs_of_one_stem_have_no_folder_of_results(photos: Path) -> None:
+    (photos / "photo-1.webp").write_bytes((photos / "photo-1.png").read_bytes())
+    wanted = Wanted(["telea", f"again=folder:{photos}"], ["center-32-64"])
+    with pytest.raises(ConfigError, match=r"photo-1\.png and photo-1\.webp would have one"):
+        compare(str(photos), *open_comparison(wanted))
+    compare(str(photos), *open_comparison(Wanted(["telea"], ["center-32-64"])))
 
 
 def test_limit_held_out_and_rejects(photos: Path) -> None:

@@ -1,6 +1,5 @@
 """What takes part in an evaluation: releases, results of others, and what decides an answer."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,12 @@ def picture(level: int, side: int = 64) -> bytes:
 def test_a_folder_of_results_is_found_by_mask_set_and_stem(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.png").write_bytes(picture(1))
-    assert open_results(str(tmp_path)).fill(CASE).max() == 1
+    assert open_results(str(tmp_path), ["center-20-64"]).fill(CASE).max() == 1
     (tmp_path / "center-20-64" / "a").mkdir(parents=True)
     (tmp_path / "center-20-64" / "a" / "b.webp").write_bytes(picture(2))
-    results = open_results(str(tmp_path))
+    results = open_results(str(tmp_path), ["center-20-64"])
     # The mask set's own comes first.
     assert results.fill(CASE).max() == 2
-    assert results.fill(dataclasses.replace(CASE, masks="thick-64")).max() == 1
     assert (results.identity, results.is_timed) == ("", False)
 
 
@@ -62,13 +60,26 @@ def test_a_result_that_cannot_be_used_is_told(
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(InvalidInput) as caught:
-        open_results(str(tmp_path)).fill(CASE)
+        open_results(str(tmp_path), ["center-20-64"]).fill(CASE)
     assert caught.value.code == code
 
 
 def test_an_empty_folder_of_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no pictures in"):
-        open_results(str(tmp_path))
+        open_results(str(tmp_path), ["center-20-64"])
+
+
+def test_a_picture_of_no_set_in_particular_is_not_taken_for_one_of_several(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.png").write_bytes(picture(1))
+    sets = ["center-20-64", "thick-64"]
+    with pytest.raises(ConfigError, match=r"no pictures in center-20-64/: with several mask sets"):
+        open_results(str(tmp_path), sets)
+    for name in sets:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "c.png").write_bytes(picture(2))
+    with pytest.raises(InvalidInput, match=r"no picture center-20-64/a/b\.\*: it must have one"):
+        open_results(str(tmp_path), sets).fill(CASE)
 
 
 def test_a_release_is_known_by_weights_preferences_and_code(
@@ -107,6 +118,27 @@ def test_identities_differ_by_what_changes_answers() -> None:
     assert len(synthesis) == 3
     assert len({open_classical(name).identity for name in CLASSICAL} | {""}) == 5
     assert "opencv" in open_classical("telea").identity
+
+
+def test_identities_name_what_stands_beneath_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {
+        "biharmonic": lambda: open_classical("biharmonic").identity,
+        "synthesis": lambda: open_patch_synthesis(Vgg19Relu3.random(0), 0).identity,
+    }
+    before = {name: identity() for name, identity in kinds.items()}
+    real = entrants.version
+    for package in ("numpy", "scipy"):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                entrants,
+                "version",
+                lambda name, other=package: "x" if name == other else real(name),
+            )
+            for name, identity in kinds.items():
+                assert identity() != before[name], (package, name)
+    monkeypatch.setattr(entrants, "_methods_digest", lambda: "other")
+    for name, identity in kinds.items():
+        assert identity() != before[name], name
 
 
 def test_labels() -> None:

@@ -1,5 +1,6 @@
 """Metrics of learnt weights: their formulas, and that no other weights get their names."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kintsugi import learned_metrics
 from kintsugi.errors import ConfigError
 from kintsugi.learned_metrics import (
     LearnedMetrics,
@@ -32,6 +34,7 @@ def test_the_frechet_distance_by_its_formula(count: int) -> None:
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fills_that_can_be_told_from_the_truth_have_nothing() -> None:
     rng = np.random.default_rng(0)
     truths = rng.normal(0, 1, (50, 4)).astype(np.float32)
@@ -65,21 +68,33 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         open_learned_metrics(None, tmp_path / "code.pth")
 
 
+def test_weights_of_the_right_shape_are_not_enough(tmp_path: Path) -> None:
+    pytest.importorskip("torchmetrics", reason="torchmetrics is an addition of the user's")
+    from torchvision.models import vgg16
+
+    torch.save(vgg16(weights=None).state_dict(), tmp_path / "vgg16.pth")
+    with pytest.raises(ConfigError, match=r"vgg16-397923af\.pth.*: its SHA-256 is [0-9a-f]{64};"):
+        open_learned_metrics(tmp_path / "vgg16.pth", None)
+
+
 def test_torchmetrics_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchmetrics.functional.image.lpips", None)
     with pytest.raises(ConfigError, match="torchmetrics"):
         open_learned_metrics(tmp_path / "vgg16.pth", None)
 
 
-def test_lpips_on_a_backbone_of_its_shape(tmp_path: Path) -> None:
+def test_lpips_on_a_backbone_of_its_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torchmetrics", reason="torchmetrics is an addition of the user's")
     from torchvision.models import vgg16
 
     torch.manual_seed(0)
     backbone = vgg16(weights=None)
     torch.save(backbone.state_dict(), tmp_path / "vgg16.pth")
+    found = hashlib.sha256((tmp_path / "vgg16.pth").read_bytes()).hexdigest()
+    monkeypatch.setattr(learned_metrics, "LPIPS_SHA256", found[:8])
     metrics = open_learned_metrics(tmp_path / "vgg16.pth", None)
     assert metrics is not None
+    assert metrics.weights == {"lpips": {"file": "vgg16.pth", "sha256": found}}
     rng = np.random.default_rng(0)
     image, other = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
     assert metrics.measure(image, image)["lpips"] == 0
@@ -101,8 +116,10 @@ def test_inceptions_features_are_2048(tmp_path: Path, monkeypatch: pytest.Monkey
         patch.setattr(network.FeatureExtractorInceptionV3, "load_state_dict", take_none)
         network.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     torch.save(saved[0], tmp_path / "inception.pth")
+    monkeypatch.setattr(learned_metrics, "INCEPTION_SHA256", "")
     metrics = open_learned_metrics(None, tmp_path / "inception.pth")
     assert metrics is not None
+    assert set(metrics.weights) == {"inception"}
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     features = np.frombuffer(metrics.features(image), np.float32)
     assert features.shape == (2048,)

@@ -5,11 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.methods import CLASSICAL, Mask, Method, Pixels, ReleaseMethod, open_release
+from kintsugi.methods import (
+    CLASSICAL,
+    CoarseFill,
+    Mask,
+    Method,
+    Pixels,
+    ReleaseMethod,
+    open_release,
+)
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.scales import FillOptions
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 
@@ -47,6 +58,25 @@ def test_only_the_hole_changes(inpainter: Inpainter, name: str) -> None:
     # What is in the hole is not looked at.
     blank = np.where(mask[..., None], np.uint8(7), pixels)
     assert np.array_equal(method(blank, mask), filled)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_g1_alone_fills_what_g1_draws(inpainter: Inpainter, scales: int) -> None:
+    pixels, mask = photo_with_hole(64 * scales)
+    filled = CoarseFill(inpainter, FillOptions(scales=scales))(pixels, mask)
+    assert np.array_equal(filled[~mask], pixels[~mask])
+    assert not np.array_equal(filled, ReleaseMethod(inpainter)(pixels, mask))
+    if scales == 1:
+        with torch.inference_mode():
+            image, hole = image_to_tensor(pixels, "cpu"), mask_to_tensor(mask, "cpu")
+            coarse = tensor_to_image(inpainter.image2feature.fill(image, hole))
+        assert np.abs(filled.astype(int) - coarse).max() <= 1
+
+
+def test_a_release_fills_at_as_many_scales_as_asked_for(inpainter: Inpainter) -> None:
+    pixels, mask = photo_with_hole(128)
+    one, two = (ReleaseMethod(inpainter, FillOptions(scales=n))(pixels, mask) for n in (1, 2))
+    assert not np.array_equal(one, two)
 
 
 def test_classical_methods_continue_a_flat_image() -> None:

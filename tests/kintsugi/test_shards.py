@@ -78,6 +78,7 @@ def rows_of(storage: Storage) -> Iterator[dict[str, object]]:
         yield from read_part(storage, part).to_pylist()
 
 
+@pytest.mark.slow
 def test_every_kind_of_input_is_packed_or_listed(place: str, photos: Storage) -> None:
     target = Storage(place).join("shards")
     packing = Packing(rows_per_part=4, limits=LIMITS)

@@ -39,7 +39,7 @@ def test_the_interval_is_that_of_a_bootstrap() -> None:
     half = 1.96 * np.std(values, ddof=1) / 10
     assert found["low"] == pytest.approx(np.mean(values) - half, abs=0.1)
     assert found["high"] == pytest.approx(np.mean(values) + half, abs=0.1)
-    means = bootstrap_means(np.array(values)[:, None], 0)
+    means = bootstrap_means(np.array(values)[:, None], [f"{i}.png" for i in range(100)], 0)
     assert found["low"] == pytest.approx(np.percentile(means, 2.5), abs=1e-6)
     # Methods are resampled alike: twice the values, twice the interval.
     twice = summarise(results(values))[1]["metrics"]["hole_l1_percent"]
@@ -48,9 +48,20 @@ def test_the_interval_is_that_of_a_bootstrap() -> None:
 
 def test_resampling_is_seeded() -> None:
     values = np.arange(20.0)[:, None]
-    assert np.array_equal(bootstrap_means(values, 1), bootstrap_means(values, 1))
-    assert not np.array_equal(bootstrap_means(values, 1), bootstrap_means(values, 2))
-    assert len(np.unique(bootstrap_means(np.ones((5, 1)), 0))) == 1
+    ids = [str(number) for number in range(20)]
+    assert np.array_equal(bootstrap_means(values, ids, 1), bootstrap_means(values, ids, 1))
+    assert not np.array_equal(bootstrap_means(values, ids, 1), bootstrap_means(values, ids, 2))
+    assert len(np.unique(bootstrap_means(np.ones((20, 1)), ids, 0))) == 1
+
+
+def test_a_photograph_is_drawn_as_often_whatever_stands_beside_it() -> None:
+    rng = np.random.default_rng(0)
+    values, ids = rng.normal(0, 1, (40, 1)), [f"{number}.png" for number in range(40)]
+    whole = bootstrap_means(values, ids, 0)[:, 0]
+    # In another order the same resamples; without one photograph nearly the same ones.
+    assert bootstrap_means(values[::-1], ids[::-1], 0)[:, 0] == pytest.approx(whole)
+    fewer = bootstrap_means(values[1:], ids[1:], 0)[:, 0]
+    assert np.corrcoef(whole, fewer)[0, 1] > 0.95
 
 
 def test_one_photograph_has_no_deviation() -> None:

@@ -57,3 +57,23 @@ def test_in_ray_it_is_the_same(local_ray: object) -> None:
     with pytest.raises(InvalidInput, match="-1 is negative") as caught:
         list(map_tasks(scale, 3, [1, -1]))
     assert caught.value.code == "negative"
+
+
+@pytest.mark.ray
+def test_a_cluster_that_grows_gets_more_to_do(
+    local_ray: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, cpus = [], [1]
+
+    def items() -> Iterator[int]:
+        for value in range(40):
+            taken.append(value)
+            yield value
+
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": float(cpus[0])})
+    results = map_tasks(scale, 3, items())
+    assert (next(results), len(taken)) == (0, 2)
+    cpus[0] = 4
+    # Seven more than those two, of which one is done.
+    assert (next(results), len(taken)) == (3, 9)
+    assert list(results) == [3 * value for value in range(2, 40)]

@@ -1,0 +1,12 @@
+#!/usr/bin/env python3
+"""Train the context encoder: python jobs/train_context_encoder.py --help."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from jobs._bootstrap import run
+from jobs._train import train
+
+if __name__ == "__main__":
+    run(lambda argv: train("context_encoder", argv))
