@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 # Import paths of tools that run outside the editable install.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve test test-fast check format clean
+.PHONY: demo serve release test test-fast check format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -24,13 +24,35 @@ install: $(STAMP)  ## Install everything into .venv.
 demo: $(STAMP)  ## The whole path on this machine, photographs to a filled hole over HTTP.
 	$(BIN)/python jobs/demo.py
 
-serve: demo/release/config.json  ## Serve the demo's release on 127.0.0.1:8000 until Ctrl-C.
+serve: $(STAMP)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
 	$(BIN)/python jobs/serve.py
 
-demo/release/config.json: | $(STAMP)
-	$(BIN)/python jobs/demo.py
+# make release PHOTOS=s3://photos TEACHER=torchvision OUT=s3://releases/mine FLAVOUR=recommended
+OUT ?= ~/.kintsugi/release
+FLAVOUR ?= release
+DEVICE ?= cpu
+KEYS ?= matched-standardised
+ENCODER_STEPS ?= 2400
+# Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
+TRAIN ?= --without-ray
+NAMES = --set storage=$(OUT) --set data.shards=$(OUT)/shards \
+	--set encoder=$(OUT)/encoder/encoder.safetensors
+release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each step resumes.
+	@test -n "$(PHOTOS)" -a -n "$(TEACHER)" || { echo "name both: make release PHOTOS=URI TEACHER=FILE" >&2; exit 2; }
+	$(BIN)/python jobs/write_shards.py --input $(PHOTOS) --output $(OUT)/shards --held-out 0.1 --verify || test $$? -eq 3
+	$(BIN)/python jobs/train_encoder.py --photos $(PHOTOS) --teacher $(TEACHER) \
+		--output $(OUT)/encoder --steps $(ENCODER_STEPS) --device $(DEVICE)
+	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
+	$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
+		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
+	$(BIN)/python jobs/publish.py --config jobs/configs/$(FLAVOUR)-stage2.toml \
+		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(FLAVOUR)-stage2 \
+		--output $(OUT)/small --keys $(KEYS) --half
+	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
+		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
+		--methods ours,ours-coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
 
-check: $(STAMP)  ## Format, lint, types, architecture.
+check: $(STAMP) check-k8s  ## Format, lint, types, architecture, manifests.
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -58,7 +80,7 @@ test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
 		|| echo "No chromium, and it cannot be installed here: its tests are skipped"
 	AXE_FOLDER=$(CURDIR)/$(dir $(AXE)) $(BIN)/pytest -m browser
 
-test-faults: $(STAMP)  ## Kill workers, nodes and storage, and see runs recover; three times.
+test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's processes; see all recover; three times.
 	for round in 1 2 3; do $(BIN)/pytest -m faults || exit 1; done
 
 check-k8s: $(STAMP)  ## Image, manifests and edge: all that can be checked without a cluster.

@@ -26,21 +26,20 @@ def train(stage: str, argv: Sequence[str]) -> int:
         print(describe(done := dry_run(config)))
         _bootstrap.write_figures(args.json, done.figures())
         return _bootstrap.DONE
-    _bootstrap.start_ray()
-    from kintsugi.training import fit
+    if args.without_ray:
+        from kintsugi.alone import fit
+    else:
+        _bootstrap.start_ray()
+        from kintsugi.training import fit
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
     with reporting(config, Shown(args.tensorboard, args.metrics_port, args.metrics_host)):
         trained = fit(config)
     seconds = time.monotonic() - began
-    steps = trained.first_step, trained.last_step
-    print("\n".join(summary(trained.run, steps, seconds, trained.metrics)))
+    print("\n".join(summary(trained, seconds)))
     _bootstrap.write_figures(args.json, asdict(trained) | {"seconds": seconds})
-    if trained.stopped:
-        print(f"stopped at step {trained.last_step}: submit the job again to go on")
-        return _bootstrap.STOPPED
-    return _bootstrap.DONE
+    return _bootstrap.STOPPED if trained.stopped else _bootstrap.DONE
 
 
 def _parser(stage: str) -> argparse.ArgumentParser:
@@ -54,6 +53,7 @@ def _parser(stage: str) -> argparse.ArgumentParser:
     parser = _bootstrap.job_parser(text, examples, config=f"debug-{flavour}.toml")
     add = parser.add_argument
     add("--dry-run", action="store_true", help="one step here, without Ray; keeps nothing")
+    add("--without-ray", action="store_true", help="one worker, in this process")
     add("--tensorboard", action="store_true", help="write event files into the run's folder")
     add("--metrics-port", metavar="N", type=int, default=0, help="serve Prometheus metrics (0: no)")
     add("--metrics-host", metavar="HOST", default="127.0.0.1", help="at (default: 127.0.0.1)")

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.defaults import DEFAULT_RELEASE, METHODS, SETS
+from kintsugi.defaults import METHODS, SETS
 from kintsugi.photos import SAMPLES
 
 EXAMPLES = (
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _bootstrap.job_parser("Compare methods on seeded holes.", EXAMPLES, config=None)
     add = parser.add_argument
     add("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
-    add("--release", metavar="URI", help=f"what `ours` is ({DEFAULT_RELEASE})")
+    add("--release", metavar="URI", help="what `ours` is (default: the bundled one)")
     add("--masks", metavar="SET,...", default="random-256", help=SETS)
     add("--methods", metavar="NAME,...", default="ours,telea,ns", help=METHODS)
     add("--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random")
@@ -38,15 +38,15 @@ def main(argv: Sequence[str]) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi import comparison as work
     from kintsugi.figures import draw_grid, format_table
+    from kintsugi.wanted import Wanted
 
     same = ("release", "encoder", "seed", "lpips_weights", "inception_weights")
     how = {name: getattr(args, name) for name in same}
     how["cache"] = args.cache or (f"{args.output}/fills" if args.output else None)
-    wanted = work.Wanted(args.methods.split(","), args.masks.split(","), **how)
-    comparison, about = work.open_comparison(wanted)
+    opened = work.open_comparison(Wanted(args.methods.split(","), args.masks.split(","), **how))
     _bootstrap.join_ray()
     which = {"limit": args.limit, "held_out": args.held_out, "report": work.Progress()}
-    results, figures = work.compare(args.photos, comparison, about, **which)
+    results, figures = work.compare(args.photos, *opened, **which)
     print(format_table(figures))
     _bootstrap.write_figures(args.json, figures)
     if args.grid is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import job_parser, join_ray, run
-from kintsugi.defaults import DEFAULT_RELEASE
+from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.storage import Storage
 
 EXAMPLES = (
@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
         help="white is hole; same stem, or stem + _mask, + _mask001",
     )
     parser.add_argument("--output", metavar="URI", required=True, help="one PNG per photograph")
-    parser.add_argument("--release", metavar="URI", default=DEFAULT_RELEASE)
+    parser.add_argument(
+        "--release", metavar="URI", default=BUNDLED_RELEASE, help="(default: the bundled one)"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.

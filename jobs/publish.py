@@ -9,10 +9,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, job_parser, read_figures, run, write_figures
-from kintsugi.defaults import DEFAULT_RELEASE
+from kintsugi.defaults import PUBLISHED_RELEASE
 
 EXAMPLES = (
-    "jobs/publish.py",
     "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"
     " --output s3://releases/street --keys matched-standardised --metrics results.json",
 )
@@ -25,14 +24,16 @@ def main(argv: Sequence[str]) -> int:
     add("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
     add("--checkpoint", default="auto", help="newest, best (held-out loss; default) or a step")
     add("--with-discriminators", action="store_true", help="training can start from it then")
-    add("--output", metavar="URI", default=DEFAULT_RELEASE)
+    add("--half", action="store_true", help="store float16: half the bytes")
+    add("--output", metavar="URI", default=PUBLISHED_RELEASE)
     add("--name", help="of the release (default: the last part of --output)")
     add("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
-    add("--keys", help="what is compared: plain, standardised, matched, matched-standardised")
+    add("--keys", help="plain, standardised, matched, matched-standardised (stage 2's)")
     add("--guard", type=int, help="cells around the hole not copied from")
+    add("--repeats", type=int, help="matches of the first scale after its first")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
-    matching = {name: getattr(args, name) for name in ("keys", "guard", "max_uses")}
+    wishes = {name: getattr(args, name) for name in ("keys", "guard", "repeats", "max_uses")}
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
     from kintsugi.release import Selection, publish
@@ -43,8 +44,8 @@ def main(argv: Sequence[str]) -> int:
         args.stage2 or f"{config.storage}/{config.run}",
         args.output,
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
-        select=Selection(args.checkpoint, args.with_discriminators),
-        matching={name: value for name, value in matching.items() if value is not None},
+        select=Selection(args.checkpoint, args.with_discriminators, args.half),
+        matching={name: value for name, value in wishes.items() if value is not None},
         metrics=read_figures(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, ROOT, interrupt_once, run
+from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.demo.cluster import ray_cluster
 from kintsugi.demo.console import Console
 from kintsugi.demo.service import check_port, deploy_service
@@ -21,7 +22,7 @@ from kintsugi.storage import Storage
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Serve a release on this machine.")
-    parser.add_argument("--release", metavar="URI", default=str(ROOT / "demo" / "release"))
+    parser.add_argument("--release", metavar="URI", default=BUNDLED_RELEASE)
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
     release = Storage(args.release)
     if not release.exists(CONFIG_NAME):
-        raise ConfigError(f"no release at {release.uri}: run make demo, or name one: --release URI")
+        raise ConfigError(f"no release at {release.uri}: publish one, or leave --release out")
     check_port(args.port)
     folder = ROOT / "demo"
     (folder / "logs").mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from models.feature2image import Feature2Image
 from models.image2feature import Image2Feature
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
 from models.precision import Precision, autocast
+from models.progress import Progress, Step, untold
 from models.scales import FillOptions, Mask, ScalePlan, plan_fill
 from models.style_plan import plan_style
 from models.stylize import swap_style
@@ -22,6 +23,10 @@ Check = Callable[[], None]
 
 def _go_on() -> None:
     """Never ends anything."""
+
+
+def _scales_of(crop: int, crops: int, progress: Progress) -> Callable[[int, int], None]:
+    return lambda scale, scales: progress(Step(crop, crops, scale, scales))
 
 
 class Inpainter(nn.Module):
@@ -106,6 +111,7 @@ class Inpainter(nn.Module):
         options: FillOptions = FillOptions(),
         *,
         check: Check = _go_on,
+        progress: Progress = untold,
     ) -> Float[Tensor, "1 3 H W"]:
         """Fill the holes of one photograph of any size.
 
@@ -114,6 +120,7 @@ class Inpainter(nn.Module):
             mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
             check: Called before every step of every scale; it gives the work up by raising.
+            progress: Told as every scale of every crop begins.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
@@ -124,15 +131,19 @@ class Inpainter(nn.Module):
         plan = plan_fill(image, mask, options)
         answer = plan.image.clone()
         # One crop's plan at a time.
-        for crop in plan.crops:
-            crop.paste(answer, self._walk(crop, options.seed, check))
+        for number, crop in enumerate(plan.crops):
+            told = _scales_of(number, len(plan.crops), progress)
+            crop.paste(answer, self._walk(crop, options.seed, check, told))
         return answer
 
-    def _walk(self, crop: ScalePlan, seed: int, check: Check) -> Tensor:
+    def _walk(
+        self, crop: ScalePlan, seed: int, check: Check, told: Callable[[int, int], None]
+    ) -> Tensor:
         """The last scale's image of one crop."""
         filled: Tensor | None = None
         indices: Tensor | None = None
         for level in range(len(crop.sizes)):
+            told(level, len(crop.sizes))
             check()
             image, mask = crop.inputs(level, filled)
             encoded = self.infer(image, mask) if level == 0 else self.encode(image, mask)

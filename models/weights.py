@@ -54,12 +54,19 @@ class ReleaseConfig:
 
 
 def save_release(
-    folder: Path, inpainter: Inpainter, config: ReleaseConfig, *, card: str
+    folder: Path, inpainter: Inpainter, config: ReleaseConfig, *, card: str, half: bool = False
 ) -> ReleaseConfig:
-    """Write a release into ``folder``; `config.json` last. Returns the config with its digest."""
+    """Write a release into ``folder``; `config.json` last. Returns the config with its digest.
+
+    ``half`` stores convolutions in float16, half the bytes; what is loaded is float32 again.
+    Biases and statistics of norms, which are few and may be large, stay as they are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_NAME).unlink(missing_ok=True)
-    state = {name: tensor.contiguous() for name, tensor in inpainter.state_dict().items()}
+    state = {
+        name: (tensor.half() if half and tensor.ndim == 4 else tensor).contiguous()
+        for name, tensor in inpainter.state_dict().items()
+    }
     save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     (folder / CARD_NAME).write_text(card, encoding="utf-8")
     named = replace(config, digest=file_digest(folder / WEIGHTS_NAME))

@@ -93,5 +93,5 @@ def job_form(
 
 def job_schema() -> dict[str, Any]:
     """The form for OpenAPI, as `requestBody`: the fields of either job."""
-    example = {"kind": "inpaint", "image": "photo.jpg", "mask": "mask.png", "feather": 8}
-    return form_schema(_ANY, example)
+    example: dict[str, str | float] = {"image": "photo.jpg", "mask": "mask.png", "feather": 8}
+    return form_schema(_ANY, {"kind": "inpaint", **example})

@@ -59,7 +59,7 @@ class JobConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: Literal["stage1", "stage2", "end_to_end"]
+    stage: Literal["stage1", "stage2", "end_to_end", "context_encoder"]
     run: str
     # Name of the run and of its folder in `storage`. The same name and configuration resume.
     storage: str
@@ -106,7 +106,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         shipped = Path(__file__).resolve().parents[2] / "jobs" / "configs"
-        known = ", ".join(sorted(file.name for file in shipped.glob("*.toml"))) or "none"
+        names = sorted(file.name for file in shipped.glob("*-*.toml"))
+        known = ", ".join(name for name in names if not name.startswith("ablation-")) or "none"
         raise ConfigError(f"--config {path}: no such file; jobs/configs has: {known}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
@@ -144,13 +145,21 @@ def _near(key: str) -> str:
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Dotted keys whose values differ, those that may change on resuming left out."""
-    flat_one, flat_other = _flatten(one), _flatten(other)
+    flat_one, flat_other = deciding_values(one), deciding_values(other)
     return [
         key
         for key in sorted(flat_one.keys() | flat_other.keys())
         if flat_one.get(key) != flat_other.get(key)
-        and not any(key == free or key.startswith(free + ".") for free in RESUMABLE_KEYS)
     ]
+
+
+def deciding_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys and values that decide what a run computes: without RESUMABLE_KEYS."""
+    return {
+        key: value
+        for key, value in _flatten(config).items()
+        if not any(key == free or key.startswith(free + ".") for free in RESUMABLE_KEYS)
+    }
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -14,10 +14,10 @@ import torch
 from kintsugi.config import JobConfig
 from kintsugi.loop import initial_state
 from kintsugi.manifest import MANIFEST_NAME
-from kintsugi.photos import open_photos
+from kintsugi.photos import PHOTO_SUFFIXES, open_photos
 from kintsugi.rank import build_stage, train_locally
 from kintsugi.runs import Run
-from kintsugi.shards import PHOTO_SUFFIXES, write_shards
+from kintsugi.shards import write_shards
 from kintsugi.starting import check_run
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics

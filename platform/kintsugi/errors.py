@@ -3,6 +3,7 @@
 KintsugiError
 |- ConfigError        a configuration, a flag or a run's identity; exit code 2
 |- StorageError       an object that is missing, cut short or altered; exit code 1
+|- Diverged           a run whose losses are no longer numbers; exit code 1
 `- InputError         bytes that somebody sent or a file somebody packed
    |- UnsupportedFormat   not a format that is read here; HTTP 415
    |- TooLarge            more bytes than the limit; HTTP 413
@@ -23,6 +24,10 @@ class ConfigError(KintsugiError):
 
 class StorageError(KintsugiError):
     """Something in storage is missing, incomplete or not what its manifest says."""
+
+
+class Diverged(KintsugiError):
+    """A training whose losses are no longer numbers: taken up again it ends so again."""
 
 
 class InputError(KintsugiError):

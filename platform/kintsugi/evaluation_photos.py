@@ -4,9 +4,8 @@ import numpy as np
 from PIL import Image
 
 from kintsugi.errors import ConfigError
-from kintsugi.folder import is_photo
 from kintsugi.methods import Pixels
-from kintsugi.shards import PHOTO_SUFFIXES
+from kintsugi.photos import PHOTO_SUFFIXES, is_photo
 from kintsugi.splits import is_held_out
 from kintsugi.storage import Storage
 

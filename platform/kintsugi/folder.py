@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Generic, Literal, TypeVar
 
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
-from kintsugi.shards import PHOTO_SUFFIXES
+from kintsugi.photos import PHOTO_SUFFIXES, is_photo
 from kintsugi.storage import Storage
 from kintsugi.tasks import map_tasks
 
@@ -196,11 +196,6 @@ def read_input(storage: Storage, name: str, kind: str) -> bytes:
 def failed(name: str, code: str, reason: str, seconds: float = 0.0) -> Outcome:
     """The outcome of a photograph that cannot be used."""
     return Outcome(name, "failed", code=code, reason=reason, seconds=round(seconds, 3))
-
-
-def is_photo(name: str) -> bool:
-    """Whether a file is taken for a photograph."""
-    return name.lower().endswith(PHOTO_SUFFIXES)
 
 
 def stem_of(name: str) -> str:

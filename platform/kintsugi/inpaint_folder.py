@@ -15,7 +15,6 @@ from kintsugi.folder import (
     check_any,
     check_apart,
     failed,
-    is_photo,
     plan_outputs,
     read_input,
     stem_of,
@@ -23,6 +22,7 @@ from kintsugi.folder import (
 )
 from kintsugi.images import decode_image, decode_mask, encode_image
 from kintsugi.methods import Method
+from kintsugi.photos import is_photo
 from kintsugi.storage import Storage
 
 # The end of a mask's stem after its photograph's: "_mask", or with digits, as LaMa's tools write

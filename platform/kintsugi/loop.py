@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kintsugi.agreement import Stop, from_first_rank
 from kintsugi.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.config import JobConfig
-from kintsugi.errors import KintsugiError
+from kintsugi.errors import Diverged
 from kintsugi.looking import losses_on, picture_of
 from kintsugi.meter import Meter
 from kintsugi.order import SampleOrder
@@ -28,9 +28,6 @@ from kintsugi.stages import Stage
 from kintsugi.step import TrainStep
 from kintsugi.tracking import Metrics
 from kintsugi.updates import scaler_for
-
-# Of the losses on held-out photographs the one that says which checkpoint is the best.
-CRITERION = "perceptual"
 
 
 class Reporter(Protocol):
@@ -111,7 +108,7 @@ def train(
     It ends before that when the held-out loss no longer falls (`is_finished`), or when
     it is asked to stop; what is done then is in a checkpoint.
 
-    Raises: KintsugiError naming the loss and the step when a loss is no longer a number.
+    Raises: Diverged naming the loss and the step when a loss is no longer a number.
     """
     loop, device = config.loop, surroundings.device
     step = TrainStep(stage, state, config, device)
@@ -173,7 +170,7 @@ def _check_finite(figures: Metrics, state: TrainState) -> None:
     for name, value in figures.items():
         if not math.isfinite(value):
             kind, _, which = name.partition("/")
-            raise KintsugiError(
+            raise Diverged(
                 f"{kind} {which} is {value} at step {state.step}: the run diverged; start another"
                 " from its last checkpoint with --set run=NAME --set init_from=RUN and a lower"
                 " optimizer.generator_lr"
@@ -248,8 +245,9 @@ class _View:
         losses: Metrics = {}
         if self._surroundings.rank == 0:
             losses |= self._losses(self._surroundings.held_out)
-        loss = from_first_rank(losses.get(CRITERION, 0.0), self._surroundings.device)
-        _check_finite({f"held_out/{CRITERION}": loss}, self._state)
+        criterion = self._stage.criterion
+        loss = from_first_rank(losses.get(criterion, 0.0), self._surroundings.device)
+        _check_finite({f"held_out/{criterion}": loss}, self._state)
         state, settled = self._state, settled_step(self._config)
         if state.step % self._config.loop.checkpoint_every == 0:
             if state.best is None or state.best.step < settled or loss < state.best.loss:

@@ -15,8 +15,10 @@ from kintsugi.runs import Run, open_encoder
 from kintsugi.storage import Storage
 from models.build import (
     ModelConfig,
+    build_context_encoder,
     build_feature_discriminator,
     build_generator,
+    build_image_discriminator,
     build_pair_discriminator,
     build_translator,
 )
@@ -34,12 +36,20 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "translate": build_translator,
     "pair_discriminator": build_pair_discriminator,
     "feature_discriminator": build_feature_discriminator,
+    "context_encoder": build_context_encoder,
+    "image_discriminator": build_image_discriminator,
 }
-GENERATORS = {"stage1": ("infer",), "stage2": ("translate",), "end_to_end": ("infer", "translate")}
+GENERATORS = {
+    "stage1": ("infer",),
+    "stage2": ("translate",),
+    "end_to_end": ("infer", "translate"),
+    "context_encoder": ("context_encoder",),
+}
 DISCRIMINATORS = {
     "stage1": "pair_discriminator",
     "stage2": "feature_discriminator",
     "end_to_end": "feature_discriminator",
+    "context_encoder": "image_discriminator",
 }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from kintsugi.errors import ConfigError
 from kintsugi.storage import Storage
 
+# By which photographs are found in folders and buckets; what is in them is looked at later.
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 # Written where a URI of photographs is asked for, it means the sample photographs.
 SAMPLES = "samples"
 # Colour photographs that scikit-image and scikit-learn ship inside their
@@ -48,6 +50,11 @@ def copy_sample_photos(output_uri: str) -> list[str]:
     for file in files:
         target.write(file.name, file.read_bytes())
     return sorted(file.name for file in files)
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file is taken for a photograph."""
+    return name.lower().endswith(PHOTO_SUFFIXES)
 
 
 @contextmanager

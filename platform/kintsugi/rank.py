@@ -13,13 +13,15 @@ import torch
 import torch.distributed as dist
 
 from kintsugi.config import JobConfig
+from kintsugi.context_stage import ContextEncoderStage
+from kintsugi.end_to_end import EndToEnd
 from kintsugi.loop import Surroundings, initial_state, never, train
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import ShardReader, open_reader
 from kintsugi.runs import Run, open_encoder
 from kintsugi.samples import Batch, local_batches
 from kintsugi.splits import HELD_OUT
-from kintsugi.stages import EndToEnd, Stage, Stage1, Stage2
+from kintsugi.stages import Stage, Stage1, Stage2
 from kintsugi.starting import load_start, open_run, pinned_stage1
 from kintsugi.tracking import Metrics, MetricsWriter
 
@@ -51,6 +53,8 @@ class Place:
 
 def build_stage(config: JobConfig) -> Stage:
     """The networks of an opened run at their first step."""
+    if config.stage == "context_encoder":
+        return ContextEncoderStage(config)
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)
@@ -158,7 +162,12 @@ def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
     return int(shared.item())
 
 
-def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
+def train_locally(
+    config: JobConfig,
+    device: torch.device | str = "cpu",
+    *,
+    should_stop: Callable[[], bool] = never,
+) -> Run:
     """Train a run in this process without Ray: the same losses as one Ray worker."""
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     run = open_run(config)
@@ -174,5 +183,5 @@ def train_locally(config: JobConfig, device: torch.device | str = "cpu") -> Run:
     ) -> Iterator[Batch]:
         return local_batches(reader, order, config.data, start, rank)
 
-    train_rank(config, Place(torch.device(device)), batches, publish)
+    train_rank(config, Place(torch.device(device), should_stop=should_stop), batches, publish)
     return run

@@ -26,7 +26,7 @@ from models.matching import MatchingConfig
 from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 
 # It travels in an HTTP header with each answer.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,12 @@ class Selection:
         checkpoint: Of both runs: "newest", "best" (lowest held-out loss), "auto" (the best where
             there is one) or a step.
         discriminators: Publish them too, so that training can start from the release.
+        half: Store convolutions in float16: half the bytes.
     """
 
     checkpoint: str = "auto"
     discriminators: bool = False
+    half: bool = False
 
 
 def publish(
@@ -73,7 +75,7 @@ def publish(
         name: Of the release.
         select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
-            named is the paper's, the guard that of stage 2's training.
+            named is the paper's, guard and keys those of stage 2's training.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
@@ -81,7 +83,7 @@ def publish(
             architecture or encoder, or ``matching`` names or sets something wrong.
         StorageError: a run has no whole checkpoint.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r}: letters, digits, '.', '_' and '-', at most 64")
     one, two = Run(Storage(stage1)).config(), Run(Storage(stage2)).config()
     _check_pair((one, two), (stage1, stage2), select.discriminators)
@@ -92,14 +94,16 @@ def publish(
     inpainter = build_inpainter(
         _joint_model(one, two),
         open_encoder(one.encoder, one.seed),
-        matching=_matching({"guard": two.translate.guard} | (matching or {})),
+        matching=_matching(
+            {"guard": two.translate.guard, "keys": two.translate.keys} | (matching or {})
+        ),
     )
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
         name=name,
         model=_joint_model(one, two),
-        encoder=describe_encoder(one),
+        encoder=_without_home(describe_encoder(one)),
         matching=inpainter.matching,
         training={
             "stage1": _describe(one, sources[0]),
@@ -107,25 +111,40 @@ def publish(
         },
         metrics=metrics or {},
     )
-    saved = _write(inpainter, config, parts if select.discriminators else {}, Storage(output))
+    saved = _write(inpainter, config, parts, Storage(output), select)
     return Published(Storage(output).uri, saved)
 
 
 def _describe(config: JobConfig, source: Networks) -> dict[str, Any]:
-    return {"config": config.to_dict(), "steps": source.step, "weights": source.weights}
+    plain = {"config": config.to_dict(), "steps": source.step, "weights": source.weights}
+    return {key: _without_home(value) for key, value in plain.items()}
+
+
+def _without_home(value: Any) -> Any:
+    """The same with `~` for this user's home: a release goes to others."""
+    if isinstance(value, dict):
+        return {key: _without_home(inner) for key, inner in value.items()}
+    home = str(Path.home())
+    if isinstance(value, str) and (value == home or value.startswith(f"{home}/")):
+        return "~" + value[len(home) :]
+    return value
 
 
 def _write(
-    inpainter: Inpainter, config: ReleaseConfig, discriminators: dict[str, State], output: Storage
+    inpainter: Inpainter,
+    config: ReleaseConfig,
+    parts: dict[str, State],
+    output: Storage,
+    select: Selection,
 ) -> ReleaseConfig:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if discriminators:
-            about = save_discriminators(folder, discriminators)
+        if select.discriminators:
+            about = save_discriminators(folder, parts)
             config = replace(config, training=config.training | {DISCRIMINATORS_KEY: about})
-        saved = save_release(folder, inpainter, config, card=model_card(config))
+        saved = save_release(folder, inpainter, config, card=model_card(config), half=select.half)
         output.publish_folder(folder, "", last=CONFIG_NAME)
-    if not discriminators:
+    if not select.discriminators:
         # Of a release that was replaced.
         output.delete(DISCRIMINATORS_NAME)
     return saved
@@ -147,7 +166,8 @@ def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:
 
 def describe_encoder(config: JobConfig) -> str:
     """What a release says its encoder is; random weights are named as such."""
-    return f"random (seed {config.seed})" if config.encoder == "random" else config.encoder
+    named = {"random": f"random (seed {config.seed})", "release": "the bundled release's"}
+    return named.get(config.encoder, config.encoder)
 
 
 def model_card(config: ReleaseConfig) -> str:

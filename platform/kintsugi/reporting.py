@@ -1,15 +1,17 @@
 """What a training job shows while and after it trains; knows no Ray."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from kintsugi.config import JobConfig
 from kintsugi.exporters import PrometheusExporter, TensorBoardWriter
 from kintsugi.following import Watcher, following
 from kintsugi.progress import format_duration, watcher_for_terminal
-from kintsugi.runs import Run
+from kintsugi.runs import Run, Trained
+
+# The losses by which stages' checkpoints are compared.
+CRITERIA = ("perceptual", "reconstruction")
 
 
 @dataclass(frozen=True)
@@ -55,30 +57,24 @@ def reporting(config: JobConfig, shown: Shown) -> Iterator[None]:
         yield
 
 
-def summary(
-    run: str, steps: tuple[int, int], seconds: float, rows: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """What a submission did, in lines.
-
-    Args:
-        run: URI of its folder.
-        steps: Where it started or resumed, and where it ended.
-        seconds: How long it took.
-        rows: All rows of the run.
-    """
-    first, last = steps
+def summary(trained: Trained, seconds: float) -> list[str]:
+    """What a submission that took so long did, in lines."""
+    first, last, rows = trained.first_step, trained.last_step, trained.metrics
     if first == last:
-        lines = [f"already finished at step {last}: {run}"]
+        lines = [f"already finished at step {last}: {trained.run}"]
     else:
-        lines = [f"steps {first} to {last} in {format_duration(seconds)}: {run}"]
+        lines = [f"steps {first} to {last} in {format_duration(seconds)}: {trained.run}"]
     titles = {"fixed": "the fixed photographs", "held_out": "held-out photographs"}
     for kind, title in titles.items():
-        key = f"{kind}/perceptual"
-        measured = [row for row in rows if key in row]
-        if len(measured) > 1:
-            one, other = measured[0], measured[-1]
-            lines.append(
-                f"perceptual loss on {title}: {one[key]:.4f} at step {one['step']},"
-                f" {other[key]:.4f} at step {other['step']}"
-            )
+        for loss in CRITERIA:
+            key = f"{kind}/{loss}"
+            measured = [row for row in rows if key in row]
+            if len(measured) > 1:
+                one, other = measured[0], measured[-1]
+                lines.append(
+                    f"{loss} loss on {title}: {one[key]:.4f} at step {one['step']},"
+                    f" {other[key]:.4f} at step {other['step']}"
+                )
+    if trained.stopped:
+        lines.append(f"stopped at step {last}: submit the job again to go on")
     return lines

@@ -4,18 +4,17 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from kintsugi.checkpoints import CheckpointStore
 from kintsugi.config import JobConfig, parse_config
+from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import Storage
 from models.vgg import Vgg19Relu3
-from models.weights import CONFIG_NAME as RELEASE_CONFIG
 from models.weights import load_encoder
 
 CONFIG_NAME = "config.json"
-BUNDLED_RELEASE = Path(__file__).resolve().parents[2] / "models" / "pretrained" / "small"
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,32 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a submission did.
+
+    Attributes:
+        run: URI of the run's folder.
+        first_step: Where it started or resumed.
+        last_step: Where it ended.
+        stopped: It was asked to end before its last step; submitted again it goes on.
+        metrics: All rows of the run, from its very first step.
+    """
+
+    run: str
+    first_step: int
+    last_step: int
+    stopped: bool
+    metrics: list[dict[str, Any]]
+
+
 def open_encoder(source: str, seed: int) -> Vgg19Relu3:
     """The encoder a configuration names, fetched first when it is a URI.
 
     Raises: ConfigError naming the value and what else can be given.
     """
     if source == "release":
-        if not (BUNDLED_RELEASE / RELEASE_CONFIG).is_file():
-            raise ConfigError(
-                "encoder='release': this checkout bundles no release yet; set encoder to a path or"
-                " URI of VGG19's layers, to 'torchvision' (downloads) or to 'random' (tests)"
-            )
-        source = str(BUNDLED_RELEASE)
+        source = BUNDLED_RELEASE
     try:
         if source in ("random", "torchvision"):
             return load_encoder(source, seed=seed)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from kintsugi.errors import ConfigError
 from kintsugi.masks import draw_mask
 from models.build import ModelConfig
+from models.keys import KeysKind
 from models.losses import AdversarialLoss
 from models.precision import Precision
 
@@ -86,15 +87,22 @@ class LossSection:
 
     perceptual: float = 10.0
     adversarial: float = 1.0
+    reconstruction: float = 0.999
+    # Weight of the squared difference of pixels; context encoder alone.
+    pixels: float = 0.0
+    # Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image
+    # (stage 2); the paper has none. With few steps it is what fills converge by.
     overlap_cells: int = 2
-    # Width of the heavier band of M_F inside the hole's edge, in feature cells; stage 1.
+    # Width of the heavier band of M_F inside the hole's edge, in feature cells of 4 px; stage 1.
+    # Of the context encoder's band, which lies outside the edge.
     overlap: float = 10.0
     # Weight in that band; 1 elsewhere in the hole.
     kind: AdversarialLoss = "log"
     # Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge".
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 0, "perceptual", "adversarial", "overlap_cells", "overlap")
+        weights = ("perceptual", "adversarial", "reconstruction", "pixels", "overlap")
+        _check_at_least(self, 0, *weights, "overlap_cells")
 
 
 @dataclass(frozen=True)
@@ -265,6 +273,9 @@ class TranslateSection:
     # Steps over which the share then rises from 0 to its value.
     guard: int = 0
     # Cells around the hole that are not copied from.
+    keys: KeysKind = "plain"
+    # What patches are compared by: "plain" features (the paper), "standardised" ones, those of
+    # an image whose known side is "matched" to the fill's blur, or "matched-standardised".
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")

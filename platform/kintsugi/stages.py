@@ -4,12 +4,12 @@ A stage owns raw networks; the loop hands them back wrapped (DDP) where gradient
 taken. Knows no Ray and no storage.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kintsugi.config import JobConfig
 from kintsugi.samples import Batch
@@ -20,7 +20,6 @@ from models.build import (
     build_pair_discriminator,
     build_translator,
 )
-from models.feature2image import Feature2Image
 from models.image2feature import CoarseGenerator, Image2Feature, paste_known
 from models.losses import (
     discriminator_adversarial,
@@ -29,7 +28,7 @@ from models.losses import (
     squared_distance,
     weighted_l1,
 )
-from models.patch_swap import patch_swap
+from models.matching import Encoded, MatchingConfig, keys_image, match
 from models.vgg import Vgg19Relu3
 
 
@@ -42,27 +41,31 @@ class Output:
             (B 3 H W) or the swapped features (B 256 h w).
         image: The generator's image, B 3 H W, 0-1, with gradient.
         target: The true image, B 3 H W.
-        target_features: Of the true image, B 256 h w, without gradient.
+        target_features: Of the true image, B 256 h w, without gradient; None where no loss
+            compares features.
         mask: B 1 H W, 1 = hole.
-        coarse: The coarse fill, B 3 H W, where it is trained along; else None.
+        coarse: The coarse fill, B 3 H W, where it is trained along; of the context encoder the
+            whole frame; else None.
     """
 
     condition: Tensor
     image: Tensor
     target: Tensor
-    target_features: Tensor
+    target_features: Tensor | None
     mask: Tensor
     coarse: Tensor | None = None
 
 
 class Stage(Protocol):
-    """What is trained: one of the paper's two stages, or both at once.
+    """What is trained: one of the paper's two stages, both at once, or another method's network.
 
     May run under autocast: what it returns is float32.
     """
 
     generator: nn.Module
     discriminator: nn.Module
+    # Of the losses on held-out photographs the one that says which checkpoint is the best.
+    criterion: str
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         """Run the generator on a batch; ``step``, from 0, is where schedules stand."""
@@ -81,8 +84,10 @@ class Stage(Protocol):
         ...
 
 
-class _AdversarialStage:
+class AdversarialStage:
     """What both stages share: two networks against one another and a frozen encoder."""
+
+    criterion = "perceptual"
 
     def __init__(
         self,
@@ -107,22 +112,32 @@ class _AdversarialStage:
 
     def perceptual(self, output: Output) -> Tensor:
         """Distance of the whole image's features (paper section 3.4)."""
+        assert output.target_features is not None
         return squared_distance(self.encode(output.image), output.target_features)
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
-        _, fake = _judge(discriminator, output, output.image)
-        adversarial = generator_adversarial(fake, self.weights.kind)
-        return {
-            "perceptual": self.weights.perceptual * self.perceptual(output),
-            "adversarial": self.weights.adversarial * adversarial,
-        }
+        weights = self.weights
+        losses = {"perceptual": weights.perceptual * self.perceptual(output)}
+        if weights.pixels:
+            losses["pixels"] = weights.pixels * self.pixel_distance(output)
+        if weights.adversarial:
+            _, fake = _judge(discriminator, output, output.image)
+            losses["adversarial"] = weights.adversarial * generator_adversarial(fake, weights.kind)
+        return losses
+
+    def pixel_distance(self, output: Output) -> Tensor:
+        """Mean absolute difference over the whole image."""
+        return F.l1_loss(output.image, output.target)
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        if not self.weights.adversarial:
+            return {}
         real, fake = _judge(discriminator, output, output.image.detach())
         return {"discriminator": discriminator_adversarial(real, fake, self.weights.kind)}
 
     def coarse_perceptual(self, coarse: Tensor, output: Output) -> Tensor:
         """Distance of a coarse fill's features under M_F (paper section 3.2)."""
+        assert output.target_features is not None
         features = self.encode(coarse)
         weights = hole_weights(
             output.mask,
@@ -145,7 +160,7 @@ def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Ten
     return real, fake
 
 
-class Stage1(_AdversarialStage):
+class Stage1(AdversarialStage):
     """Image2Feature: G1 against D1 on image pairs (paper section 3.2)."""
 
     def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
@@ -171,8 +186,12 @@ class Stage1(_AdversarialStage):
     def perceptual(self, output: Output) -> Tensor:
         return self.coarse_perceptual(output.image, output)
 
+    def pixel_distance(self, output: Output) -> Tensor:
+        """Mean absolute difference in the hole, per photograph."""
+        return weighted_l1(output.image, output.target, output.mask)
 
-class Stage2(_AdversarialStage):
+
+class Stage2(AdversarialStage):
     """Feature2Image: G2 against D2 on (features, image) pairs (paper section 3.4).
 
     Its input is patch-swapped features of the truth; after ``truth_steps`` some samples take
@@ -189,6 +208,7 @@ class Stage2(_AdversarialStage):
             build_feature_discriminator(config.model, seed=config.seed + 1),
         )
         self.settings = config.translate
+        self.matching = training_match(config.translate)
         self.predict: Image2Feature | None = None
         if stage1 is not None:
             self.predict = Image2Feature(stage1.requires_grad_(False), encoder).eval()
@@ -201,8 +221,8 @@ class Stage2(_AdversarialStage):
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         with torch.no_grad():
             truth = self.encode(batch.image)
-            features = self._mixed(truth, batch, step)
-            swapped = patch_swap(features, batch.mask, guard=self.settings.guard)
+            encoded = self._mixed(truth, batch, step)
+            swapped = match(self.matching, encoded, batch.mask).features
         return Output(
             condition=swapped,
             image=generator(swapped).float(),
@@ -211,13 +231,21 @@ class Stage2(_AdversarialStage):
             mask=batch.mask,
         )
 
-    def _mixed(self, truth: Tensor, batch: Batch, step: int) -> Tensor:
-        """The truth's features, for some samples those of stage 1's prediction instead."""
+    def _mixed(self, truth: Tensor, batch: Batch, step: int) -> Encoded:
+        """The truth's features, for some samples those of stage 1's prediction instead.
+
+        The truth is as sharp in the hole as around it, so it is compared by its own features.
+        """
         chosen = (batch.draw < prediction_share(self.settings, step)).nonzero().flatten()
         if self.predict is None or not len(chosen):
-            return truth
-        predicted = self.predict(batch.image[chosen], batch.mask[chosen]).features.float()
-        return truth.index_copy(0, chosen, predicted)
+            return Encoded(truth, None)
+        mask = batch.mask[chosen]
+        coarse = self.predict.fill(batch.image[chosen], mask).float()
+        features = truth.index_copy(0, chosen, self.encode(coarse))
+        compared = keys_image(self.matching, coarse, mask)
+        if compared is None:
+            return Encoded(features, None)
+        return Encoded(features, truth.index_copy(0, chosen, self.encode(compared)))
 
 
 def prediction_share(settings: TranslateSection, step: int) -> float:
@@ -228,58 +256,6 @@ def prediction_share(settings: TranslateSection, step: int) -> float:
     return settings.prediction_share * min(1.0, (done + 1) / max(1, settings.ramp_steps))
 
 
-class WholeGenerator(nn.Module):
-    """G1, match and G2 as one network; an encoder is lent to each call."""
-
-    def __init__(self, infer: CoarseGenerator, translate: Feature2Image, guard: int) -> None:
-        super().__init__()
-        self.infer = infer
-        self.translate = translate
-        self.guard = guard
-
-    def forward(
-        self, batch: Batch, encode: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns: coarse fill, swapped features, image; gradients reach G1 through all three."""
-        predicted = self.infer(batch.image, batch.mask).float()
-        coarse = paste_known(predicted, batch.image, batch.mask)
-        swapped = patch_swap(encode(coarse), batch.mask, guard=self.guard)
-        return coarse, swapped, self.translate(swapped).float()
-
-
-class EndToEnd(_AdversarialStage):
-    """Both networks trained at once on their own predictions, for the ablation.
-
-    The paper rejects it (section 3.4): G2 then learns from what G1 cannot do yet. What is
-    copied comes from known windows, so G1 keeps stage 1's perceptual loss beside the others.
-    """
-
-    def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
-        super().__init__(
-            config,
-            encoder,
-            WholeGenerator(
-                build_generator(config.model, seed=config.seed),
-                build_translator(config.model, seed=config.seed + 1),
-                config.translate.guard,
-            ),
-            build_feature_discriminator(config.model, seed=config.seed + 2),
-        )
-
-    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
-        with torch.no_grad():
-            truth = self.encode(batch.image)
-        coarse, swapped, image = generator(batch, self.encode)
-        return Output(
-            condition=swapped.detach(),
-            image=image,
-            target=batch.image,
-            target_features=truth,
-            mask=batch.mask,
-            coarse=coarse,
-        )
-
-    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
-        assert output.coarse is not None
-        coarse = self.weights.perceptual * self.coarse_perceptual(output.coarse, output)
-        return super().generator_losses(output, discriminator) | {"coarse": coarse}
+def training_match(settings: TranslateSection) -> MatchingConfig:
+    """How training matches: exactly, whatever the size, as crops are small."""
+    return MatchingConfig(keys=settings.keys, guard=settings.guard, method="exact")

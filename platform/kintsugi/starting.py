@@ -112,7 +112,8 @@ def _pin_stage1(run: Run, config: JobConfig) -> None:
     networks = open_networks(config.translate.stage1)
     if "infer" not in networks.parts:
         raise ConfigError(
-            f"translate.stage1={config.translate.stage1!r} is a run of stage2, not of stage1"
+            f"translate.stage1={config.translate.stage1!r} has no stage 1: it holds"
+            f" {', '.join(networks.parts)}"
         )
     about = asdict(networks.model)
     _publish(run, PINNED_STAGE1, {"generator": networks.parts["infer"]}, about)

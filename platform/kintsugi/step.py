@@ -55,16 +55,17 @@ class TrainStep:
         step = self._state.step
         parts = split(batch, self._config.loop.accumulate)
         outputs, generator_losses, generator_norm = self._train_generator(parts, step)
-        discriminator_losses, discriminator_norm = self._train_discriminator(outputs, step)
+        figures = mean_of(generator_losses)
+        norms = {"grad_norm/generator": generator_norm}
+        if self._config.losses.adversarial:
+            discriminator_losses, norm = self._train_discriminator(outputs, step)
+            figures |= mean_of(discriminator_losses)
+            norms["grad_norm/discriminator"] = norm
         self._scaler.update()
         if self._state.average is not None:
             decay = self._config.optimizer.ema_decay
             follow(self._state.average, self._stage.generator, decay=decay, step=step)
-        losses = mean_of(generator_losses) | mean_of(discriminator_losses)
-        return {f"loss/{name}": loss for name, loss in losses.items()} | {
-            "grad_norm/generator": generator_norm,
-            "grad_norm/discriminator": discriminator_norm,
-        }
+        return {f"loss/{name}": loss for name, loss in figures.items()} | norms
 
     def _train_generator(
         self, parts: list[Batch], step: int

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,8 +92,10 @@ class LocalFolders:
         Path(path).unlink(missing_ok=True)
 
     def delete_folder(self, path: str) -> None:
-        if Path(path).exists():
-            shutil.rmtree(path)
+        while Path(path).exists():
+            # Somebody else may be deleting it, too.
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path)
 
     def arrow_filesystem(self) -> Any:
         from pyarrow import fs

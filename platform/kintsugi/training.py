@@ -5,7 +5,6 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
 from kintsugi.config import JobConfig, parse_config
 from kintsugi.dataset import stream_batches
-from kintsugi.errors import ConfigError
+from kintsugi.errors import ConfigError, Diverged, KintsugiError
 from kintsugi.failures import describe_failure
 from kintsugi.loop import is_finished, never
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
@@ -27,7 +26,7 @@ from kintsugi.order import Position, SampleOrder
 from kintsugi.photos import open_photos
 from kintsugi.rank import Place, train_rank
 from kintsugi.reading import ShardReader
-from kintsugi.runs import Run
+from kintsugi.runs import Run, Trained
 from kintsugi.samples import Batch
 from kintsugi.sections import DataSection
 from kintsugi.shard_plan import Packing
@@ -49,25 +48,6 @@ NOISE = {
     "ray.train.v2._internal.execution.context": logging.INFO,
     "ray.data._internal.progress": logging.WARNING,
 }
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a submission did.
-
-    Attributes:
-        run: URI of the run's folder.
-        first_step: Where it started or resumed.
-        last_step: Where it ended.
-        stopped: It was asked to end before its last step; submitted again it goes on.
-        metrics: All rows of the run, from its very first step.
-    """
-
-    run: str
-    first_step: int
-    last_step: int
-    stopped: bool
-    metrics: list[dict[str, Any]]
 
 
 def fit(config: JobConfig) -> Trained:
@@ -125,8 +105,10 @@ def _train(config: JobConfig, run: Run, wish: Any) -> int:
         # cut short blocks every later start.
         run.checkpoints.storage.delete(RAY_SNAPSHOT)
         try:
-            step: int = _trainer(config, run, wish).fit().return_value
-            return step
+            ended: int | KintsugiError = _trainer(config, run, wish).fit().return_value
+            if isinstance(ended, KintsugiError):
+                raise ended
+            return ended
         except ray.exceptions.RayActorError as error:
             # Workers that die are Ray Train's to replace; nobody replaces its controller.
             if failures > config.workers.max_failures:
@@ -182,8 +164,12 @@ def _above(level: int) -> Callable[[logging.LogRecord], bool]:
     return lambda record: record.levelno > level
 
 
-def train_worker(settings: dict[str, Any]) -> int:
-    """What runs on every train worker."""
+def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
+    """What runs on every train worker.
+
+    Returns: the last step; or an error that would come again with every attempt: whatever is
+    raised Ray Train tries ``max_failures`` times more.
+    """
     for name, level in NOISE.items():
         logging.getLogger(name).addFilter(_above(level))
     config = parse_config(settings["config"], "the submitted configuration")
@@ -219,8 +205,12 @@ def train_worker(settings: dict[str, Any]) -> int:
     ) -> Iterator[Batch]:
         return stream_batches(reader, order, config.data, start, rank, steps)
 
-    step = train_rank(config, place, batches, publish)
+    ended: int | KintsugiError
+    try:
+        ended = train_rank(config, place, batches, publish)
+    except (ConfigError, Diverged) as error:
+        ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,
     # it waits for a thread of gloo's that waits for the interpreter.
     gc.collect()
-    return step
+    return ended

@@ -10,6 +10,7 @@ import torch
 
 from deploy.calls import Call, Release
 from deploy.deadline import NEVER
+from deploy.engine import ModelInfo
 from deploy.graph import (
     Encoded,
     Feature2ImageNode,
@@ -20,9 +21,10 @@ from deploy.graph import (
 )
 from deploy.settings import AppArgs
 from models import matching
-from models.build import ModelConfig
+from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
+from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 
 
@@ -103,3 +105,27 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
             np.testing.assert_allclose(one.features, alone.features.numpy(), atol=1e-4)
             image_alone = inpainter.translate(alone.features)
             np.testing.assert_allclose(made.image, image_alone.numpy(), atol=1e-4)
+
+
+def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:
+    other = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=2)
+    config = ReleaseConfig("other", ModelConfig("tiny"), encoder="random (seed 0)")
+    saved = save_release(tmp_path / "other", other, config, card="")
+    node = Feature2ImageNode(args)
+    own = Release(args.release, asyncio.run(node.ready()).model)
+    elsewhere = Release(str(tmp_path / "other"), ModelInfo("other", saved.digest, "tiny"))
+    features = torch.rand(1, 256, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    async def translate(release: Release) -> Translated:
+        return await node.translate(Call(release, NEVER), Swapped(features.numpy(), None), None)
+
+    async def both_at_once() -> list[Translated]:
+        releases = (own, elsewhere, own, elsewhere)
+        return await asyncio.gather(*(translate(release) for release in releases))
+
+    made = [one.image for one in asyncio.run(both_at_once())]
+    with torch.inference_mode():
+        np.testing.assert_array_equal(made[1], other.translate(features).numpy())
+    np.testing.assert_array_equal(made[1], made[3])
+    np.testing.assert_array_equal(made[0], made[2])
+    assert not np.array_equal(made[0], made[1])

@@ -32,6 +32,7 @@ def release(tmp_path: Path) -> Path:
     return tmp_path / "release"
 
 
+@pytest.mark.slow
 def test_prints_a_table_and_writes_figures_and_plot(
     photo: Path,
     release: Path,

@@ -33,6 +33,7 @@ def arguments(folder: Path) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_configuration_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_manifest_that_vouches_for_nothing_is_refused(tmp_path: Path, manifest
     assert store.newest_whole() == 2
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
     for step in (2, 4):

@@ -51,6 +51,7 @@ def test_nested_tables_are_toml() -> None:
     assert tomllib.loads(to_toml(nested)) == nested
 
 
+@pytest.mark.slow
 def test_it_prints_the_merged_configuration_as_toml_and_what_the_step_took(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     done = dry_run(with_workers(debug_config(tmp_path), 3))
@@ -83,6 +84,7 @@ def test_predictions_are_mixed_in_from_the_first_step(tmp_path: Path) -> None:
     assert not Run.of(config).storage.list()
 
 
+@pytest.mark.slow
 def test_where_there_are_no_shards_yet_a_few_photographs_do(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kintsugi import image_limits
 from kintsugi.errors import InputError, TooLarge, UnsupportedFormat
 from kintsugi.images import ImageLimits, decode_image
 from tests.kintsugi.pictures import cmyk_photo, encode, gradient, photo, png, png_header
@@ -26,6 +27,14 @@ def test_other_formats_are_unsupported(format: str) -> None:
     with pytest.raises(UnsupportedFormat) as caught:
         decode_image(photo(32, 32, format=format))
     assert caught.value.code == "image_format_not_allowed"
+
+
+def test_heic_without_the_extra_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_limits, "reads_heif", lambda: False)
+    with pytest.raises(UnsupportedFormat, match="is HEIC") as caught:
+        decode_image(b"\0\0\0\x1cftypheic" + bytes(100))
+    assert caught.value.code == "image_format_not_allowed"
+    assert "pillow-heif" in caught.value.hint
 
 
 def test_bytes_are_checked_first() -> None:
@@ -83,6 +92,7 @@ def broken_files() -> dict[str, bytes]:
         "PNG: two headers": png(header, header, rows, end),
         "PNG: 0x0": png(png_header(0, 0), rows, end),
         "PNG: bit depth 3": png(png_header(64, 96, depth=3), rows, end),
+        "PNG: compression method 9": png((b"IHDR", header[1][:10] + b"\x09\0\0"), rows, end),
         "PNG: no palette": png(png_header(64, 96, colour=3), rows, end),
         "PNG: not zlib": png(header, (b"IDAT", b"not zlib"), end),
         "PNG: too few rows": png(header, (b"IDAT", zlib.compress(b"\0" * 193)), end),

@@ -54,6 +54,7 @@ def test_drawn_masks_have_hole_and_known_pixels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.slow
 def test_holes_reach_every_part_of_the_image(kind: str) -> None:
     rng = np.random.default_rng(1)
     # A mask of thin strokes has so many of them that half as many masks tell as much.

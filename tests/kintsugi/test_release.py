@@ -18,6 +18,9 @@ from kintsugi.sealing import seal
 from models.weights import file_digest, load_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
+# Each publishes runs of two steps.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,7 +53,6 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.slow
 def test_the_newest_checkpoints_running_mean_is_published_where_there_is_one(
     runs: Path, tmp_path: Path
 ) -> None:
@@ -129,3 +131,26 @@ def test_a_run_of_both_stages_can_stand_in_both_places(runs: Path, tmp_path: Pat
     ):
         mine = {name.removeprefix(part): state[name] for name in state if name.startswith(part)}
         assert equal(dict(network.state_dict()), mine)
+
+
+def test_half_the_bytes_hold_the_same_convolutions_rounded(runs: Path, tmp_path: Path) -> None:
+    one, two = str(runs / "stage1"), str(runs / "stage2")
+    publish(one, two, str(tmp_path / "whole"), name="r")
+    publish(one, two, str(tmp_path / "half"), name="r", select=Selection(half=True))
+
+    whole, half = (load_release(tmp_path / name)[0].state_dict() for name in ("whole", "half"))
+    for name, weight in whole.items():
+        rounded = weight.half().float() if weight.ndim == 4 else weight
+        assert torch.equal(half[name], rounded)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_a_release_names_no_home(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(runs.parent))
+    publish("~/runs/stage1", "~/runs/stage2", str(tmp_path), name="r")
+    text = (tmp_path / "config.json").read_text()
+    assert str(runs.parent) not in text
+    assert json.loads(text)["training"]["stage1"]["config"]["data"]["shards"] == "~/shards"

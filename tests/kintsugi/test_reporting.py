@@ -14,6 +14,7 @@ from kintsugi.errors import ConfigError
 from kintsugi.exporters import PrometheusExporter
 from kintsugi.rank import train_locally
 from kintsugi.reporting import Shown, reporting, summary
+from kintsugi.runs import Trained
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
@@ -65,6 +66,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_on_a_terminal_there_is_a_bar_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,9 +103,11 @@ def test_the_summary_has_the_steps_and_what_became_of_the_losses() -> None:
         {"step": 9, "loss/perceptual": 2.0, "held_out/perceptual": 2.5},
         {"step": 9, "fixed/perceptual": 1.0},
     ]
-    assert summary("s3://runs/a", (3, 9), 100.0, rows) == [
+    assert summary(Trained("s3://runs/a", 3, 9, True, rows), 100.0) == [
         "steps 3 to 9 in 2 min: s3://runs/a",
         "perceptual loss on the fixed photographs: 4.0000 at step 0, 1.0000 at step 9",
         "perceptual loss on held-out photographs: 3.5000 at step 5, 2.5000 at step 9",
+        "stopped at step 9: submit the job again to go on",
     ]
-    assert summary("s3://runs/a", (9, 9), 1.0, rows)[0] == "already finished at step 9: s3://runs/a"
+    finished = Trained("s3://runs/a", 9, 9, False, rows)
+    assert summary(finished, 1.0)[0] == "already finished at step 9: s3://runs/a"

@@ -71,6 +71,7 @@ def figures(config: JobConfig) -> list[dict[str, Any]]:
     [
         ("stage1", {}),
         ("end-to-end", {"channels_last": True}),
+        ("context-encoder", {"precision": "bfloat16"}),
     ],
 )
 @pytest.mark.slow

@@ -83,6 +83,7 @@ def test_a_run_cut_in_two_gives_the_losses_of_one_in_one_piece(trained: Path, st
     assert one == two
 
 
+@pytest.mark.slow
 def test_rows_after_the_resumed_step_are_dropped(trained: Path, tmp_path: Path) -> None:
     before = metrics_of(debug_config(trained))
     assert [row["step"] for row in before] == [0, 1, 2, 3, 3], "the last is of the sample picture"
@@ -158,6 +159,7 @@ def test_both_networks_of_both_stages_learn_and_the_encoder_does_not(trained: Pa
             assert len(changed) == len(before), (stage_name, set(before) - set(changed))
 
 
+@pytest.mark.slow
 def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Path) -> None:
     runs = trained / "runs"
     published = publish(
@@ -180,6 +182,7 @@ def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Pat
         assert torch.equal(inpainter.feature2image.state_dict()[name], tensor)
 
 
+@pytest.mark.slow
 def test_a_release_can_be_the_stage1_of_a_run_and_the_encoder_of_another(
     trained: Path, tmp_path: Path
 ) -> None:
@@ -267,8 +270,6 @@ def test_unknown_encoders_are_refused_with_what_can_be_given(tmp_path: Path) -> 
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError, match="is no file and no release folder: give one of those"):
         open_encoder(str(tmp_path), 0)
-    with pytest.raises(ConfigError, match="bundles no release yet"):
-        open_encoder("release", 0)
 
 
 def test_the_configuration_in_the_run_folder_is_the_resolved_one(trained: Path) -> None:

@@ -9,16 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kintsugi.config import JobConfig
+from kintsugi.end_to_end import EndToEnd
 from kintsugi.samples import Batch
 from kintsugi.sections import LossSection, TranslateSection
-from kintsugi.stages import EndToEnd, Stage1, Stage2, prediction_share
-from models.build import build_generator
+from kintsugi.stages import Stage1, Stage2, prediction_share
+from models.build import build_generator, build_translator
+from models.image2feature import Image2Feature
+from models.inpainter import Inpainter
 from models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
     hole_weights,
 )
+from models.matching import MatchingConfig, match
 from models.patch_swap import patch_swap
 from models.vgg import Vgg19Relu3
 from tests.kintsugi.training_runs import debug_config
@@ -87,6 +91,22 @@ def test_stage_1_weighs_features_of_the_hole_and_its_band(
     assert set(weights.unique().tolist()) == {0.0, 1.0, 10.0}
 
 
+def test_pixels_count_in_the_hole_for_stage_1_and_everywhere_for_stage_2(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    weighted = dataclasses.replace(config, losses=LossSection(pixels=3.0))
+    for stage in (Stage1(weighted, encoder), Stage2(weighted, encoder, None)):
+        output = stage.generate(stage.generator, batch, 0)
+        loss = stage.generator_losses(output, Recorder(0.0))["pixels"]
+        difference = (output.image - batch.image).abs()
+        if isinstance(stage, Stage1):
+            of_each = difference.sum((1, 2, 3)) / (3 * batch.mask.sum((1, 2, 3)))
+            expected = 3 * of_each.mean()
+        else:
+            expected = 3 * difference.mean()
+        assert torch.allclose(loss, expected)
+
+
 def test_losses_carry_their_weights_and_the_log_form(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
@@ -145,6 +165,25 @@ def test_stage_2_mixes_predictions_into_the_samples_that_the_draw_says(
     assert torch.equal(output.condition[1], truth[1])
     assert not torch.allclose(truth[0], predicted[0], atol=1e-2)
     assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_stage_2_matches_by_the_keys_that_the_configuration_names(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    translate = dataclasses.replace(
+        config.translate, stage1="a run", prediction_share=1.0, keys="matched-standardised", guard=1
+    )
+    generator = build_generator(config.model, seed=3)
+    stage = Stage2(dataclasses.replace(config, translate=translate), encoder, generator)
+    output = stage.generate(stage.generator, batch, 0)
+    image2feature = Image2Feature(generator, encoder).eval()
+    matching = MatchingConfig("matched-standardised", guard=1)
+    inpainter = Inpainter(image2feature, build_translator(config.model, seed=0), matching)
+    with torch.no_grad():
+        wanted = inpainter.match(inpainter.infer(batch.image, batch.mask), batch.mask).features
+        plain = match(MatchingConfig(guard=1), inpainter.infer(batch.image, batch.mask), batch.mask)
+    assert torch.allclose(output.condition, wanted, atol=1e-4)
+    assert not torch.allclose(wanted, plain.features, atol=1e-2)
 
 
 def test_stage_2_mixes_predictions_in_after_the_truth_and_then_more_and_more() -> None:

@@ -60,6 +60,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_running_mean_and_the_discriminator_of_another(folder: Path) -> None:
     source = str(folder / "runs" / "debug-stage1")
     stage = started(debug_config(folder, run="a", init_from=source))

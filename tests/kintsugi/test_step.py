@@ -16,7 +16,7 @@ from kintsugi.checkpoints import TrainState
 from kintsugi.config import JobConfig
 from kintsugi.loop import initial_state
 from kintsugi.samples import Batch
-from kintsugi.sections import ComputeSection
+from kintsugi.sections import ComputeSection, LossSection
 from kintsugi.stages import Stage1
 from kintsugi.step import TrainStep, split
 from kintsugi.updates import scaler_for
@@ -70,6 +70,18 @@ def test_a_step_names_every_loss_and_gradient(
     assert min(figures.values()) > 0
 
 
+def test_without_an_adversarial_loss_the_discriminator_is_left_alone(
+    tmp_path: Path, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    config = debug_config(tmp_path)
+    alone = dataclasses.replace(config, losses=LossSection(adversarial=0.0, pixels=2.0))
+    figures, state = take_step(alone, encoder, batch)
+    assert list(figures) == ["loss/perceptual", "loss/pixels", "grad_norm/generator"]
+    fresh = Stage1(alone, encoder).discriminator.state_dict()
+    trained = state.networks["discriminator"].state_dict()
+    assert all(torch.equal(fresh[name], trained[name]) for name in fresh)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.slow
 def test_half_precision_is_near_and_keeps_weights_in_float32(
@@ -110,6 +122,7 @@ def test_channels_last_changes_the_layout_and_no_more_than_rounding(
         assert value == pytest.approx(exact[name], rel=1e-3), name
 
 
+@pytest.mark.slow
 def test_the_running_mean_is_behind_the_generator(
     tmp_path: Path, encoder: Vgg19Relu3, batch: Batch
 ) -> None:

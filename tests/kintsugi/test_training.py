@@ -11,7 +11,7 @@ import pytest
 from jobs._bootstrap import _SETTINGS
 from kintsugi.capacity import worker_resources
 from kintsugi.checkpoints import CheckpointStore
-from kintsugi.errors import StorageError
+from kintsugi.errors import Diverged, StorageError
 from kintsugi.rank import train_locally
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
@@ -72,6 +72,18 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
     assert len(checkpoints.steps()) == config.loop.keep_checkpoints
     again = fit(harmed)
     assert (again.first_step, again.last_step) == (10, 10)
+
+
+@pytest.mark.ray
+def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: Path) -> None:
+    from kintsugi.training import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=100)
+    too_fast = dataclasses.replace(config.optimizer, generator_lr=1e30)
+    assert config.workers.max_failures > 0
+    with pytest.raises(Diverged, match=r"at step \d+: the run diverged; start another"):
+        fit(dataclasses.replace(config, run="too-fast", optimizer=too_fast))
 
 
 def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:

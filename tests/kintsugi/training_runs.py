@@ -38,6 +38,7 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: Any) -> JobConfig:
         [
             f"storage={runs}",
             f"data.shards={folder / 'shards'}",
+            "encoder=random",
             "data.photos=''",
             "data.resize_px=128",
             f"translate.stage1={runs / 'debug-stage1'}",
@@ -54,5 +55,5 @@ def losses(rows: list[dict[str, Any]]) -> list[tuple[float, ...]]:
     return [
         tuple(value for name, value in row.items() if name.startswith("loss/"))
         for row in rows
-        if "loss/perceptual" in row
+        if "loss/discriminator" in row
     ]

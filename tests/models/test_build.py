@@ -10,8 +10,10 @@ from torch import nn
 from models.build import (
     SIZES,
     ModelConfig,
+    build_context_encoder,
     build_feature_discriminator,
     build_generator,
+    build_image_discriminator,
     build_inpainter,
     build_pair_discriminator,
     build_translator,
@@ -32,6 +34,9 @@ BUILDS: list[tuple[Callable[..., nn.Module], ModelConfig]] = [
     (build_pair_discriminator, SPECTRAL),
     (build_feature_discriminator, TINY),
     (build_feature_discriminator, SPECTRAL),
+    (build_context_encoder, TINY),
+    (build_image_discriminator, TINY),
+    (build_image_discriminator, SPECTRAL),
 ]
 
 

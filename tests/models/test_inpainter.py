@@ -7,6 +7,7 @@ from torch import Tensor
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.patch_swap import patch_swap
+from models.progress import Step
 from models.scales import FillOptions
 from tests.models.test_patch_swap import mask_of
 from tests.models.test_scales import photo
@@ -35,16 +36,30 @@ def assert_fills(inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
         ((150, 700), (50, 110, 640, 700)),
     ],
 )
+@pytest.mark.slow
 def test_any_size(
     inpainter: Inpainter, size: tuple[int, int], box: tuple[int, int, int, int]
 ) -> None:
     assert_fills(inpainter, photo(*size), mask_of(*size, box))
 
 
+@pytest.mark.slow
 def test_a_side_of_512_px_in_two_scales(inpainter: Inpainter) -> None:
     image, mask = photo(128, 512), mask_of(128, 512, (40, 90, 100, 400))
     two = assert_fills(inpainter, image, mask)
     assert not torch.equal(inpainter.inpaint(image, mask, FillOptions(scales=1)), two)
+
+
+def test_it_tells_every_scale_of_every_hole(inpainter: Inpainter) -> None:
+    image, mask = photo(64, 4000), mask_of(64, 4000, (20, 40, 10, 40))
+    mask[..., 20:40, 3960:3990] = 1
+    steps: list[Step] = []
+    inpainter.inpaint(image, mask, progress=steps.append)
+    assert steps == [Step(0, 2, 0, 1), Step(1, 2, 0, 1)]
+    steps.clear()
+    image, mask = photo(128, 512), mask_of(128, 512, (40, 90, 100, 400))
+    inpainter.inpaint(image, mask, progress=steps.append)
+    assert steps == [Step(0, 1, 0, 2), Step(0, 1, 1, 2)]
 
 
 def test_a_hole_larger_than_the_known_part(inpainter: Inpainter) -> None:
@@ -118,6 +133,7 @@ def test_refuses_empty_and_full_masks(
     ("content", "style"),
     [((1, 5), (16, 16)), ((37, 50), (300, 17)), ((64, 1100), (90, 70)), ((80, 64), (350, 250))],
 )
+@pytest.mark.slow
 def test_a_style_transfer_of_any_size(
     inpainter: Inpainter,
     content: tuple[int, int],

@@ -21,6 +21,7 @@ def test_ties_take_the_lowest_index() -> None:
         assert indices[row, column] == column % 4
 
 
+@pytest.mark.slow
 def test_the_tie_of_a_constant_map_is_its_first_known_window() -> None:
     features = torch.ones(1, 3, 9, 9)
     mask = mask_of(9, 9, (0, 2, 0, 9), (6, 8, 3, 5))

@@ -1,5 +1,6 @@
 """What holds for patch_swap whatever the map: where it lies, how it is turned, what is known."""
 
+import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ def test_known_cells_are_equal_to_the_bit_and_nothing_is_nan(drawn: Drawn, tied:
     assert torch.isfinite(got).all()
 
 
+@pytest.mark.slow
 @quick
 @given(maps, st.booleans())
 def test_a_batch_is_its_items(drawn: Drawn, tied: bool) -> None:
@@ -73,6 +75,7 @@ def test_matches_turn_with_the_map(drawn: Drawn, axes: tuple[int, ...]) -> None:
     torch.testing.assert_close(turned, patch_swap(features, mask))
 
 
+@pytest.mark.slow
 @quick
 @given(maps, st.booleans(), st.sampled_from([500, 5_000, 50_000]), st.integers(1, 3))
 # One score at a time takes as long as all others together.

@@ -29,6 +29,7 @@ def hole(height: int = 64, width: int = 64) -> Tensor:
     return mask
 
 
+@pytest.mark.slow
 def test_only_the_hole_changes_and_what_was_in_it_does_not_matter(encoder: Vgg19Relu3) -> None:
     image, mask = stripes(), hole()
     spoilt = torch.where(mask == 1, torch.nan, image)
@@ -41,6 +42,7 @@ def test_only_the_hole_changes_and_what_was_in_it_does_not_matter(encoder: Vgg19
     assert torch.equal(filled, synthesise_patches(encoder, image, mask.bool(), QUICK))
 
 
+@pytest.mark.slow
 def test_a_seed_decides(encoder: Vgg19Relu3) -> None:
     first, again, other = (
         synthesise_patches(encoder, stripes(), hole(), QUICK, seed=seed) for seed in (0, 0, 1)

@@ -242,6 +242,7 @@ def test_plans_are_made_when_asked_for_and_refusals_come_at_once() -> None:
 
 @pytest.mark.parametrize("worst", [float("nan"), float("inf")])
 @pytest.mark.parametrize("options", [FillOptions(feather=40), FillOptions(align_colour=True)])
+@pytest.mark.slow
 def test_what_is_in_the_hole_does_not_matter_be_it_nan(worst: float, options: FillOptions) -> None:
     image = photo(600, 1300)
     mask = mask_of(600, 1300, (200, 260, 200, 300), (300, 340, 1000, 1010))

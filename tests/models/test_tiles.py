@@ -86,6 +86,7 @@ def network(inpainter: Inpainter) -> Feature2Image:
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 64), (3, 20)])
 @torch.inference_mode()
+@pytest.mark.slow
 def test_one_tile_is_the_plain_call(
     network: Feature2Image, features: Tensor, size: tuple[int, int]
 ) -> None:
@@ -94,6 +95,7 @@ def test_one_tile_is_the_plain_call(
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_every_tile_has_one_size_and_all_is_covered(
     network: Feature2Image, features: Tensor
 ) -> None:
@@ -135,6 +137,7 @@ def test_weights_of_what_is_blended_add_up(features: Tensor) -> None:
     "box", [(0, 30, 0, 30), (200, 240, 300, 310), (390, 400, 0, 600), (0, 400, 0, 600)]
 )
 @torch.inference_mode()
+@pytest.mark.slow
 def test_only_tiles_with_needed_pixels_are_translated(
     network: Feature2Image, features: Tensor, untiled: Tensor, box: tuple[int, int, int, int]
 ) -> None:
@@ -172,6 +175,7 @@ def test_refuses_other_tiles(network: Feature2Image, features: Tensor, tile: int
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_no_join_shows_in_a_photograph(inpainter: Inpainter) -> None:
     photos = sorted((SHARED / "photos" / "train").glob("bsds-*.jpg"))
     weights = SHARED / "weights" / "vgg19_relu3_1.safetensors"

@@ -90,13 +90,15 @@ def check_fills_differ(one: Pixels, other: Pixels, hole: NDArray[np.bool_]) -> s
     return f"two photographs, one mask: their fills differ by {distance:.0f} of 255 on average"
 
 
-def save_result(path: Path, images: Sequence[Pixels], hole: NDArray[np.bool_]) -> None:
-    """The photograph with its hole in white, the mask, and the filled photograph."""
-    photo, filled = images
+def save_result(
+    path: Path, photo: Pixels, hole: NDArray[np.bool_], fills: Sequence[Pixels]
+) -> None:
+    """The photograph with its hole in white, the mask, and the filled photographs."""
     holed = np.where(hole[..., None], np.uint8(255), photo)
     mask = np.repeat(np.where(hole, np.uint8(255), np.uint8(0))[..., None], 3, axis=2)
     gap = np.full((photo.shape[0], 8, 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([holed, gap, mask, gap, filled], axis=1)).save(path)
+    row = [part for image in (holed, mask, *fills) for part in (gap, image)][1:]
+    Image.fromarray(np.concatenate(row, axis=1)).save(path)
 
 
 def _stage_counts(cluster: Cluster) -> dict[str, int]:

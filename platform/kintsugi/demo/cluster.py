@@ -103,6 +103,8 @@ def _node_environment(root: Path) -> dict[str, str]:
     return {
         # Stop at once: there is no other node to drain work to.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # A proxy that died is replaced after seconds, not half a minute.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # As jobs/_bootstrap.py has it: replicas share the cores, their threads spin briefly.
         "GOMP_SPINCOUNT": "3000",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}",

@@ -112,7 +112,7 @@ def wait_for(client: TestClient, job_id: str, *states: str, **headers: str) -> d
     """Ask until the job is in one of these states, of those that it ends in if none is given."""
     states = states or ("done", "failed", "cancelled", "expired")
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while time.monotonic() < give_up:
         answer = client.get(f"/v1/jobs/{job_id}", headers=named)
         assert answer.status_code == 200, answer.text
@@ -124,7 +124,7 @@ def wait_for(client: TestClient, job_id: str, *states: str, **headers: str) -> d
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.01)

@@ -53,12 +53,13 @@ def test_the_loss_must_fall(losses: list[float]) -> None:
     assert check_loss_fell({"run": "r", "metrics": rows}).endswith("from 2.000 to 1.500")
 
 
-def test_the_picture_has_hole_mask_and_answer_side_by_side(tmp_path: Path) -> None:
-    save_result(tmp_path / "r.png", (PHOTO, filled(7)), HOLE)
+def test_the_picture_has_hole_mask_and_answers_side_by_side(tmp_path: Path) -> None:
+    save_result(tmp_path / "r.png", PHOTO, HOLE, [filled(7), filled(9)])
     picture = np.asarray(Image.open(tmp_path / "r.png"))
-    assert picture.shape == (8, 3 * 8 + 2 * 8, 3)
+    assert picture.shape == (8, 4 * 8 + 3 * 8, 3)
     assert (picture[:, :8][HOLE] == 255).all()
     assert (picture[:, :8][~HOLE] == PHOTO[~HOLE]).all()
     assert (picture[:, 16:24][HOLE] == 255).all()
     assert (picture[:, 16:24][~HOLE] == 0).all()
-    assert (picture[:, 32:] == filled(7)).all()
+    assert (picture[:, 32:40] == filled(7)).all()
+    assert (picture[:, 48:] == filled(9)).all()

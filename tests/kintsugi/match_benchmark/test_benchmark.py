@@ -197,6 +197,7 @@ def test_a_process_that_fails_is_a_result(
     assert (trial.seconds, trial.failure) == ({}, failure)
 
 
+@pytest.mark.slow
 def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven processes would take long to start; one is started above.
     monkeypatch.setattr(

@@ -98,6 +98,7 @@ def test_a_stretch_gives_seconds_operations_and_a_checkpoint(tmp_path: Path) -> 
     assert other.checkpoint is None
 
 
+@pytest.mark.slow
 def test_a_stretch_reads_the_shards(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path, batch_size=1)

@@ -129,6 +129,7 @@ def test_finds_every_window_of_a_part_again() -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
+@pytest.mark.slow
 def test_is_exact_where_one_leaf_holds_all_and_sketches_lose_nothing(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(3, 12)), data.draw(st.integers(3, 12))
     seed = data.draw(st.integers(0, 10_000))

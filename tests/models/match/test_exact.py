@@ -88,6 +88,7 @@ def test_winners_on_real_features_are_those_of_float32(
     assert_nearest(search, nearest_exact(search, precision=precision))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_keys_decides(real_keys: Tensor) -> None:
     # Whole numbers make ties, and what differs by rounding only is decided all the same.
     part = real_keys[:, :24, :32].clone()
@@ -177,6 +178,7 @@ def test_sizes_that_half_precision_cannot_hold(precision: Precision, size: float
     )
 
 
+@pytest.mark.slow
 def test_no_step_holds_more_than_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     original = exact_match._Sweep.__init__
@@ -213,6 +215,7 @@ def test_the_cost_grows_with_the_holes_and_not_with_what_lies_between(
     assert sizes == {4, 2}
 
 
+@pytest.mark.slow
 def test_float64_is_not_asked_where_one_candidate_leads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Tensor:
         raise AssertionError("asked float64")

@@ -1,0 +1,25 @@
+"""How far a long computation is; knows no network and no PyTorch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Step(NamedTuple):
+    """``crop`` of ``crops`` are done, and of the next one ``scale`` of ``scales``.
+
+    A crop is a group of holes that is filled by itself, or a tile of a style transfer,
+    which has one scale. How many scales a crop has is known when its turn comes.
+    """
+
+    crop: int
+    crops: int
+    scale: int
+    scales: int
+
+
+# Called as each scale begins, on whatever thread computes; must not raise.
+Progress = Callable[[Step], None]
+
+
+def untold(step: Step) -> None:
+    """A Progress for those who do not ask."""

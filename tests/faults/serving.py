@@ -1,0 +1,286 @@
+"""The service as `serve deploy` starts it, under load, with its processes named, to be harmed."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import torch
+import yaml
+
+from deploy.client import Client, ClientError
+from kintsugi.demo.processes import free_ports
+from models.build import ModelConfig, build_inpainter
+from models.inpainter import Inpainter
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.vgg import Vgg19Relu3
+from models.weights import ReleaseConfig, save_release
+from tests.deploy.conftest import Pixels, decode, draw_mask, draw_photo, encode
+from tests.faults.training_jobs import ROOT, gone, kill, processes
+
+NODES = ("Image2Feature", "PatchSwap", "Feature2Image", "Refiner")
+# A busy machine is no failure.
+DEADLINE_SECONDS = 280.0
+# Guards against a hang; what is promised is asserted by the tests.
+PATIENCE_S = 240.0
+# Two scales; an odd size; a thin one.
+_SIZES = ((320, 288), (97, 130), (64, 200))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and the answer of each release by its version."""
+
+    image: bytes
+    mask: bytes
+    answers: dict[str, Pixels]
+
+
+def make_releases(folder: Path) -> tuple[dict[str, str], list[Case]]:
+    """Two releases: their folders by version, and requests with the answers of both."""
+    torch.set_num_threads(1)
+    releases: dict[str, str] = {}
+    networks: dict[str, Inpainter] = {}
+    for seed, name in enumerate(("first", "second"), start=1):
+        inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=seed)
+        config = ReleaseConfig(name, ModelConfig("tiny"), encoder="random (seed 0)")
+        saved = save_release(folder / name, inpainter, config, card="For tests.")
+        version = f"{name}@{saved.digest[:19]}"
+        releases[version], networks[version] = str(folder / name), inpainter
+    cases = [_case(height, width, networks) for height, width in _SIZES]
+    for case in cases:
+        first, second = case.answers.values()
+        # Otherwise a mixture of both would pass.
+        assert not np.array_equal(first, second)
+    return releases, cases
+
+
+def upload(case: Case) -> dict[str, tuple[str, bytes]]:
+    """A request as httpx2 takes it."""
+    return {"image": ("image.png", case.image), "mask": ("mask.png", case.mask)}
+
+
+def _case(height: int, width: int, networks: dict[str, Inpainter]) -> Case:
+    photo, mask = draw_photo(height, width), draw_mask(height, width)
+    answers = {
+        version: tensor_to_image(inpainter.inpaint(image_to_tensor(photo), mask_to_tensor(mask)))
+        for version, inpainter in networks.items()
+    }
+    return Case(encode(photo), encode(mask), answers)
+
+
+@dataclass(frozen=True)
+class Service:
+    """`deploy/serve.yaml`, but for what a small machine and short tests need."""
+
+    raylet: int
+    url: str
+    cases: list[Case]
+    config: dict[str, Any]
+    releases: list[tuple[str, str]]
+
+    def deploy(self, release: str, **args: Any) -> None:
+        """As `serve deploy` does it; does not wait."""
+        from ray import serve
+        from ray.serve.context import _get_global_client
+        from ray.serve.schema import ServeDeploySchema
+
+        application = self.config["applications"][0]
+        application["args"] |= {"release": release, **args}
+        schema = ServeDeploySchema.model_validate(self.config)
+        serve.start(proxy_location="HeadOnly", http_options=schema.http_options.model_dump())
+        _get_global_client().deploy_apps(schema)
+
+    def status(self) -> str:
+        """Of the application, as `serve status` shows it."""
+        from ray import serve
+
+        return str(serve.status().applications["kintsugi"].status.value)
+
+    def roll_out(self, version: str, folder: str) -> float:
+        """Deploy a release and wait until it answers. Returns seconds."""
+        began = time.monotonic()
+        self.deploy(folder)
+        self.wait_until(lambda: self.status() == "RUNNING" and self.version() == version, version)
+        return time.monotonic() - began
+
+    def version(self) -> str:
+        """Of the release that answers."""
+        response = httpx2.get(f"{self.url}/v1/models", timeout=30)
+        return response.headers.get("x-model-version", "")
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> float:
+        """Returns how many seconds it took."""
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < PATIENCE_S, f"never {what}: {self.status()}"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            nodes = Client(self.url).ready()
+            return bool(nodes) and all(nodes.values()) and self.status() == "RUNNING"
+
+        self.wait_until(ready, "ready")
+
+    def replica(self, name: str) -> int:
+        """The process of the only replica of a deployment."""
+        (found,) = self.replicas(name)
+        return found
+
+    def replicas(self, name: str) -> list[int]:
+        return processes(f"ServeReplica:kintsugi:{name}", self.raylet)
+
+    def wait_until_computing(self, name: str) -> None:
+        """Wait until the only replica of a deployment uses a processor for half a second."""
+
+        def computing() -> bool:
+            if self.deployment_states(name) != {"RUNNING": 1}:
+                return False
+            before = processor_seconds(self.replica(name))
+            time.sleep(0.5)
+            return processor_seconds(self.replica(name)) - before > 0.1
+
+        self.wait_until(computing, f"computing: {name}")
+
+    def deployment_states(self, name: str) -> dict[str, int]:
+        """Replicas of a deployment by their state."""
+        from ray import serve
+
+        states = serve.status().applications["kintsugi"].deployments[name].replica_states
+        return {str(state): count for state, count in states.items()}
+
+    def calls(self) -> dict[str, int]:
+        """Requests that each node's only replica has computed."""
+        from ray import serve
+
+        handles = {node: serve.get_deployment_handle(node, "kintsugi") for node in NODES}
+        return {node: handle.ready.remote().result().calls for node, handle in handles.items()}
+
+    def lose(self, title: str) -> float:
+        """Kill the one process of that title, and wait for its successor. Returns seconds."""
+        (victim,) = processes(title, self.raylet)
+        since = kill(victim)
+        self.wait_until(lambda: gone(victim), f"dead: {title}")
+        self.wait_until(
+            lambda: bool([pid for pid in processes(title, self.raylet) if not gone(pid)]),
+            f"replaced: {title}",
+        )
+        return time.monotonic() - since
+
+
+def service_config() -> dict[str, Any]:
+    """Deployed nowhere yet."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text())
+    port, grpc_port = free_ports(2)
+    config["http_options"] |= {"port": port, "request_timeout_s": DEADLINE_SECONDS + 20}
+    config["grpc_options"]["port"] = grpc_port
+    (application,) = config["applications"]
+    application["args"] |= {"threads": 1, "deadline_seconds": DEADLINE_SECONDS}
+    for deployment in application["deployments"]:
+        # All of it twice on a cluster of two CPUs.
+        deployment["ray_actor_options"] = {"num_cpus": 0.1}
+        del deployment["autoscaling_config"]
+        deployment["num_replicas"] = 1
+        deployment["health_check_period_s"] = 1
+    return config
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes:
+        status: Of HTTP; 0: no answer.
+        code: Of the problem document, or what was raised.
+        version: Of the release that answered.
+        right: Whether the pixels are those of that release.
+    """
+
+    began: float
+    seconds: float
+    status: int
+    code: str = ""
+    version: str = ""
+    right: bool = False
+
+
+@dataclass
+class Load:
+    """Clients that each send the next request when the last was answered."""
+
+    service: Service
+    clients: int
+    max_retries: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, number: int) -> None:
+        client = Client(
+            self.service.url, timeout_seconds=DEADLINE_SECONDS + 40, max_retries=self.max_retries
+        )
+        while not self._ended.is_set():
+            self.outcomes.append(ask(client, self.service.cases[number % len(self.service.cases)]))
+            number += 1
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def more(self, count: int) -> None:
+        """Wait until so many more requests have succeeded."""
+        wanted = self.succeeded() + count
+        self.service.wait_until(lambda: self.succeeded() >= wanted, f"{count} more answers")
+
+    def succeeded(self) -> int:
+        return sum(outcome.right for outcome in self.outcomes)
+
+    def failures(self) -> list[Outcome]:
+        """All but right answers."""
+        return [outcome for outcome in self.outcomes if not outcome.right]
+
+    def versions(self) -> set[str]:
+        return {outcome.version for outcome in self.outcomes}
+
+
+@contextmanager
+def load(service: Service, *, clients: int = 3, max_retries: int = 0) -> Iterator[Load]:
+    """Requests until the block ends, and until the last of them is answered."""
+    running = Load(service, clients, max_retries)
+    threads = [threading.Thread(target=running.run, args=(n,)) for n in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        running.more(2 * clients)
+        yield running
+    finally:
+        running.end()
+        for thread in threads:
+            thread.join()
+
+
+def ask(client: Client, case: Case) -> Outcome:
+    """Send one request, and judge the answer."""
+    began = time.monotonic()
+    try:
+        answer = client.inpaint(case.image, case.mask)
+    except ClientError as error:
+        return Outcome(began, time.monotonic() - began, error.status, error.code)
+    except (OSError, HTTPException) as error:
+        return Outcome(began, time.monotonic() - began, 0, type(error).__name__)
+    version = answer.model_version
+    right = version in case.answers and np.array_equal(decode(answer.data), case.answers[version])
+    return Outcome(began, time.monotonic() - began, 200, "", version, right)

@@ -1,0 +1,235 @@
+"""Processes of the service are killed and releases rolled out under load: who asks sees little."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from deploy.client import Client, ClientError
+from models.weights import WEIGHTS_NAME
+from tests.deploy.conftest import decode, draw_photo, encode
+from tests.faults.conftest import FAULTS, OneNode
+from tests.faults.serving import (
+    DEADLINE_SECONDS,
+    NODES,
+    Service,
+    ask,
+    load,
+    make_releases,
+    service_config,
+    upload,
+)
+from tests.faults.training_jobs import gone, kill
+
+pytestmark = FAULTS
+
+Note = Callable[[str, float], None]
+
+# 6 s are promised, and kept where nothing else runs.
+BACK_WITHIN_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def started(one_node: OneNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    import ray
+    from ray import serve
+
+    folder = tmp_path_factory.mktemp("releases")
+    made, cases = make_releases(folder)
+    ray.init(one_node.address, log_to_driver=False)
+    config = service_config()
+    url = f"http://127.0.0.1:{config['http_options']['port']}"
+    service = Service(one_node.raylet, url, cases, config, list(made.items()))
+    service.deploy(service.releases[0][1])
+    yield service
+    serve.shutdown()
+    ray.shutdown()
+
+
+@pytest.fixture
+def service(started: Service) -> Service:
+    started.wait_until_ready()
+    return started
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_replica_of_a_node_killed(service: Service, took: Note, node: str) -> None:
+    with load(service) as clients:
+        for _ in range(3):
+            took(f"V1 a replica of {node} replaced", service.lose(f"ServeReplica:kintsugi:{node}"))
+            clients.more(10)
+    assert clients.failures() == []
+    assert len(clients.outcomes) > 30
+
+
+def test_the_ingress_killed(service: Service, took: Note) -> None:
+    with load(service) as raw, load(service, max_retries=5) as patient:
+        began = time.monotonic()
+        service.lose("ServeReplica:kintsugi:Ingress")
+        raw.more(1)
+        took("V2 the ingress answers again", seconds := time.monotonic() - began)
+        raw.more(10)
+        patient.more(10)
+    assert patient.failures() == []
+    assert len(raw.failures()) <= raw.clients, raw.failures()
+    assert seconds <= BACK_WITHIN_S
+
+
+def test_the_proxy_killed(service: Service, took: Note) -> None:
+    with load(service) as raw, load(service, max_retries=5) as patient:
+        began = time.monotonic()
+        service.lose("ProxyActor")
+        raw.more(1)
+        took("V3 the proxy answers again", seconds := time.monotonic() - began)
+        raw.more(10)
+        patient.more(10)
+    assert patient.failures() == []
+    assert {failure.status for failure in raw.failures()} <= {0}
+    assert seconds <= BACK_WITHIN_S
+
+
+def test_the_controller_killed(service: Service, took: Note) -> None:
+    with load(service) as clients:
+        took("V4 the controller is back", service.lose("ServeController"))
+        clients.more(20)
+        # It controls again.
+        service.lose("ServeReplica:kintsugi:PatchSwap")
+        clients.more(10)
+    assert clients.failures() == []
+
+
+def test_releases_roll_in_without_a_failure_or_a_mixture(service: Service, took: Note) -> None:
+    first, second = service.releases
+    with load(service) as clients:
+        for release in (second, first):
+            took("V5 another release answers all", service.roll_out(*release))
+            clients.more(10)
+    assert clients.failures() == []
+    assert clients.versions() == {version for version, _ in service.releases}
+
+
+def test_a_release_that_is_none_changes_nothing(
+    service: Service, took: Note, tmp_path: Path
+) -> None:
+    (version, folder), (_, other) = service.releases
+    shutil.copytree(other, tmp_path / "corrupt")
+    weights = tmp_path / "corrupt" / WEIGHTS_NAME
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with load(service) as clients:
+        for broken in (tmp_path / "missing", tmp_path / "corrupt"):
+            service.deploy(str(broken))
+            failed = lambda: service.status() == "DEPLOY_FAILED"  # noqa: E731
+            took(f"V6, V17 a {broken.name} release refused", service.wait_until(failed, "refused"))
+            clients.more(10)
+            assert service.version() == version
+        took("V6 the good one applied again", service.roll_out(version, folder))
+    assert clients.failures() == []
+    assert clients.versions() == {version}
+
+
+def test_far_more_than_it_can_do(service: Service, took: Note) -> None:
+    case = service.cases[0]
+
+    def send(_: int) -> httpx2.Response:
+        return httpx2.post(f"{service.url}/v1/inpaint", files=upload(case), timeout=300)
+
+    with ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(send, range(120)))
+    began = time.monotonic()
+    after = ask(Client(service.url, max_retries=0), case)
+    took("V7 after overload, one answer", time.monotonic() - began)
+
+    assert {answer.status_code for answer in answers} == {200, 503}
+    for answer in answers:
+        if answer.status_code == 503:
+            assert answer.json()["code"] == "busy"
+            assert int(answer.headers["retry-after"]) > 0
+        else:
+            right = case.answers[answer.headers["x-model-version"]]
+            np.testing.assert_array_equal(decode(answer.content), right)
+    assert after.right
+
+
+def test_clients_that_vanish_free_the_nodes(service: Service) -> None:
+    case, before = service.cases[0], service.calls()
+    for n in range(40):
+        # Enough for the request to arrive, not for an answer.
+        with suppress(httpx2.ReadTimeout):
+            wait = httpx2.Timeout(10, read=0.02 + 0.002 * n)
+            httpx2.post(f"{service.url}/v1/inpaint", files=upload(case), timeout=wait)
+    time.sleep(2)
+    soon = service.calls()
+    time.sleep(2)
+    assert service.calls() == soon
+    assert soon["Feature2Image"] - before["Feature2Image"] < 40
+    assert ask(Client(service.url, max_retries=0), case).right
+
+
+def test_a_request_whose_worker_dies_each_time_is_given_up(service: Service, took: Note) -> None:
+    """Its match takes seconds, and its matcher is killed within them."""
+    photo, mask = draw_photo(768, 768), np.zeros((768, 768), np.bool_)
+    mask[200:584, 200:584] = True
+    with ThreadPoolExecutor(1) as pool:
+        client = Client(service.url, max_retries=0)
+        asked = pool.submit(client.inpaint, encode(photo), encode(mask))
+        for _ in range(2):
+            victim = service.replica("PatchSwap")
+            service.wait_until_computing("PatchSwap")
+            kill(victim)
+            service.wait_until(lambda: gone(victim), "killed")  # noqa: B023
+        with pytest.raises(ClientError) as caught:
+            asked.result()
+    assert (caught.value.status, caught.value.code) == (500, "worker_died")
+    service.wait_until_ready()
+    survivor = service.replica("PatchSwap")
+    assert ask(client, service.cases[0]).right
+    assert service.replica("PatchSwap") == survivor
+
+
+def test_no_header_moves_the_deadline(service: Service, took: Note) -> None:
+    photo, mask = draw_photo(768, 768), np.zeros((768, 768), np.bool_)
+    mask[200:584, 200:584] = True
+    files = {"image": ("image.png", encode(photo)), "mask": ("mask.png", encode(mask))}
+    _, folder = service.releases[0]
+    service.deploy(folder, deadline_seconds=1)
+    service.wait_until_ready()
+    before = service.calls()
+    for value in ("0", "100"):
+        began = time.monotonic()
+        headers = {"x-request-timeout-seconds": value, "x-request-disconnect-disabled": "?1"}
+        answer = httpx2.post(f"{service.url}/v1/inpaint", files=files, headers=headers, timeout=300)
+        took("V15 refused at 1 s", seconds := time.monotonic() - began)
+        assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+        assert seconds <= 2
+    # Longer than a scale takes: what was left of them was not begun.
+    time.sleep(8)
+    assert service.calls()["Feature2Image"] - before["Feature2Image"] <= 4
+    service.deploy(folder, deadline_seconds=DEADLINE_SECONDS)
+    service.wait_until_ready()
+
+
+def test_a_large_photograph_holds_nobody_up(service: Service, took: Note) -> None:
+    photo, mask = np.zeros((5000, 6000, 3), np.uint8), np.zeros((5000, 6000), np.bool_)
+    photo[::7] = 90
+    mask[100:120, 100:120] = True
+    files = (encode(photo, compress_level=1), encode(mask))
+    waits = []
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(Client(service.url).inpaint, *files)
+        while not asked.done():
+            began = time.monotonic()
+            assert httpx2.get(f"{service.url}/healthz", timeout=30).status_code == 200
+            waits.append(time.monotonic() - began)
+            time.sleep(0.02)
+        asked.result()
+    took("V18 another request beside a decode of 30 MP, p95", wait := np.percentile(waits, 95))
+    assert len(waits) > 20
+    assert wait <= 0.5
