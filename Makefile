@@ -50,7 +50,7 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 		--output $(OUT)/small --keys $(KEYS) --half
 	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
-		--methods ours,ours-coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
+		--methods ours,coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
 
 check: $(STAMP) check-k8s  ## Format, lint, types, architecture, manifests.
 	$(BIN)/ruff format --check

@@ -8,6 +8,7 @@ from typing import Any
 
 from kintsugi.entrants import (
     CONTEXT_ENCODER,
+    OUR_COARSE,
     OURS,
     Entrant,
     Results,
@@ -72,7 +73,11 @@ def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
     mask_sets = open_mask_sets(wanted.masks, wanted.seed)
     specs = specs_of(wanted.methods)
     releases = {label: release_of(spec, wanted) for label, spec in specs.items()}
-    opened = {label: open_our_release(uri) for label, uri in releases.items() if uri is not None}
+    opened = {
+        label: open_our_release(uri, coarse=specs[label].startswith(OUR_COARSE))
+        for label, uri in releases.items()
+        if uri is not None
+    }
     ours = next((opened[label] for label, spec in specs.items() if spec == OURS), None)
     encoder, name_of_encoder = open_encoder_of(wanted, ours)
     drawing = {

@@ -10,6 +10,6 @@ PUBLISHED_RELEASE = "~/.kintsugi/releases/debug"
 # Mask sets and methods of jobs/evaluate.py, for people.
 SETS = "center-N, rectangle, strokes, thin, medium, thick, border, random; each -SIDE; or URIs"
 METHODS = (
-    "ours, telea, ns, biharmonic, patchmatch, smooth, patch-synthesis,"
-    " [LABEL=]release:, context-encoder: or folder:URI"
+    "ours, coarse (its G1 alone), telea, ns, biharmonic, patchmatch, smooth, patch-synthesis,"
+    " [LABEL=]release:, coarse:, context-encoder: or folder:URI"
 )

@@ -5,7 +5,8 @@ release:URI       any other release
 context-encoder:URI  a run of jobs/train_context_encoder.py
 folder:URI        pictures that some other program filled
 patch-synthesis   the iterative method of 2017, on the evaluation's encoder
-telea ns biharmonic patchmatch
+coarse, coarse:URI  G1 of a release alone, its fill brought to size
+telea ns biharmonic patchmatch smooth
 NAME=any of these, to be named so in reports
 """
 
@@ -29,6 +30,7 @@ from kintsugi.methods import (
     CLASSICAL_PACKAGES,
     OPENCV_RADIUS_PX,
     PATCHMATCH_RADIUS_PX,
+    CoarseFill,
     ContextEncoding,
     Mask,
     Method,
@@ -47,6 +49,8 @@ from models.vgg import Vgg19Relu3
 OURS = "ours"
 PATCH_SYNTHESIS = "patch-synthesis"
 RELEASE, FOLDER, CONTEXT_ENCODER = "release:", "folder:", "context-encoder:"
+# G1 alone: of --release, or of another.
+OUR_COARSE, COARSE = "coarse", "coarse:"
 # Packages beside those that a method is named after, whose arithmetic its answers may show.
 _BENEATH = ("numpy", "scipy")
 
@@ -188,8 +192,11 @@ class OpenedRelease(NamedTuple):
     name_of_encoder: str
 
 
-def open_our_release(uri: str) -> OpenedRelease:
-    """Open a release of this platform. Raises: StorageError when it cannot be read."""
+def open_our_release(uri: str, *, coarse: bool = False) -> OpenedRelease:
+    """Open a release of this platform, or its G1 alone.
+
+    Raises: StorageError when it cannot be read.
+    """
     inpainter, config = open_release(uri)
     settings = {
         "matching": asdict(config.matching),
@@ -198,6 +205,8 @@ def open_our_release(uri: str) -> OpenedRelease:
     }
     identity = f"release {config.digest} {json.dumps(settings, sort_keys=True)}"
     entrant = Computed(ReleaseMethod(inpainter), identity)
+    if coarse:
+        entrant = Computed(CoarseFill(inpainter), f"coarse fill of {identity}")
     encoder = inpainter.image2feature.encoder
     return OpenedRelease(entrant, config.name, config.digest, encoder, config.encoder)
 

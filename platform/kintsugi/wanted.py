@@ -6,8 +6,10 @@ from pathlib import Path
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.entrants import (
+    COARSE,
     CONTEXT_ENCODER,
     FOLDER,
+    OUR_COARSE,
     OURS,
     PATCH_SYNTHESIS,
     RELEASE,
@@ -60,10 +62,10 @@ def specs_of(methods: Sequence[str]) -> dict[str, str]:
         label, spec = split_label(text)
         if label in specs:
             raise ConfigError(f"method {label!r} is given twice: name one of them, NAME={spec}")
-        prefixes = (RELEASE, FOLDER, CONTEXT_ENCODER)
-        if spec not in (OURS, PATCH_SYNTHESIS, *CLASSICAL) and not spec.startswith(prefixes):
-            uris = [f"{prefix}URI" for prefix in prefixes]
-            known = ", ".join([OURS, *CLASSICAL, PATCH_SYNTHESIS, *uris])
+        prefixes = (RELEASE, COARSE, FOLDER, CONTEXT_ENCODER)
+        names = (OURS, OUR_COARSE, *CLASSICAL, PATCH_SYNTHESIS)
+        if spec not in names and not spec.startswith(prefixes):
+            known = ", ".join([*names, *(f"{prefix}URI" for prefix in prefixes)])
             raise ConfigError(f"method {spec!r} is not known: use one of {known}")
         specs[label] = spec
     return specs
@@ -71,9 +73,10 @@ def specs_of(methods: Sequence[str]) -> dict[str, str]:
 
 def release_of(spec: str, wanted: Wanted) -> str | None:
     """URI of the release that a specification names; None for anything else."""
-    if spec == OURS:
+    if spec in (OURS, OUR_COARSE):
         return wanted.release or BUNDLED_RELEASE
-    return spec.removeprefix(RELEASE) if spec.startswith(RELEASE) else None
+    prefix = next((each for each in (RELEASE, COARSE) if spec.startswith(each)), None)
+    return None if prefix is None else spec.removeprefix(prefix)
 
 
 def open_encoder_of(wanted: Wanted, ours: OpenedRelease | None) -> tuple[Vgg19Relu3 | None, str]:

@@ -13,12 +13,14 @@ from kintsugi.comparison import (
     open_comparison,
     write_report,
 )
+from kintsugi.entrants import Computed
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.evaluation import Evaluated, Filled
 from kintsugi.figures import format_markdown
 from kintsugi.images import encode_image
 from kintsugi.mask_sets import parse_mask_set
 from kintsugi.mask_shards import write_mask_set
+from kintsugi.methods import CoarseFill
 from kintsugi.splits import is_held_out
 from kintsugi.storage import Storage
 from kintsugi.wanted import Wanted
@@ -107,6 +109,16 @@ def test_releases_folders_and_labels(photos: Path, release: str, tmp_path: Path)
     assert not is_complete(figures)
 
 
+def test_g1_alone_takes_part_beside_the_whole_release(release: str) -> None:
+    wanted = Wanted(["ours", "coarse", f"g1=coarse:{release}"], ["center-32-64"], release=release)
+    comparison, about = open_comparison(wanted)
+    whole, coarse, named = comparison.entrants.values()
+    assert whole.identity != coarse.identity == named.identity
+    assert about.releases["ours"] == about.releases["coarse"] == about.releases["g1"]
+    assert isinstance(named, Computed)
+    assert isinstance(named.method, CoarseFill)
+
+
 def test_an_encoder_can_be_named_apart_from_the_release(release: str) -> None:
     def encoder_of(**how: object) -> str:
         return open_comparison(Wanted(["telea"], ["center-32-64"], **how))[1].vgg_encoder
@@ -170,7 +182,7 @@ def test_limit_held_out_and_rejects(photos: Path) -> None:
 
 def test_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     for methods, masks, message in (
-        (["magic"], ["random-64"], "method 'magic' is not known: use one of ours, telea"),
+        (["magic"], ["random-64"], "method 'magic' is not known: use one of ours, coarse, telea"),
         (["telea", "telea"], ["random-64"], "'telea' is given twice"),
         (["telea"], ["random-64", "random-64"], "mask set 'random-64' is given twice"),
         (["telea"], ["fog-64"], "'fog' is not known"),
