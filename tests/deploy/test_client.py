@@ -258,6 +258,7 @@ class Silent(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+@pytest.mark.slow
 def test_what_stops_the_command_is_one_line(
     server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     np.testing.assert_array_equal(started, expected.indices.numpy())
 
 
+@pytest.mark.slow
 def test_what_waits_and_is_of_one_shape_is_computed_together(
     args: AppArgs, inpainter: Inpainter
 ) -> None:

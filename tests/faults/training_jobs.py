@@ -23,6 +23,7 @@ NUM_STEPS = 24
 CHECKPOINT_EVERY = 4
 # Two of them fill a node of two CPUs: each takes 0.5 for itself and 0.5 for reading.
 SETTINGS = {
+    "encoder": "random",
     "data.photos": "''",
     "data.resize_px": 128,
     "loop.max_steps": NUM_STEPS,

@@ -56,6 +56,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
+@pytest.mark.slow
 def test_measures_a_running_service(
     url: str, release: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
         f"storage={s3_uri}/runs",
         f"data.shards={shards.uri}",
         "data.photos=''",
+        "encoder=random",
         "run=killed",
         "data.resize_px=128",
         "loop.batch_size=2",

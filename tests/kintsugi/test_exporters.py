@@ -123,6 +123,7 @@ def test_what_is_trained_again_replaces_what_was_shown(tmp_path: Path) -> None:
     assert losses == [(1, 4.0), (2, 3.5)]
 
 
+@pytest.mark.slow
 def test_event_files_reach_an_object_store(tmp_path: Path, s3_uri: str) -> None:
     storage = Storage(f"{s3_uri}/run/tensorboard")
     writer = TensorBoardWriter(storage)

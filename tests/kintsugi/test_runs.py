@@ -26,6 +26,9 @@ from models.weights import load_release
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos
 
+# They stand on runs that are trained first.
+pytestmark = pytest.mark.slow
+
 
 def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
     """With one photograph a step: batches are tested elsewhere, and steps take the time here."""

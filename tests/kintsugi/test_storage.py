@@ -53,6 +53,7 @@ def test_writing_replaces_and_deleting_is_idempotent(place: str) -> None:
         storage.delete_folder("")
 
 
+@pytest.mark.slow
 def test_a_file_as_large_as_a_shard(place: str) -> None:
     data = os.urandom(2**20) * 33
     Storage(place).write("large", data)

@@ -50,6 +50,7 @@ def test_a_side_of_512_px_in_two_scales(inpainter: Inpainter) -> None:
     assert not torch.equal(inpainter.inpaint(image, mask, FillOptions(scales=1)), two)
 
 
+@pytest.mark.slow
 def test_it_tells_every_scale_of_every_hole(inpainter: Inpainter) -> None:
     image, mask = photo(64, 4000), mask_of(64, 4000, (20, 40, 10, 40))
     mask[..., 20:40, 3960:3990] = 1

@@ -110,6 +110,7 @@ def test_refuses(
         plan_one(photo(*image_size), mask_of(8, 8, box), options)
 
 
+@pytest.mark.slow
 def test_distant_holes_are_filled_one_crop_after_another() -> None:
     image = photo(1200, 1200)
     mask = mask_of(1200, 1200, (10, 40, 10, 40), (1100, 1150, 1100, 1150))
@@ -184,6 +185,7 @@ def test_colours_are_aligned_when_asked_for() -> None:
     assert torch.equal(aligned[~inside], image[~inside])
 
 
+@pytest.mark.slow
 def test_fine_holes_everywhere_are_not_first_seen_from_afar() -> None:
     # At an eighth every pixel covers a speck, and nothing is known.
     mask = torch.zeros(1, 1, 2048, 2048)

@@ -20,6 +20,9 @@ from deploy.settings import AppArgs
 from models.inpainter import Inpainter
 from tests.deploy.conftest import decode, problem
 from tests.deploy.jobs.conftest import (
+
+# Jobs are taken up within a second or so, and a service is started anew.
+pytestmark = pytest.mark.slow
     FILES,
     LEASE_SECONDS,
     HeldEngine,

@@ -77,6 +77,7 @@ def test_percentiles() -> None:
     assert percentile([7.0], 0.99) == 7
 
 
+@pytest.mark.slow
 def test_a_server_that_stands_still_delays_all_that_was_due_meanwhile() -> None:
     goes_on = asyncio.Event()
     numbers = itertools.count()
