@@ -20,9 +20,6 @@ from deploy.settings import AppArgs
 from models.inpainter import Inpainter
 from tests.deploy.conftest import decode, problem
 from tests.deploy.jobs.conftest import (
-
-# Jobs are taken up within a second or so, and a service is started anew.
-pytestmark = pytest.mark.slow
     FILES,
     LEASE_SECONDS,
     HeldEngine,
@@ -30,6 +27,9 @@ pytestmark = pytest.mark.slow
     wait_for,
     wait_until,
 )
+
+# Jobs are taken up within a second or so, and a service is started anew.
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., TestClient]
 DEAD = "d" * 32
