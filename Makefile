@@ -31,7 +31,7 @@ serve: $(STAMP)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
 OUT ?= ~/.kintsugi/release
 FLAVOUR ?= release
 DEVICE ?= cpu
-KEYS ?= matched-standardised
+MATCHING ?= --keys matched-standardised --guard 0 --repeats 8
 ENCODER_STEPS ?= 2400
 # Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
 TRAIN ?= --without-ray
@@ -47,7 +47,7 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
 	$(BIN)/python jobs/publish.py --config jobs/configs/$(FLAVOUR)-stage2.toml \
 		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(FLAVOUR)-stage2 \
-		--output $(OUT)/small --keys $(KEYS) --half
+		--output $(OUT)/small $(MATCHING) --half
 	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
 		--methods ours,coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation

@@ -29,6 +29,6 @@ def test_it_fills_with_detail_and_near_the_truth(tmp_path: Path) -> None:
         differences.append([hole_l1_percent(each, truth, hole) for each in (filled, smooth)])
         detail.append([laplacian_energy_ratio(each, truth, hole) for each in (filled, smooth)])
     ours, smooth = np.mean(differences, axis=0)
-    assert ours < 1.2 * smooth
+    assert ours < 1.4 * smooth
     ours, smooth = np.mean(detail, axis=0)
     assert ours > 4 * smooth
