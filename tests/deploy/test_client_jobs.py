@@ -45,6 +45,7 @@ def service(
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_job_from_sending_it_to_its_image(service: Service) -> None:
     client = Client(service.url)
     seen: list[Job] = []

@@ -20,6 +20,7 @@ def b64(data: bytes) -> str:
 FILES = {"image": b64(encode(PHOTO)), "mask": b64(encode(MASK))}
 
 
+@pytest.mark.slow
 def test_json_and_multipart_give_the_same_bytes(client: TestClient) -> None:
     options: dict[str, Any] = {"grow_mask": 4, "align_colour": True, "scales": "auto", "seed": 3}
     answer = client.post("/v1/inpaint", json={**FILES, **options})

@@ -53,6 +53,7 @@ def test_a_client_of_somebody_else_finds_its_way(triton: Any, service: str) -> N
     client.close()
 
 
+@pytest.mark.slow
 def test_it_gets_a_filled_image(triton: Any, service: str, client: TestClient) -> None:
     expected = post(client, {"grow_mask": "4"}).content
     theirs = triton.InferenceServerClient(service)

@@ -40,6 +40,7 @@ def args(inpainter: Inpainter, tmp_path: Path) -> AppArgs:
     return AppArgs(release=str(tmp_path), threads=torch.get_num_threads())
 
 
+@pytest.mark.slow
 def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> None:
     generator = torch.Generator().manual_seed(0)
     small, large = (torch.rand(1, 256, side, side, generator=generator) for side in (16, 32))

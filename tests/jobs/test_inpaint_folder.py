@@ -58,6 +58,7 @@ def test_fills_a_folder(
     assert json.loads((tmp_path / "figures.json").read_text())["tried"] == 0
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_exit_code_3_until_it_is_mended(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "images" / "bad.png").write_bytes(b"no image")
     (tmp_path / "masks" / "bad.png").write_bytes((tmp_path / "masks" / "a_mask.png").read_bytes())

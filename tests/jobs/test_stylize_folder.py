@@ -38,6 +38,7 @@ def arguments(tmp_path: Path) -> list[str]:
     return [*flags, f"--json={tmp_path / 'figures.json'}"]
 
 
+@pytest.mark.slow
 def test_restyles_a_folder(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,7 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return end.value.code
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_configuration_is_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_run_that_is_asked_to_end_ends_the_ablation(plan: Plan, tmp_path: Path
     assert not (tmp_path / "table").exists()
 
 
+@pytest.mark.slow
 def test_names_that_clash_are_refused_before_anything_is_trained(
     plan: Plan, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_where_there_are_no_shards_yet_a_few_photographs_do(tmp_path: Path) -> N
         dry_run(dataclasses.replace(config, data=dataclasses.replace(data, photos="")))
 
 
+@pytest.mark.slow
 def test_another_configuration_than_that_of_the_run_is_refused(tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path, max_steps=1)

@@ -82,6 +82,7 @@ def test_a_picture_of_no_set_in_particular_is_not_taken_for_one_of_several(tmp_p
         open_results(str(tmp_path), sets).fill(CASE)
 
 
+@pytest.mark.slow
 def test_a_release_is_known_by_weights_preferences_and_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

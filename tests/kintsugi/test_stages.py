@@ -194,6 +194,7 @@ def test_stage_2_mixes_predictions_in_after_the_truth_and_then_more_and_more() -
     assert prediction_share(at_once, 0) == 0.5
 
 
+@pytest.mark.slow
 def test_end_to_end_trains_both_networks_on_their_own_predictions(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
@@ -228,6 +229,7 @@ def test_losses_take_the_form_that_the_configuration_names(
     assert judged["discriminator"] == discriminator_adversarial(logits, logits, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Stage1, EndToEnd])
 def test_under_autocast_what_a_stage_gives_is_float32_and_near(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch, kind: type[Stage1] | type[EndToEnd]

@@ -70,6 +70,7 @@ def test_a_run_starts_from_the_running_mean_and_the_discriminator_of_another(fol
     assert equal(stage.discriminator.state_dict(), tensors(folder, "stage1", "discriminator"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage_name", ["stage1", "stage2"])
 def test_a_release_without_discriminators_gives_the_generator_alone(
     folder: Path, stage_name: str
@@ -124,6 +125,7 @@ def test_the_first_step_is_that_of_the_weights_and_the_run_resumes_to_the_bit(
     assert about["digest"].startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_both_architectures(folder: Path) -> None:
     config = debug_config(folder, run="d", init_from=str(folder / "full"))
     small = dataclasses.replace(config.model, generator_upsampling="transposed")
@@ -145,6 +147,7 @@ def test_what_does_not_fit_is_refused_with_both_architectures(folder: Path) -> N
     assert not Run.of(config).storage.exists("checkpoints")
 
 
+@pytest.mark.slow
 def test_a_translator_needs_the_encoder_it_was_trained_with(folder: Path) -> None:
     config = debug_config(folder, "stage2", run="e", seed=7, init_from=str(folder / "full"))
     with pytest.raises(ConfigError, match=r"other encoder weights than encoder='random'"):

@@ -109,6 +109,7 @@ def test_float16_finds_a_scale_at_which_no_gradient_overflows(
     assert 1 <= state.scaler.get_scale() < scaler_for(CPU, "float16").get_scale()
 
 
+@pytest.mark.slow
 def test_channels_last_changes_the_layout_and_no_more_than_rounding(
     tmp_path: Path, encoder: Vgg19Relu3, batch: Batch
 ) -> None:

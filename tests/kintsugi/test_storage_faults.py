@@ -36,6 +36,7 @@ def proxy(object_store: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
         yield running
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_cut_short_is_read_again(s3_uri: str, proxy: FaultProxy) -> None:
     storage = Storage(s3_uri)
     storage.write("a", MEGABYTE)
@@ -44,6 +45,7 @@ def test_an_answer_that_is_cut_short_is_read_again(s3_uri: str, proxy: FaultProx
     assert (proxy.injected, proxy.requests["GET"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_connections_lost_while_writing_are_invisible(s3_uri: str, proxy: FaultProxy) -> None:
     storage = Storage(s3_uri, retry=Retry(first_seconds=0.05))
     proxy.first(3, Refuse(), "PUT")

@@ -125,6 +125,7 @@ def test_the_rows_behind_the_means() -> None:
     }
 
 
+@pytest.mark.slow
 def test_inceptions_features_give_the_figures_of_sets() -> None:
     rng = np.random.default_rng(0)
     found = []

@@ -151,6 +151,7 @@ def test_any_shape(size: tuple[int, int]) -> None:
     assert len(crops) == (2 if max(size) > 1000 else 1)
 
 
+@pytest.mark.slow
 def test_no_number_of_holes_takes_long() -> None:
     # More groups than are compared with one another: the grid becomes coarser.
     mask = specks(500, 4, 200_000, 2)

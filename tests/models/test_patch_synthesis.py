@@ -69,6 +69,7 @@ def test_it_finds_the_texture_that_a_smooth_fill_lacks(encoder: Vgg19Relu3) -> N
     assert distances[0] < distances[1]
 
 
+@pytest.mark.slow
 def test_any_size_and_a_start(encoder: Vgg19Relu3) -> None:
     image, mask = stripes(70, 93), hole(70, 93)
     options = SynthesisOptions(scales=3, iterations=1)

@@ -12,6 +12,7 @@ from models.weights import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_release
 SMALL = Path(models.__path__[0]) / "pretrained" / "small"
 
 
+@pytest.mark.slow
 def test_it_is_whole_and_small() -> None:
     inpainter, config = load_release(SMALL)
     assert (config.name, config.model.size) == ("small", "small")

@@ -219,6 +219,7 @@ def test_one_pixel_has_nothing_to_fill_from() -> None:
         plan_fill(photo(1, 1), torch.ones(1, 1, 1, 1), FillOptions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(12, 200_000), (64, 20_000)])
 def test_a_band_is_first_seen_in_a_size_that_g1_takes(size: tuple[int, int]) -> None:
     # Thick, so not parted; in a picture too narrow to be halved with its aspect.

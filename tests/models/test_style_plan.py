@@ -81,6 +81,7 @@ def test_the_outer_pixels_of_a_tile_do_not_count() -> None:
     torch.testing.assert_close(canvas, torch.ones_like(canvas))
 
 
+@pytest.mark.slow
 def test_the_style_is_prepared_as_content_is_unless_it_is_large() -> None:
     for size in ((16, 16), (100, 130), (512, 512), (256, 1024)):
         style = photo(*size)

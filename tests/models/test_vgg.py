@@ -40,6 +40,7 @@ def test_555328_parameters(encoder: Vgg19Relu3) -> None:
     assert sum(p.numel() for p in encoder.parameters()) == 555_328
 
 
+@pytest.mark.slow
 def test_the_published_weights(generator: torch.Generator) -> None:
     if not WEIGHTS.is_file():
         pytest.skip(f"{WEIGHTS} is not there: set KINTSUGI_SHARED")

@@ -68,6 +68,7 @@ def test_json_is_taken_too(start: Start) -> None:
     problem(wrong, 422, "grow_mask_not_integer")
 
 
+@pytest.mark.slow
 def test_how_far_it_is(start: Start, held: HeldEngine) -> None:
     client = start(held)
     job = submit(client).json()

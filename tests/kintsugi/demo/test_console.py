@@ -45,6 +45,7 @@ def test_a_command_is_shown_and_all_it_says_is_logged(
     assert console.seconds["Greet"] > 0
 
 
+@pytest.mark.slow
 def test_a_failed_command_names_its_code_and_log_and_shows_its_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

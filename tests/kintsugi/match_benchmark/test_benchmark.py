@@ -234,6 +234,7 @@ def test_first_calls_of_processes_are_marked_and_not_compared(
     assert all(" (first) | - |" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_fills_beyond_patchmatch_are_timed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(task: Task, *, time_limit: float) -> Trial:
         return Trial({name: [1.0] for name in task.methods}, MIB, 2 * MIB)

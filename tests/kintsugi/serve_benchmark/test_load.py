@@ -108,6 +108,7 @@ def test_a_server_that_stands_still_delays_all_that_was_due_meanwhile() -> None:
     assert np.ptp(slow) > 0.4
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_counted_apart() -> None:
     numbers = itertools.count()
 
@@ -139,6 +140,7 @@ def test_no_answer_at_all() -> None:
     assert figures["seconds"] == {"p50": None, "p95": None, "p99": None}
 
 
+@pytest.mark.slow
 def test_as_many_at_a_time_as_asked_for() -> None:
     now, most = 0, 0
 
