@@ -21,6 +21,9 @@ from kintsugi.tracking import read_metrics
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import losses, pack_photos
 
+# They start from runs that are trained first.
+pytestmark = pytest.mark.slow
+
 
 def debug_config(folder: Path, stage: str = "stage1", **changes: Any) -> JobConfig:
     config = training_runs.debug_config(folder, stage, batch_size=1, max_steps=2)

@@ -86,6 +86,7 @@ def assert_trains(network: nn.Module, loss: Tensor) -> None:
     assert any(gradient.any() for gradient in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "kind"), [(PAPER, "log"), (PAPER, "lsgan"), (OTHER, "hinge")])
 def test_stage_1_trains_in_bfloat16(
     encoder: Vgg19Relu3, config: ModelConfig, kind: AdversarialLoss
@@ -104,6 +105,7 @@ def test_stage_1_trains_in_bfloat16(
         assert_trains(discriminator, discriminator_adversarial(real, fake, kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [PAPER, OTHER])
 def test_stage_2_trains_in_bfloat16(encoder: Vgg19Relu3, config: ModelConfig) -> None:
     generator = build_translator(config, seed=0)
