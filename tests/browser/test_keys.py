@@ -98,7 +98,7 @@ def test_tab_held_compares_and_tab_pressed_moves_on(screen: Screen, photo: Path)
 
 def test_the_keys_are_listed(screen: Screen) -> None:
     screen.page.keyboard.press("?")
-    dialog = screen.page.locator("dialog")
+    dialog = screen.page.locator("#help")
     assert "size of the brush" in dialog.inner_text()
     screen.page.keyboard.press("Escape")
     assert not dialog.is_visible()

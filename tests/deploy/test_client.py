@@ -258,10 +258,13 @@ class Silent(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-@pytest.mark.slow
 def test_what_stops_the_command_is_one_line(
-    server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Canned,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=lambda _: None))
     (tmp_path / "a").write_bytes(b"photo")
     here, missing = str(tmp_path / "a"), str(tmp_path / "nope.png")
 
