@@ -11,6 +11,7 @@ from PIL import Image
 from jobs._bootstrap import DONE, SOME_REJECTED
 from jobs.inpaint_folder import main
 from kintsugi.errors import StorageError
+from kintsugi.storage import Storage
 from models.build import ModelConfig, build_inpainter
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
@@ -155,3 +156,20 @@ def test_200_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) 
     assert main([*arguments, "--retry-failed"]) == SOME_REJECTED
     # Two are refused by their names alone: no mask, or two.
     assert json.loads(figures.read_text())["tried"] == 10
+
+
+@pytest.mark.slow
+def test_buckets_in_and_out(arguments: list[str], tmp_path: Path, s3_uri: str) -> None:
+    for name in ("images", "masks"):
+        for file in (tmp_path / name).iterdir():
+            Storage(f"{s3_uri}/{name}").write(f"deep/{file.name}", file.read_bytes())
+    places = [f"--{name}={s3_uri}/{name}" for name in ("images", "masks", "output")]
+    assert main([*places, *arguments[3:]]) == DONE
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["photographs"], figures["tried"], figures["failed"]) == (1, 1, 0)
+    there = Storage(f"{s3_uri}/output")
+    assert {"deep/a.png", "report.jsonl"} <= set(there.list())
+    assert main(arguments) == DONE
+    assert there.read("deep/a.png") == (tmp_path / "output" / "a.png").read_bytes()
+    assert main([*places, *arguments[3:]]) == DONE
+    assert json.loads((tmp_path / "figures.json").read_text())["tried"] == 0

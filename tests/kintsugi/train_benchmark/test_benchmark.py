@@ -100,6 +100,7 @@ def test_a_plain_loop_that_fails_says_why(tmp_path: Path) -> None:
         run_plain([Stretch("shards", config.to_dict(), 1, "shards")])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_the_platform_beside_the_plain_loop(local_ray: object, tmp_path: Path) -> None:
