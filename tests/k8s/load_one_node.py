@@ -1,13 +1,14 @@
 """Keep one node of a running graph busy, then let go; print every node's replicas meanwhile.
 
 A job of that cluster, so that the process that tests has no Ray:
-    ray job submit -- python -m tests.k8s.load_one_node Image2Feature
+    ray job submit -- python -m tests.k8s.load_one_node Image2Feature RELEASE
 Prints JSON lines: seconds since the start, the node that is loaded ("" when none), and the
 replicas by node.
 """
 
 import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 import ray
 from ray import serve
 
+from deploy.calls import Call, Release
 from deploy.graph import Encoded, Swapped
 
 APPLICATION = "kintsugi"
@@ -25,19 +27,20 @@ AT_ONCE = 12
 GIVE_UP_SECONDS = 150.0
 
 
-def request_of(node: str) -> Callable[[], Any]:
-    """A function that sends one small request straight to a node."""
+def request_of(node: str, release: str) -> Callable[[], Any]:
+    """A function that sends one small request straight to a node, which holds ``release``."""
     handle = serve.get_deployment_handle(node, APPLICATION)
+    call = Call(Release(release, handle.ready.remote().result().model), math.inf)
     generator = np.random.default_rng(0)
     features = generator.random((1, 256, 32, 32), np.float32)
     mask = np.zeros((1, 1, 128, 128), np.bool_)
     mask[..., 40:88, 40:88] = True
     image = generator.random((1, 3, 128, 128), np.float32)
     if node == "Image2Feature":
-        return lambda: handle.encode_whole.remote(image)
+        return lambda: handle.encode_whole.remote(call, image)
     if node == "PatchSwap":
-        return lambda: handle.swap.remote(Encoded(features, None), mask, None, 0)
-    return lambda: handle.translate.remote(Swapped(features, None), None)
+        return lambda: handle.swap.remote(call, Encoded(features, None), mask, None, 0)
+    return lambda: handle.translate.remote(call, Swapped(features, None), None)
 
 
 def replicas() -> dict[str, int]:
@@ -46,7 +49,7 @@ def replicas() -> dict[str, int]:
     return {name: one.replica_states.get("RUNNING", 0) for name, one in deployments.items()}
 
 
-def main(node: str) -> None:
+def main(node: str, release: str) -> None:
     ray.init(namespace="serve", log_to_driver=False)
     started = time.monotonic()
 
@@ -56,7 +59,7 @@ def main(node: str) -> None:
         print(json.dumps({"seconds": seconds, "loaded": loaded, "replicas": found}), flush=True)
         return found
 
-    send = request_of(node)
+    send = request_of(node, release)
     running = [send() for _ in range(AT_ONCE)]
     most = 2
     for index in itertools.cycle(range(AT_ONCE)):
@@ -73,4 +76,4 @@ def main(node: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

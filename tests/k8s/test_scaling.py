@@ -46,9 +46,13 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scaling")
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster with the graph of serve.yaml on it."""
-    folder = tmp_path_factory.mktemp("scaling")
     config = ModelConfig("tiny")
     inpainter = build_inpainter(config, Vgg19Relu3.random(seed=0))
     about = ReleaseConfig("tiny", config, encoder="random (seed 0)")
@@ -95,16 +99,16 @@ def wait_until_ready(port: int) -> None:
     pytest.fail("the graph was not ready in time")
 
 
-def load(cluster: Cluster, node: str) -> list[Row]:
-    program = ["python", "-m", "tests.k8s.load_one_node", node]
+def load(cluster: Cluster, node: str, release: Path) -> list[Row]:
+    program = ["python", "-m", "tests.k8s.load_one_node", node, str(release)]
     printed = run(cluster, "ray", "job", "submit", "--", *program)
     return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
-def test_load_on_one_node_grows_that_node_only(cluster: Cluster) -> None:
+def test_load_on_one_node_grows_that_node_only(cluster: Cluster, folder: Path) -> None:
     rows: list[Row] = []
     for node in COMPUTING:
-        found = load(cluster, node)
+        found = load(cluster, node, folder / "release")
         most = {name: max(row["replicas"][name] for row in found) for name in COLOURS}
         assert most == {name: 2 if name == node else 1 for name in COLOURS}
         assert found[-1]["replicas"] == dict.fromkeys(COLOURS, 1)
