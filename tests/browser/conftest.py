@@ -17,7 +17,7 @@ from models.inpainter import Inpainter
 from models.vgg import Vgg19Relu3
 from tests.browser.screen import Screen
 from tests.deploy.conftest import MODEL, draw_photo, encode
-from tests.deploy.http_server import serving
+from tests.http_server import serving
 
 # Where a proxy shows the service, too.
 SUB_PATH = "/tools/photos"

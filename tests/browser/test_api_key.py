@@ -13,7 +13,7 @@ from models.inpainter import Inpainter
 from tests.browser.screen import Screen
 from tests.browser.test_access import run_axe
 from tests.deploy.conftest import MODEL
-from tests.deploy.http_server import serving
+from tests.http_server import serving
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.deploy.conftest import MASK, MODEL, PHOTO, decode, encode, post
-from tests.deploy.http_server import serving
+from tests.http_server import serving
 
 MakeClient = Callable[..., TestClient]
 INFER = f"/v2/models/{MODEL.name}/infer"

@@ -5,14 +5,11 @@ import itertools
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as Received
 from starlette.responses import Response
@@ -31,23 +28,13 @@ from kintsugi.serve_benchmark.load import (
 from kintsugi.serve_benchmark.memory import tree_bytes, watched
 from kintsugi.serve_benchmark.plan import Case, Plan
 from kintsugi.serve_benchmark.requests import Request, make_request
+from tests.http_server import serving as serving_app
 
 SENT = Request(Case(64, 0.2), b"", b"", b"form", "multipart/form-data; boundary=b")
 
 
-@contextmanager
-def serving(answer: Callable[[Received], Awaitable[Response]]) -> Iterator[str]:
-    app = Starlette(routes=[Route("/v1/inpaint", answer, methods=["POST"])])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="warning", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+def serving(answer: Callable[[Received], Awaitable[Response]]) -> AbstractContextManager[str]:
+    return serving_app(Starlette(routes=[Route("/v1/inpaint", answer, methods=["POST"])]))
 
 
 def load(url: str, moments: list[float], timeout_seconds: float = 20) -> list[Answer]:
