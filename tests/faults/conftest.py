@@ -53,7 +53,8 @@ def node_settings() -> Iterator[None]:
         patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'platform'}")
         patch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
         # As the image has them.
-        patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
+        patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "0.5")
+        patch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "15")
         yield
 
 

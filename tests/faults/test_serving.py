@@ -21,6 +21,7 @@ from tests.faults.serving import (
     Service,
     ask,
     load,
+    make_broken_release,
     make_releases,
     service_config,
     upload,
@@ -31,8 +32,7 @@ pytestmark = FAULTS
 
 Note = Callable[[str, float], None]
 
-# 6 s are promised, and kept where nothing else runs.
-BACK_WITHIN_S = 15.0
+BACK_WITHIN_S = 6.0
 
 
 @pytest.fixture(scope="module")
@@ -68,29 +68,24 @@ def test_a_replica_of_a_node_killed(service: Service, took: Note, node: str) -> 
     assert len(clients.outcomes) > 30
 
 
-def test_the_ingress_killed(service: Service, took: Note) -> None:
+@pytest.mark.parametrize(
+    ("fault", "title"),
+    [("V2 the ingress", "ServeReplica:kintsugi:Ingress"), ("V3 the proxy", "ProxyActor")],
+    ids=["ingress", "proxy"],
+)
+def test_what_takes_requests_killed(service: Service, took: Note, fault: str, title: str) -> None:
+    """Only who waits for an answer loses it; a client that asks again loses none."""
     with load(service) as raw, load(service, max_retries=5) as patient:
         began = time.monotonic()
-        service.lose("ServeReplica:kintsugi:Ingress")
+        service.lose(title)
         raw.more(1)
-        took("V2 the ingress answers again", seconds := time.monotonic() - began)
+        took(f"{fault} answers again", seconds := time.monotonic() - began)
         raw.more(10)
         patient.more(10)
     assert patient.failures() == []
-    assert len(raw.failures()) <= raw.clients, raw.failures()
-    assert seconds <= BACK_WITHIN_S
-
-
-def test_the_proxy_killed(service: Service, took: Note) -> None:
-    with load(service) as raw, load(service, max_retries=5) as patient:
-        began = time.monotonic()
-        service.lose("ProxyActor")
-        raw.more(1)
-        took("V3 the proxy answers again", seconds := time.monotonic() - began)
-        raw.more(10)
-        patient.more(10)
-    assert patient.failures() == []
-    assert {failure.status for failure in raw.failures()} <= {0}
+    # Refused connections cost no time: while none is taken a client loses many.
+    answered = [failure for failure in raw.failures() if failure.status != 0]
+    assert len(answered) <= raw.clients, answered
     assert seconds <= BACK_WITHIN_S
 
 
@@ -133,6 +128,22 @@ def test_a_release_that_is_none_changes_nothing(
         took("V6 the good one applied again", service.roll_out(version, folder))
     assert clients.failures() == []
     assert clients.versions() == {version}
+
+
+def test_networks_that_give_no_number(service: Service, took: Note, tmp_path: Path) -> None:
+    """An error that says so, and never a picture; the next release answers again."""
+    (version, folder), _ = service.releases
+    broken = make_broken_release(tmp_path / "broken", Path(folder))
+    took(
+        "V14 a release without numbers rolled in",
+        service.roll_out(broken, str(tmp_path / "broken")),
+    )
+    with pytest.raises(ClientError) as caught:
+        Client(service.url, max_retries=0).inpaint(service.cases[0].image, service.cases[0].mask)
+    assert (caught.value.status, caught.value.code) == (500, "internal_error")
+    assert "nan" not in str(caught.value).lower()
+    service.roll_out(version, folder)
+    assert ask(Client(service.url, max_retries=0), service.cases[0]).right
 
 
 def test_far_more_than_it_can_do(service: Service, took: Note) -> None:
@@ -181,10 +192,8 @@ def test_a_request_whose_worker_dies_each_time_is_given_up(service: Service, too
         client = Client(service.url, max_retries=0)
         asked = pool.submit(client.inpaint, encode(photo), encode(mask))
         for _ in range(2):
-            victim = service.replica("PatchSwap")
-            service.wait_until_computing("PatchSwap")
-            kill(victim)
-            service.wait_until(lambda: gone(victim), "killed")  # noqa: B023
+            kill(victim := service.wait_until_computing("PatchSwap"))
+            service.wait_until(lambda: gone(victim), "killed")
         with pytest.raises(ClientError) as caught:
             asked.result()
     assert (caught.value.status, caught.value.code) == (500, "worker_died")

@@ -104,7 +104,9 @@ def _node_environment(root: Path) -> dict[str, str]:
         # Stop at once: there is no other node to drain work to.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         # A proxy that died is replaced after seconds, not half a minute.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+        # One that starts slowly on a busy machine is not killed before it is ready.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # As jobs/_bootstrap.py has it: replicas share the cores, their threads spin briefly.
         "GOMP_SPINCOUNT": "3000",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}",
