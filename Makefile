@@ -31,7 +31,9 @@ serve: $(STAMP)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
 OUT ?= ~/.kintsugi/release
 FLAVOUR ?= release
 DEVICE ?= cpu
-MATCHING ?= --keys matched-standardised --guard 0 --repeats 8
+MATCHING ?= --guard 0 --repeats 8
+# The bundled release's Feature2Image was trained in two parts, the second with pixels.
+LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400
 # Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
 TRAIN ?= --without-ray
@@ -45,8 +47,11 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
 	$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
-	$(BIN)/python jobs/publish.py --config jobs/configs/$(FLAVOUR)-stage2.toml \
-		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(FLAVOUR)-stage2 \
+	test $(LAST) = $(FLAVOUR)-stage2 || \
+		$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(LAST).toml $(NAMES) \
+		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 --set init_from=$(OUT)/$(FLAVOUR)-stage2 $(TRAIN)
+	$(BIN)/python jobs/publish.py --config jobs/configs/$(LAST).toml \
+		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(LAST) \
 		--output $(OUT)/small $(MATCHING) --half
 	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \

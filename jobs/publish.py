@@ -31,9 +31,11 @@ def main(argv: Sequence[str]) -> int:
     add("--keys", help="plain, standardised, matched, matched-standardised (stage 2's)")
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
+    add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
-    wishes = {name: getattr(args, name) for name in ("keys", "guard", "repeats", "max_uses")}
+    names = ("keys", "guard", "repeats", "colour", "max_uses")
+    wishes = {name: getattr(args, name) for name in names}
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
     from kintsugi.release import Selection, publish

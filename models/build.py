@@ -9,7 +9,7 @@ from torch import nn
 
 from models.context_encoder import ContextEncoder, ImageDiscriminator
 from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
-from models.feature2image import Feature2Image, TranslatorWidths
+from models.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
 from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
 from models.inpainter import Inpainter
 from models.layers import Upsampling, initialise
@@ -44,6 +44,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "translator_upsampling": get_args(Upsampling),
     "discriminator_norm": get_args(DiscriminatorNorm),
     "generator_input": get_args(GeneratorInput),
+    "translator_input": get_args(TranslatorInput),
 }
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -60,6 +61,8 @@ class ModelConfig:
         discriminator_norm: "batch" (the paper) or "spectral", in D1 and D2.
         generator_input: "grey" (the paper): G1 sees the hole grey and draws all of it; or
             "smooth": it sees the mask and a smooth fill, and draws what that one lacks.
+        translator_input: "features" (the paper): G2 sees the matched features; or
+            "features+pixels": the pixels that were copied with them too.
     """
 
     size: str = "small"
@@ -67,6 +70,7 @@ class ModelConfig:
     translator_upsampling: Upsampling = "resize"
     discriminator_norm: DiscriminatorNorm = "batch"
     generator_input: GeneratorInput = "grey"
+    translator_input: TranslatorInput = "features"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -97,7 +101,11 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
 def build_translator(config: ModelConfig, *, seed: int) -> Feature2Image:
     """G2 with seeded initial weights."""
     return _seeded(
-        lambda: Feature2Image(config.widths.translator, upsampling=config.translator_upsampling),
+        lambda: Feature2Image(
+            config.widths.translator,
+            upsampling=config.translator_upsampling,
+            input=config.translator_input,
+        ),
         seed,
     )
 

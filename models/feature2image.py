@@ -1,13 +1,19 @@
 """Translate: the U-Net that turns a feature map back into an image (G2)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from models.cells import PIXEL_CHANNELS, pixels_of
 from models.layers import ConvBlock, UpBlock, Upsampling
 from models.vgg import FEATURE_CHANNELS
+
+# "features" alone (the paper), or the pixels under each of the copied cells as well.
+TranslatorInput = Literal["features", "features+pixels"]
 
 # Levels five to seven are 2x2 cells and less on the smallest training crop (128 px):
 # too few for batch statistics. The decoder blocks that meet them go without as well.
@@ -37,13 +43,28 @@ class Feature2Image(nn.Module):
     section 3.4). Stride-2 convolutions halve by rounding up and each up-sampling meets
     its skip's size, so any number of cells works. Resize-convolutions instead of
     transposed ones remove the checkerboard (paper section 4.4).
+
+    With "features+pixels" it is given the pixels of the copied cells too, and its image is a
+    blend of what it draws and of those, in shares that it chooses for each pixel: the detail
+    of what was copied need not be learnt. This goes beyond the paper.
+
+    Attributes:
+        takes_pixels: Whether it is given pixels.
     """
 
-    def __init__(self, widths: TranslatorWidths, *, upsampling: Upsampling = "resize") -> None:
+    def __init__(
+        self,
+        widths: TranslatorWidths,
+        *,
+        upsampling: Upsampling = "resize",
+        input: TranslatorInput = "features",
+    ) -> None:
         super().__init__()
+        self.takes_pixels = input == "features+pixels"
+        channels = FEATURE_CHANNELS + (PIXEL_CHANNELS if self.takes_pixels else 0)
         first, inner, last = widths.first, widths.inner, widths.last
         self.down = nn.ModuleList(
-            [ConvBlock(FEATURE_CHANNELS, first, kernel=3, stride=1, activation=_leaky())]
+            [ConvBlock(channels, first, kernel=3, stride=1, activation=_leaky())]
             + [
                 ConvBlock(
                     first if level == 1 else inner,
@@ -70,10 +91,18 @@ class Feature2Image(nn.Module):
             )
             for level, (before, after) in enumerate(zip(inputs, outputs, strict=True))
         )
-        self.head = UpBlock(last, 3, upsampling=upsampling, norm=False, activation=nn.Tanh())
+        # A fourth channel says how much of the image is drawn.
+        self.head = UpBlock(last, 4 if self.takes_pixels else 3, upsampling=upsampling, norm=False)
 
-    def forward(self, features: Float[Tensor, "B 256 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
-        """Args: ``features``: relu3_1. Returns: RGB 0-1 of four times the side."""
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
+        """The image of a feature map.
+
+        Args:
+            features: relu3_1 (C = 256), or cells of `models.cells` (C = 304).
+
+        Returns:
+            RGB 0-1 of four times the side.
+        """
         skips: list[Tensor] = []
         # One layout whatever came: the last bits of the image depend on it, and features
         # arrive in another one through the serving graph. This one is a third faster.
@@ -88,9 +117,29 @@ class Feature2Image(nn.Module):
                 x = torch.cat([block(x, skip.shape[-2:]), skip], dim=1)
             else:
                 x = block(x)
-        image: Tensor = self.head(x)
+        answer: Tensor = self.head(x)
+        drawn = torch.tanh(answer[:, :3])
         # In float32: bfloat16 has steps of 1/256 there, which smooth areas would show.
-        return (image.float() + 1) / 2
+        image = (drawn.float() + 1) / 2
+        if not self.takes_pixels:
+            return image
+        return torch.lerp(pixels_of(features).float(), image, answer[:, 3:].float().sigmoid())
+
+
+def given_pixels(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network without pixels as those of one with them, to train on from.
+
+    It makes nothing of them in what it draws, and half of its image is drawn everywhere.
+    """
+    grown = dict(state)
+    entry = "down.0.0.weight"
+    grown[entry] = F.pad(state[entry], (0, 0, 0, 0, 0, PIXEL_CHANNELS))
+    weight, bias = "head.conv.weight", "head.conv.bias"
+    # A transposed convolution has its outputs in the second place.
+    outputs = 0 if len(state[weight]) == len(state[bias]) else 1
+    grown[weight] = F.pad(state[weight], (0, 0, 0, 0) + (0, 0) * (1 - outputs) + (0, 1))
+    grown[bias] = F.pad(state[bias], (0, 1))
+    return grown
 
 
 def _narrowed(block: nn.Module, x: Tensor) -> Tensor:

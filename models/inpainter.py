@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.cells import with_pixels
 from models.feature2image import Feature2Image
 from models.image2feature import Image2Feature
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
@@ -35,6 +36,8 @@ class Inpainter(nn.Module):
     Every node of the serving graph runs one of the four methods below; this class runs
     all of them, and the two give the same answer.
 
+    Raises: ValueError when the match compares pixels that Feature2Image is not given.
+
     Attributes:
         matching: How this release matches.
         precision: The number format in which the networks compute; weights and results
@@ -50,6 +53,11 @@ class Inpainter(nn.Module):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
+        if matching.colour and not feature2image.takes_pixels:
+            raise ValueError(
+                f"colour={matching.colour} compares pixels, which this Feature2Image is not"
+                ' given: choose 0, or translator_input = "features+pixels"'
+            )
         self.image2feature = image2feature
         self.feature2image = feature2image
         self.matching = matching
@@ -78,10 +86,14 @@ class Inpainter(nn.Module):
         compared = keys_image(self.matching, image, mask)
         return Encoded(self.features(image), None if compared is None else self.features(compared))
 
-    def features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
-        """relu3_1 of an image of any size that is a multiple of 4."""
+    def features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """relu3_1 of an image of any size that is a multiple of 4: 256 channels.
+
+        Where Feature2Image takes pixels, 304: the image's own behind the features.
+        """
         with self._autocast():
-            return encode_tiled(self.image2feature.encoder, image)
+            features = encode_tiled(self.image2feature.encoder, image)
+        return with_pixels(features, image) if self.feature2image.takes_pixels else features
 
     def match(
         self,
@@ -96,7 +108,7 @@ class Inpainter(nn.Module):
 
     def translate(
         self,
-        features: Float[Tensor, "B 256 h w"],
+        features: Float[Tensor, "B C h w"],
         needed: Float[Tensor, "1 1 H W"] | None = None,
     ) -> Float[Tensor, "B 3 4*h 4*w"]:
         """The image of a feature map, 0-1; where ``needed`` is 0 it may be left out."""

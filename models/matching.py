@@ -4,16 +4,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.cells import PIXEL_CHANNELS, features_of
 from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.match.method import METHODS, Method
 from models.patch_swap import match_patches, paste_patches
+from models.vgg import FEATURE_CHANNELS
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
+# Features hardly count beside more.
+MOST_COLOUR = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class MatchingConfig:
         repeats: How often the first scale is matched again, by what was pasted: the first
             match goes by a coarse fill, whose patches each choose for themselves, and their
             average is dull. Repeated, neighbours come to agree.
+        colour: How much the pixels of a cell count beside its features where they are
+            compared: the ratio of their mean squared lengths, 0-100. Features know textures
+            better than shades. Above 0 the map must hold pixels (`models.cells`).
     """
 
     keys: KeysKind = "plain"
@@ -38,6 +46,7 @@ class MatchingConfig:
     method: Method = "auto"
     max_uses: int | None = None
     repeats: int = 0
+    colour: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -52,6 +61,8 @@ class MatchingConfig:
             raise ValueError(f"max_uses={self.max_uses}: 1 or more, or none for no limit")
         if not 0 <= self.repeats <= MOST_REPEATS:
             raise ValueError(f"repeats={self.repeats}: 0 to {MOST_REPEATS}")
+        if not 0 <= self.colour <= MOST_COLOUR:
+            raise ValueError(f"colour={self.colour}: 0 (features alone) to {MOST_COLOUR}")
 
     @property
     def blurs_known(self) -> bool:
@@ -60,14 +71,14 @@ class MatchingConfig:
 
 
 class Encoded(NamedTuple):
-    """An image's features (B 256 h w), and those compared in their place: None for themselves."""
+    """An image's cells (`models.cells`), and those compared in their place: None for themselves."""
 
     features: Tensor
     keys: Tensor | None
 
 
 class Matched(NamedTuple):
-    """Features with the hole replaced (B 256 h w), and what was copied (B h-2 w-2 indices)."""
+    """Cells with the hole replaced, and what was copied (B h-2 w-2 indices)."""
 
     features: Tensor
     indices: Tensor
@@ -97,9 +108,12 @@ def match(
         previous: Indices of the scale before; the approximate search starts from them.
         seed: Decides its random candidates.
     """
-    keys = encoded.features if encoded.keys is None else encoded.keys
-    if config.keys.endswith("standardised"):
-        keys = standardise(keys, mask)
+    keys = _compared(
+        encoded.features if encoded.keys is None else encoded.keys,
+        mask,
+        standardised=config.keys.endswith("standardised"),
+        colour=config.colour,
+    )
     init = None
     if previous is not None:
         rows, columns = previous.shape[-2] + 2, previous.shape[-1] + 2
@@ -116,6 +130,24 @@ def match(
     del keys
     features = paste_patches(encoded.features, indices, mask)
     for _ in range(config.repeats if previous is None else 0):
-        indices = find(features, mask)
+        compared = _compared(features, mask, standardised=False, colour=config.colour)
+        indices = find(compared, mask)
         features = paste_patches(features, indices, mask)
     return Matched(features, indices)
+
+
+def _compared(
+    cells: Float[Tensor, "B C h w"],
+    mask: Float[Tensor, "B 1 H W"],
+    *,
+    standardised: bool,
+    colour: float,
+) -> Float[Tensor, "B K h w"]:
+    """What patches are compared by: features, and standardised pixels as far as they count."""
+    features = features_of(cells)
+    compared = standardise(features, mask) if standardised else features
+    if not colour:
+        return compared
+    pixels = standardise(cells[:, FEATURE_CHANNELS:], mask)
+    lengths = compared.square().mean(dim=(2, 3), keepdim=True).sum(1, keepdim=True)
+    return torch.cat([compared, pixels * (colour * lengths / PIXEL_CHANNELS).sqrt()], dim=1)

@@ -87,6 +87,11 @@ class JobConfig:
             )
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: 0 or more")
+        if self.translate.colour and self.model.translator_input == "features":
+            raise ValueError(
+                f"translate.colour={self.translate.colour} compares pixels, which are matched only"
+                ' with model.translator_input = "features+pixels": set that, or a colour of 0'
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain JSON types."""

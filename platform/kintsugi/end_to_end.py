@@ -9,6 +9,7 @@ from kintsugi.config import JobConfig
 from kintsugi.samples import Batch
 from kintsugi.stages import AdversarialStage, Output, training_match
 from models.build import build_feature_discriminator, build_generator, build_translator
+from models.cells import features_of
 from models.feature2image import Feature2Image
 from models.image2feature import CoarseGenerator, paste_known
 from models.matching import Encoded, MatchingConfig, keys_image, match
@@ -27,13 +28,13 @@ class WholeGenerator(nn.Module):
         self.matching = matching
 
     def forward(
-        self, batch: Batch, encode: Callable[[Tensor], Tensor]
+        self, batch: Batch, describe: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns: coarse fill, swapped features, image; gradients reach G1 through all three."""
         predicted = self.infer(batch.image, batch.mask).float()
         coarse = paste_known(predicted, batch.image, batch.mask)
         compared = keys_image(self.matching, coarse, batch.mask)
-        encoded = Encoded(encode(coarse), None if compared is None else encode(compared))
+        encoded = Encoded(describe(coarse), None if compared is None else describe(compared))
         swapped = match(self.matching, encoded, batch.mask).features
         return coarse, swapped, self.translate(swapped).float()
 
@@ -60,9 +61,9 @@ class EndToEnd(AdversarialStage):
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         with torch.no_grad():
             truth = self.encode(batch.image)
-        coarse, swapped, image = generator(batch, self.encode)
+        coarse, swapped, image = generator(batch, self.describe)
         return Output(
-            condition=swapped.detach(),
+            condition=features_of(swapped).detach(),
             image=image,
             target=batch.image,
             target_features=truth,

@@ -29,6 +29,10 @@ from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+# What a release matches by as its stage 2 was trained, unless told otherwise.
+_MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
+
+
 @dataclass(frozen=True)
 class Published:
     """A release in storage and what its config says."""
@@ -75,7 +79,7 @@ def publish(
         name: Of the release.
         select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
-            named is the paper's, guard and keys those of stage 2's training.
+            named is the paper's; guard, keys, repeats and colour those of stage 2's training.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
@@ -91,13 +95,8 @@ def publish(
     parts = sources[0].parts | sources[1].parts
     # Of two end-to-end runs the first one's.
     parts["infer"] = sources[0].parts["infer"]
-    inpainter = build_inpainter(
-        _joint_model(one, two),
-        open_encoder(one.encoder, one.seed),
-        matching=_matching(
-            {"guard": two.translate.guard, "keys": two.translate.keys} | (matching or {})
-        ),
-    )
+    trained = {name: getattr(two.translate, name) for name in _MATCHED_IN_TRAINING}
+    inpainter = _build(one, two, trained | (matching or {}))
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
@@ -150,9 +149,11 @@ def _write(
     return saved
 
 
-def _matching(preferences: dict[str, Any]) -> MatchingConfig:
+def _build(stage1: JobConfig, stage2: JobConfig, preferences: dict[str, Any]) -> Inpainter:
+    """The release with random weights. Raises: ConfigError when it cannot match like that."""
+    model, encoder = _joint_model(stage1, stage2), open_encoder(stage1.encoder, stage1.seed)
     try:
-        return MatchingConfig(**preferences)
+        return build_inpainter(model, encoder, matching=MatchingConfig(**preferences))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"matching: {error}") from error
 
@@ -161,7 +162,11 @@ def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:
     """Stage 1's architecture with stage 2's translator."""
     names = (field.name for field in fields(ModelConfig))
     model = ModelConfig(**{name: getattr(stage1.model, name) for name in names})
-    return replace(model, translator_upsampling=stage2.model.translator_upsampling)
+    return replace(
+        model,
+        translator_upsampling=stage2.model.translator_upsampling,
+        translator_input=stage2.model.translator_input,
+    )
 
 
 def describe_encoder(config: JobConfig) -> str:

@@ -14,6 +14,7 @@ from kintsugi.masks import draw_mask
 from models.build import ModelConfig
 from models.keys import KeysKind
 from models.losses import AdversarialLoss
+from models.matching import MatchingConfig
 from models.precision import Precision
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -117,6 +118,8 @@ class OptimizerSection:
     beta2: float = 0.999
     warmup_steps: int = 0
     # Over so many steps both learning rates rise from near 0 to their value.
+    half_life_steps: int = 0
+    # Over so many steps after that they halve, again and again; 0 = never.
     clip_norm: float = 0.0
     # Gradients of a network longer than this are scaled down to it; 0 = never.
     ema_decay: float = 0.0
@@ -127,7 +130,7 @@ class OptimizerSection:
         for name in ("generator_lr", "discriminator_lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: more than 0, for example 2e-4")
-        _check_at_least(self, 0, "warmup_steps", "clip_norm")
+        _check_at_least(self, 0, "warmup_steps", "half_life_steps", "clip_norm")
         for name in ("beta1", "beta2", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 0 to below 1")
@@ -276,9 +279,16 @@ class TranslateSection:
     keys: KeysKind = "plain"
     # What patches are compared by: "plain" features (the paper), "standardised" ones, those of
     # an image whose known side is "matched" to the fill's blur, or "matched-standardised".
+    repeats: int = 0
+    # How often a map is matched again by what was pasted, 0 to 20.
+    colour: float = 0.0
+    # How much pixels count beside features where patches are compared, 0 to 100; above 0 only
+    # with model.translator_input = "features+pixels".
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")
+        # Checks its own.
+        MatchingConfig(keys=self.keys, repeats=self.repeats, colour=self.colour)
         if not 0 <= self.prediction_share <= 1:
             raise ValueError(f"prediction_share={self.prediction_share}: 0 to 1")
         if self.prediction_share > 0 and not self.stage1:

@@ -20,6 +20,7 @@ from models.build import (
     build_pair_discriminator,
     build_translator,
 )
+from models.cells import features_of, with_pixels
 from models.image2feature import CoarseGenerator, Image2Feature, paste_known
 from models.losses import (
     discriminator_adversarial,
@@ -97,6 +98,7 @@ class AdversarialStage:
         discriminator: nn.Module,
     ) -> None:
         self.weights = config.losses
+        self.copies_pixels = config.model.translator_input == "features+pixels"
         self.encoder = encoder
         self.generator = generator
         self.discriminator = discriminator
@@ -109,6 +111,11 @@ class AdversarialStage:
         """relu3_1 in float32, whatever it is computed in."""
         features: Tensor = self.encoder(image).float()
         return features
+
+    def describe(self, image: Tensor) -> Tensor:
+        """What the match copies of an image: `models.cells`."""
+        features = self.encode(image)
+        return with_pixels(features, image) if self.copies_pixels else features
 
     def perceptual(self, output: Output) -> Tensor:
         """Distance of the whole image's features (paper section 3.4)."""
@@ -220,14 +227,14 @@ class Stage2(AdversarialStage):
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         with torch.no_grad():
-            truth = self.encode(batch.image)
+            truth = self.describe(batch.image)
             encoded = self._mixed(truth, batch, step)
             swapped = match(self.matching, encoded, batch.mask).features
         return Output(
-            condition=swapped,
+            condition=features_of(swapped),
             image=generator(swapped).float(),
             target=batch.image,
-            target_features=truth,
+            target_features=features_of(truth),
             mask=batch.mask,
         )
 
@@ -241,11 +248,11 @@ class Stage2(AdversarialStage):
             return Encoded(truth, None)
         mask = batch.mask[chosen]
         coarse = self.predict.fill(batch.image[chosen], mask).float()
-        features = truth.index_copy(0, chosen, self.encode(coarse))
+        features = truth.index_copy(0, chosen, self.describe(coarse))
         compared = keys_image(self.matching, coarse, mask)
         if compared is None:
             return Encoded(features, None)
-        return Encoded(features, truth.index_copy(0, chosen, self.encode(compared)))
+        return Encoded(features, truth.index_copy(0, chosen, self.describe(compared)))
 
 
 def prediction_share(settings: TranslateSection, step: int) -> float:
@@ -258,4 +265,10 @@ def prediction_share(settings: TranslateSection, step: int) -> float:
 
 def training_match(settings: TranslateSection) -> MatchingConfig:
     """How training matches: exactly, whatever the size, as crops are small."""
-    return MatchingConfig(keys=settings.keys, guard=settings.guard, method="exact")
+    return MatchingConfig(
+        keys=settings.keys,
+        guard=settings.guard,
+        method="exact",
+        repeats=settings.repeats,
+        colour=settings.colour,
+    )

@@ -7,7 +7,7 @@ trained on, or deleted, while this one is interrupted and taken up again.
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from kintsugi.sealing import MANIFEST_NAME, seal, verify_checkpoint
 from kintsugi.splits import HELD_OUT
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_generator
+from models.feature2image import given_pixels
 from models.image2feature import CoarseGenerator
 
 INPUTS_NAME = "inputs.json"
@@ -143,13 +144,16 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
             f" holds {', '.join(networks.parts)}; name a release or a run of {config.stage}"
         )
     needed = [*generator, *({discriminator} & networks.parts.keys())]
+    digest = networks.digest()
+    if config.model.translator_input == "features+pixels" and "translate" in generator:
+        networks = _given_pixels(networks)
     check_fit(networks, needed, config.model, "init_from")
     if "translate" in generator:
         _check_encoder(networks, config)
     states = {"generator": join_generator(config.stage, networks.parts)}
     if discriminator in networks.parts:
         states["discriminator"] = networks.parts[discriminator]
-    about = _describe(networks, sorted(states))
+    about = _describe(networks, digest, sorted(states))
     _publish(run, PINNED_START, states, about)
     return {"init_from": about}
 
@@ -165,12 +169,22 @@ def _check_encoder(networks: Networks, config: JobConfig) -> None:
         )
 
 
-def _describe(networks: Networks, taken: list[str]) -> dict[str, Any]:
+def _given_pixels(networks: Networks) -> Networks:
+    """The same networks, whose Feature2Image takes pixels if it did not yet."""
+    if networks.model.translator_input == "features+pixels":
+        return networks
+    parts = networks.parts | {"translate": given_pixels(networks.parts["translate"])}
+    return replace(
+        networks, parts=parts, model=replace(networks.model, translator_input="features+pixels")
+    )
+
+
+def _describe(networks: Networks, digest: str, taken: list[str]) -> dict[str, Any]:
     return {
         "uri": networks.uri,
         "step": networks.step,
         "weights": networks.weights,
-        "digest": networks.digest(),
+        "digest": digest,
         "taken": taken,
     }
 

@@ -17,8 +17,8 @@ class Update:
 
     Attributes:
         optimizer: Of one network.
-        learning_rate: After the warm-up.
-        settings: Warm-up and clipping.
+        learning_rate: Right after the warm-up.
+        settings: Warm-up, decay and clipping.
     """
 
     optimizer: torch.optim.Optimizer
@@ -41,13 +41,24 @@ class Update:
         Returns: the gradient's Euclidean norm before clipping; not finite where float16
         overflowed, and then nothing is changed.
         """
-        rate = self.learning_rate * min(1.0, (number + 1) / max(1, self.settings.warmup_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.learning_rate * _share(number, self.settings)
         scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm or math.inf)
         scaler.step(self.optimizer)
         return norm
+
+
+def _share(number: int, settings: OptimizerSection) -> float:
+    """Of the learning rate in step ``number``: rising, then 1, then halved again and again.
+
+    It depends on nothing but the step, so a run may be made longer.
+    """
+    if number < settings.warmup_steps:
+        return (number + 1) / settings.warmup_steps
+    if not settings.half_life_steps:
+        return 1.0
+    return math.pow(0.5, (number - settings.warmup_steps) / settings.half_life_steps)
 
 
 def scaler_for(device: torch.device, precision: Precision) -> torch.amp.GradScaler:

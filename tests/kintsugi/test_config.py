@@ -25,7 +25,7 @@ IDLE = {
     ),
     "context_encoder": (
         *("translate.", "losses.perceptual", "losses.pixels"),
-        *("model.translator_upsampling", "model.generator_input"),
+        *("model.translator_", "model.generator_input"),
     ),
 }
 EVERY_KEY = {

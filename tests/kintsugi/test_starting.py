@@ -18,6 +18,7 @@ from kintsugi.runs import Run
 from kintsugi.stages import Stage
 from kintsugi.starting import load_start, open_run
 from kintsugi.tracking import read_metrics
+from models.feature2image import given_pixels
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import losses, pack_photos
 
@@ -101,6 +102,17 @@ def test_an_end_to_end_run_starts_from_both_networks_of_a_release(folder: Path) 
     assert equal({n.removeprefix("infer."): state[n] for n in state if n[:6] == "infer."}, mean)
     translate = tensors(folder, "stage2", "generator")
     assert all(torch.equal(state[f"translate.{name}"], translate[name]) for name in translate)
+
+
+def test_a_translator_without_pixels_starts_one_with_them(folder: Path) -> None:
+    source = folder / "runs" / "debug-stage2"
+    config = debug_config(folder, "stage2", run="pixels", init_from=str(source))
+    model = dataclasses.replace(config.model, translator_input="features+pixels")
+    stage = started(dataclasses.replace(config, model=model))
+    wanted = given_pixels(tensors(folder, "stage2", "generator"))
+    assert equal(stage.generator.state_dict(), wanted)
+    # What a discriminator sees did not change.
+    assert equal(stage.discriminator.state_dict(), tensors(folder, "stage2", "discriminator"))
 
 
 @pytest.mark.slow

@@ -32,6 +32,15 @@ def test_the_learning_rate_rises_over_the_warm_up_and_then_stays() -> None:
     assert rates == [0.125, 0.25, 0.5, 0.5, 0.5]
 
 
+def test_the_learning_rate_halves_again_and_again_after_the_warm_up() -> None:
+    update = plain_update(line(0.0), OptimizerSection(warmup_steps=4, half_life_steps=10))
+    rates = []
+    for number in (0, 4, 14, 24):
+        update.step(number, scaler_for(CPU, "float32"))
+        rates.append(update.optimizer.param_groups[0]["lr"])
+    assert rates == [0.125, 0.5, 0.25, 0.125]
+
+
 @pytest.mark.parametrize(("clip", "moved"), [(0.0, 5.0), (1.0, 1.0), (50.0, 5.0)])
 def test_a_long_gradient_is_shortened_and_its_own_length_reported(
     clip: float, moved: float

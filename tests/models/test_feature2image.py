@@ -1,11 +1,14 @@
 """G2's layers against the paper's table, and the sizes it takes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from models.build import ModelConfig, build_translator
-from models.feature2image import Feature2Image, TranslatorWidths
+from models.cells import pixels_of, with_pixels
+from models.feature2image import Feature2Image, TranslatorWidths, given_pixels
 from models.inpainter import Inpainter
 from models.layers import Upsampling
 from tests.models.test_image2feature import shapes_of
@@ -119,3 +122,29 @@ def test_gradients_in_bfloat16_are_the_same_every_time() -> None:
         seen.append([parameter.grad.clone() for parameter in network.parameters()])
     for again in seen[1:]:
         assert all(torch.equal(one, other) for one, other in zip(again, seen[0], strict=True))
+
+
+@pytest.mark.parametrize("upsampling", ["resize", "transposed"])
+def test_trained_without_pixels_it_draws_the_same_and_keeps_half_of_them(
+    upsampling: Upsampling,
+) -> None:
+    config = ModelConfig("tiny", translator_upsampling=upsampling)
+    plain = build_translator(config, seed=0).eval()
+    both = build_translator(replace(config, translator_input="features+pixels"), seed=1).eval()
+    both.load_state_dict(given_pixels(plain.state_dict()))
+    features, image = torch.rand(1, 256, 16, 24), torch.rand(1, 3, 64, 96)
+    cells = with_pixels(features, image)
+    torch.testing.assert_close(both(cells), (plain(features) + pixels_of(cells)) / 2)
+
+
+def test_pixels_are_taken_by_share_and_looked_at() -> None:
+    config = ModelConfig("tiny", translator_input="features+pixels")
+    network = build_translator(config, seed=0).eval()
+    features, image = torch.rand(1, 256, 16, 16), torch.rand(1, 3, 64, 64)
+    bias = network.head.conv.get_parameter("bias")
+    with torch.no_grad():
+        bias[3] = -100
+        assert torch.equal(network(with_pixels(features, image)), image)
+        bias[3] = 100
+        drawn = network(with_pixels(features, image))
+        assert not torch.equal(network(with_pixels(features, 1 - image)), drawn)

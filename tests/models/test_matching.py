@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import models.matching
+from models.cells import with_pixels
 from models.keys import blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.matching import Encoded, MatchingConfig, keys_image, match
@@ -85,6 +86,33 @@ def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
     assert torch.equal(later.features, match(MatchingConfig(guard=1), encoded, MASK).features)
 
 
+def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
+    features, image = features_of(10, 1, 256, 16, 16), torch.rand(1, 3, 64, 64)
+    cells = with_pixels(features, image)
+    alone = match(MatchingConfig(), Encoded(features, None), MASK)
+    # Not compared, but copied along.
+    along = match(MatchingConfig(), Encoded(cells, None), MASK)
+    assert torch.equal(along.indices, alone.indices)
+    assert torch.equal(along.features, paste_patches(cells, alone.indices, MASK))
+    # Each of the two has its way where it outweighs the other.
+    pixels = standardise(cells[:, 256:], MASK)
+    for colour, decisive in ((1e-6, features), (100.0, pixels)):
+        matched = match(MatchingConfig(colour=colour), Encoded(cells, None), MASK)
+        agree = matched.indices == match_patches(decisive, MASK)
+        assert agree.float().mean() > 0.99
+    equal = match(MatchingConfig(colour=1.0), Encoded(cells, None), MASK)
+    scale = (features.square().sum(1).mean() / 48).sqrt()
+    assert torch.equal(equal.indices, match_patches(torch.cat([features, scale * pixels], 1), MASK))
+
+
+def test_repeats_compare_the_pixels_that_were_pasted() -> None:
+    cells = with_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    first = match(MatchingConfig(colour=4.0), Encoded(cells, None), MASK)
+    again = match(MatchingConfig(colour=4.0), Encoded(first.features, None), MASK)
+    repeated = match(MatchingConfig(colour=4.0, repeats=1), Encoded(cells, None), MASK)
+    assert torch.equal(repeated.indices, again.indices)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -94,6 +122,8 @@ def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
         ("max_uses", 0),
         ("repeats", -1),
         ("repeats", 21),
+        ("colour", -0.1),
+        ("colour", 101.0),
     ],
 )
 def test_what_is_no_preference_is_refused(field: str, value: object) -> None:
