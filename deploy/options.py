@@ -47,7 +47,7 @@ class InpaintOptions(AnswerOptions):
         description="0 to 64 pixels over which the fill fades out around the hole",
     )
     align_colour: bool = Field(
-        default=False,
+        default=True,
         description="true or false, moves the fill's colours to those of the known pixels"
         " around it",
     )

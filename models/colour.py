@@ -1,12 +1,17 @@
 """How a fill meets its surroundings: its colours and its edge; knows no network and no plan."""
 
+from types import EllipsisType
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-# Known pixels this near to the hole say how far the fill's colours are off.
+# Known pixels this near to the hole say how far the network's answer is off outside it.
 RING_PIXELS = 32
+# What is compared on either side of the hole's edge: on 24 photographs (96 of 256 px) the VGG
+# distance was 0.408 without, 0.392, 0.394, 0.399 and 0.403 with 1, 2, 4 and 6.
+EDGE_PIXELS = 1
 # Differences are taken as means of this many pixels a side: colour, and no texture.
 MEAN_PIXELS = 8
 
@@ -40,19 +45,49 @@ def align_colours(
 ) -> Float[Tensor, "B 3 H W"]:
     """The fill with its colours moved to those of the known pixels around the hole.
 
-    The network answers known pixels too. How far its answer is off on a ring around the
-    hole is carried smoothly across the hole and taken away (paper section 3.5 aligns the
-    colours of output and input before blending; how is not published, this is our
-    reading: an offset that varies over the hole, because light does).
+    In the hole: how far the fill's colours are, along the hole's edge, from those of the known
+    pixels on its other side is carried smoothly across the hole and taken away, as in seamless
+    cloning. Outside it the same is done with how far the network's answer is off there, for
+    whoever blends it. (Paper section 3.5 aligns the colours of output and input before
+    blending; how is not published, this is our reading: an offset that varies over the hole,
+    because light does.)
 
     Args:
         filled: The network's whole answer, 0-1.
         image: What is known, 0-1; not looked at where ``mask`` is 1.
         mask: 1 = hole.
     """
+    aligned = filled.clone()
+    box = _box_around(mask, RING_PIXELS)
+    filled, image, mask = filled[box], image[box], mask[box]
+    offset = torch.where(mask > 0, _edge_offset(filled, image, mask), _outer(filled, image, mask))
+    aligned[box] = (filled + offset).clamp_(0, 1)
+    return aligned
+
+
+def _edge_offset(filled: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """From the fill to what is known, on either side of the hole's edge, carried everywhere."""
+    outside = grow(mask, EDGE_PIXELS) - mask
+    inside = mask * grow(1 - mask, EDGE_PIXELS)
+    known = _spread(torch.where(outside > 0, image, 0.0), outside)
+    return _spread((known - _spread(filled * inside, inside)) * inside, inside)
+
+
+def _outer(filled: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """From the network's answer to what is known, around the hole, carried everywhere."""
     ring = grow(mask, RING_PIXELS) - mask
-    offset = _spread(torch.where(ring > 0, image - filled, 0.0), ring)
-    return (filled + offset).clamp_(0, 1)
+    return _spread(torch.where(ring > 0, image - filled, 0.0), ring)
+
+
+def _box_around(mask: Float[Tensor, "B 1 H W"], margin: int) -> tuple[slice | EllipsisType, ...]:
+    """The part of a map that holds all that is 1, with a margin; nothing where nothing is."""
+    marked = mask.amax(dim=(0, 1)) > 0
+    box: list[slice | EllipsisType] = [...]
+    for lines in (marked.any(1), marked.any(0)):
+        places = lines.nonzero().flatten()
+        first, last = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        box.append(slice(max(0, first - margin), last + margin if len(places) else 0))
+    return tuple(box)
 
 
 def _spread(

@@ -36,14 +36,15 @@ class FillOptions:
             while at least half of what is known stays known, and always to 1024*1024 px.
         grow_mask: Pixels by which the hole grows on every side, 0-64.
         feather: Pixels outside the grown hole over which the fill fades out, 0-64.
-        align_colour: Move the fill's colours to those of the known pixels around it.
+        align_colour: Move the fill's colours to those of the known pixels around it, at every
+            scale.
         seed: Decides every random choice of the approximate match.
     """
 
     scales: int | Literal["auto"] = "auto"
     grow_mask: int = 0
     feather: int = 0
-    align_colour: bool = False
+    align_colour: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,7 +89,10 @@ class ScalePlan:
         if previous is None:
             return image, mask
         enlarged = F.interpolate(previous, self.sizes[level], mode="bicubic", align_corners=False)
-        return paste_known(enlarged.clamp_(0, 1), image, mask), mask
+        enlarged = enlarged.clamp_(0, 1)
+        if self.align_colour:
+            enlarged = align_colours(enlarged, image, mask)
+        return paste_known(enlarged, image, mask), mask
 
     def needed(self, level: int) -> Float[Tensor, "1 1 h w"]:
         """1 = pixels of this scale's answer that the next scale's ``inputs`` or ``paste`` use."""

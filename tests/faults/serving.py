@@ -208,6 +208,9 @@ def service_config() -> dict[str, Any]:
         deployment["ray_actor_options"] = {"num_cpus": 0.1}
         del deployment["autoscaling_config"]
         deployment["num_replicas"] = 1
+        if deployment["name"] == "Refiner":
+            # Room for all clients of a test: none shall be refused.
+            deployment |= {"max_ongoing_requests": 4, "max_queued_requests": 16}
         deployment["health_check_period_s"] = 1
     return config
 

@@ -185,12 +185,12 @@ def test_clients_that_vanish_free_the_nodes(service: Service) -> None:
 
 
 def test_a_request_whose_worker_dies_each_time_is_given_up(service: Service, took: Note) -> None:
-    """Its match takes seconds, and its matcher is killed within them."""
+    """Its one match takes seconds, and its matcher is killed within them."""
     photo, mask = draw_photo(768, 768), np.zeros((768, 768), np.bool_)
     mask[200:584, 200:584] = True
     with ThreadPoolExecutor(1) as pool:
         client = Client(service.url, max_retries=0)
-        asked = pool.submit(client.inpaint, encode(photo), encode(mask))
+        asked = pool.submit(client.inpaint, encode(photo), encode(mask), scales=1)
         for _ in range(2):
             kill(victim := service.wait_until_computing("PatchSwap"))
             service.wait_until(lambda: gone(victim), "killed")

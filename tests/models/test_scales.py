@@ -1,5 +1,7 @@
 """The plan of a fill: what is refused, crops, the walk over the scales, composing; no network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from models.scales import (
     plan_fill,
 )
 from tests.models.test_patch_swap import mask_of
+
+AS_FILLED = FillOptions(align_colour=False)
 
 
 def photo(height: int, width: int) -> Tensor:
@@ -56,7 +60,7 @@ def test_refuses_options_out_of_range(options: dict[str, int], message: str) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 5), (37, 50), (64, 64), (300, 1000), (700, 530)])
-@pytest.mark.parametrize("options", [FillOptions(), FillOptions(grow_mask=1, feather=3)])
+@pytest.mark.parametrize("options", [AS_FILLED, replace(AS_FILLED, grow_mask=1, feather=3)])
 def test_pasting_keeps_the_rest_to_the_bit(size: tuple[int, int], options: FillOptions) -> None:
     image = photo(*size)
     mask = mask_of(*size, (0, max(1, size[0] // 3), 1, 3))
@@ -72,7 +76,7 @@ def test_pasting_keeps_the_rest_to_the_bit(size: tuple[int, int], options: FillO
 
 def test_the_first_scale_has_no_hole_content_and_the_next_the_last_result() -> None:
     image, mask = photo(512, 512), mask_of(512, 512, (200, 300, 100, 400))
-    plan = plan_one(image, mask)
+    plan = plan_one(image, mask, AS_FILLED)
     first, first_mask = plan.inputs(0, None)
     assert first.shape[-2:] == plan.sizes[0] == (256, 256)
     assert (first * first_mask == 0).all()
@@ -157,7 +161,8 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
 
 
 @pytest.mark.parametrize(
-    "options", [FillOptions(), FillOptions(feather=9), FillOptions(align_colour=True)]
+    "options",
+    [FillOptions(), FillOptions(feather=9), FillOptions(align_colour=False)],
 )
 @pytest.mark.parametrize("size", [(512, 512), (500, 390)])
 def test_what_is_not_needed_does_not_matter(size: tuple[int, int], options: FillOptions) -> None:
@@ -172,8 +177,8 @@ def test_what_is_not_needed_does_not_matter(size: tuple[int, int], options: Fill
     assert torch.equal(pasted(image, plan, spoilt), pasted(image, plan, last))
 
 
-def test_colours_are_aligned_when_asked_for() -> None:
-    image, mask = 0.25 + photo(128, 128) / 2, mask_of(128, 128, (40, 80, 40, 80))
+def test_colours_are_aligned_unless_they_shall_not() -> None:
+    image, mask = torch.full((1, 3, 128, 128), 0.4), mask_of(128, 128, (40, 80, 40, 80))
     off = image + 0.1
     inside = mask.expand_as(image) > 0
     plain, aligned = (
@@ -182,6 +187,8 @@ def test_colours_are_aligned_when_asked_for() -> None:
     )
     assert torch.equal(plain[inside], off[inside])
     torch.testing.assert_close(aligned, image)
+    by_default = pasted(image, plan_one(image, mask, FillOptions()), off)
+    assert torch.equal(by_default, aligned)
     assert torch.equal(aligned[~inside], image[~inside])
 
 
@@ -244,7 +251,7 @@ def test_plans_are_made_when_asked_for_and_refusals_come_at_once() -> None:
 
 
 @pytest.mark.parametrize("worst", [float("nan"), float("inf")])
-@pytest.mark.parametrize("options", [FillOptions(feather=40), FillOptions(align_colour=True)])
+@pytest.mark.parametrize("options", [FillOptions(feather=40), FillOptions(align_colour=False)])
 @pytest.mark.slow
 def test_what_is_in_the_hole_does_not_matter_be_it_nan(worst: float, options: FillOptions) -> None:
     image = photo(600, 1300)

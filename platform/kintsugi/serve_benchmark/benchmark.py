@@ -27,7 +27,7 @@ from kintsugi.serve_benchmark.service import running_service
 Say = Callable[[str], object]
 
 # Requests on their way at one time when it is measured how many a second the service answers.
-_BUSY = 4
+_BUSY = 2
 # Of each throughput; enough that the first and the last, which share nothing, count little.
 _COUNT = 8
 # Share of what it answers that leaves a service as good as idle.
