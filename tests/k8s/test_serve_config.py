@@ -35,6 +35,11 @@ DIFFERENCES = {
     "applications.kintsugi.args.api_keys": (None, "/etc/kintsugi/api-keys/keys"),
     # On the laptop CPUs are logical; in a pod with a CPU limit each thread has one.
     **{f"{NODES}.{node}.ray_actor_options.num_cpus": (0.5, 2) for node in COMPUTING},
+    # Two cores answer what three clients ask; where nodes are added more may wait for them.
+    f"{NODES}.Refiner.max_ongoing_requests": (2, 4),
+    f"{NODES}.Refiner.max_queued_requests": (1, 16),
+    f"{NODES}.Refiner.autoscaling_config.max_replicas": (1, 2),
+    f"{NODES}.Refiner.autoscaling_config.target_ongoing_requests": (1, 2),
 }
 PRODUCTION_DIFFERENCES = DIFFERENCES | {
     "applications.kintsugi.args.release": (
@@ -51,8 +56,8 @@ PRODUCTION_DIFFERENCES = DIFFERENCES | {
     # One may be lost.
     **{
         f"{NODES}.{node}.autoscaling_config.{bound}_replicas": (laptop, here)
-        for node in ("Ingress", "Refiner")
-        for bound, laptop, here in (("min", 1, 2), ("max", 2, 8))
+        for node, most in (("Ingress", 2), ("Refiner", 1))
+        for bound, laptop, here in (("min", 1, 2), ("max", most, 8))
     },
 }
 # How long Serve's proxy drains at least (RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S).

@@ -118,7 +118,7 @@ def test_refuses(
 def test_distant_holes_are_filled_one_crop_after_another() -> None:
     image = photo(1200, 1200)
     mask = mask_of(1200, 1200, (10, 40, 10, 40), (1100, 1150, 1100, 1150))
-    plan = plan_fill(image, mask, FillOptions(feather=8))
+    plan = plan_fill(image, mask, replace(AS_FILLED, feather=8))
     assert [crop.crop for crop in plan.crops] == [(0, 512, 0, 512), (688, 1200, 688, 1200)]
     answer = pasted_levels(plan, [0.25, 0.25])
     assert (answer[mask.expand_as(image) > 0] == 0.25).all()
@@ -137,7 +137,7 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
     monkeypatch.setattr("models.crops.PART", 400)
     image = photo(700, 1100)
     mask = mask_of(700, 1100, (350, 360, 0, 1100), (0, 700, 550, 558))
-    plan = plan_fill(image, mask, FillOptions(feather=feather))
+    plan = plan_fill(image, mask, replace(AS_FILLED, feather=feather))
     assert len(plan.crops) == 4
     for crop in plan.crops:
         top, bottom, left, right = crop.crop
@@ -150,7 +150,7 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
     levels = [0.1 * (number + 1) for number in range(len(plan.crops))]
     answer = pasted_levels(plan, levels)
     spoilt = pasted_levels(
-        plan_fill(image + 1e6 * mask, mask, FillOptions(feather=feather)), levels
+        plan_fill(image + 1e6 * mask, mask, replace(AS_FILLED, feather=feather)), levels
     )
     assert torch.equal(answer, spoilt)
     inside = answer[mask.expand_as(image) > 0]
