@@ -31,7 +31,8 @@ serve: $(STAMP)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
 OUT ?= ~/.kintsugi/release
 FLAVOUR ?= release
 DEVICE ?= cpu
-MATCHING ?= --guard 0 --repeats 8
+# Otherwise as stage 2 was trained.
+MATCHING ?= $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8)
 # The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400

@@ -34,7 +34,7 @@ from models.weights import load_release, read_release_config
 
 
 class Encoded(NamedTuple):
-    """Features (1 256 h w) and what is compared in their place: None for themselves."""
+    """Cells (1 C h w; `models.cells`) and what is compared in their place: None for themselves."""
 
     features: FloatArray
     keys: FloatArray | None

@@ -48,8 +48,8 @@ class InpaintOptions(AnswerOptions):
     )
     align_colour: bool = Field(
         default=True,
-        description="true or false, moves the fill's colours to those of the known pixels"
-        " around it",
+        description="true (as if not given) or false, moves the fill's colours to those of the"
+        " known pixels around it",
     )
     scales: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = Field(
         default="auto", description="auto, or how many scales the fill goes through, 1 to 16"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deploy.calls import Call, Release, ReleaseChanged
 from deploy.deadline import check_deadline
-from deploy.engine import Filled
+from deploy.engine import Busy, Filled
 from deploy.filling import finite_image, model_info, plan_inpainting, plan_transfer
 from deploy.following import followed, tell
 from deploy.handles import Lost, answer_of, persevere
@@ -69,6 +69,7 @@ class RefinerNode(Node):
     ) -> None:
         super().__init__(args)
         self._release = _sound_release(args.release)
+        self._most, self._in_progress = args.max_in_progress, 0
         self._image2feature = image2feature
         self._patch_swap = patch_swap
         self._feature2image = feature2image
@@ -133,7 +134,19 @@ class RefinerNode(Node):
     async def _with_one_release(
         self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]
     ) -> Filled:
-        """Answer with the release of now, all of it, and otherwise all of it with the next."""
+        """Answer with the release of now, all of it, and otherwise all of it with the next.
+
+        Raises: Busy: as many as there may be are in progress.
+        """
+        if self._most and self._in_progress >= self._most:
+            raise Busy(f"{self._in_progress} requests are in progress")
+        self._in_progress += 1
+        try:
+            return await self._answer(deadline, walk)
+        finally:
+            self._in_progress -= 1
+
+    async def _answer(self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]) -> Filled:
         started = time.perf_counter()
         call = Call(self._release, deadline)
         try:

@@ -35,6 +35,12 @@ class AppArgs(BaseModel):
         description="A request that is not answered by then gets 504; below Serve's"
         " request_timeout_s, which would cut it off without a problem document",
     )
+    max_in_progress: int = Field(
+        default=0,
+        ge=0,
+        description="Requests that each Refiner has in progress at one time; one more gets 503"
+        " with a Retry-After at once. 0: as many as its queue lets in",
+    )
     api_keys: str = Field(
         default="",
         description="File of API keys, one a line (`key` or `name: key`, # starts a comment);"

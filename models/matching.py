@@ -12,6 +12,7 @@ from models.cells import PIXEL_CHANNELS, features_of
 from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.match.method import METHODS, Method
+from models.match.windows import hole_cells
 from models.patch_swap import match_patches, paste_patches
 from models.vgg import FEATURE_CHANNELS
 
@@ -37,8 +38,9 @@ class MatchingConfig:
             match goes by a coarse fill, whose patches each choose for themselves, and their
             average is dull. Repeated, neighbours come to agree.
         colour: How much the pixels of a cell count beside its features where they are
-            compared: the ratio of their mean squared lengths, 0-100. Features know textures
-            better than shades. Above 0 the map must hold pixels (`models.cells`).
+            compared: the ratio of their mean squared lengths where all is known, 0-100.
+            Features know textures better than shades. Above 0 the map must hold pixels
+            (`models.cells`).
     """
 
     keys: KeysKind = "plain"
@@ -149,5 +151,10 @@ def _compared(
     if not colour:
         return compared
     pixels = standardise(cells[:, FEATURE_CHANNELS:], mask)
-    lengths = compared.square().mean(dim=(2, 3), keepdim=True).sum(1, keepdim=True)
-    return torch.cat([compared, pixels * (colour * lengths / PIXEL_CHANNELS).sqrt()], dim=1)
+    known = hole_cells(mask, *cells.shape[-2:]) == 0
+    squares = compared.square().sum(1, keepdim=True)
+    # Chosen, not multiplied, as in `standardise`.
+    counts = known & squares.isfinite()
+    total = squares.where(counts, 0).sum(dim=(2, 3), keepdim=True)
+    length = total / counts.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    return torch.cat([compared, pixels * (colour * length / PIXEL_CHANNELS).sqrt()], dim=1)

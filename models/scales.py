@@ -67,7 +67,7 @@ class ScalePlan:
         hole: The grown mask of the padded crop, 1 1 h w: every hole in it, those that
             another crop fills too.
         sizes: (height, width) of every scale; the last is the padded crop's own.
-        align_colour: As in `FillOptions`.
+        align_colour, feather: As in `FillOptions`.
     """
 
     crop: Box
@@ -75,7 +75,8 @@ class ScalePlan:
     work: Tensor
     hole: Tensor
     sizes: Sequence[tuple[int, int]]
-    align_colour: bool = False
+    align_colour: bool
+    feather: int
 
     def inputs(self, level: int, previous: Tensor | None) -> tuple[Tensor, Tensor]:
         """Image and mask of one scale, at ``sizes[level]``.
@@ -100,7 +101,7 @@ class ScalePlan:
             _, mask = shrink(self.work, self.hole, *self.sizes[level])
             return grow(mask, _BICUBIC_REACH)
         used = (self.alpha > 0).to(self.alpha)
-        if self.align_colour:
+        if self.align_colour and self.feather:
             used = grow(used, RING_PIXELS)
         padding = (self.hole.shape[-1] - used.shape[-1], self.hole.shape[-2] - used.shape[-2])
         return F.pad(used, (0, padding[0], 0, padding[1]))
@@ -115,7 +116,7 @@ class ScalePlan:
         inside = (..., slice(bottom - top), slice(right - left))
         patch = filled[inside]
         if self.align_colour:
-            patch = align_colours(patch, self.work[inside], self.hole[inside])
+            patch = align_colours(patch, self.work[inside], self.hole[inside], reach=self.feather)
         part = answer[..., top:bottom, left:right]
         part.copy_(paste_known(patch, part, self.alpha))
 
@@ -235,4 +236,5 @@ def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) ->
         hole=work_hole,
         sizes=worth_while(sizes, work_hole) if options.scales == "auto" else sizes,
         align_colour=options.align_colour,
+        feather=options.feather,
     )

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from models.cells import features_of
 from models.match.method import Method, check_method, nearest
 from models.match.windows import PATCH, Search
+from models.vgg import FEATURE_CHANNELS
 
 # Bytes of swapped features that are averaged at one time: they stay near the processor.
 _BAND_BYTES = 16 * 2**20
@@ -31,8 +33,10 @@ def swap_style(
     """Swap every content window for its nearest style window and blend.
 
     Args:
-        content: Features whose arrangement is kept.
-        style: Features whose patches are copied; any size of at least 3x3 cells.
+        content: Features whose arrangement is kept, or cells with their pixels (`models.cells`).
+        style: Those whose patches are copied, compared by their features; any size of at least
+            3x3 cells. Pixels are the style's wherever there is any strength: a blend of two
+            pictures' pixels would show both.
         strength: How much of the answer is style, 0-1: 0 gives the content's features to
             the bit, 1 the mean of the style windows that overlap in each cell.
         method: "exact", "approximate", or "auto": exact where that is affordable
@@ -55,7 +59,7 @@ def swap_style(
         return content
     swapped = []
     for item, source in zip(content, style, strict=True):
-        search = _search(item.float(), source.float())
+        search = _search(features_of(item[None])[0].float(), features_of(source[None])[0].float())
         indices = nearest(search, method=method, seed=seed, memory_budget=memory_budget)
         swapped.append(_paste_and_blend(item, source, indices, strength))
     return torch.stack(swapped)
@@ -89,9 +93,11 @@ def _paste_and_blend(
 ) -> Float[Tensor, "C h w"]:
     """The content blended with the mean of the windows that lie over each cell."""
     answer = torch.empty_like(content)
+    pixels = slice(FEATURE_CHANNELS, None)
     for top, bottom, mean in _means(style, indices):
         band = mean.permute(2, 0, 1)
         torch.lerp(content[:, top:bottom], band, strength, out=answer[:, top:bottom])
+        answer[pixels, top:bottom] = band[pixels]
     return answer
 
 

@@ -64,7 +64,7 @@ def encode_tiled(
 
 def translate_tiled(
     network: Feature2Image,
-    features: Float[Tensor, "B 256 h w"],
+    features: Float[Tensor, "B C h w"],
     *,
     tile: int = TRANSLATOR_TILE,
     needed: Float[Tensor, "1 1 H W"] | None = None,

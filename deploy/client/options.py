@@ -25,7 +25,8 @@ class InpaintOptions(AnswerOptions, total=False):
     feather: Annotated[int, "0 to 64 pixels over which the fill fades out around the hole"]
     align_colour: Annotated[
         bool,
-        "true or false, moves the fill's colours to those of the known pixels around it",
+        "true (as if not given) or false, moves the fill's colours to those of the known pixels"
+        " around it",
     ]
     scales: Annotated[
         int | Literal["auto"], "auto, or how many scales the fill goes through, 1 to 16"

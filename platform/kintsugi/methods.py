@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,10 @@ class ReleaseMethod:
 
 
 class CoarseFill(ReleaseMethod):
-    """G1 alone: what it fills at the first scale, brought to size."""
+    """G1 alone: what it fills at the first scale, brought to size; colours as it drew them."""
+
+    def __init__(self, inpainter: Inpainter, options: FillOptions = FillOptions()) -> None:
+        super().__init__(inpainter, replace(options, align_colour=False))
 
     @torch.inference_mode()
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deploy.calls import Call, ReleaseChanged
+from deploy.engine import Busy
 from deploy.refiner import RefinerNode
 from deploy.settings import AppArgs
 from models.build import ModelConfig, build_inpainter
@@ -73,3 +74,32 @@ def test_it_does_not_start_with_a_release_that_others_could_not_load(
     refiner(tmp_path / "whole")
     with pytest.raises(ValueError, match="cut short"):
         refiner(tmp_path / "cut")
+
+
+def test_more_than_may_be_in_progress_are_refused_at_once(
+    inpainter: Inpainter, tmp_path: Path
+) -> None:
+    publish(tmp_path, inpainter, "first")
+    args = AppArgs(release=str(tmp_path), threads=torch.get_num_threads(), max_in_progress=2)
+    node = RefinerNode(args, UNUSED, UNUSED, UNUSED)
+
+    async def load() -> None:
+        going_on = asyncio.Event()
+
+        async def walk(call: Call) -> Tensor:
+            await going_on.wait()
+            return torch.zeros(1, 3, 8, 8)
+
+        two = [asyncio.create_task(node._with_one_release(0.0, walk)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 requests are in progress"):
+            await node._with_one_release(0.0, walk)
+        # Who asks how it is does not count.
+        assert (await node.ready()).model.name == "first"
+        two[0].cancel()
+        await asyncio.wait(two[:1])
+        going_on.set()
+        assert (await node._with_one_release(0.0, walk)).model.name == "first"
+        await two[1]
+
+    asyncio.run(load())

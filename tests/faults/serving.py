@@ -203,14 +203,13 @@ def service_config() -> dict[str, Any]:
     config["grpc_options"]["port"] = grpc_port
     (application,) = config["applications"]
     application["args"] |= {"threads": 1, "deadline_seconds": DEADLINE_SECONDS}
+    # All clients of a test: none shall be refused but in the test of that.
+    application["args"]["max_in_progress"] = 20
     for deployment in application["deployments"]:
         # All of it twice on a cluster of two CPUs.
         deployment["ray_actor_options"] = {"num_cpus": 0.1}
         del deployment["autoscaling_config"]
         deployment["num_replicas"] = 1
-        if deployment["name"] == "Refiner":
-            # Room for all clients of a test: none shall be refused.
-            deployment |= {"max_ongoing_requests": 4, "max_queued_requests": 16}
         deployment["health_check_period_s"] = 1
     return config
 

@@ -36,10 +36,9 @@ DIFFERENCES = {
     # On the laptop CPUs are logical; in a pod with a CPU limit each thread has one.
     **{f"{NODES}.{node}.ray_actor_options.num_cpus": (0.5, 2) for node in COMPUTING},
     # Two cores answer what three clients ask; where nodes are added more may wait for them.
-    f"{NODES}.Refiner.max_ongoing_requests": (2, 4),
-    f"{NODES}.Refiner.max_queued_requests": (1, 16),
+    "applications.kintsugi.args.max_in_progress": (3, None),
+    f"{NODES}.Refiner.max_ongoing_requests": (32, 4),
     f"{NODES}.Refiner.autoscaling_config.max_replicas": (1, 2),
-    f"{NODES}.Refiner.autoscaling_config.target_ongoing_requests": (1, 2),
 }
 PRODUCTION_DIFFERENCES = DIFFERENCES | {
     "applications.kintsugi.args.release": (

@@ -63,8 +63,7 @@ def test_only_the_hole_changes(inpainter: Inpainter, name: str) -> None:
 @pytest.mark.parametrize("scales", [1, 2])
 def test_g1_alone_fills_what_g1_draws(inpainter: Inpainter, scales: int) -> None:
     pixels, mask = photo_with_hole(64 * scales)
-    options = FillOptions(scales=scales, align_colour=False)
-    filled = CoarseFill(inpainter, options)(pixels, mask)
+    filled = CoarseFill(inpainter, FillOptions(scales=scales))(pixels, mask)
     assert np.array_equal(filled[~mask], pixels[~mask])
     assert not np.array_equal(filled, ReleaseMethod(inpainter)(pixels, mask))
     if scales == 1:

@@ -57,19 +57,17 @@ def test_a_constant_offset_is_taken_away(box: tuple[int, int, int, int]) -> None
     offset = torch.tensor([0.1, -0.2, 0.05]).view(1, 3, 1, 1)
     filled = image + offset
     aligned = align_colours(filled, image, mask)
-    inside, ring = ((part > 0).expand_as(image) for part in (mask, grow(mask, RING_PIXELS)))
-    torch.testing.assert_close(aligned[inside], image[inside], atol=6e-3, rtol=0)
-    # On the ring to the bit nearly, for the feather; further off nobody looks.
-    around = ring & ~inside
-    torch.testing.assert_close(aligned[around], image[around])
-    assert torch.equal(aligned[~ring], filled[~ring])
+    inside = mask.expand_as(image) > 0
+    left = (aligned - image)[inside].abs().max()
+    # A shade of 0.13 is nearly all shade.
+    assert left < 0.25 * offset.abs().max()
 
 
 def test_an_offset_that_varies_is_followed() -> None:
     image, mask = gentle(256, 256), mask_of(256, 256, (96, 160, 96, 160))
     slope = torch.linspace(-0.2, 0.2, 256).expand_as(image)
     left = (align_colours(image + slope, image, mask) - image)[mask.expand_as(image) > 0]
-    assert left.abs().max() < 0.02
+    assert left.abs().max() < 0.03
     assert (slope * mask).abs().max() > 0.04
 
 
@@ -86,8 +84,52 @@ def test_fine_texture_is_not_carried_into_the_hole() -> None:
     image, mask = torch.full((1, 3, 128, 128), 0.5), mask_of(128, 128, (40, 88, 40, 88))
     checks = (torch.arange(128)[:, None] + torch.arange(128)) % 2 * 0.4 - 0.2
     aligned = align_colours(image + checks, image, mask)
-    # Corners hold one more of one kind.
-    torch.testing.assert_close(aligned, image + checks, atol=0.01, rtol=0)
+    carried = (aligned - image - checks).abs()
+    # But at corners, which hold one more of one kind.
+    assert carried.max() < 0.04
+    assert (carried > 0.01).float().mean() < 0.02
+
+
+@pytest.mark.parametrize("feather", [0, 9, 64])
+def test_outside_the_hole_it_reaches_as_far_as_the_answer_is_used(feather: int) -> None:
+    image, mask = gentle(256, 256), mask_of(256, 256, (100, 160, 100, 160))
+    aligned = align_colours(image + 0.1, image, mask, reach=feather)
+    used = (grow(mask, feather) > 0).expand_as(image)
+    torch.testing.assert_close(aligned[used], image[used], atol=8e-3, rtol=0)
+    if feather == 0:
+        assert torch.equal(aligned[~used], image[~used] + 0.1)
+
+
+def test_an_edge_of_the_picture_along_the_hole_is_no_shade() -> None:
+    right = torch.full((1, 3, 128, 128), 0.9)
+    mask = mask_of(128, 128, (32, 96, 32, 96))
+    # What is left of an object that was masked too tightly, and one that ends at the hole.
+    rim = right.where(grow(mask, 1) - mask == 0, 0.4)
+    beside = right.clone()
+    beside[..., :32] = 0.3
+    for image in (rim, beside):
+        inside = mask.expand_as(image) > 0
+        left = (align_colours(right, image, mask) - right)[inside]
+        # Of 0.5 and 0.6; most where both meet.
+        assert left.abs().max() < 0.1
+        assert left.abs().mean() < 0.03
+
+
+def test_a_soft_mask_is_a_hole_wherever_it_is_over_0() -> None:
+    image = torch.full((1, 3, 64, 64), 0.4)
+    mask = mask_of(64, 64, (20, 40, 20, 40)) * 0.5
+    torch.testing.assert_close(align_colours(image, image, mask, reach=4), image)
+    hard = align_colours(image + 0.1, image, (mask > 0).float())
+    assert torch.equal(align_colours(image + 0.1, image, mask), hard)
+
+
+def test_no_number_off_the_hole_stays_there() -> None:
+    image, mask = gentle(64, 64), mask_of(64, 64, (20, 40, 20, 40))
+    filled = image + 0.1
+    filled[..., 10:12, 10:12] = torch.nan
+    aligned = align_colours(filled, image, mask)
+    assert aligned[mask.expand_as(image) > 0].isfinite().all()
+    assert torch.equal(align_colours(filled, image, mask * 0)[..., 20:, :], filled[..., 20:, :])
 
 
 def test_what_the_hole_holds_is_not_looked_at() -> None:

@@ -105,6 +105,14 @@ def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
     assert torch.equal(equal.indices, match_patches(torch.cat([features, scale * pixels], 1), MASK))
 
 
+def test_a_cell_without_numbers_spoils_no_other() -> None:
+    cells = with_pixels(features_of(12, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    whole = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
+    cells[0, 3, 0, 0] = torch.inf
+    spoilt = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
+    assert (spoilt == whole).float().mean() > 0.95
+
+
 def test_repeats_compare_the_pixels_that_were_pasted() -> None:
     cells = with_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
     first = match(MatchingConfig(colour=4.0), Encoded(cells, None), MASK)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.cells import with_pixels
 from models.match.windows import PATCH
 from models.stylize import swap_style
 from models.vgg import Vgg19Relu3
@@ -92,3 +93,15 @@ def test_refuses_wrong_arguments() -> None:
             swap_style(content, content, strength=strength)
     with pytest.raises(ValueError, match="style's feature map is 2x8"):
         swap_style(content, style, strength=0.0)
+
+
+def test_pixels_come_from_the_style_and_are_not_compared() -> None:
+    generator = torch.Generator().manual_seed(4)
+    content, style = (torch.rand(1, 256, 6, 6, generator=generator) for _ in range(2))
+    looks = [torch.rand(1, 3, 24, 24, generator=generator) for _ in range(2)]
+    cells = [with_pixels(*pair) for pair in zip((content, style), looks, strict=True)]
+    half = swap_style(*cells, strength=0.5)
+    assert torch.equal(half[:, :256], swap_style(content, style, strength=0.5))
+    whole = swap_style(*cells, strength=1.0)
+    assert torch.equal(half[:, 256:], whole[:, 256:])
+    assert torch.equal(swap_style(*cells, strength=0.0), cells[0])
