@@ -15,6 +15,8 @@ EDGE_PIXELS = 1
 # Colours that are further apart across the edge, 0-1, are of different things. It costs a
 # thousandth of that distance.
 LARGEST_SHADE = 0.25
+# Pixels outside the hole that a fill may fade out over.
+MOST_REACH = 64
 # Differences are taken as means of this many pixels a side: colour, and no texture.
 MEAN_PIXELS = 8
 
@@ -61,13 +63,15 @@ def align_colours(
         filled: The network's whole answer, 0-1.
         image: What is known, 0-1; not looked at where ``mask`` is over 0.
         mask: Over 0 = hole.
-        reach: Pixels outside the hole in which the answer is used; further off it stays as it is.
+        reach: Pixels outside the hole in which the answer is used, at most 64; there it is
+            moved too.
     """
     aligned = filled.clone()
     hole = (mask > 0).to(mask)
     if not hole.any():
         return aligned
-    box = _box_around(hole, max(EDGE_PIXELS, reach, RING_PIXELS if reach else 0))
+    # One box for every reach: the means of the offset are taken on its grid.
+    box = _box_around(hole, MOST_REACH)
     filled, image, hole = filled[box], image[box], hole[box]
     offset = _edge_offset(filled, image, hole)
     if reach:

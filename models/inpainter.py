@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.cells import with_pixels
 from models.feature2image import Feature2Image
 from models.image2feature import Image2Feature
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
@@ -92,8 +91,9 @@ class Inpainter(nn.Module):
         Where Feature2Image takes pixels, 304: the image's own behind the features.
         """
         with self._autocast():
-            features = encode_tiled(self.image2feature.encoder, image)
-        return with_pixels(features, image) if self.feature2image.takes_pixels else features
+            return encode_tiled(
+                self.image2feature.encoder, image, pixels=self.feature2image.takes_pixels
+            )
 
     def match(
         self,

@@ -146,15 +146,20 @@ def _compared(
     colour: float,
 ) -> Float[Tensor, "B K h w"]:
     """What patches are compared by: features, and standardised pixels as far as they count."""
-    features = features_of(cells)
-    compared = standardise(features, mask) if standardised else features
     if not colour:
-        return compared
-    pixels = standardise(cells[:, FEATURE_CHANNELS:], mask)
+        features = features_of(cells)
+        return standardise(features, mask) if standardised else features
+    if standardised:
+        # All channels at once: one map and not two.
+        joined = standardise(cells, mask)
+    else:
+        joined = cells.clone()
+        joined[:, FEATURE_CHANNELS:] = standardise(cells[:, FEATURE_CHANNELS:], mask)
     known = hole_cells(mask, *cells.shape[-2:]) == 0
-    squares = compared.square().sum(1, keepdim=True)
+    squares = torch.linalg.vector_norm(features_of(joined), dim=1, keepdim=True).square()
     # Chosen, not multiplied, as in `standardise`.
     counts = known & squares.isfinite()
     total = squares.where(counts, 0).sum(dim=(2, 3), keepdim=True)
     length = total / counts.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    return torch.cat([compared, pixels * (colour * length / PIXEL_CHANNELS).sqrt()], dim=1)
+    joined[:, FEATURE_CHANNELS:] *= (colour * length / PIXEL_CHANNELS).sqrt()
+    return joined

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.colour import RING_PIXELS, align_colours, feathered, grow
+from models.colour import MOST_REACH, RING_PIXELS, align_colours, feathered, grow
 from models.crops import Box, Crop, crops_of
 from models.image2feature import paste_known
 from models.resizing import padded, padded_side, shrink
@@ -51,8 +51,8 @@ class FillOptions:
         if self.scales != "auto" and self.scales < 1:
             raise ValueError(f"scales={self.scales}: at least 1, or 'auto'")
         for name, value in (("grow_mask", self.grow_mask), ("feather", self.feather)):
-            if not 0 <= value <= 64:
-                raise ValueError(f"{name}={value}: choose 0 to 64 pixels")
+            if not 0 <= value <= MOST_REACH:
+                raise ValueError(f"{name}={value}: choose 0 to {MOST_REACH} pixels")
 
 
 @dataclass(frozen=True)

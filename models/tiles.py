@@ -11,7 +11,9 @@ from itertools import pairwise
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
+from models.cells import PIXEL_CHANNELS, features_of, with_pixels
 from models.feature2image import Feature2Image
 from models.match.windows import hole_cells
 from models.vgg import FEATURE_CHANNELS, FEATURE_STRIDE, Vgg19Relu3
@@ -31,8 +33,12 @@ SMALLEST_WEIGHT = 1e-6
 
 
 def encode_tiled(
-    encoder: Vgg19Relu3, image: Float[Tensor, "B 3 H W"], *, tile: int = ENCODER_TILE
-) -> Float[Tensor, "B 256 H/4 W/4"]:
+    encoder: Vgg19Relu3,
+    image: Float[Tensor, "B 3 H W"],
+    *,
+    tile: int = ENCODER_TILE,
+    pixels: bool = False,
+) -> Float[Tensor, "B C H/4 W/4"]:
     """relu3_1 of an image, float32, computed in tiles; equal to ``encoder(image)`` to rounding.
 
     Zero padding, as the encoder pads, comes only at the image's own border: inside, every
@@ -42,6 +48,8 @@ def encode_tiled(
         encoder: The frozen encoder.
         image: RGB 0-1, both sides multiples of 4.
         tile: Side of a tile in pixels, a multiple of 4.
+        pixels: Put the image's pixels behind the features, as `models.cells.with_pixels` does,
+            without a second map beside the first.
 
     Raises: ValueError for other sides.
     """
@@ -51,15 +59,17 @@ def encode_tiled(
     if max(height, width) <= tile or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
         # One tile, or an image that the encoder refuses.
         features: Tensor = encoder(image).float()
-        return features
-    features = image.new_empty(
-        batch, FEATURE_CHANNELS, height // FEATURE_STRIDE, width // FEATURE_STRIDE
-    )
+        return with_pixels(features, image) if pixels else features
+    channels = FEATURE_CHANNELS + (PIXEL_CHANNELS if pixels else 0)
+    cells = image.new_empty(batch, channels, height // FEATURE_STRIDE, width // FEATURE_STRIDE)
+    if pixels:
+        cells[:, FEATURE_CHANNELS:] = F.pixel_unshuffle(image, FEATURE_STRIDE)
+    features = features_of(cells)
     for rows in _parts(height, tile):
         for columns in _parts(width, tile):
             part = encoder(image[..., rows.seen, columns.seen])
             features[..., rows.cells, columns.cells] = part[..., rows.inner, columns.inner]
-    return features
+    return cells
 
 
 def translate_tiled(

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.cells import features_of, pixels_of
 from models.feature2image import Feature2Image
 from models.inpainter import Inpainter
 from models.pixels import image_to_tensor
@@ -202,3 +203,11 @@ def test_no_join_shows_in_a_photograph(inpainter: Inpainter) -> None:
 
 def test_the_overlap_fits_the_smallest_tile() -> None:
     assert TRANSLATOR_OVERLAP < 64
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_pixels_stand_behind_the_features_whatever_the_tiles(side: int) -> None:
+    encoder, image = Vgg19Relu3.random(0), torch.rand(1, 3, side, 64)
+    cells = encode_tiled(encoder, image, tile=64, pixels=True)
+    assert torch.equal(features_of(cells), encode_tiled(encoder, image, tile=64))
+    assert torch.equal(pixels_of(cells), image)
