@@ -2,15 +2,11 @@
 
 import json
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from deploy.api import build_api
@@ -23,6 +19,7 @@ from kintsugi.errors import ConfigError
 from models.build import ModelConfig, build_inpainter
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
+from tests.http_server import serving
 
 
 @pytest.fixture
@@ -38,15 +35,8 @@ def url() -> Iterator[str]:
     inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=0)
     model = ModelInfo("tiny", "sha256:" + "0" * 64, "tiny")
     api = build_api(LocalEngine(inpainter, model), AppArgs(release="unused"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(api) as url:
+        yield url
 
 
 @pytest.fixture
