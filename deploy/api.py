@@ -57,6 +57,9 @@ def build_api(
         # FastAPI's pages load scripts from elsewhere; ours (deploy/web/docs) works offline.
         docs_url=None,
         redoc_url=None,
+        # Serve makes the span of a request. FastAPI's would begin another trace, below which the
+        # graph's calls would be, and hold the query, in which somebody may put a key.
+        telemetry={"tracing": False, "operation_spans": False},
         lifespan=None if jobs is None else jobs.lifespan,
     )
     app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)

@@ -24,6 +24,7 @@ from deploy.following import Followed
 from deploy.handles import answer_of, persevere
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.settings import AppArgs
+from deploy.tracing import describe_span
 from models.progress import Progress, untold
 
 # A node answers beside its computation; only a queue in front of it takes longer.
@@ -133,7 +134,7 @@ def _following(method: DeploymentHandle, progress: Progress) -> Callable[..., Fo
 
 
 class _Measures:
-    """What is asked of the engine, for Prometheus."""
+    """What is asked of the engine, for Prometheus and for the request's span."""
 
     def __init__(self) -> None:
         self._in_progress = 0
@@ -153,12 +154,15 @@ class _Measures:
         )
 
     def hole(self, mask: npt.NDArray[np.bool_]) -> None:
-        self._hole_fraction.observe(np.count_nonzero(mask) / mask.size)
+        share = np.count_nonzero(mask) / mask.size
+        self._hole_fraction.observe(share)
+        describe_span(hole_share=round(share, 4))
 
     @contextmanager
     def in_progress(self, pixels: npt.NDArray[np.uint8]) -> Iterator[None]:
         height, width = pixels.shape[:2]
         self._megapixels.observe(height * width / 1e6)
+        describe_span(pixels=height * width)
         self._count(1)
         try:
             yield

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from opentelemetry import trace
 from ray.serve.metrics import Histogram
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from deploy.calls import Call
 from deploy.engine import STAGE_BOUNDARIES, ModelInfo
 from deploy.settings import AppArgs
 from deploy.shelf import Held, Shelf
+from deploy.tracing import describe_span
 from deploy.turns import Turn, Turns
 
 FloatArray = npt.NDArray[np.float32]
@@ -107,9 +109,13 @@ class ComputingNode(Node, Generic[Held]):
             pixels: How much it is.
             alike: As `Turn.alike`; the release is added to it.
         """
+        describe_span(release=call.release.model.version)
         held = await self._shelf.get(call.release)
+        span = trace.get_current_span()
 
         def compute(inputs: list[Given]) -> list[Made]:
+            # Until here it waited. Of several that are computed together the first one tells.
+            span.add_event("computing", {"kintsugi.together": len(inputs)})
             started = time.perf_counter()
             with torch.inference_mode():
                 made = work(held, inputs)

@@ -7,6 +7,7 @@ lost, since a replica died, is computed again from what it began with.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -36,6 +37,7 @@ from deploy.node import (
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.release import local_release
 from deploy.settings import AppArgs
+from deploy.tracing import describe_span, span
 from models.crops import Box
 from models.progress import Step
 from models.scales import ScalePlan
@@ -149,12 +151,14 @@ class RefinerNode(Node):
     async def _answer(self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]) -> Filled:
         started = time.perf_counter()
         call = Call(self._release, deadline)
+        describe_span(release=call.release.model.version)
         try:
             answer = await walk(call)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
             self._release = await asyncio.to_thread(_sound_release, call.release.uri)
             call = Call(self._release, deadline)
+            describe_span(release=call.release.model.version)
             answer = await walk(call)
         pixels = await asyncio.to_thread(finite_image, answer)
         self._computed(started)
@@ -187,10 +191,12 @@ class RefinerNode(Node):
         indices: IndexArray | None = None
         for level in range(len(crop.sizes)):
             check_deadline(call.deadline)
-            tell(step(level, len(crop.sizes)))
-            pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
-            scale = Scale(level, *pixels, indices)
-            filled, indices = await persevere(partial(self._fill_scale, call, scale, seed))
+            now = step(level, len(crop.sizes))
+            tell(now)
+            with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[level])):
+                pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
+                scale = Scale(level, *pixels, indices)
+                filled, indices = await persevere(partial(self._fill_scale, call, scale, seed))
         assert filled is not None
         return filled
 
@@ -218,9 +224,11 @@ class RefinerNode(Node):
         canvas = plan.canvas()
         for number, box in enumerate(plan.boxes):
             check_deadline(call.deadline)
-            tell(Step(number, len(plan.boxes), 0, 1))
-            tile = await asyncio.to_thread(self._tile, plan, box)
-            image = await persevere(partial(self._style_tile, call, tile, of_style, options))
+            now = Step(number, len(plan.boxes), 0, 1)
+            tell(now)
+            with span("tile", **now._asdict()):
+                tile = await asyncio.to_thread(self._tile, plan, box)
+                image = await persevere(partial(self._style_tile, call, tile, of_style, options))
             await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
         return canvas
 

@@ -132,7 +132,7 @@ def test_both_variants_install_the_same_of_ours(instructions: list[Instruction])
     ]
     assert len(ours) == 2
     assert set(ours) == {
-        'pip install --no-cache-dir --constraint constraints.txt --editable ".[eval]"'
+        'pip install --no-cache-dir --constraint constraints.txt --editable ".[eval,tracing]"'
     }
 
 
@@ -142,7 +142,7 @@ def test_every_package_of_the_image_has_a_tested_version() -> None:
     pinned = {canonicalize_name(name): pin for name, _, pin in (x.partition("==") for x in lines)}
     seen: set[tuple[str, str]] = set()
     unlike: set[str] = set()
-    todo = [("kintsugi", "eval"), ("kintsugi", "")]
+    todo = [("kintsugi", "eval"), ("kintsugi", "tracing"), ("kintsugi", "")]
     while todo:
         name, extra = todo.pop()
         if (name, extra) in seen:
