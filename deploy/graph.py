@@ -41,10 +41,16 @@ class Encoded(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Features after the match, and what was copied where (1 h-2 w-2); None for a transfer."""
+    """Features after the match, what was copied where, and what was there before.
+
+    Of a transfer only the features.
+    """
 
     features: FloatArray
-    indices: IndexArray | None
+    # 1 h-2 w-2
+    indices: IndexArray | None = None
+    # 1 3 h w; see `models.matching.Matched`.
+    shades: FloatArray | None = None
 
 
 class Translated(NamedTuple):
@@ -60,6 +66,8 @@ class Translated(NamedTuple):
 
 # An image, and its mask.
 _Masked = tuple[FloatArray, BoolArray]
+# What was matched, and which pixels are needed.
+_Wanted = tuple[Swapped, BoolArray | None]
 
 
 class Image2FeatureNode(ComputingNode[Inpainter]):
@@ -155,7 +163,11 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
             previous=None if previous is None else torch.tensor(previous, device=self._device),
             seed=seed,
         )
-        return Swapped(float_array(matched.features), matched.indices.cpu().numpy())
+        return Swapped(
+            float_array(matched.features),
+            matched.indices.cpu().numpy(),
+            None if matched.shades is None else float_array(matched.shades),
+        )
 
     def _swap_style(
         self, content: FloatArray, style: FloatArray, options: StylizeOptions
@@ -166,7 +178,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
             strength=options.strength,
             seed=options.seed,
         )
-        return Swapped(float_array(swapped), None)
+        return Swapped(float_array(swapped))
 
 
 class Feature2ImageNode(ComputingNode[Inpainter]):
@@ -181,19 +193,23 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
         """Features to an image of four times the side, where ``needed`` at least."""
         shape = swapped.features.shape
         # A map of several tiles is translated where it is needed, which differs.
-        alike = shape if max(shape[2:]) <= TRANSLATOR_TILE else None
+        one_tile = max(shape[2:]) <= TRANSLATOR_TILE
+        alike = (shape, swapped.shades is None) if one_tile else None
         pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
         image = await self._compute(
-            call, self._translate, (swapped.features, needed), pixels=pixels, alike=alike
+            call, self._translate, (swapped, needed), pixels=pixels, alike=alike
         )
         return Translated(image, swapped.indices)
 
-    def _translate(
-        self, inpainter: Inpainter, given: list[tuple[FloatArray, BoolArray | None]]
-    ) -> list[FloatArray]:
-        features = torch.cat([self._tensor(features) for features, _ in given])
+    def _translate(self, inpainter: Inpainter, given: list[_Wanted]) -> list[FloatArray]:
+        features = torch.cat([self._tensor(swapped.features) for swapped, _ in given])
+        known = [self._tensor(one.shades) for one, _ in given if one.shades is not None]
         needed = given[0][1] if len(given) == 1 else None
-        images = inpainter.translate(features, None if needed is None else self._tensor(needed))
+        images = inpainter.translate(
+            features,
+            None if needed is None else self._tensor(needed),
+            shades=torch.cat(known) if known else None,
+        )
         return [float_array(image) for image in torch.split(images, 1)]
 
 

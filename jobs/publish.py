@@ -2,9 +2,11 @@
 """Join a stage 1 and a stage 2 run into a release; kintsugi.release does the work."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,10 +34,10 @@ def main(argv: Sequence[str]) -> int:
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
+    add("--shade", type=float, help="of each cell's colour, what stays that of the coarse fill")
+    add("--detail", type=float, help="by how much of itself fine detail is raised")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
-    names = ("keys", "guard", "repeats", "colour", "max_uses")
-    wishes = {name: getattr(args, name) for name in names}
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
     from kintsugi.release import Selection, publish
@@ -47,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
         args.output,
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
-        matching={name: value for name, value in wishes.items() if value is not None},
+        matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
+        finishing=_named(args, "shade", "detail"),
         metrics=read_figures(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
@@ -57,6 +60,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
     write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
+
+
+def _named(args: Namespace, *names: str) -> dict[str, Any]:
+    """Of these arguments those that were given."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from torch import nn
 from models.context_encoder import ContextEncoder, ImageDiscriminator
 from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
+from models.finish import FinishConfig
 from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
 from models.inpainter import Inpainter
 from models.layers import Upsampling, initialise
@@ -150,10 +151,12 @@ def build_inpainter(
     *,
     seed: int = 0,
     matching: MatchingConfig = MatchingConfig(),
+    finishing: FinishConfig = FinishConfig(),
 ) -> Inpainter:
     """The whole method with seeded initial weights around a given encoder."""
     return Inpainter(
         Image2Feature(build_generator(config, seed=seed), encoder),
         build_translator(config, seed=seed + 1),
         matching,
+        finishing=finishing,
     )

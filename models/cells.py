@@ -29,3 +29,12 @@ def features_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K h w"]:
 def pixels_of(cells: Float[Tensor, "B 304 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
     """The image that stands behind the features."""
     return F.pixel_shuffle(cells[:, FEATURE_CHANNELS:], FEATURE_STRIDE)
+
+
+def shades_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 h w"] | None:
+    """The mean colour of each cell's pixels, RGB 0-1; None where there are none behind it."""
+    pixels = cells[:, FEATURE_CHANNELS:]
+    if not pixels.shape[1]:
+        return None
+    batch, _, height, width = cells.shape
+    return pixels.reshape(batch, 3, FEATURE_STRIDE**2, height, width).mean(2)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.feature2image import Feature2Image
+from models.finish import FinishConfig, finish
 from models.image2feature import Image2Feature
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
 from models.precision import Precision, autocast
@@ -35,10 +36,11 @@ class Inpainter(nn.Module):
     Every node of the serving graph runs one of the four methods below; this class runs
     all of them, and the two give the same answer.
 
-    Raises: ValueError when the match compares pixels that Feature2Image is not given.
+    Raises: ValueError when match or finish take pixels that Feature2Image is not given.
 
     Attributes:
         matching: How this release matches.
+        finishing: What it does to each scale's image.
         precision: The number format in which the networks compute; weights and results
             are float32. The match always compares in float32.
     """
@@ -49,17 +51,21 @@ class Inpainter(nn.Module):
         feature2image: Feature2Image,
         matching: MatchingConfig = MatchingConfig(),
         *,
+        finishing: FinishConfig = FinishConfig(),
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        if matching.colour and not feature2image.takes_pixels:
-            raise ValueError(
-                f"colour={matching.colour} compares pixels, which this Feature2Image is not"
-                ' given: choose 0, or translator_input = "features+pixels"'
-            )
+        wanted = {"colour": matching.colour, "shade": finishing.shade, "detail": finishing.detail}
+        for name, value in wanted.items():
+            if value and not feature2image.takes_pixels:
+                raise ValueError(
+                    f"{name}={value} takes pixels, which this Feature2Image is not given:"
+                    ' choose 0, or translator_input = "features+pixels"'
+                )
         self.image2feature = image2feature
         self.feature2image = feature2image
         self.matching = matching
+        self.finishing = finishing
         self.precision = precision
         self.eval()
 
@@ -72,7 +78,8 @@ class Inpainter(nn.Module):
             image: RGB 0-1; sides multiples of 8, at least 64.
             mask: 1 = hole.
         """
-        return self.translate(self.match(self.infer(image, mask), mask).features)
+        matched = self.match(self.infer(image, mask), mask)
+        return self.translate(matched.features, shades=matched.shades)
 
     def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
         """The first scale: fill the hole coarsely, then encode."""
@@ -110,10 +117,19 @@ class Inpainter(nn.Module):
         self,
         features: Float[Tensor, "B C h w"],
         needed: Float[Tensor, "1 1 H W"] | None = None,
+        *,
+        shades: Float[Tensor, "B 3 h w"] | None = None,
     ) -> Float[Tensor, "B 3 4*h 4*w"]:
-        """The image of a feature map, 0-1; where ``needed`` is 0 it may be left out."""
+        """The image of a feature map, 0-1.
+
+        Args:
+            features: Cells; after a match, those of `Matched`.
+            needed: Where it is 0 the image may be left out.
+            shades: Those of `Matched`: the image is finished by them. None: as it is drawn.
+        """
         with self._autocast():
-            return translate_tiled(self.feature2image, features, needed=needed)
+            image = translate_tiled(self.feature2image, features, needed=needed)
+        return image if shades is None else finish(self.finishing, image, shades)
 
     @torch.inference_mode()
     def inpaint(
@@ -163,7 +179,7 @@ class Inpainter(nn.Module):
             matched = self.match(encoded, mask, previous=indices, seed=seed)
             del encoded
             check()
-            filled = self.translate(matched.features, crop.needed(level))
+            filled = self.translate(matched.features, crop.needed(level), shades=matched.shades)
             indices = matched.indices
         assert filled is not None
         return filled

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.cells import PIXEL_CHANNELS, features_of
+from models.cells import PIXEL_CHANNELS, features_of, shades_of
 from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.match.method import METHODS, Method
@@ -80,10 +80,17 @@ class Encoded(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Cells with the hole replaced, and what was copied (B h-2 w-2 indices)."""
+    """Cells with the hole replaced, what was copied (B h-2 w-2 indices), and what was there.
+
+    Attributes:
+        features: As in `Encoded`, the hole replaced.
+        indices: Of the last match.
+        shades: Mean colours of the cells before (`models.finish`); None without pixels.
+    """
 
     features: Tensor
     indices: Tensor
+    shades: Tensor | None
 
 
 def keys_image(
@@ -135,7 +142,7 @@ def match(
         compared = _compared(features, mask, standardised=False, colour=config.colour)
         indices = find(compared, mask)
         features = paste_patches(features, indices, mask)
-    return Matched(features, indices)
+    return Matched(features, indices, shades_of(encoded.features))
 
 
 def _compared(

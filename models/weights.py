@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.precision import Precision
@@ -37,6 +38,7 @@ class ReleaseConfig:
         model: Architecture.
         encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
         matching: How this release matches.
+        finishing: What it does to the image of each scale.
         training: What each stage was trained on and for how long; free form.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
@@ -47,6 +49,7 @@ class ReleaseConfig:
     model: ModelConfig
     encoder: str
     matching: MatchingConfig = field(default_factory=MatchingConfig)
+    finishing: FinishConfig = field(default_factory=FinishConfig)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -99,7 +102,9 @@ def load_release(
             f"{folder / WEIGHTS_NAME} has digest {found} but {CONFIG_NAME} names"
             f" {config.digest}: the file was cut short or altered; fetch the release again"
         )
-    inpainter = build_inpainter(config.model, Vgg19Relu3(), matching=config.matching)
+    inpainter = build_inpainter(
+        config.model, Vgg19Relu3(), matching=config.matching, finishing=config.finishing
+    )
     inpainter.precision = precision
     load_weights(inpainter, folder / WEIGHTS_NAME)
     return inpainter.to(device).eval(), config
@@ -125,6 +130,8 @@ def read_release_config(folder: Path) -> ReleaseConfig:
                 **raw,
                 "model": ModelConfig(**raw["model"]),
                 "matching": MatchingConfig(**raw["matching"]),
+                # Releases from before there was any have none.
+                "finishing": FinishConfig(**raw.get("finishing", {})),
             }
         )
     except (KeyError, TypeError) as error:

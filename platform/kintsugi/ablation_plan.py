@@ -21,6 +21,7 @@ from kintsugi.photos import SAMPLES
 from kintsugi.release import NAME
 from kintsugi.sections import STRICT
 from kintsugi.storage import Storage
+from models.finish import FinishConfig
 from models.matching import MatchingConfig
 
 # Of a run's name; so many hexadecimal digits of what it computes.
@@ -46,6 +47,8 @@ class Variant:
     # The same, of stage 2 alone.
     matching: dict[str, Any] = field(default_factory=dict)
     # How its release matches, by the names of `models.matching.MatchingConfig`.
+    finishing: dict[str, Any] = field(default_factory=dict)
+    # What it does to each scale's image, by the names of `models.finish.FinishConfig`.
     scales: int | Literal["auto"] = "auto"
     # Of every fill.
     part: Literal["whole", "coarse"] = "whole"
@@ -58,8 +61,9 @@ class Variant:
             raise ValueError(f"scales={self.scales}: at least 1, or 'auto'")
         try:
             MatchingConfig(**self.matching)
+            FinishConfig(**self.finishing)
         except TypeError as error:
-            raise ValueError(f"matching: {error}") from error
+            raise ValueError(f"matching or finishing: {error}") from error
 
 
 @dataclass(frozen=True)

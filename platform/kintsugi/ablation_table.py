@@ -78,7 +78,8 @@ def _lines(
 def _difference(variant: Mapping[str, Any]) -> str:
     """In words where the plan has some, else as it is set."""
     settings = [*variant["set"], *variant["stage1"], *variant["stage2"]]
-    settings += [f"{name}={value}" for name, value in variant["matching"].items()]
+    for preferences in (variant["matching"], variant["finishing"]):
+        settings += [f"{name}={value}" for name, value in preferences.items()]
     return variant["about"] or ", ".join(settings) or "-"
 
 

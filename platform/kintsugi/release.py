@@ -21,6 +21,7 @@ from kintsugi.networks import (
 from kintsugi.runs import Run, open_encoder
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.weights import CONFIG_NAME, ReleaseConfig, save_release
@@ -65,6 +66,7 @@ def publish(
     name: str,
     select: Selection = Selection(),
     matching: dict[str, Any] | None = None,
+    finishing: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
@@ -80,11 +82,14 @@ def publish(
         select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
             named is the paper's; guard, keys, repeats and colour those of stage 2's training.
+        finishing: What it does to each scale's image, by the names of `FinishConfig`; nothing
+            where nothing is named.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
         ConfigError: a run is of the wrong stage or has no such checkpoint, the two differ in
-            architecture or encoder, or ``matching`` names or sets something wrong.
+            architecture or encoder, or ``matching`` or ``finishing`` names or sets something
+            wrong.
         StorageError: a run has no whole checkpoint.
     """
     if not NAME.fullmatch(name):
@@ -96,7 +101,7 @@ def publish(
     # Of two end-to-end runs the first one's.
     parts["infer"] = sources[0].parts["infer"]
     trained = {name: getattr(two.translate, name) for name in _MATCHED_IN_TRAINING}
-    inpainter = _build(one, two, trained | (matching or {}))
+    inpainter = _build(one, two, trained | (matching or {}), finishing or {})
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
@@ -104,6 +109,7 @@ def publish(
         model=_joint_model(one, two),
         encoder=_without_home(describe_encoder(one)),
         matching=inpainter.matching,
+        finishing=inpainter.finishing,
         training={
             "stage1": _describe(one, sources[0]),
             "stage2": _describe(two, sources[1]),
@@ -149,13 +155,20 @@ def _write(
     return saved
 
 
-def _build(stage1: JobConfig, stage2: JobConfig, preferences: dict[str, Any]) -> Inpainter:
-    """The release with random weights. Raises: ConfigError when it cannot match like that."""
+def _build(
+    stage1: JobConfig, stage2: JobConfig, matching: dict[str, Any], finishing: dict[str, Any]
+) -> Inpainter:
+    """The release with random weights. Raises: ConfigError when it cannot fill like that."""
     model, encoder = _joint_model(stage1, stage2), open_encoder(stage1.encoder, stage1.seed)
     try:
-        return build_inpainter(model, encoder, matching=MatchingConfig(**preferences))
+        return build_inpainter(
+            model,
+            encoder,
+            matching=MatchingConfig(**matching),
+            finishing=FinishConfig(**finishing),
+        )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"matching: {error}") from error
+        raise ConfigError(f"matching or finishing: {error}") from error
 
 
 def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:

@@ -22,6 +22,7 @@ from deploy.graph import (
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
@@ -76,6 +77,33 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     np.testing.assert_array_equal(started, expected.indices.numpy())
 
 
+def test_pixels_and_shades_go_from_node_to_node(tmp_path: Path) -> None:
+    model = ModelConfig("tiny", translator_input="features+pixels")
+    finishing = FinishConfig(shade=0.5, detail=0.5)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=1, finishing=finishing)
+    config = ReleaseConfig("pixels", model, encoder="random (seed 0)", finishing=finishing)
+    save_release(tmp_path, inpainter, config, card="")
+    args = AppArgs(release=str(tmp_path), threads=torch.get_num_threads())
+    encoder, matcher, translator = (
+        Image2FeatureNode(args),
+        PatchSwapNode(args),
+        Feature2ImageNode(args),
+    )
+    call = Call(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
+    image = np.random.default_rng(0).random((1, 3, 64, 96), np.float32)
+    hole = np.zeros((1, 1, 64, 96), np.bool_)
+    hole[..., 20:44, 30:60] = True
+
+    async def walk() -> Translated:
+        encoded = await encoder.infer(call, image, hole)
+        swapped = await matcher.swap(call, encoded, hole, None, 0)
+        return await translator.translate(call, swapped, None)
+
+    with torch.inference_mode():
+        expected = inpainter(torch.tensor(image), torch.tensor(hole).float())
+    np.testing.assert_array_equal(asyncio.run(walk()).image, expected.numpy())
+
+
 @pytest.mark.slow
 def test_what_waits_and_is_of_one_shape_is_computed_together(
     args: AppArgs, inpainter: Inpainter
@@ -93,7 +121,7 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
     async def all_at_once() -> tuple[list[Encoded], list[Translated]]:
         pairs = zip(images, holes, strict=True)
         encoded = await asyncio.gather(*(encoder.infer(call, *pair) for pair in pairs))
-        swapped = [Swapped(one.features, None) for one in encoded]
+        swapped = [Swapped(one.features) for one in encoded]
         translated = [translator.translate(call, one, None) for one in swapped]
         return encoded, await asyncio.gather(*translated)
 
@@ -119,7 +147,7 @@ def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Pa
     features = torch.rand(1, 256, 16, 16, generator=torch.Generator().manual_seed(0))
 
     async def translate(release: Release) -> Translated:
-        return await node.translate(Call(release, NEVER), Swapped(features.numpy(), None), None)
+        return await node.translate(Call(release, NEVER), Swapped(features.numpy()), None)
 
     async def both_at_once() -> list[Translated]:
         releases = (own, elsewhere, own, elsewhere)

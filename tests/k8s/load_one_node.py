@@ -40,7 +40,7 @@ def request_of(node: str, release: str) -> Callable[[], Any]:
         return lambda: handle.encode_whole.remote(call, image)
     if node == "PatchSwap":
         return lambda: handle.swap.remote(call, Encoded(features, None), mask, None, 0)
-    return lambda: handle.translate.remote(call, Swapped(features, None), None)
+    return lambda: handle.translate.remote(call, Swapped(features), None)
 
 
 def replicas() -> dict[str, int]:

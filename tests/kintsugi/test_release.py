@@ -83,6 +83,18 @@ def test_an_earlier_checkpoint_can_be_published_and_one_that_is_not_there_is_nam
             publish(one, two, str(tmp_path), name="r", select=Selection(wrong))
 
 
+def test_a_finish_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
+    one, two = str(runs / "stage1"), str(runs / "stage2")
+    for wrong, told in (
+        ({"shade": 0.5}, "shade=0.5 takes pixels"),
+        ({"shade": 2.0}, "shade=2.0: 0 to 1"),
+        ({"shine": 1.0}, "shine"),
+    ):
+        with pytest.raises(ConfigError, match=f"^matching or finishing: .*{told}"):
+            publish(one, two, str(tmp_path), name="r", finishing=wrong)
+    publish(one, two, str(tmp_path), name="r", finishing={"shade": 0.0})
+
+
 def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "stage1", tmp_path / "stage2"
     for copy in (one, two):

@@ -1,8 +1,9 @@
 """Pixels behind features: each under its cell, and back to the bit."""
 
 import torch
+from torch.nn import functional as F
 
-from models.cells import features_of, pixels_of, with_pixels
+from models.cells import features_of, pixels_of, shades_of, with_pixels
 
 
 def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
@@ -14,3 +15,11 @@ def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
     assert torch.equal(pixels_of(cells), image)
     moved = cells.roll(1, dims=3)
     assert torch.equal(pixels_of(moved), image.roll(4, dims=3))
+
+
+def test_the_shade_of_a_cell_is_the_mean_of_its_pixels() -> None:
+    features, image = torch.rand(2, 256, 3, 5), torch.rand(2, 3, 12, 20)
+    shades = shades_of(with_pixels(features, image))
+    assert shades is not None
+    torch.testing.assert_close(shades, F.avg_pool2d(image, 4))
+    assert shades_of(features) is None

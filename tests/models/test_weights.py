@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
@@ -80,11 +81,21 @@ def test_equal_weights_have_an_equal_digest(
 
 
 def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Path) -> None:
-    model = ModelConfig("tiny", "resize", discriminator_norm="spectral", generator_input="smooth")
-    inpainter = build_inpainter(model, encoder, seed=5, matching=CONFIG.matching)
-    save_release(tmp_path, inpainter, replace(CONFIG, model=model), card="")
+    model = ModelConfig(
+        "tiny",
+        "resize",
+        discriminator_norm="spectral",
+        generator_input="smooth",
+        translator_input="features+pixels",
+    )
+    finishing = FinishConfig(shade=0.5, detail=0.25)
+    inpainter = build_inpainter(
+        model, encoder, seed=5, matching=CONFIG.matching, finishing=finishing
+    )
+    named = replace(CONFIG, model=model, finishing=finishing)
+    save_release(tmp_path, inpainter, named, card="")
     loaded, config = load_release(tmp_path)
-    assert config.model == model
+    assert (config.model, config.finishing) == (model, finishing)
     image, mask = photo(64, 64), mask_of(64, 64, (20, 40, 20, 40))
     with torch.inference_mode():
         assert torch.equal(loaded(image, mask), inpainter(image, mask))
@@ -93,9 +104,11 @@ def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Pat
 def test_a_release_from_before_a_choice_existed_is_the_papers(release: Path) -> None:
     for name in ("discriminator_norm", "generator_input"):
         edit_config(release, lambda raw, name=name: raw["model"].pop(name))
+    edit_config(release, lambda raw: raw.pop("finishing"))
     _, config = load_release(release)
     assert config.model == CONFIG.model
     assert (config.model.discriminator_norm, config.model.generator_input) == ("batch", "grey")
+    assert config.finishing == FinishConfig()
 
 
 def test_saving_again_replaces_the_release(

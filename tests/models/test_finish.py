@@ -1,0 +1,88 @@
+"""What becomes of a fill's image after Feature2Image: whose shades it has, and its detail."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig, finish
+from models.inpainter import Inpainter
+from models.matching import MatchingConfig
+from models.scales import FillOptions
+from models.vgg import Vgg19Relu3
+from tests.models.test_patch_swap import mask_of
+from tests.models.test_scales import photo
+
+PIXELS = ModelConfig("tiny", translator_input="features+pixels")
+
+
+def test_nothing_asked_for_is_nothing_done() -> None:
+    image = torch.rand(1, 3, 32, 48)
+    assert finish(FinishConfig(), image, torch.rand(1, 3, 8, 12)) is image
+
+
+def test_shades_come_from_before_and_texture_from_the_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    texture = 0.02 * torch.randn(1, 3, 64, 64, generator=generator)
+    texture = texture - F.interpolate(F.avg_pool2d(texture, 4), scale_factor=4)
+    image = 0.3 + texture
+    shades = torch.full((1, 3, 16, 16), 0.5)
+    for share in (0.25, 1.0):
+        finished = finish(FinishConfig(shade=share), image, shades)
+        torch.testing.assert_close(finished, image + 0.2 * share)
+    # One cell's shade stays with it, to neighbouring cells.
+    shades = F.avg_pool2d(image, 4)
+    shades[..., 8, 8] += 0.2
+    moved = (finish(FinishConfig(shade=1.0), image, shades) - image).abs().amax(1)[0] > 1e-6
+    rows, columns = moved.nonzero().unbind(1)
+    assert (rows.min(), rows.max()) == (30, 37)
+    assert (columns.min(), columns.max()) == (30, 37)
+
+
+def test_detail_is_raised_and_flat_parts_stay() -> None:
+    image = torch.full((1, 3, 64, 64), 0.5)
+    image[..., 32:] += 0.05 * (-1) ** torch.arange(32)
+    finished = finish(FinishConfig(detail=1.0), image, torch.zeros(1, 3, 16, 16))
+    torch.testing.assert_close(finished[..., :28], image[..., :28])
+    grown = (finished[..., 40:60] - 0.5).abs() / 0.05
+    assert 1.5 < grown.min() <= grown.max() < 2
+    wild = finish(FinishConfig(detail=4.0), (20 * image - 9.5).clamp(0, 1), image[..., ::4, ::4])
+    assert (float(wild.min()), float(wild.max())) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shade", -0.1), ("shade", 1.1), ("detail", -1.0), ("detail", 4.1)]
+)
+def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}={value}: 0 to "):
+        FinishConfig(**{name: value})
+
+
+def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter) -> None:
+    for finishing in (FinishConfig(shade=0.5), FinishConfig(detail=0.5)):
+        with pytest.raises(ValueError, match="takes pixels, which this Feature2Image is not given"):
+            Inpainter(inpainter.image2feature, inpainter.feature2image, finishing=finishing)
+    image, mask = photo(64, 64), mask_of(64, 64, (20, 44, 20, 44))
+    assert inpainter.match(inpainter.infer(image, mask), mask).shades is None
+
+
+def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(
+    encoder: Vgg19Relu3,
+) -> None:
+    image, mask = photo(96, 96), mask_of(96, 96, (32, 64, 32, 64))
+    plain = build_inpainter(PIXELS, encoder, seed=1, matching=MatchingConfig(guard=1))
+    parts = plain.image2feature, plain.feature2image
+    kept = Inpainter(*parts, plain.matching, finishing=FinishConfig(shade=1.0))
+    with torch.inference_mode():
+        coarse = plain.image2feature.fill(image, mask)
+        matched = plain.match(plain.infer(image, mask), mask)
+    assert matched.shades is not None
+    torch.testing.assert_close(matched.shades, F.avg_pool2d(coarse, 4))
+    options = FillOptions(align_colour=False)
+    cells = (..., slice(9, 15), slice(9, 15))
+
+    def apart(inpainter: Inpainter) -> float:
+        filled = inpainter.inpaint(image, mask, options)
+        return float((F.avg_pool2d(filled, 4) - F.avg_pool2d(coarse, 4))[cells].abs().mean())
+
+    assert apart(kept) < 0.3 * apart(plain)
