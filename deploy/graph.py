@@ -83,27 +83,27 @@ class Image2FeatureNode(ComputingNode[Inpainter]):
         given, alike = (image, mask), ("infer", image.shape)
         return await self._compute(call, self._infer, given, pixels=mask.size, alike=alike)
 
-    async def encode(self, call: Call, image: FloatArray, mask: BoolArray) -> Encoded:
+    async def encode(self, call: Call, image: FloatArray) -> Encoded:
         """A later scale: encode ``image`` as it is, with the last scale's fill in it."""
-        given, alike = (image, mask), ("encode", image.shape)
-        return await self._compute(call, self._encode, given, pixels=mask.size, alike=alike)
+        pixels, alike = math.prod(image.shape[2:]), ("encode", image.shape)
+        return await self._compute(call, self._encode, image, pixels=pixels, alike=alike)
 
     async def encode_whole(self, call: Call, image: FloatArray) -> FloatArray:
         """Features of an image without a hole: content or style of a transfer."""
         return await self._compute(call, self._encode_whole, image)
 
     def _infer(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
-        return _separate(inpainter.infer(*self._together(given)))
+        masks = torch.cat([self._tensor(mask) for _, mask in given])
+        return _separate(inpainter.infer(self._together([image for image, _ in given]), masks))
 
-    def _encode(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
-        return _separate(inpainter.encode(*self._together(given)))
+    def _encode(self, inpainter: Inpainter, given: list[FloatArray]) -> list[Encoded]:
+        return _separate(inpainter.encode(self._together(given)))
 
     def _encode_whole(self, inpainter: Inpainter, given: list[FloatArray]) -> list[FloatArray]:
         return [float_array(inpainter.features(self._tensor(image))) for image in given]
 
-    def _together(self, given: list[_Masked]) -> tuple[Tensor, Tensor]:
-        images = torch.cat([self._tensor(image) for image, _ in given])
-        return images, torch.cat([self._tensor(mask) for _, mask in given])
+    def _together(self, images: list[FloatArray]) -> Tensor:
+        return torch.cat([self._tensor(image) for image in images])
 
 
 class PatchSwapNode(ComputingNode[MatchingConfig]):

@@ -203,10 +203,11 @@ class RefinerNode(Node):
     async def _fill_scale(
         self, call: Call, scale: Scale, seed: int
     ) -> tuple[FloatArray, IndexArray | None]:
-        first = scale.level == 0
-        infer_or_encode = self._image2feature.infer if first else self._image2feature.encode
         # Not awaited: the next node gets a reference and fetches the map itself.
-        encoded = infer_or_encode.remote(call, scale.image, scale.hole)
+        if scale.level == 0:
+            encoded = self._image2feature.infer.remote(call, scale.image, scale.hole)
+        else:
+            encoded = self._image2feature.encode.remote(call, scale.image)
         swapped = self._patch_swap.swap.remote(call, encoded, scale.hole, scale.indices, seed)
         translated = self._feature2image.translate.remote(call, swapped, scale.needed)
         image, indices = await answer_of(translated, encoded, swapped)

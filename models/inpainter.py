@@ -85,12 +85,12 @@ class Inpainter(nn.Module):
         """The first scale: fill the hole coarsely, then encode."""
         with self._autocast():
             coarse = self.image2feature.fill(image, mask).float()
-        return self.encode(coarse, mask)
+        compared = keys_image(self.matching, coarse, mask)
+        return Encoded(self.features(coarse), None if compared is None else self.features(compared))
 
-    def encode(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
-        """Features of an image with a fill in its hole: every later scale."""
-        compared = keys_image(self.matching, image, mask)
-        return Encoded(self.features(image), None if compared is None else self.features(compared))
+    def encode(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
+        """Every later scale: features of an image with a fill in its hole, compared as they are."""
+        return Encoded(self.features(image), None)
 
     def features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """relu3_1 of an image of any size that is a multiple of 4: 256 channels.
@@ -174,7 +174,7 @@ class Inpainter(nn.Module):
             told(level, len(crop.sizes))
             check()
             image, mask = crop.inputs(level, filled)
-            encoded = self.infer(image, mask) if level == 0 else self.encode(image, mask)
+            encoded = self.infer(image, mask) if level == 0 else self.encode(image)
             check()
             matched = self.match(encoded, mask, previous=indices, seed=seed)
             del encoded

@@ -27,9 +27,10 @@ class MatchingConfig:
     """How a release matches; the defaults are the paper's, in any size that fits a machine.
 
     Attributes:
-        keys: What is compared: "plain" features (the paper), "standardised" ones, those of
-            an image whose known side is "matched" to the fill's blur, or
-            "matched-standardised". What is copied are always the features.
+        keys: What is compared at the first scale, whose fill is coarse: "plain" features (the
+            paper), "standardised" ones, those of an image whose known side is "matched" to
+            the fill's blur, or "matched-standardised". Later scales start from a fill that
+            has texture, and compare plain ones. What is copied are always the features.
         guard: Cells around the hole that are not copied from. Features see 10 px beyond
             their cell, so with 3 nothing of the hole is in what is copied.
         method: "exact", "approximate", or "auto": exact while that is affordable.
@@ -112,15 +113,16 @@ def match(
 
     Args:
         config: The release's preferences.
-        encoded: Features and keys of this scale.
+        encoded: Features of this scale, and keys if it is the first.
         mask: 1 = hole, at this scale.
-        previous: Indices of the scale before; the approximate search starts from them.
+        previous: Indices of the scale before; the approximate search starts from them. None at
+            the first scale.
         seed: Decides its random candidates.
     """
     keys = _compared(
         encoded.features if encoded.keys is None else encoded.keys,
         mask,
-        standardised=config.keys.endswith("standardised"),
+        standardised=previous is None and config.keys.endswith("standardised"),
         colour=config.colour,
     )
     init = None

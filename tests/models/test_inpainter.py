@@ -85,6 +85,21 @@ def test_one_scale_is_infer_match_translate(inpainter: Inpainter) -> None:
     torch.testing.assert_close(filled[hole], whole[hole])
 
 
+def test_later_scales_are_encoded_once(
+    inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, mask = photo(128, 128), mask_of(128, 128, (40, 88, 40, 88))
+    matched = Inpainter(
+        inpainter.image2feature, inpainter.feature2image, MatchingConfig(keys="matched")
+    )
+    encode, sides = matched.features, []
+    monkeypatch.setattr(
+        matched, "features", lambda image: (sides.append(image.shape[-1]), encode(image))[1]
+    )
+    matched.inpaint(image, mask, FillOptions(scales=2))
+    assert sides == [64, 64, 128]
+
+
 def test_the_release_decides_how_it_matches(inpainter: Inpainter) -> None:
     image, mask = photo(96, 96), mask_of(96, 96, (32, 64, 32, 64))
     parts = inpainter.image2feature, inpainter.feature2image

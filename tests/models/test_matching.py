@@ -38,7 +38,10 @@ def test_standardised_keys() -> None:
         expected = match_patches(standardise(features, MASK), MASK)
         assert torch.equal(matched.indices, expected)
         assert torch.equal(matched.features, paste_patches(features, expected, MASK))
-    assert not torch.equal(expected, match_patches(features, MASK))
+    plain = match_patches(features, MASK)
+    assert not torch.equal(expected, plain)
+    later = match(MatchingConfig(keys=kind), Encoded(features, None), MASK, previous=expected)
+    assert torch.equal(later.indices, plain), "the fill of a later scale is not coarse"
 
 
 def test_only_matched_keys_have_an_image_of_their_own() -> None:
