@@ -25,10 +25,12 @@ class Call:
     Attributes:
         release: Which answers it, from the first scale to the last, whatever the nodes hold.
         deadline: When it must be answered; see `deploy.deadline`.
+        beside: How many requests share each node's threads, this one counted.
     """
 
     release: Release
     deadline: float
+    beside: int = 1
 
 
 class ReleaseChanged(Exception):

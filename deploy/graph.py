@@ -4,8 +4,8 @@ Image2Feature -> PatchSwap -> Feature2Image, walked by `deploy.refiner`; `deploy
 deployments of them. Each computes with an `Inpainter`, or as one does, so that the graph
 answers what an `Inpainter` answers.
 
-A node computes one request at a time, with `threads` threads. Serve gives it more than
-one so that the next one's arrays travel meanwhile. With `batch_pixels` the networks take
+A node computes one request at a time, with `threads` threads, or several that divide those
+(`share_threads`). Serve gives it more so that the next one's arrays travel meanwhile. With `batch_pixels` the networks take
 what waits and is of one shape at once: the answers then equal those of an `Inpainter` to
 rounding, 1e-4, and no longer to the bit.
 """

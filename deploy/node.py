@@ -1,4 +1,4 @@
-"""What every node of the serving graph is: releases, and one computation at a time; no network.
+"""What every node of the serving graph is: releases, and computations in turn; no network.
 
 Arrays go from node to node as numpy by reference. Layouts are those of `models`:
 float32, B C H W, RGB 0-1; a mask is bool, B 1 H W, True = hole.
@@ -75,7 +75,8 @@ class ComputingNode(Node, Generic[Held]):
         super().__init__(args)
         self._device = torch.device(args.device)
         self._shelf = Shelf(load, args.release)
-        self._turns = Turns(batch_pixels)
+        self._threads = args.threads
+        self._turns = Turns(batch_pixels, threads=args.threads, use=torch.set_num_threads)
         self._batch_size = Histogram(
             "kintsugi_batch_size",
             description="Requests that were computed together",
@@ -125,7 +126,9 @@ class ComputingNode(Node, Generic[Held]):
             return made
 
         together = None if alike is None else (call.release, alike)
-        return await self._turns.compute(Turn(compute, given, call.deadline, pixels, together))
+        threads = max(1, self._threads // call.beside)
+        turn = Turn(compute, given, call.deadline, pixels, together, threads)
+        return await self._turns.compute(turn)
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
         return as_tensor(array, self._device)

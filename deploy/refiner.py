@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -72,6 +73,7 @@ class RefinerNode(Node):
         super().__init__(args)
         self._release = _sound_release(args.release)
         self._most, self._in_progress = args.max_in_progress, 0
+        self._share_threads = args.share_threads
         self._image2feature = image2feature
         self._patch_swap = patch_swap
         self._feature2image = feature2image
@@ -191,8 +193,7 @@ class RefinerNode(Node):
         indices: IndexArray | None = None
         for level in range(len(crop.sizes)):
             check_deadline(call.deadline)
-            now = step(level, len(crop.sizes))
-            tell(now)
+            tell(now := step(level, len(crop.sizes)))
             with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[level])):
                 pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
                 scale = Scale(level, *pixels, indices)
@@ -203,6 +204,7 @@ class RefinerNode(Node):
     async def _fill_scale(
         self, call: Call, scale: Scale, seed: int
     ) -> tuple[FloatArray, IndexArray | None]:
+        call = self._shared(call)
         # Not awaited: the next node gets a reference and fetches the map itself.
         if scale.level == 0:
             encoded = self._image2feature.infer.remote(call, scale.image, scale.hole)
@@ -225,8 +227,7 @@ class RefinerNode(Node):
         canvas = plan.canvas()
         for number, box in enumerate(plan.boxes):
             check_deadline(call.deadline)
-            now = Step(number, len(plan.boxes), 0, 1)
-            tell(now)
+            tell(now := Step(number, len(plan.boxes), 0, 1))
             with span("tile", **now._asdict()):
                 tile = await asyncio.to_thread(self._tile, plan, box)
                 image = await persevere(partial(self._style_tile, call, tile, of_style, options))
@@ -236,7 +237,7 @@ class RefinerNode(Node):
     async def _style_tile(
         self, call: Call, tile: FloatArray, of_style: "_StyleFeatures", options: StylizeOptions
     ) -> FloatArray:
-        # Not awaited: feature maps go from node to node by reference.
+        call = self._shared(call)
         of_tile = self._image2feature.encode_whole.remote(call, tile)
         swapped = self._patch_swap.swap_style.remote(call, of_tile, of_style.get(), options)
         translated = self._feature2image.translate.remote(call, swapped, None)
@@ -247,6 +248,10 @@ class RefinerNode(Node):
             raise
         filled: FloatArray = image
         return filled
+
+    def _shared(self, call: Call) -> Call:
+        """The call as it is now: how many are in progress changes from scale to scale."""
+        return replace(call, beside=self._in_progress) if self._share_threads else call
 
     def _inputs(
         self, plan: ScalePlan, level: int, previous: FloatArray | None

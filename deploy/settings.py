@@ -81,6 +81,12 @@ class AppArgs(BaseModel):
         " jobs again",
     )
     threads: int = Field(default=1, gt=0, description="CPU threads of one replica of a node")
+    share_threads: bool = Field(
+        default=False,
+        description="Requests that are in progress at one time divide a node's threads among"
+        " them and are computed side by side, each with its memory. More images a second on few"
+        " cores; a fill may then differ in the last bits from one that was made alone",
+    )
     device: str = Field(default="cpu", description='Where the networks run: "cpu" or "cuda"')
     batch_pixels: int = Field(
         default=0,

@@ -1,4 +1,4 @@
-"""Whose turn it is to be computed: one at a time, or several alike at once; knows no torch.
+"""Whose turn it is to be computed, and with how many threads; knows no torch.
 
 Calls wait here and not in threads, so that one whose client has gone, or whose deadline has
 passed, is left out; and what waits and is of one shape can be computed together.
@@ -28,6 +28,7 @@ class Turn(Generic[Given, Made]):
         pixels: How much it is.
         alike: Calls that may be computed together have an equal one; None: alone. They must
             not differ in `compute`.
+        threads: With how many it is computed, or with those that are free; None: all.
     """
 
     compute: Callable[[list[Given]], list[Made]]
@@ -35,6 +36,7 @@ class Turn(Generic[Given, Made]):
     deadline: float
     pixels: int
     alike: Hashable = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +46,31 @@ class _Waiting:
 
 
 class Turns:
-    """Computes in a thread of its own, first come, first served."""
+    """First come, first served, while there are threads to compute with.
 
-    def __init__(self, batch_pixels: int) -> None:
+    Who wants all threads computes alone; those that want a part of them compute side by side.
+    """
+
+    def __init__(
+        self,
+        batch_pixels: int,
+        *,
+        threads: int = 1,
+        use: Callable[[int], None] = lambda threads: None,
+    ) -> None:
         """Start nothing.
 
         Args:
             batch_pixels: Most pixels that are computed together; 0: each call alone.
+            threads: That all computations have together.
+            use: Called in the thread of each computation before it, with how many it has.
         """
         self._batch_pixels = batch_pixels
+        self._threads = self._free = threads
+        self._use = use
         self._waiting: deque[_Waiting] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._worker: asyncio.Task[None] | None = None
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="compute")
+        self._running: set[asyncio.Task[None]] = set()
 
     async def compute(self, turn: Turn[Given, Made]) -> Made:
         """Wait for the turn and for its result; cancelled before, it is never computed.
@@ -63,16 +78,28 @@ class Turns:
         Raises:
             DeadlineExceeded: The turn came too late.
         """
-        answer: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Made] = loop.create_future()
         self._waiting.append(_Waiting(turn, answer))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        # Soon: what comes at the same moment may be computed together.
+        loop.call_soon(self._begin)
         return await answer
 
-    async def _work(self) -> None:
-        while batch := self._next():
-            await self._answer(batch)
-        self._worker = None
+    def _begin(self) -> None:
+        """Start what there are threads for."""
+        while self._free and (batch := self._next()):
+            threads = min(batch[0].turn.threads or self._threads, self._free)
+            self._free -= threads
+            running = asyncio.create_task(self._run(batch, threads))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+
+    async def _run(self, batch: list[_Waiting], threads: int) -> None:
+        try:
+            await self._answer(batch, threads)
+        finally:
+            self._free += threads
+            self._begin()
 
     def _next(self) -> list[_Waiting]:
         while self._waiting:
@@ -95,17 +122,18 @@ class Turns:
                     left -= waiting.turn.pixels
         return taken
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        given = [waiting.turn.given for waiting in batch]
-        computed = asyncio.get_running_loop().run_in_executor(
-            self._thread, batch[0].turn.compute, given
-        )
+    async def _answer(self, batch: list[_Waiting], threads: int) -> None:
+        def compute() -> list[Any]:
+            self._use(threads)
+            return batch[0].turn.compute([waiting.turn.given for waiting in batch])
+
+        computed = asyncio.get_running_loop().run_in_executor(self._pool, compute)
         await asyncio.wait([computed])
         error = computed.exception()
         if error is not None and len(batch) > 1:
             # One of them may be to blame, or their number: the others must not suffer.
             for waiting in batch:
-                await self._answer([waiting])
+                await self._answer([waiting], threads)
             return
         for place, waiting in enumerate(batch):
             if waiting.answer.done():

@@ -1,6 +1,7 @@
 """The nodes that compute, without a cluster: what one hands on is what the next one needs."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +136,27 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
             np.testing.assert_allclose(one.features, alone.features.numpy(), atol=1e-4)
             image_alone = inpainter.translate(alone.features)
             np.testing.assert_allclose(made.image, image_alone.numpy(), atol=1e-4)
+
+
+def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
+    before = torch.get_num_threads()
+    node = Feature2ImageNode(args.model_copy(update={"threads": 4}))
+    call = Call(Release(args.release, asyncio.run(node.ready()).model), NEVER)
+    used: list[int] = []
+
+    def look(held: Inpainter, given: list[int]) -> list[int]:
+        used.append(torch.get_num_threads())
+        return given
+
+    async def ask() -> None:
+        for beside in (1, 2, 3, 4, 9):
+            await node._compute(replace(call, beside=beside), look, 0)
+
+    try:
+        asyncio.run(ask())
+    finally:
+        torch.set_num_threads(before)
+    assert used == [4, 2, 1, 1, 1]
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""deploy.turns: one computation at a time, nothing for nobody, alike calls together."""
+"""deploy.turns: as many computations as have threads, nothing for nobody, alike calls together."""
 
 import asyncio
 import threading
@@ -17,6 +17,7 @@ class Computer:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.used: list[int] = []
         self.go_on = threading.Event()
         self.most_at_once = self._at_once = 0
 
@@ -40,14 +41,16 @@ def run(
     turns: list[Turn[int, int]],
     *,
     batch_pixels: int = 0,
+    threads: int = 1,
+    begun: int = 1,
     meanwhile: Callable[[list["asyncio.Task[int]"]], None] = lambda tasks: None,
 ) -> list[Any]:
-    """Results or errors of calls that all wait while the first is computed."""
+    """Results or errors of calls that all wait while the first, or so many, are computed."""
 
     async def all_of_them() -> list[Any]:
-        queue = Turns(batch_pixels)
+        queue = Turns(batch_pixels, threads=threads, use=computer.used.append)
         tasks = [asyncio.create_task(queue.compute(turn)) for turn in turns]
-        while not computer.batches:
+        while len(computer.batches) < begun:
             await asyncio.sleep(0.001)
         meanwhile(tasks)
         await asyncio.sleep(0)
@@ -62,6 +65,27 @@ def test_one_is_computed_at_a_time_in_the_order_of_arrival() -> None:
     assert run(computer, [computer.turn(n) for n in range(5)]) == [0, 2, 4, 6, 8]
     assert computer.batches == [[n] for n in range(5)]
     assert computer.most_at_once == 1
+
+
+def test_who_wants_a_part_of_the_threads_is_computed_beside_others() -> None:
+    computer = Computer()
+    turns = [computer.turn(n, threads=1) for n in range(5)]
+    assert run(computer, turns, threads=2, begun=2) == [0, 2, 4, 6, 8]
+    assert computer.most_at_once == 2
+    assert computer.used == [1] * 5
+
+
+def test_who_wants_all_threads_has_them_alone_and_else_those_that_are_free() -> None:
+    computer = Computer()
+    turns = [computer.turn(0), computer.turn(1), computer.turn(2, threads=1)]
+    assert run(computer, turns, threads=2) == [0, 2, 4]
+    assert computer.most_at_once == 1
+    assert computer.used == [2, 2, 1]
+    computer = Computer()
+    turns = [computer.turn(0, threads=2), computer.turn(1), computer.turn(2)]
+    assert run(computer, turns, threads=3, begun=2) == [0, 2, 4]
+    assert computer.used[:2] == [2, 1]
+    assert computer.most_at_once == 2
 
 
 def test_what_was_cancelled_is_not_computed() -> None:
