@@ -25,12 +25,12 @@ class Call:
     Attributes:
         release: Which answers it, from the first scale to the last, whatever the nodes hold.
         deadline: When it must be answered; see `deploy.deadline`.
-        beside: How many requests share each node's threads, this one counted.
+        in_progress: How many requests divide a node's threads, this one counted.
     """
 
     release: Release
     deadline: float
-    beside: int = 1
+    in_progress: int = 1
 
 
 class ReleaseChanged(Exception):

@@ -7,7 +7,7 @@ answers what an `Inpainter` answers.
 A node computes one request at a time, with `threads` threads, or several that divide those
 (`share_threads`). Serve gives it more so that the next one's arrays travel meanwhile. With
 `batch_pixels` the networks take what waits and is of one shape at once. In either case answers
-equal those of an `Inpainter` to rounding, 1e-4, and no longer to the bit.
+equal those of an `Inpainter` but for rounding: nearly always to 1e-4, no longer to the bit.
 """
 
 import math

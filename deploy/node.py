@@ -4,9 +4,11 @@ Arrays go from node to node as numpy by reference. Layouts are those of `models`
 float32, B C H W, RGB 0-1; a mask is bool, B 1 H W, True = hole.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -46,7 +48,7 @@ class Node:
 
     def __init__(self, args: AppArgs) -> None:
         torch.set_num_threads(args.threads)
-        self._calls = 0
+        self._calls, self._counting = 0, Lock()
         self._seconds = Histogram(
             "kintsugi_stage_seconds",
             description="Time of one stage of one request",
@@ -56,7 +58,9 @@ class Node:
 
     def _computed(self, started: float) -> None:
         """One request more, begun at ``started`` on the clock of `time.perf_counter`."""
-        self._calls += 1
+        # Several may be computed side by side.
+        with self._counting:
+            self._calls += 1
         self._seconds.observe(time.perf_counter() - started, tags={"stage": self.stage})
 
 
@@ -76,7 +80,9 @@ class ComputingNode(Node, Generic[Held]):
         self._device = torch.device(args.device)
         self._shelf = Shelf(load, args.release)
         self._threads = args.threads
-        self._turns = Turns(batch_pixels, threads=args.threads, use=torch.set_num_threads)
+        self._turns = Turns(
+            batch_pixels, threads=args.threads, side_by_side=args.share_threads, use=_use_threads
+        )
         self._batch_size = Histogram(
             "kintsugi_batch_size",
             description="Requests that were computed together",
@@ -126,12 +132,19 @@ class ComputingNode(Node, Generic[Held]):
             return made
 
         together = None if alike is None else (call.release, alike)
-        threads = max(1, self._threads // call.beside)
+        threads = math.ceil(self._threads / call.in_progress)
         turn = Turn(compute, given, call.deadline, pixels, together, threads)
         return await self._turns.compute(turn)
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
         return as_tensor(array, self._device)
+
+
+def _use_threads(count: int) -> None:
+    """Compute with so many threads in this one from now on."""
+    # A thread takes up the process's number when it first asks for one: later it would undo ours.
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def as_tensor(array: FloatArray | BoolArray, device: torch.device | str = "cpu") -> Tensor:

@@ -251,7 +251,7 @@ class RefinerNode(Node):
 
     def _shared(self, call: Call) -> Call:
         """The call as it is now: how many are in progress changes from scale to scale."""
-        return replace(call, beside=self._in_progress) if self._share_threads else call
+        return replace(call, in_progress=self._in_progress) if self._share_threads else call
 
     def _inputs(
         self, plan: ScalePlan, level: int, previous: FloatArray | None

@@ -84,8 +84,9 @@ class AppArgs(BaseModel):
     share_threads: bool = Field(
         default=False,
         description="Requests that are in progress at one time divide a node's threads among"
-        " them and are computed side by side, each with its memory. More images a second on few"
-        " cores; a fill may then differ in the last bits from one that was made alone",
+        " them and are computed side by side, each with its memory. More images a second on the"
+        " few cores of one machine, with one replica of each node; a fill may then be rounded"
+        " otherwise than one that was made alone",
     )
     device: str = Field(default="cpu", description='Where the networks run: "cpu" or "cuda"')
     batch_pixels: int = Field(
@@ -101,6 +102,15 @@ class AppArgs(BaseModel):
         description="In what the networks compute: float32, bfloat16 (several times as fast on"
         " GPUs and on CPUs with AMX) or float16 (GPUs)",
     )
+
+    @model_validator(mode="after")
+    def _threads_are_shared_on_cpus(self) -> Self:
+        if self.share_threads and (self.batch_pixels or self.device != "cpu"):
+            raise ValueError(
+                f"share_threads computes side by side on CPUs what batch_pixels={self.batch_pixels}"
+                f" on device={self.device} would compute together: choose one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rates_are_of_keys(self) -> Self:

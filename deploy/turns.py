@@ -28,7 +28,8 @@ class Turn(Generic[Given, Made]):
         pixels: How much it is.
         alike: Calls that may be computed together have an equal one; None: alone. They must
             not differ in `compute`.
-        threads: With how many it is computed, or with those that are free; None: all.
+        threads: With how many it is computed beside others, or with those that are free; None:
+            all.
     """
 
     compute: Callable[[list[Given]], list[Made]]
@@ -46,16 +47,14 @@ class _Waiting:
 
 
 class Turns:
-    """First come, first served, while there are threads to compute with.
-
-    Who wants all threads computes alone; those that want a part of them compute side by side.
-    """
+    """First come, first served, while there are threads to compute with."""
 
     def __init__(
         self,
         batch_pixels: int,
         *,
         threads: int = 1,
+        side_by_side: bool = False,
         use: Callable[[int], None] = lambda threads: None,
     ) -> None:
         """Start nothing.
@@ -63,13 +62,16 @@ class Turns:
         Args:
             batch_pixels: Most pixels that are computed together; 0: each call alone.
             threads: That all computations have together.
+            side_by_side: Compute as many at one time as there are threads for; else one.
             use: Called in the thread of each computation before it, with how many it has.
         """
         self._batch_pixels = batch_pixels
         self._threads = self._free = threads
         self._use = use
         self._waiting: deque[_Waiting] = deque()
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="compute")
+        self._side_by_side = side_by_side
+        # No more than can be needed: each would have threads of its own.
+        self._pool = ThreadPoolExecutor(threads if side_by_side else 1, "compute")
         self._running: set[asyncio.Task[None]] = set()
 
     async def compute(self, turn: Turn[Given, Made]) -> Made:
@@ -88,7 +90,8 @@ class Turns:
     def _begin(self) -> None:
         """Start what there are threads for."""
         while self._free and (batch := self._next()):
-            threads = min(batch[0].turn.threads or self._threads, self._free)
+            wanted = batch[0].turn.threads if self._side_by_side else None
+            threads = min(wanted or self._threads, self._free)
             self._free -= threads
             running = asyncio.create_task(self._run(batch, threads))
             self._running.add(running)
@@ -97,6 +100,12 @@ class Turns:
     async def _run(self, batch: list[_Waiting], threads: int) -> None:
         try:
             await self._answer(batch, threads)
+        except BaseException as error:
+            # Nobody waits for ever for what failed in here.
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+            raise
         finally:
             self._free += threads
             self._begin()

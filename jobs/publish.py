@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
     add("--shade", type=float, help="of each cell's colour, what stays that of the coarse fill")
+    add("--deblock", type=float, help="how large a step between cells is a seam, 0-1")
     add("--detail", type=float, help="by how much of itself fine detail is raised")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
-        finishing=_named(args, "shade", "detail"),
+        finishing=_named(args, "shade", "deblock", "detail"),
         metrics=read_figures(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")

@@ -1,13 +1,15 @@
-"""What is done to the image of a fill after Feature2Image: its shades and its detail; no weights.
+"""What is done to the image of a fill after Feature2Image: shades, seams, detail; no weights.
 
-Beyond the paper. Feature2Image's image has the texture of what was copied, but neither its
-shades, which come from elsewhere in the picture, nor all of its fine detail, which is lost
-where copies overlap. The fill that was matched has the better shades, being drawn for this
-very place: the two are averaged, as two guesses that err independently.
+Beyond the paper. Feature2Image's image has the texture of what was copied, but not the right
+shades, which come from elsewhere in the picture, nor all of the fine detail, which is lost
+where copies overlap; and the cells that were copied side by side show as a lattice in even
+areas. The fill that was matched has the better shades, being drawn for this very place: the
+two are averaged, as two guesses that err independently.
 """
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,25 +20,32 @@ from models.vgg import FEATURE_STRIDE
 # Standard deviation in pixels of the blur, against which detail is what is finer.
 _DETAIL_PIXELS = 0.7
 MOST_DETAIL = 4.0
+# Of a seam's step, what each of the four pixels across it is moved by.
+_LEVELLED = (1 / 12, 1 / 4, -1 / 4, -1 / 12)
 
 
 @dataclass(frozen=True)
 class FinishConfig:
     """What a release does to each scale's image; the defaults, nothing, are the paper's.
 
-    Above 0 either needs maps with pixels (`models.cells`).
+    Above 0 each needs maps with pixels (`models.cells`).
 
     Attributes:
         shade: Of each cell's mean colour, the part that is that of the fill which was matched:
             0-1.
+        deblock: Steps across the edges of cells, beyond the slope on either side, of up to
+            about this much are seams of copying and are levelled; larger ones are edges of
+            the picture. 0-1.
         detail: By how much of itself the finest detail is raised: 0-4.
     """
 
     shade: float = 0.0
+    deblock: float = 0.0
     detail: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, most in (("shade", self.shade, 1), ("detail", self.detail, MOST_DETAIL)):
+        for name, most in (("shade", 1.0), ("deblock", 1.0), ("detail", MOST_DETAIL)):
+            value = getattr(self, name)
             if not 0 <= value <= most:
                 raise ValueError(f"{name}={value}: 0 to {most:g}")
 
@@ -53,11 +62,32 @@ def finish(
         image: Feature2Image's, 0-1.
         shades: The mean colour of each cell before the match, 0-1: `models.cells.shades_of`.
     """
+    if config == FinishConfig():
+        return image
     if config.shade:
         apart = shades - F.avg_pool2d(image, FEATURE_STRIDE)
         image = image + config.shade * F.interpolate(
             apart, scale_factor=FEATURE_STRIDE, mode="bilinear", align_corners=False
         )
+    if config.deblock:
+        image = _deblocked(image, config.deblock)
+        image = _deblocked(image.transpose(-1, -2), config.deblock).transpose(-1, -2)
     if config.detail:
         image = image + config.detail * (image - gaussian_blur(image, _DETAIL_PIXELS))
-    return image.clamp(0, 1) if config.shade or config.detail else image
+    return image.clamp(0, 1)
+
+
+def _deblocked(image: Tensor, largest: float) -> Tensor:
+    """Seams between columns of cells levelled."""
+    if image.shape[-1] <= FEATURE_STRIDE:
+        return image
+    # Two pixels on either side of every edge between cells.
+    places = torch.arange(FEATURE_STRIDE, image.shape[-1], FEATURE_STRIDE, device=image.device)
+    across = [image[..., places + offset] for offset in (-2, -1, 0, 1)]
+    slope = (across[1] - across[0] + across[3] - across[2]) / 2
+    step = across[2] - across[1] - slope
+    step = step * torch.exp(-(step / largest).square())
+    levelled = image.clone()
+    for offset, pixels, share in zip((-2, -1, 0, 1), across, _LEVELLED, strict=True):
+        levelled[..., places + offset] = pixels + share * step
+    return levelled

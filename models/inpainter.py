@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class Inpainter(nn.Module):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        wanted = {"colour": matching.colour, "shade": finishing.shade, "detail": finishing.detail}
+        wanted = {"colour": matching.colour, **asdict(finishing)}
         for name, value in wanted.items():
             if value and not feature2image.takes_pixels:
                 raise ValueError(

@@ -1,8 +1,9 @@
 """A release folder on the local disk <-> an Inpainter; knows no object storage.
 
-A release is `config.json` (architecture, encoder, matching defaults, data, metrics,
-digest), `model.safetensors` and `README.md` (the model card). The digest is the SHA-256
-of the weights file; `config.json` is written last and is the mark of a whole release.
+A release is `config.json` (architecture, encoder, preferences, data, metrics, digest),
+`model.safetensors` and `README.md` (the model card). The digest is the SHA-256 of the weights
+file, whose header repeats the preferences, so that releases which fill differently have
+different ones; `config.json` is written last and is the mark of a whole release.
 """
 
 import hashlib
@@ -70,7 +71,10 @@ def save_release(
         name: (tensor.half() if half and tensor.ndim == 4 else tensor).contiguous()
         for name, tensor in inpainter.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    decides = (config.model, config.matching, config.finishing)
+    preferences = json.dumps([asdict(part) for part in decides], sort_keys=True)
+    # One entry alone: safetensors writes several in any order.
+    save_file(state, folder / WEIGHTS_NAME, metadata={"preferences": preferences})
     (folder / CARD_NAME).write_text(card, encoding="utf-8")
     named = replace(config, digest=file_digest(folder / WEIGHTS_NAME))
     partial = folder / (CONFIG_NAME + ".partial")
@@ -134,7 +138,7 @@ def read_release_config(folder: Path) -> ReleaseConfig:
                 "finishing": FinishConfig(**raw.get("finishing", {})),
             }
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a release's configuration: {error}") from error
 
 

@@ -192,8 +192,9 @@ def model_card(config: ReleaseConfig) -> str:
     """README.md of a release."""
     one, two = config.training["stage1"], config.training["stage2"]
     figures = json.dumps(config.metrics, indent=2) if config.metrics else "Not evaluated yet."
-    matching = ", ".join(
-        f"{name} {value}" for name, value in asdict(config.matching).items() if value is not None
+    matching, finishing = (
+        ", ".join(f"{name} {value}" for name, value in asdict(part).items() if value is not None)
+        for part in (config.matching, config.finishing)
     )
     return f"""# {config.name}
 
@@ -204,6 +205,7 @@ Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Tra
 | size | {config.model.size} |
 | encoder | {config.encoder} |
 | matching | {matching} |
+| finishing | {finishing} |
 | stage 1 | {_trained(one)} |
 | stage 2 | {_trained(two)} |
 | discriminators | {"yes" if DISCRIMINATORS_KEY in config.training else "no"} |

@@ -178,6 +178,12 @@ def test_a_rate_without_keys_is_refused() -> None:
         AppArgs(release="x", requests_per_minute=5)
 
 
+@pytest.mark.parametrize("other", [{"batch_pixels": 65536}, {"device": "cuda"}])
+def test_threads_are_shared_on_cpus_alone(other: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="share_threads computes side by side on CPUs"):
+        AppArgs(release="x", share_threads=True, **other)
+
+
 def test_the_log_names_the_key_and_no_content(
     make_client: MakeClient, key_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

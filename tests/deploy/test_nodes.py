@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from deploy.graph import (
     Swapped,
     Translated,
 )
+from deploy.refiner import RefinerNode
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig, build_inpainter
@@ -140,7 +142,7 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
 
 def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
     before = torch.get_num_threads()
-    node = Feature2ImageNode(args.model_copy(update={"threads": 4}))
+    node = Feature2ImageNode(args.model_copy(update={"threads": 4, "share_threads": True}))
     call = Call(Release(args.release, asyncio.run(node.ready()).model), NEVER)
     used: list[int] = []
 
@@ -149,14 +151,24 @@ def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
         return given
 
     async def ask() -> None:
-        for beside in (1, 2, 3, 4, 9):
-            await node._compute(replace(call, beside=beside), look, 0)
+        for count in (1, 2, 3, 4, 9):
+            await node._compute(replace(call, in_progress=count), look, 0)
 
     try:
         asyncio.run(ask())
     finally:
         torch.set_num_threads(before)
-    assert used == [4, 2, 1, 1, 1]
+    assert used == [4, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("share", "told"), [(False, 1), (True, 3)])
+def test_the_refiner_says_how_many_divide_the_threads(
+    args: AppArgs, share: bool, told: int
+) -> None:
+    nowhere: Any = None
+    refiner = RefinerNode(args.model_copy(update={"share_threads": share}), *[nowhere] * 3)
+    refiner._in_progress = 3
+    assert refiner._shared(Call(refiner._release, NEVER)).in_progress == told
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:

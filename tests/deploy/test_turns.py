@@ -18,6 +18,7 @@ class Computer:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.used: list[int] = []
+        self.threads: set[int] = set()
         self.go_on = threading.Event()
         self.most_at_once = self._at_once = 0
 
@@ -25,6 +26,7 @@ class Computer:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         self.batches.append(numbers)
+        self.threads.add(threading.get_ident())
         assert self.go_on.wait(10)
         self._at_once -= 1
         if 13 in numbers:
@@ -43,12 +45,15 @@ def run(
     batch_pixels: int = 0,
     threads: int = 1,
     begun: int = 1,
+    side_by_side: bool = True,
     meanwhile: Callable[[list["asyncio.Task[int]"]], None] = lambda tasks: None,
 ) -> list[Any]:
     """Results or errors of calls that all wait while the first, or so many, are computed."""
 
     async def all_of_them() -> list[Any]:
-        queue = Turns(batch_pixels, threads=threads, use=computer.used.append)
+        queue = Turns(
+            batch_pixels, threads=threads, side_by_side=side_by_side, use=computer.used.append
+        )
         tasks = [asyncio.create_task(queue.compute(turn)) for turn in turns]
         while len(computer.batches) < begun:
             await asyncio.sleep(0.001)
@@ -73,6 +78,15 @@ def test_who_wants_a_part_of_the_threads_is_computed_beside_others() -> None:
     assert run(computer, turns, threads=2, begun=2) == [0, 2, 4, 6, 8]
     assert computer.most_at_once == 2
     assert computer.used == [1] * 5
+
+
+def test_without_sides_each_has_all_threads_and_one_thread_computes() -> None:
+    computer = Computer()
+    turns = [computer.turn(n, threads=1) for n in range(12)]
+    assert run(computer, turns, threads=4, side_by_side=False) == list(range(0, 24, 2))
+    assert computer.most_at_once == 1
+    assert computer.used == [4] * 12
+    assert len(computer.threads) == 1
 
 
 def test_who_wants_all_threads_has_them_alone_and_else_those_that_are_free() -> None:
@@ -142,3 +156,13 @@ def test_an_error_is_of_the_call_that_made_it() -> None:
     assert results[:2] + results[3:] == [0, 24, 28]
     assert isinstance(results[2], ValueError)
     assert computer.batches == [[0, 12, 13, 14], [0], [12], [13], [14]]
+
+
+def test_who_waits_is_told_of_results_that_are_lacking() -> None:
+    turns = [Turn(lambda given: [], 1, deadline=NEVER, pixels=1) for _ in range(2)]
+
+    async def ask() -> list[Any]:
+        queue = Turns(0)
+        return await asyncio.gather(*map(queue.compute, turns), return_exceptions=True)
+
+    assert [type(result) for result in asyncio.run(ask())] == [IndexError] * 2

@@ -19,6 +19,7 @@ from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.images import encode_image
 from kintsugi.methods import CLASSICAL
 from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.matching import MatchingConfig
 from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
@@ -86,17 +87,24 @@ def test_a_picture_of_no_set_in_particular_is_not_taken_for_one_of_several(tmp_p
 def test_a_release_is_known_by_weights_preferences_and_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=0)
+    model = ModelConfig("tiny", translator_input="features+pixels")
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=0)
 
-    def identity(name: str, guard: int) -> str:
-        matching = MatchingConfig(guard=guard)
-        config = ReleaseConfig(name, ModelConfig("tiny"), "random (seed 0)", matching)
+    def identity(name: str, guard: int, shade: float = 0.0) -> str:
+        config = ReleaseConfig(
+            name,
+            model,
+            "random (seed 0)",
+            MatchingConfig(guard=guard),
+            FinishConfig(shade=shade),
+        )
         save_release(tmp_path / name, inpainter, config, card="")
         return open_our_release(str(tmp_path / name)).entrant.identity
 
     first = identity("a", 0)
     assert identity("b", 0) == first, "a name changes no answer"
     assert identity("c", 1) != first
+    assert identity("e", 0, 0.5) != first
     monkeypatch.setattr(entrants, "code_digest", lambda: "other")
     assert identity("d", 0) != first
 

@@ -39,6 +39,24 @@ def test_shades_come_from_before_and_texture_from_the_image() -> None:
     assert (columns.min(), columns.max()) == (30, 37)
 
 
+def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
+    # A slope, with a small step between the cells of columns 7 and 8 and a large one at 31.
+    slope = torch.linspace(0.2, 0.5, 64).expand(1, 3, 64, 64)
+    columns, rows = torch.arange(64), torch.arange(64)[:, None]
+    stepped = slope + 0.01 * (columns >= 32) + 0.4 * (columns >= 52) + 0.01 * (rows >= 20)
+    shades = torch.zeros(1, 3, 16, 16)
+    finished = finish(FinishConfig(deblock=0.03), stepped, shades)
+    moved = (finished - stepped).abs() > 1e-4
+    assert moved[..., :8, :].any(dim=(0, 1, 2)).nonzero().flatten().tolist() == [30, 31, 32, 33]
+    assert moved[..., :16].any(dim=(0, 1, 3)).nonzero().flatten().tolist() == [18, 19, 20, 21]
+    step = float(slope[0, 0, 0, 32] - slope[0, 0, 0, 31])
+    left = float(finished[0, 0, 0, 32] - finished[0, 0, 0, 31]) - step
+    assert 0.004 < left < 0.007
+    # Off the cells' edges it is the picture's own.
+    inside = slope + 0.01 * (columns >= 30)
+    torch.testing.assert_close(finish(FinishConfig(deblock=0.03), inside, shades), inside)
+
+
 def test_detail_is_raised_and_flat_parts_stay() -> None:
     image = torch.full((1, 3, 64, 64), 0.5)
     image[..., 32:] += 0.05 * (-1) ** torch.arange(32)
@@ -51,7 +69,8 @@ def test_detail_is_raised_and_flat_parts_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("shade", -0.1), ("shade", 1.1), ("detail", -1.0), ("detail", 4.1)]
+    ("name", "value"),
+    [("shade", -0.1), ("shade", 1.1), ("deblock", 2.0), ("detail", -1.0), ("detail", 4.1)],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}: 0 to "):
@@ -59,7 +78,8 @@ def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
 
 
 def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter) -> None:
-    for finishing in (FinishConfig(shade=0.5), FinishConfig(detail=0.5)):
+    for name in ("shade", "deblock", "detail"):
+        finishing = FinishConfig(**{name: 0.5})
         with pytest.raises(ValueError, match="takes pixels, which this Feature2Image is not given"):
             Inpainter(inpainter.image2feature, inpainter.feature2image, finishing=finishing)
     image, mask = photo(64, 64), mask_of(64, 64, (20, 44, 20, 44))

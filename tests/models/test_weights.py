@@ -77,6 +77,12 @@ def test_equal_weights_have_an_equal_digest(
 ) -> None:
     again = save_release(tmp_path / "again", original, CONFIG, card="")
     assert again.digest == read_release_config(release).digest
+    for other in (
+        replace(CONFIG, matching=MatchingConfig(guard=2)),
+        replace(CONFIG, finishing=FinishConfig(shade=0.5)),
+    ):
+        different = save_release(tmp_path / "other", original, other, card="")
+        assert different.digest != again.digest, "the same weights fill in another way"
     assert again.digest.startswith("sha256:")
 
 
