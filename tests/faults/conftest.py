@@ -1,5 +1,5 @@
-"""A cluster of one node with two CPUs, an uninterrupted run on it, and a list of what took how
-long; set KINTSUGI_FAULTS_JSON to a file to which the list is added."""
+"""A cluster of one node with two CPUs, an uninterrupted run and the service on it, and a list of
+what took how long; set KINTSUGI_FAULTS_JSON to a file to which the list is added."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kintsugi.demo.processes import free_ports
+from tests.faults.serving import Service, make_releases, service_config
 from tests.faults.training_jobs import NUM_STEPS, ROOT, end_jobs, submit
 from tests.kintsugi.training_runs import pack_photos
 
@@ -109,3 +110,26 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if "KINTSUGI_FAULTS_JSON" in os.environ:
         with Path(os.environ["KINTSUGI_FAULTS_JSON"]).open("a") as file:
             file.writelines(json.dumps({"fault": w, "seconds": s}) + "\n" for w, s in _TOOK)
+
+
+@pytest.fixture(scope="module")
+def started(one_node: OneNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    import ray
+    from ray import serve
+
+    folder = tmp_path_factory.mktemp("releases")
+    made, cases = make_releases(folder)
+    ray.init(one_node.address, log_to_driver=False)
+    config = service_config()
+    url = f"http://127.0.0.1:{config['http_options']['port']}"
+    service = Service(one_node.raylet, url, cases, config, list(made.items()))
+    service.deploy(service.releases[0][1])
+    yield service
+    serve.shutdown()
+    ray.shutdown()
+
+
+@pytest.fixture
+def service(started: Service) -> Service:
+    started.wait_until_ready()
+    return started

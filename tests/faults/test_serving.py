@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from deploy.client import Client, ClientError
 from models.weights import WEIGHTS_NAME
 from tests.deploy.conftest import decode, draw_photo, encode
-from tests.faults.conftest import FAULTS, OneNode
+from tests.faults.conftest import FAULTS
 from tests.faults.serving import (
     DEADLINE_SECONDS,
     NODES,
@@ -22,8 +22,6 @@ from tests.faults.serving import (
     ask,
     load,
     make_broken_release,
-    make_releases,
-    service_config,
     upload,
 )
 from tests.faults.training_jobs import gone, kill
@@ -33,29 +31,6 @@ pytestmark = FAULTS
 Note = Callable[[str, float], None]
 
 BACK_WITHIN_S = 6.0
-
-
-@pytest.fixture(scope="module")
-def started(one_node: OneNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    import ray
-    from ray import serve
-
-    folder = tmp_path_factory.mktemp("releases")
-    made, cases = make_releases(folder)
-    ray.init(one_node.address, log_to_driver=False)
-    config = service_config()
-    url = f"http://127.0.0.1:{config['http_options']['port']}"
-    service = Service(one_node.raylet, url, cases, config, list(made.items()))
-    service.deploy(service.releases[0][1])
-    yield service
-    serve.shutdown()
-    ray.shutdown()
-
-
-@pytest.fixture
-def service(started: Service) -> Service:
-    started.wait_until_ready()
-    return started
 
 
 @pytest.mark.parametrize("node", NODES)
