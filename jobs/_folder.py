@@ -53,6 +53,8 @@ def finish(summary: Summary, args: argparse.Namespace) -> int:
     figures["failed"] = len(summary.failed)
     write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
     print(", ".join(f"{name}: {value}" for name, value in figures.items()))
+    if len(summary.outcomes) > summary.tried:
+        print("  what was not tried was there already: another --output fills it again")
     for outcome in summary.failed[:10]:
         print(f"  {outcome.id}: {outcome.reason}")
     print(f"all outcomes: {args.output}/{REPORT_NAME}")

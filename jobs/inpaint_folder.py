@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     from kintsugi.methods import ReleaseMethod, open_release
 
     inpainter, config = open_release(args.release)
-    print(f"release {config.name}, encoder {config.encoder}", flush=True)
+    print(f"release {config.name} {config.digest[:19]}", flush=True)
     join_ray()
     places = Places(Storage(args.images), Storage(args.masks), Storage(args.output))
     method = ReleaseMethod(inpainter)

@@ -34,9 +34,13 @@ def main(argv: Sequence[str]) -> int:
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
-    add("--shade", type=float, help="of each cell's colour, what stays that of the coarse fill")
-    add("--deblock", type=float, help="how large a step between cells is a seam, 0-1")
-    add("--detail", type=float, help="by how much of itself fine detail is raised")
+    add(
+        "--shade",
+        type=float,
+        help="of each cell's colour, what stays that of the coarse fill: 0-1 (0)",
+    )
+    add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1 (0)")
+    add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4 (0)")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.

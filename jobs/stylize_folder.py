@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     style = read_style(args.style)
     inpainter, config = open_release(args.release)
     stylist = Stylist(inpainter, style, args.strength)
-    print(f"release {config.name}, encoder {config.encoder}", flush=True)
+    print(f"release {config.name} {config.digest[:19]}", flush=True)
     join_ray()
     content, output = Storage(args.content), Storage(args.output)
     retry = args.retry_failed

@@ -47,7 +47,7 @@ class FinishConfig:
         for name, most in (("shade", 1.0), ("deblock", 1.0), ("detail", MOST_DETAIL)):
             value = getattr(self, name)
             if not 0 <= value <= most:
-                raise ValueError(f"{name}={value}: 0 to {most:g}")
+                raise ValueError(f"{name}={value}: choose 0 to {most:g}")
 
 
 def finish(

@@ -61,7 +61,7 @@ class Inpainter(nn.Module):
             if value and not feature2image.takes_pixels:
                 raise ValueError(
                     f"{name}={value} takes pixels, which this Feature2Image is not given:"
-                    ' choose 0, or translator_input = "features+pixels"'
+                    ' choose 0, or train one with model.translator_input = "features+pixels"'
                 )
         self.image2feature = image2feature
         self.feature2image = feature2image

@@ -81,8 +81,8 @@ class Client:
 
     def inpaint(
         self,
-        image: bytes | Path,
-        mask: bytes | Path | None = None,
+        image: bytes | str | Path,
+        mask: bytes | str | Path | None = None,
         **options: Unpack[InpaintOptions],
     ) -> Answer:
         """Fill the hole of one image.
@@ -102,7 +102,10 @@ class Client:
         return self._image("/v1/inpaint", files, dict(options))
 
     def stylize(
-        self, content: bytes | Path, style: bytes | Path, **options: Unpack[StylizeOptions]
+        self,
+        content: bytes | str | Path,
+        style: bytes | str | Path,
+        **options: Unpack[StylizeOptions],
     ) -> Answer:
         """Give one image the look of another.
 
@@ -127,7 +130,7 @@ class Client:
         return nodes
 
     def _image(
-        self, path: str, files: Mapping[str, bytes | Path], options: Mapping[str, object]
+        self, path: str, files: Mapping[str, bytes | str | Path], options: Mapping[str, object]
     ) -> Answer:
         body, content_type = _form(files, options)
         response = self._send("POST", path, body, {"content-type": content_type})
@@ -175,11 +178,13 @@ def _may_pass(response: Response) -> bool:
     return response.status in _IN_FRONT and not from_the_service
 
 
-def _bytes(source: bytes | Path) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
+def _bytes(source: bytes | str | Path) -> bytes:
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
-def _form(files: Mapping[str, bytes | Path], options: Mapping[str, object]) -> tuple[bytes, str]:
+def _form(
+    files: Mapping[str, bytes | str | Path], options: Mapping[str, object]
+) -> tuple[bytes, str]:
     """Files and options as a form, and its content type."""
     return _multipart(
         {name: _bytes(source) for name, source in files.items()},

@@ -43,7 +43,7 @@ class _Send(Protocol):
 
 class _Form(Protocol):
     def __call__(
-        self, files: Mapping[str, bytes | Path], options: Mapping[str, object]
+        self, files: Mapping[str, bytes | str | Path], options: Mapping[str, object]
     ) -> tuple[bytes, str]:
         """Files and options as a form, and its content type."""
 
@@ -57,8 +57,8 @@ class Jobs:
 
     def inpaint(
         self,
-        image: bytes | Path,
-        mask: bytes | Path | None = None,
+        image: bytes | str | Path,
+        mask: bytes | str | Path | None = None,
         *,
         idempotency_key: str = "",
         **options: Unpack[InpaintOptions],
@@ -77,8 +77,8 @@ class Jobs:
 
     def stylize(
         self,
-        content: bytes | Path,
-        style: bytes | Path,
+        content: bytes | str | Path,
+        style: bytes | str | Path,
         *,
         idempotency_key: str = "",
         **options: Unpack[StylizeOptions],
@@ -130,7 +130,7 @@ class Jobs:
     def _submit(
         self,
         kind: str,
-        files: Mapping[str, bytes | Path],
+        files: Mapping[str, bytes | str | Path],
         options: dict[str, object],
         idempotency_key: str,
     ) -> Job:

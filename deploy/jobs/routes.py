@@ -147,7 +147,8 @@ class JobRoutes:
                 501,
                 "jobs_disabled",
                 detail="this service keeps no jobs",
-                hint="use /v1/inpaint or /v1/stylize; the operator can set `jobs` to a place",
+                hint="use /v1/inpaint or /v1/stylize; the operator can name a place for jobs:"
+                " args.jobs in deploy/serve.yaml",
             )
         return self._jobs
 

@@ -30,7 +30,7 @@ def list_photos(uri: str, limit: int | None = None, *, held_out: float | None = 
     names = [name for name in storage.list() if is_photo(name)]
     if not names:
         raise ConfigError(
-            f"no photographs in {storage.uri}: it must hold files that end in"
+            f"no photographs in {storage.uri}: it must be there, a folder of files in"
             f" {', '.join(PHOTO_SUFFIXES)}"
         )
     if held_out is not None:

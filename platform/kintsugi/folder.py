@@ -166,7 +166,7 @@ def check_any(plan: Plan[AnItem], photos: Storage) -> None:
     """Raises: ConfigError: there are no photographs."""
     if not plan.items and not plan.refused:
         raise ConfigError(
-            f"no photographs in {photos.uri}: it must hold files that end in"
+            f"no photographs in {photos.uri}: it must be there, a folder of files in"
             f" {', '.join(PHOTO_SUFFIXES)}"
         )
 

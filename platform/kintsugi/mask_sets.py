@@ -99,6 +99,11 @@ def parse_mask_set(name: str, seed: int = 0) -> MaskSet:
             f" {_SMALLEST_SIDE_PX}"
         )
     kind = "rectangle" if kind == "random" else re.sub("^centre", "center", kind)
+    if kind == "center":
+        raise ConfigError(
+            f"mask set {name!r} names one size: write both the hole's and the picture's side,"
+            " such as center-96-256"
+        )
     check_kind(kind)
     # Now, and not at the first photograph: a center square may be too large.
     draw_mask(kind, side, side, np.random.default_rng(0))

@@ -118,10 +118,11 @@ def open_reader(uri: str, resize_px: int, *, split: Split = TRAIN) -> ShardReade
     """
     parts = read_manifest(Storage(uri)).only(split)
     if not parts:
-        remedy = "--held-out 0.02 --overwrite" if split == HELD_OUT else "a smaller --held-out"
+        remedy = "--held-out 0.1" if split == HELD_OUT else "a smaller --held-out"
+        without = ", or set held_out.photos to 0" if split == HELD_OUT else ""
         raise StorageError(
-            f"{uri} holds no photographs of the split {split}: pack them with"
-            f" jobs/write_shards.py --output {uri} {remedy}"
+            f"{uri} holds no photographs of the split {split}: pack them anew with"
+            f" jobs/write_shards.py --input PHOTOS --output {uri} --overwrite {remedy}{without}"
         )
     return ShardReader(uri, parts, resize_px)
 

@@ -127,7 +127,7 @@ def _fetch_encoder(uri: str, folder: Path) -> Path:
         Storage(uri).fetch_folder("", folder)
         return folder
     parent, _, name = uri.rpartition("/")
-    (folder / name).write_bytes(Storage(parent).read(name))
+    (folder / name).write_bytes(Storage(parent or "/").read(name))
     return folder / name
 
 

@@ -197,7 +197,7 @@ def test_a_style_transfer(server: Canned, tmp_path: Path) -> None:
     styled = {"content-type": "image/webp", "x-model-version": "m@sha256:1"}
     server.answers = [(200, styled, b"styled")]
 
-    answer = Client(server.url).stylize(tmp_path / "a.png", b"painting", strength=0.25)
+    answer = Client(server.url).stylize(str(tmp_path / "a.png"), b"painting", strength=0.25)
 
     assert (answer.data, answer.content_type) == (b"styled", "image/webp")
     assert server.paths == ["/v1/stylize"]

@@ -54,6 +54,7 @@ def test_names_of_mask_sets(name: str, expected: MaskSet) -> None:
     [
         ("thick", "names no size"),
         ("thick-0", "names no size"),
+        ("centre-64", "'centre-64' names one size: write both"),
         ("thick-100", "multiple of 8"),
         ("thick-32", "at least 64"),
         ("fog-256", "'fog' is not known"),

@@ -87,7 +87,7 @@ def test_a_finish_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path:
     one, two = str(runs / "stage1"), str(runs / "stage2")
     for wrong, told in (
         ({"shade": 0.5}, "shade=0.5 takes pixels"),
-        ({"shade": 2.0}, "shade=2.0: 0 to 1"),
+        ({"shade": 2.0}, "shade=2.0: choose 0 to 1"),
         ({"shine": 1.0}, "shine"),
     ):
         with pytest.raises(ConfigError, match=f"^matching or finishing: .*{told}"):

@@ -73,7 +73,7 @@ def test_detail_is_raised_and_flat_parts_stay() -> None:
     [("shade", -0.1), ("shade", 1.1), ("deblock", 2.0), ("detail", -1.0), ("detail", 4.1)],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name}={value}: 0 to "):
+    with pytest.raises(ValueError, match=f"{name}={value}: choose 0 to "):
         FinishConfig(**{name: value})
 
 

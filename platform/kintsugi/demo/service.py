@@ -44,10 +44,12 @@ def deploy_service(
 
 
 def check_port(port: int) -> None:
-    """Raises: ConfigError when something listens on this port of 127.0.0.1 already.
+    """Raises: ConfigError for no port, or when something listens on it at 127.0.0.1 already.
 
     Serve's proxy would share it, and each would get some of the requests.
     """
+    if not 0 < port < 2**16:
+        raise ConfigError(f"--port {port}: 1 to 65535")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ConfigError(
