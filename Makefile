@@ -91,12 +91,12 @@ test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
 		|| echo "No chromium, and it cannot be installed here: its tests are skipped"
 	AXE_FOLDER=$(CURDIR)/$(dir $(AXE)) $(BIN)/pytest -m browser
 
-# Faults of bytes and of storage that need no cluster; `make test` runs them as well.
-FAULTS_ALONE := $(addprefix tests/kintsugi/test_,checkpoints.py manifest.py scratch.py shard_check.py \
+# Faults of bytes, of storage and of clients that need no cluster; `make test` runs them as well.
+FAULTS_ALONE := tests/deploy/test_edge.py $(addprefix tests/kintsugi/test_,checkpoints.py manifest.py scratch.py shard_check.py \
 	storage_failures.py storage_faults.py)
 test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's processes; see all recover; three times.
 	for round in 1 2 3; do \
-		$(BIN)/pytest -m "(slow or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \
+		$(BIN)/pytest -m "(slow or edge or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \
 		$(BIN)/pytest -m faults || exit 1; done
 
 check-k8s: $(STAMP)  ## Image, manifests and edge: all that can be checked without a cluster.

@@ -23,6 +23,7 @@ QUICK = {
     "client_max_body_size 100000000;": "client_max_body_size 1000;",
     "client_header_timeout 5s;": "client_header_timeout 1s;",
     "client_body_timeout 10s;": "client_body_timeout 1s;",
+    "send_timeout 15s;": "send_timeout 1s;",
     "proxy_read_timeout 135s;": "proxy_read_timeout 1s;",
     "limit_conn client 16;": "limit_conn client 3;",
 }
@@ -227,6 +228,26 @@ def test_a_header_that_drips_is_cut_off(port: int) -> None:
     _, seconds = raw(port, *lines, pause=0.1)
     # One second for the whole header, however steadily it comes.
     assert seconds < 3
+
+
+def test_who_does_not_read_is_cut_off_and_serve_was_rid_of_it_before(
+    port: int, behind: Upstream
+) -> None:
+    size = 20_000_000
+    behind.answers["/v1/models"] = (200, {}, bytes(size))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+        # Other clients are answered meanwhile: the server behind has no thread that waits.
+        time.sleep(3)
+        assert httpx2.get(f"http://127.0.0.1:{port}/v1/jobs/a").status_code == 200
+        received = 0
+        try:
+            while some := connection.recv(2**20):
+                received += len(some)
+        except ConnectionError:
+            # Reset: nginx has given up on it.
+            pass
+    assert 0 < received < size
 
 
 def test_a_body_that_stops_is_cut_off_and_serve_hears_nothing(port: int, behind: Upstream) -> None:
