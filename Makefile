@@ -34,8 +34,7 @@ DEVICE ?= cpu
 # Otherwise as stage 2 was trained.
 MATCHING ?= $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8 \
 	--shade 0.5 --deblock 0.03 --detail 0.5)
-# Both networks of the bundled release were trained in two parts, the second G2 with pixels.
-FIRST = $(if $(filter release,$(FLAVOUR)),release-longer-stage1,$(FLAVOUR)-stage1)
+# The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400
 # Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
@@ -53,11 +52,8 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 	test $(LAST) = $(FLAVOUR)-stage2 || \
 		$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(LAST).toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 --set init_from=$(OUT)/$(FLAVOUR)-stage2 $(TRAIN)
-	test $(FIRST) = $(FLAVOUR)-stage1 || \
-		$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FIRST).toml $(NAMES) \
-		--set init_from=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
 	$(BIN)/python jobs/publish.py --config jobs/configs/$(LAST).toml \
-		--stage1 $(OUT)/$(FIRST) --stage2 $(OUT)/$(LAST) \
+		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(LAST) \
 		--output $(OUT)/small $(MATCHING) --half
 	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \

@@ -37,6 +37,8 @@ DIFFERENCES = {
     **{f"{NODES}.{node}.ray_actor_options.num_cpus": (0.5, 2) for node in COMPUTING},
     # Two cores answer what three clients ask; where nodes are added more may wait for them.
     "applications.kintsugi.args.max_in_progress": (3, None),
+    # With more replicas than one the Refiner does not know how many share a node's threads.
+    "applications.kintsugi.args.share_threads": (True, None),
     f"{NODES}.Refiner.max_ongoing_requests": (32, 4),
     f"{NODES}.Refiner.autoscaling_config.max_replicas": (1, 2),
 }
