@@ -24,14 +24,29 @@ _FILES = {
 }
 
 
+# What a file's name says of its format, where --format says nothing.
+_FORMATS = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+}
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command; 0 done, 1 refused or not reached, 2 wrong usage."""
     args = _parser().parse_args(argv)
     _, names, kind = _COMMANDS[args.command]
     given = ((name, getattr(args, name)) for name in get_type_hints(kind))
     options = {name: value for name, value in given if value is not None}
+    if args.output.suffix.lower() in _FORMATS:
+        options.setdefault("format", _FORMATS[args.output.suffix.lower()])
     try:
-        # Read here: what goes wrong with a file is not the connection's fault.
+        # Here: what goes wrong with a file is not the connection's fault, nor worth a fill.
+        if not args.output.parent.is_dir():
+            raise NotADirectoryError(f"{args.output.parent} is no folder to write to")
         files = [getattr(args, name).read_bytes() for name in names]
         answer = _ask(args, files, options)
         args.output.write_bytes(answer.data)
@@ -87,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         each = commands.add_parser(command, help=description, description=description)
         for name in names:
             each.add_argument(name, type=Path, help=_FILES[name])
-        each.add_argument("output", type=Path, help="where the answer is written")
+        each.add_argument(
+            "output", type=Path, help="where the answer is written: a .png, .jpg, .webp or .tiff"
+        )
         each.add_argument("--url", default="http://127.0.0.1:8000", help="the service")
         each.add_argument(
             "--job", action="store_true", help="for work of minutes: sent now, waited for here"

@@ -240,6 +240,23 @@ def test_as_a_command(server: Canned, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no worker; again" in capsys.readouterr().err
 
 
+def test_the_outputs_name_says_the_format(
+    server: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"photo")
+    given = [str(tmp_path / "a")] * 2
+    made = {"content-type": "image/jpeg", "x-model-version": "m@sha256:1"}
+    server.answers = [(200, made, b"filled")] * 3
+    for name, flags in (("b.JPG", []), ("b.jpg", ["--format", "webp"]), ("b", [])):
+        assert main(["inpaint", *given, str(tmp_path / name), "--url", server.url, *flags]) == 0
+    assert b'name="format"\r\n\r\njpeg\r\n' in server.sent[0]
+    assert b'name="format"\r\n\r\nwebp\r\n' in server.sent[1]
+    assert b'name="format"' not in server.sent[2]
+    assert main(["inpaint", *given, str(tmp_path / "no" / "b.png"), "--url", server.url]) == 1
+    assert "no is no folder to write to" in capsys.readouterr().err
+    assert len(server.sent) == 3, "nothing is filled that cannot be written"
+
+
 def test_help_lists_every_option_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
