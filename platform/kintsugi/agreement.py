@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 # Steps between two questions whether to stop, on a GPU, which each answer holds up.
 GPU_STOP_STEPS = 10
@@ -16,6 +17,35 @@ def from_first_rank(value: float, device: torch.device) -> float:
     shared = torch.tensor([value], dtype=torch.float64, device=device)
     dist.broadcast(shared, src=0)
     return shared.item()
+
+
+def added_up(values: list[float], device: torch.device) -> list[float]:
+    """Each value summed over all ranks, on all of them; each must call it."""
+    if not dist.is_initialized():
+        return values
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(shared)
+    sums: list[float] = shared.tolist()
+    return sums
+
+
+def gathered(names: list[str]) -> list[str]:
+    """The names of all ranks, on all of them; each must call it."""
+    if not dist.is_initialized():
+        return names
+    parts: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, names)
+    return [name for part in parts for name in part]
+
+
+def take_statistics(network: nn.Module) -> None:
+    """Give a network's buffers, such as batch norm's, the first rank's values on all ranks.
+
+    Between two forward passes of DDP each rank has its own; a checkpoint holds the first's.
+    """
+    if dist.is_initialized():
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 class Stop:

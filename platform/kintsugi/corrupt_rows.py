@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Iterable
 
 from kintsugi.errors import StorageError
 
@@ -11,9 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 class CorruptRows:
-    """The corrupt rows that one reader of a data set has met, each counted once.
+    """The corrupt rows that the readers of a data set have met, each counted once.
 
-    Several workers each count what they read. Safe to use from several threads.
+    Each worker counts what it reads, and learns at every checkpoint what the others have met.
+    Safe to use from several threads.
     """
 
     def __init__(self, uri: str, rows: int, share: float) -> None:
@@ -43,13 +45,7 @@ class CorruptRows:
             found = sorted(self._found)
         if known:
             return
-        if len(found) > self.limit:
-            named = ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
-            raise StorageError(
-                f"{self.uri}: {len(found)} photographs do not decode; data.max_corrupt_share="
-                f"{self.share:g} of {self.rows} allows {self.limit}: {named}: pack the"
-                " photographs again with --overwrite, or raise data.max_corrupt_share"
-            )
+        self._check(found)
         _log.warning(
             "%s/%s does not decode: another of its shard takes its place (%d of %d allowed)",
             self.uri,
@@ -57,3 +53,24 @@ class CorruptRows:
             len(found),
             self.limit,
         )
+
+    def found(self) -> list[str]:
+        """The rows that are known to be corrupt."""
+        with self._lock:
+            return sorted(self._found)
+
+    def learn(self, rows: Iterable[str]) -> None:
+        """Count what other readers have met. Raises: StorageError as `note`."""
+        with self._lock:
+            self._found |= set(rows)
+            found = sorted(self._found)
+        self._check(found)
+
+    def _check(self, found: list[str]) -> None:
+        if len(found) > self.limit:
+            named = ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
+            raise StorageError(
+                f"{self.uri}: {len(found)} photographs do not decode; data.max_corrupt_share="
+                f"{self.share:g} of {self.rows} allows {self.limit}: {named}: pack the"
+                " photographs again with --overwrite, or raise data.max_corrupt_share"
+            )

@@ -18,7 +18,7 @@ from kintsugi.capacity import TASK_CPUS
 from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.order import Position, Read, SampleOrder
 from kintsugi.reading import DecodeRead, ShardReader
-from kintsugi.samples import Batch, collate
+from kintsugi.samples import Batch, collate, corrupt_rows
 from kintsugi.sections import DataSection
 
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
@@ -38,8 +38,18 @@ def stream_batches(
     start: Position,
     rank: int,
     num_steps: int,
+    corrupt: CorruptRows | None = None,
 ) -> Iterator[Batch]:
     """This worker's batches from ``start`` on, at least ``num_steps`` of them.
+
+    Args:
+        reader: Of the shards.
+        order: Of their photographs.
+        config: How they become batches.
+        start: Where the data stands.
+        rank: Of this worker.
+        num_steps: How many batches are wanted.
+        corrupt: Where rows that do not decode are counted; None: by themselves.
 
     Raises: StorageError (inside Ray's own error) when a shard is missing or altered, or
         more photographs than ``config.max_corrupt_share`` do not decode.
@@ -50,8 +60,7 @@ def stream_batches(
     context.target_max_block_size = BLOCK_BYTES
     # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    corrupt = CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
-    make_batch = _Collate(order.seed, config, corrupt)
+    make_batch = _Collate(order.seed, config, corrupt or corrupt_rows(reader, config))
     pending: list[Read] = []
     steps = 0
     for epoch in order.reads(start, rank):

@@ -1,6 +1,6 @@
 """A stage looked at without training it: losses on photographs and pictures of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,13 @@ from models.precision import Precision, autocast
 
 @torch.no_grad()
 def losses_on(
-    stage: Stage, generator: nn.Module, batches: Iterable[Batch], precision: Precision, *, step: int
+    stage: Stage,
+    generator: nn.Module,
+    batches: Iterable[Batch],
+    precision: Precision,
+    *,
+    step: int,
+    combine: Callable[[list[float]], list[float]] = lambda sums: sums,
 ) -> dict[str, float]:
     """Mean losses of a generator over photographs, by name.
 
@@ -25,6 +31,7 @@ def losses_on(
         batches: At least one; a larger batch counts for more.
         precision: In which the networks compute.
         step: Where schedules stand.
+        combine: Sums over these photographs -> over all that count; here these are all.
     """
     sums: dict[str, float] = {}
     count = 0
@@ -36,7 +43,8 @@ def losses_on(
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss) * len(batch.image)
             count += len(batch.image)
-    return {name: total / count for name, total in sums.items()}
+    *totals, photos = combine([*sums.values(), float(count)])
+    return {name: total / photos for name, total in zip(sums, totals, strict=True)}
 
 
 @torch.no_grad()

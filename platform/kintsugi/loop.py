@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kintsugi.agreement import Stop, from_first_rank
+from kintsugi.agreement import Stop, added_up, take_statistics
 from kintsugi.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.config import JobConfig
 from kintsugi.errors import Diverged
@@ -60,7 +60,7 @@ class Surroundings:
         order: Of the samples; also says how many processes there are.
         device: On which this process computes.
         fixed: The photographs of the sample pictures; None on all ranks but the first.
-        held_out: What checkpoints are measured on; the first rank's are used.
+        held_out: What checkpoints are measured on: the same on all ranks, which share it out.
         should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
     """
 
@@ -208,7 +208,11 @@ class _View:
     def _generator(self) -> nn.Module:
         return self._state.average or self._stage.generator
 
-    def _losses(self, batches: Sequence[Batch]) -> dict[str, float]:
+    def _losses(
+        self,
+        batches: Sequence[Batch],
+        combine: Callable[[list[float]], list[float]] = lambda sums: sums,
+    ) -> dict[str, float]:
         # As when every schedule is through: figures of different steps can be compared.
         return losses_on(
             self._stage,
@@ -216,6 +220,7 @@ class _View:
             (batch.to(self._surroundings.device) for batch in batches),
             self._config.compute.precision,
             step=settled_step(self._config),
+            combine=combine,
         )
 
     def sample(self, reporter: Reporter) -> None:
@@ -242,11 +247,18 @@ class _View:
         """
         if not self._config.held_out.photos:
             return {}
-        losses: Metrics = {}
-        if self._surroundings.rank == 0:
-            losses |= self._losses(self._surroundings.held_out)
+        where = self._surroundings
+        mine = where.held_out[where.rank :: where.order.workers]
+
+        def combine(sums: list[float]) -> list[float]:
+            return added_up(sums if mine else [0.0] * len(sums), where.device)
+
+        for network in (self._generator, self._stage.discriminator):
+            take_statistics(network)
+        # A rank for which none is left takes part, as all must, but does not count.
+        losses = self._losses(mine or where.held_out[:1], combine)
         criterion = self._stage.criterion
-        loss = from_first_rank(losses.get(criterion, 0.0), self._surroundings.device)
+        loss = losses[criterion]
         _check_finite({f"held_out/{criterion}": loss}, self._state)
         state, settled = self._state, settled_step(self._config)
         if state.step % self._config.loop.checkpoint_every == 0:

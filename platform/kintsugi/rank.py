@@ -12,14 +12,17 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from kintsugi.agreement import gathered
 from kintsugi.config import JobConfig
 from kintsugi.context_stage import ContextEncoderStage
+from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.end_to_end import EndToEnd
 from kintsugi.loop import Surroundings, initial_state, never, train
 from kintsugi.order import Position, SampleOrder
+from kintsugi.ownership import Ownership, owning
 from kintsugi.reading import ShardReader, open_reader
 from kintsugi.runs import Run, open_encoder
-from kintsugi.samples import Batch, local_batches
+from kintsugi.samples import Batch, corrupt_rows, local_batches
 from kintsugi.splits import HELD_OUT
 from kintsugi.stages import Stage, Stage1, Stage2
 from kintsugi.starting import load_start, open_run, pinned_stage1
@@ -28,8 +31,8 @@ from kintsugi.tracking import Metrics, MetricsWriter
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
 
-# (reader, order, start, rank, steps) -> at least `steps` batches.
-BatchStream = Callable[[ShardReader, SampleOrder, Position, int, int], Iterator[Batch]]
+# (reader, order, start, rank, steps, where corrupt rows are counted) -> at least `steps` batches.
+BatchStream = Callable[[ShardReader, SampleOrder, Position, int, int, CorruptRows], Iterator[Batch]]
 Publish = Callable[[Metrics, Path | None, int], None]
 
 
@@ -43,12 +46,15 @@ class Place:
         workers: How many processes there are now; an elastic run has not always as many as
             its configuration says.
         should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+        owner: Token of the submission that this rank belongs to (`kintsugi.ownership`); "":
+            of none that could be taken over.
     """
 
     device: torch.device
     rank: int = 0
     workers: int = 1
     should_stop: Callable[[], bool] = never
+    owner: str = ""
 
 
 def build_stage(config: JobConfig) -> Stage:
@@ -67,17 +73,35 @@ def build_stage(config: JobConfig) -> Stage:
 class RunReporter:
     """Writes what the loop reports into the run's folder; checkpoints go to ``publish``."""
 
-    def __init__(self, run: Run, rank: int, step: int, publish: Publish) -> None:
+    def __init__(
+        self,
+        run: Run,
+        metrics: MetricsWriter | None,
+        ownership: Ownership,
+        corrupt: CorruptRows,
+        publish: Publish,
+    ) -> None:
+        """
+        Args:
+            run: Where it writes.
+            metrics: Of the first rank; None on all others.
+            ownership: Asked before every checkpoint.
+            corrupt: Shared by all ranks at every checkpoint.
+            publish: Takes a checkpoint.
+        """
         self.run = run
+        self.metrics = metrics
+        self.ownership = ownership
+        self.corrupt = corrupt
         self.publish = publish
-        first = rank == 0
-        self.metrics = MetricsWriter(run.storage.join("metrics"), step) if first else None
 
     def log(self, row: Metrics) -> None:
         if self.metrics is not None:
             self.metrics.add(row)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
+        self.ownership.check()
+        self.corrupt.learn(gathered(self.corrupt.found()))
         if self.metrics is not None:
             self.metrics.close_part()
         self.publish(row, folder, step)
@@ -100,6 +124,8 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         batch_size=config.loop.batch_size,
     )
     rank, device = place.rank, place.device
+    ownership = Ownership(run, place.owner, rank=rank, device=device)
+    ownership.check()
     step = _agreed_step(run, rank, device)
     stage = build_stage(config)
     if config.init_from and not step:
@@ -110,18 +136,22 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         run.checkpoints.restore(state, step)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
-    held_out = _held_out(config) if rank == 0 and config.held_out.photos else []
+    held_out = _held_out(config) if config.held_out.photos else []
     fixed = None
     if rank == 0 and config.loop.sample_every:
         count = min(SAMPLE_ROWS, sum(order.rows_per_part))
         fixed = _first(held_out or _singly(reader, order, config, count))
+    corrupt = corrupt_rows(reader, config.data)
+    metrics = None
+    if rank == 0:
+        metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=ownership.is_lost)
     train(
         stage,
-        batches(reader, order, state.position, rank, config.loop.max_steps - step),
+        batches(reader, order, state.position, rank, config.loop.max_steps - step, corrupt),
         config,
         state,
         Surroundings(rank, order, device, fixed, held_out, place.should_stop),
-        RunReporter(run, rank, step, publish),
+        RunReporter(run, metrics, ownership, corrupt, publish),
     )
     return state.step
 
@@ -171,7 +201,6 @@ def train_locally(
     """Train a run in this process without Ray: the same losses as one Ray worker."""
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     run = open_run(config)
-    run.checkpoints.discard_after(run.checkpoints.newest_whole())
 
     def publish(_: Metrics, folder: Path | None, step: int) -> None:
         if folder is not None:
@@ -179,9 +208,17 @@ def train_locally(
             run.checkpoints.prune(config.loop.keep_checkpoints, step)
 
     def batches(
-        reader: ShardReader, order: SampleOrder, start: Position, rank: int, _: int
+        reader: ShardReader,
+        order: SampleOrder,
+        start: Position,
+        rank: int,
+        _: int,
+        corrupt: CorruptRows,
     ) -> Iterator[Batch]:
-        return local_batches(reader, order, config.data, start, rank)
+        return local_batches(reader, order, config.data, start, rank, corrupt)
 
-    train_rank(config, Place(torch.device(device), should_stop=should_stop), batches, publish)
+    with owning(run) as owner:
+        run.checkpoints.discard_after(run.checkpoints.newest_whole())
+        place = Place(torch.device(device), should_stop=should_stop, owner=owner)
+        train_rank(config, place, batches, publish)
     return run

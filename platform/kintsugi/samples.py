@@ -80,19 +80,27 @@ def collate(
     )
 
 
+def corrupt_rows(reader: ShardReader, config: DataSection) -> CorruptRows:
+    """An empty count of a data set's corrupt rows, with the limit of the configuration."""
+    return CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
+
+
 def local_batches(
     reader: ShardReader,
     order: SampleOrder,
     config: DataSection,
     start: Position,
     rank: int = 0,
+    corrupt: CorruptRows | None = None,
 ) -> Iterator[Batch]:
     """Batches in this process, without Ray: the same as a Ray worker of that rank gets.
+
+    Args: as `kintsugi.dataset.stream_batches`; ``corrupt`` None: its own.
 
     Raises: StorageError when a shard is missing or altered, or more photographs than
         ``config.max_corrupt_share`` do not decode.
     """
-    corrupt = CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
+    corrupt = corrupt or corrupt_rows(reader, config)
     waiting: list[Decoded] = []
     for epoch in order.reads(start, rank):
         for read in epoch:

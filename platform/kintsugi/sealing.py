@@ -4,14 +4,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.errors import StorageError
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,17 @@ class _Fingerprint:
 class _Manifest:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
-    version: int
+    version: Literal[1]
     files: dict[str, _Fingerprint]
+
+
+@dataclass(frozen=True)
+class _Versioned:
+    """What of a manifest every version has."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
+
+    version: int
 
 
 class DamagedCheckpoint(StorageError):
@@ -44,19 +53,24 @@ def seal(folder: Path) -> None:
 def verify_checkpoint(folder: Path, name: str) -> None:
     """Compare every file with the manifest.
 
-    Raises: DamagedCheckpoint naming the first that differs.
+    Raises:
+        DamagedCheckpoint: names the first that differs.
+        StorageError: it is not damaged, but of a format to come.
     """
     try:
-        manifest = TypeAdapter(_Manifest).validate_json((folder / MANIFEST_NAME).read_bytes())
+        text = (folder / MANIFEST_NAME).read_bytes()
+        version = TypeAdapter(_Versioned).validate_json(text).version
+        if version > FORMAT_VERSION:
+            raise StorageError(
+                f"checkpoint {name} is of format version {version}, and this program reads"
+                f" {FORMAT_VERSION}: a newer Kintsugi wrote it. Go on with that one, or delete"
+                " the checkpoint to take the one before"
+            )
+        manifest = TypeAdapter(_Manifest).validate_json(text)
     except (FileNotFoundError, ValidationError) as error:
         raise DamagedCheckpoint(
             f"checkpoint {name} is refused: its {MANIFEST_NAME} cannot be read"
         ) from error
-    if manifest.version != FORMAT_VERSION:
-        raise DamagedCheckpoint(
-            f"checkpoint {name} is refused: format version {manifest.version}, this program reads"
-            f" {FORMAT_VERSION}"
-        )
     unnamed = sorted(path.name for path in folder.iterdir() if path.name not in manifest.files)
     if unnamed != [MANIFEST_NAME]:
         raise DamagedCheckpoint(

@@ -54,6 +54,7 @@ def open_run(config: JobConfig) -> Run:
     """
     run = Run.of(config)
     inputs = check_run(config)
+    run.storage.sweep()
     if not run.checkpoints.steps():
         _pin_stage1(run, config)
         start = _pin_start(run, config)

@@ -93,6 +93,10 @@ class Storage:
             raise StorageError(f"refused to delete all of {self.uri}: name a folder in it")
         self._do("delete", name, self._backend.delete_folder)
 
+    def sweep(self) -> None:
+        """Delete what writers that were killed an hour ago or more left half written."""
+        self._do("clear", "", self._backend.sweep)
+
     def publish_folder(self, local: Path, name: str, *, last: str) -> None:
         """Upload a folder so that it is complete as soon as the file `last` is there.
 

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 from kintsugi.s3_client import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_session, write_object
 
 _PARTIAL_SUFFIX = ".partial"
+# A write that has not ended after so long was killed.
+_ABANDONED_SECONDS = 3600.0
 # What says one of these will say it again.
 _LASTING_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _LASTING_ERRNOS = {
@@ -45,6 +48,9 @@ class Backend(Protocol):
     def delete(self, path: str) -> None: ...
 
     def delete_folder(self, path: str) -> None: ...
+
+    def sweep(self, path: str) -> None:
+        """Delete what writers that were killed left under the folder."""
 
     def arrow_filesystem(self) -> Any: ...
 
@@ -96,6 +102,14 @@ class LocalFolders:
             # Somebody else may be deleting it, too.
             with suppress(FileNotFoundError):
                 shutil.rmtree(path)
+
+    def sweep(self, path: str) -> None:
+        old = time.time() - _ABANDONED_SECONDS
+        for file in Path(path).rglob(f".*{_PARTIAL_SUFFIX}"):
+            # Its writer, or somebody else who sweeps, may be quicker.
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < old:
+                    file.unlink()
 
     def arrow_filesystem(self) -> Any:
         from pyarrow import fs
@@ -158,6 +172,9 @@ class Buckets:
         files = [f"{path}/{name}" for name in self.sizes(path)]
         if files:
             self._s3().rm(files)
+
+    def sweep(self, path: str) -> None:
+        """Nothing: a cut upload is no object, and its parts are for the bucket's lifecycle rule."""
 
     def arrow_filesystem(self) -> Any:
         from pyarrow import fs

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,17 @@ GAP_PX = 4
 class MetricsWriter:
     """Rows of metrics in JSON lines, one part per stretch between two checkpoints."""
 
-    def __init__(self, storage: Storage, step: int) -> None:
-        """Args: ``step``: where the run goes on; rows of later steps are dropped."""
+    def __init__(
+        self, storage: Storage, step: int, *, is_lost: Callable[[], bool] = lambda: False
+    ) -> None:
+        """
+        Args:
+            storage: The run's folder of metrics.
+            step: Where the run goes on; rows of later steps are dropped.
+            is_lost: Whether somebody else writes there now; then this writes no more.
+        """
         self.storage = storage
+        self._is_lost = is_lost
         self._rows: list[Metrics] = []
         self._flushed = time.monotonic()
         for name in storage.list():
@@ -46,7 +54,7 @@ class MetricsWriter:
 
     def flush(self) -> None:
         """Write the rows of this part; the part is replaced whole."""
-        if self._rows:
+        if self._rows and not self._is_lost():
             self.storage.write(f"part-{self._rows[0]['step']:08d}.jsonl", _to_lines(self._rows))
         self._flushed = time.monotonic()
 

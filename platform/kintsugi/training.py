@@ -17,12 +17,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
 from kintsugi.config import JobConfig, parse_config
+from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.dataset import stream_batches
 from kintsugi.errors import ConfigError, Diverged, KintsugiError
 from kintsugi.failures import describe_failure
 from kintsugi.loop import is_finished, never
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
 from kintsugi.order import Position, SampleOrder
+from kintsugi.ownership import TakenOver, owning
 from kintsugi.photos import open_photos
 from kintsugi.rank import Place, train_rank
 from kintsugi.reading import ShardReader
@@ -59,6 +61,7 @@ def fit(config: JobConfig) -> Trained:
     Raises:
         ConfigError: it cannot run here: too few resources, another configuration.
         StorageError: shards, encoder or stage 1 are missing or altered.
+        TakenOver: another submission of the run began after this one.
         KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
     """
     check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -67,11 +70,11 @@ def fit(config: JobConfig) -> Trained:
     first = last = run.checkpoints.newest_whole()
     stopped = False
     if not is_finished(config, run.checkpoints.progress(first)):
-        run.checkpoints.discard_after(first)
-        if first:
-            run.checkpoints.prune(config.loop.keep_checkpoints, first)
-        with stop_on_sigterm() as request:
-            last = _train(config, run, request.wish)
+        with owning(run) as owner, stop_on_sigterm() as request:
+            run.checkpoints.discard_after(first)
+            if first:
+                run.checkpoints.prune(config.loop.keep_checkpoints, first)
+            last = _train(config, run, {"wish": request.wish, "owner": owner})
         stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
     metrics = read_metrics(run.storage.join("metrics"))
     return Trained(run.storage.uri, first, last, stopped, metrics)
@@ -98,14 +101,17 @@ def ensure_shards(config: DataSection) -> None:
             write_shards(photos, config.shards, packing=Packing(held_out_share=share))
 
 
-def _train(config: JobConfig, run: Run, wish: Any) -> int:
-    """Train until the run ends. Returns the last step."""
+def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
+    """Train until the run ends. Returns the last step.
+
+    Args: ``submission``: what its ranks are told of it beside the configuration.
+    """
     for failures in itertools.count(1):
         # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
         # cut short blocks every later start.
         run.checkpoints.storage.delete(RAY_SNAPSHOT)
         try:
-            ended: int | KintsugiError = _trainer(config, run, wish).fit().return_value
+            ended: int | KintsugiError = _trainer(config, run, submission).fit().return_value
             if isinstance(ended, KintsugiError):
                 raise ended
             return ended
@@ -119,12 +125,12 @@ def _train(config: JobConfig, run: Run, wish: Any) -> int:
     raise AssertionError("unreachable: the loop ends by return or raise")
 
 
-def _trainer(config: JobConfig, run: Run, wish: Any) -> TorchTrainer:
+def _trainer(config: JobConfig, run: Run, submission: dict[str, Any]) -> TorchTrainer:
     filesystem, path = run.storage.arrow_filesystem()
     workers = config.workers
     return TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.to_dict(), "wish": wish},
+        train_loop_config={"config": config.to_dict(), **submission},
         scaling_config=scaling_of(config),
         torch_config=TorchConfig(
             backend="nccl" if workers.use_gpu else "gloo", timeout_s=workers.timeout_s
@@ -181,6 +187,7 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
         # An elastic run has not always as many as its configuration says.
         workers=context.get_world_size(),
         should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
+        owner=settings["owner"],
     )
     run = Run.of(config)
 
@@ -201,14 +208,19 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
         )
 
     def batches(
-        reader: ShardReader, order: SampleOrder, start: Position, rank: int, steps: int
+        reader: ShardReader,
+        order: SampleOrder,
+        start: Position,
+        rank: int,
+        steps: int,
+        corrupt: CorruptRows,
     ) -> Iterator[Batch]:
-        return stream_batches(reader, order, config.data, start, rank, steps)
+        return stream_batches(reader, order, config.data, start, rank, steps, corrupt)
 
     ended: int | KintsugiError
     try:
         ended = train_rank(config, place, batches, publish)
-    except (ConfigError, Diverged) as error:
+    except (ConfigError, Diverged, TakenOver) as error:
         ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,
     # it waits for a thread of gloo's that waits for the interpreter.

@@ -166,7 +166,7 @@ MANIFESTS = {
     "no files": b'{"version": 1}',
     "files that are none": b'{"version": 1, "files": {"state.json": 3}}',
     "no version": b'{"files": {}}',
-    "a later version": b'{"version": 2, "files": {}}',
+    "a version before the first": b'{"version": 0, "files": {}}',
     "nothing named": b'{"version": 1, "files": {}}',
 }
 
@@ -178,6 +178,16 @@ def test_a_manifest_that_vouches_for_nothing_is_refused(tmp_path: Path, manifest
         publish(store, make_state(step), step, tmp_path)
     (tmp_path / "run" / checkpoint_name(4) / "manifest.json").write_bytes(manifest)
     assert store.newest_whole() == 2
+
+
+def test_a_checkpoint_of_a_format_to_come_is_not_passed_over(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (2, 4):
+        publish(store, make_state(step), step, tmp_path)
+    newer = b'{"version": 2, "files": {}, "anything": "else"}'
+    (tmp_path / "run" / checkpoint_name(4) / "manifest.json").write_bytes(newer)
+    with pytest.raises(StorageError, match=r"step-00000004 is of format version 2.*newer Kintsugi"):
+        store.newest_whole()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kintsugi.agreement import gathered, take_statistics
 from kintsugi.checkpoints import TrainState
 from kintsugi.config import JobConfig
 from kintsugi.demo.processes import free_ports
@@ -79,12 +80,15 @@ def batches(rank: int, workers: int) -> Iterator[Batch]:
 
 def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
     stage, rows = LinearStage(), Rows()
+    # One batch more than two ranks can share evenly.
+    held_out = [one_step(100), one_step(101), one_step(102, count=3)]
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=workers, batch_size=4 // workers)
-    surroundings = Surroundings(rank, order, torch.device("cpu"))
+    surroundings = Surroundings(rank, order, torch.device("cpu"), held_out=held_out)
     train(stage, batches(rank, workers), config, initial_state(stage, config), surroundings, rows)
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
-    save_file({**networks.state_dict(), "losses": losses}, output)
+    measured = torch.tensor([rows.rows[-1]["held_out/perceptual"]])
+    save_file({**networks.state_dict(), "losses": losses, "held_out": measured}, output)
 
 
 def one_step(seed: int, count: int = 4) -> Batch:
@@ -193,6 +197,11 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     run(rank, 2, config, f"{folder}/rank-{rank}.safetensors")
+    own = nn.BatchNorm1d(3)
+    own.running_mean = torch.full((3,), float(rank + 1))
+    take_statistics(own)
+    assert torch.equal(own.running_mean, torch.ones(3))
+    assert gathered(["all", f"rank {rank}"]) == ["all", "rank 0", "all", "rank 1"]
     # Leaving before the other is done would cut its connection.
     dist.barrier()
     dist.destroy_process_group()
@@ -201,6 +210,7 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
 @pytest.mark.ray
 def test_two_processes_train_as_one_on_both_their_batches(local_ray: Any, tmp_path: Path) -> None:
     config = debug_config(tmp_path, max_steps=NUM_STEPS, sample_every=0)
+    config = dataclasses.replace(config, held_out=HeldOutSection(photos=11))
     (port,) = free_ports(1)
     process = local_ray.remote(num_cpus=1)(join_and_run)
     local_ray.get([process.remote(rank, port, config, str(tmp_path)) for rank in (0, 1)])

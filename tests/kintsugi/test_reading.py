@@ -139,6 +139,16 @@ def test_an_error_names_twenty_and_no_more() -> None:
         rows.note("part-00000.parquet: 030 (bad)")
 
 
+def test_what_other_workers_have_met_counts_once() -> None:
+    rows = CorruptRows("place", 1000, 0.003)
+    rows.note("part-00000.parquet: 1 (bad)")
+    rows.learn(["part-00000.parquet: 1 (bad)", "part-00001.parquet: 2 (bad)"])
+    rows.note("part-00001.parquet: 2 (bad)")
+    assert len(rows.found()) == 2
+    with pytest.raises(StorageError, match=r"4 photographs .* allows 3: .*part-00002"):
+        rows.learn(["part-00002.parquet: 3 (bad)", "part-00002.parquet: 4 (bad)"])
+
+
 def test_other_workers_use_exactly_the_photographs_that_were_left(shards: Storage) -> None:
     reader = open_reader(shards.uri, 128)
     two, one = order_of(reader, workers=2, batch_size=2), order_of(reader, batch_size=2)

@@ -224,3 +224,16 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     with (tmp_path / "a").open("rb") as reading:
         storage.write("a", b"new")
         assert reading.read() == b"old"
+
+
+def test_only_what_was_abandoned_is_swept(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    storage.write("a/whole", b"1")
+    old, fresh = tmp_path / "a" / ".x.1-1.partial", tmp_path / "a" / ".y.1-1.partial"
+    for file in (old, fresh, tmp_path / "a" / "whole"):
+        file.write_bytes(b"1")
+    for file in (old, tmp_path / "a" / "whole"):
+        os.utime(file, (0, 0))
+    storage.sweep()
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [fresh.name, "whole"]
+    Storage(tmp_path / "nothing").sweep()

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from jobs._bootstrap import _SETTINGS
 from kintsugi.capacity import worker_resources
 from kintsugi.checkpoints import CheckpointStore
 from kintsugi.errors import Diverged, StorageError
+from kintsugi.ownership import TakenOver
 from kintsugi.rank import train_locally
+from kintsugi.runs import Run
 from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from tests.faults.training_jobs import kill, processes
@@ -86,14 +89,37 @@ def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: P
         fit(dataclasses.replace(config, run="too-fast", optimizer=too_fast))
 
 
-def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:
-    import ray._private.worker
+@pytest.mark.ray
+def test_the_later_of_two_submissions_ends_the_run(local_ray: object, tmp_path: Path) -> None:
+    from kintsugi.training import fit
 
-    (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=400, checkpoint_every=20, log_every=20)
+    with ThreadPoolExecutor(1) as pool:
+        earlier = pool.submit(fit, config)
+        wait_for(Run.of(config).checkpoints, 20)
+        # Its last step is not what a run is known by.
+        later = fit(debug_config(tmp_path, max_steps=60, checkpoint_every=20, log_every=20))
+        with pytest.raises(TakenOver, match="debug-stage1 was taken over by another submission"):
+            earlier.result(timeout=100)
+    assert later.last_step == 60
+    assert Run.of(config).checkpoints.newest_whole() == 60
+    rows = read_metrics(Run.of(config).storage.join("metrics"))
+    assert [row["step"] for row in rows] == [20, 40, 60]
+
+
+def wait_for(checkpoints: CheckpointStore, step: int) -> None:
     end = time.monotonic() + 200
     while step not in checkpoints.steps():
         assert time.monotonic() < end, f"there was no checkpoint {step}"
         time.sleep(0.02)
+
+
+def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:
+    import ray._private.worker
+
+    (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+    wait_for(checkpoints, step)
     victim = processes("RayTrainWorker", raylet.process.pid)[-1]
     kill(victim)
     killed.append(victim)

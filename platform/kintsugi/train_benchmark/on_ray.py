@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.capacity import check_resources
 from kintsugi.config import JobConfig
+from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.errors import ConfigError
 from kintsugi.failures import describe_failure
 from kintsugi.order import Position, SampleOrder
@@ -99,7 +100,12 @@ def _time_stretch(stretch: Stretch, place: Place) -> Timing:
     made = memory_batches(config, place.rank)
 
     def batches(
-        reader: ShardReader, order: SampleOrder, start: Position, rank: int, steps: int
+        reader: ShardReader,
+        order: SampleOrder,
+        start: Position,
+        rank: int,
+        steps: int,
+        corrupt: CorruptRows,
     ) -> Iterator[Batch]:
         return clock.watch(made)
 
