@@ -225,7 +225,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except KintsugiError as error:
         # Raised in a task it comes wrapped, with the trace through Ray as its text.
         cause = getattr(error, "cause", error)
-        print(f"error: {cause}", file=sys.stderr)
+        # Of bytes that cannot be used: what to do about it.
+        hint = getattr(cause, "hint", "")
+        print(f"error: {cause}" + (f": {hint}" if hint else ""), file=sys.stderr)
         sys.exit(USAGE if isinstance(cause, ConfigError) else FAILED)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)

@@ -118,12 +118,20 @@ class Filling:
 
     def __call__(self, pair: Pair) -> bytes:
         """Raises: InputError: the photograph or its mask cannot be used."""
-        image = decode_image(read_input(self.places.images, pair.id, "image"))
-        mask = decode_mask(read_input(self.places.masks, pair.mask, "mask"))
-        _check_mask(image.pixels.shape[:2], mask.shape, int(np.count_nonzero(mask)))
-        return encode_image(
-            self.method(image.pixels, mask), alpha=image.alpha, icc_profile=image.icc_profile
-        )
+        image = read_input(self.places.images, pair.id, "image")
+        return fill_photo(image, read_input(self.places.masks, pair.mask, "mask"), self.method)
+
+
+def fill_photo(image: bytes, mask: bytes, method: Method, *, format: str = "png") -> bytes:
+    """Decode a photograph and its mask, fill it, and encode it with its alpha and its profile.
+
+    Raises: InputError: either cannot be used, or not with the other.
+    """
+    decoded, hole = decode_image(image), decode_mask(mask)
+    _check_mask(decoded.pixels.shape[:2], hole.shape, int(np.count_nonzero(hole)))
+    return encode_image(
+        method(decoded.pixels, hole), format, alpha=decoded.alpha, icc_profile=decoded.icc_profile
+    )
 
 
 def _check_mask(image: Sequence[int], mask: Sequence[int], hole: int) -> None:

@@ -27,6 +27,7 @@ def raising(error: BaseException) -> Callable[..., int]:
         (raising(ConfigError("no such key")), 2, "error: no such key\n"),
         (raising(StorageError("gone")), 1, "error: gone\n"),
         (raising(InvalidInput("odd", code="odd")), 1, "error: odd\n"),
+        (raising(InvalidInput("odd", code="odd", hint="even it")), 1, "error: odd: even it\n"),
         (raising(KeyboardInterrupt()), 1, "error: interrupted\n"),
     ],
 )

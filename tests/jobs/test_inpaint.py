@@ -1,0 +1,66 @@
+"""jobs/inpaint.py from the command line with a real, tiny release."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs._bootstrap import DONE
+from jobs.inpaint import main
+from kintsugi.errors import ConfigError, InvalidInput, StorageError
+from models.build import ModelConfig, build_inpainter
+from models.vgg import Vgg19Relu3
+from models.weights import ReleaseConfig, save_release
+
+TINY = ModelConfig("tiny")
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Photograph and mask in the current folder, and where the release is."""
+    inpainter = build_inpainter(TINY, Vgg19Relu3.random(0), seed=0)
+    config = ReleaseConfig(name="tiny", model=TINY, encoder="random (seed 0)")
+    save_release(tmp_path / "release", inpainter, config, card="")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    mask = np.zeros((40, 70), np.uint8)
+    mask[10:30, 20:40] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    return ["photo.png", "mask.png", f"--release={tmp_path / 'release'}"]
+
+
+def test_fills_a_photograph_and_says_where_it_is(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*files, "out/filled.png", "--json=figures.json"]) == DONE
+    assert f"{tmp_path / 'out/filled.png'}: filled in" in capsys.readouterr().out
+    before, after = (np.array(Image.open(tmp_path / n)) for n in ("photo.png", "out/filled.png"))
+    changed = (before != after).any(axis=2)
+    assert changed[10:30, 20:40].mean() > 0.9
+    changed[10:30, 20:40] = False
+    assert not changed.any()
+    assert json.loads((tmp_path / "figures.json").read_text())["release"] == "tiny"
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.JPG", "JPEG"), ("a.webp", "WEBP")])
+def test_the_ending_is_the_format(files: list[str], tmp_path: Path, name: str, format: str) -> None:
+    assert main([*files, str(tmp_path / name)]) == DONE
+    with Image.open(tmp_path / name) as image:
+        assert image.format == format
+
+
+def test_what_cannot_be_used_is_told_and_nothing_written(files: list[str], tmp_path: Path) -> None:
+    photo, mask, release = files
+    with pytest.raises(ConfigError, match=r"filled\.gif: let it end in one of \.png, \.jpg"):
+        main([*files, "filled.gif"])
+    with pytest.raises(StorageError, match=r"cannot read .*nothing\.png"):
+        main([photo, "nothing.png", "filled.png", release])
+    with pytest.raises(ConfigError, match="out/: let it end in"):
+        main([*files, "out/"])
+    Image.new("L", (70, 40)).save(mask)
+    with pytest.raises(InvalidInput, match="the mask is empty"):
+        main([*files, "filled.png"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "photo.png", "release"]
