@@ -13,8 +13,8 @@ from kintsugi.config import JobConfig
 from kintsugi.errors import ConfigError
 from kintsugi.loop import is_finished
 from kintsugi.rank import train_locally
-from kintsugi.runs import Trained
-from kintsugi.starting import open_run
+from kintsugi.runs import Run, Trained
+from kintsugi.starting import check_run
 from kintsugi.tracking import read_metrics
 
 
@@ -31,7 +31,8 @@ def fit(config: JobConfig) -> Trained:
         raise ConfigError(
             f"workers.count={config.workers.count}: without Ray there is one; set it to 1"
         )
-    run = open_run(config)
+    check_run(config)
+    run = Run.of(config)
     first = last = run.checkpoints.newest_whole()
     stopped = False
     if not is_finished(config, run.checkpoints.progress(first)):

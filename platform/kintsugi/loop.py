@@ -60,7 +60,8 @@ class Surroundings:
         order: Of the samples; also says how many processes there are.
         device: On which this process computes.
         fixed: The photographs of the sample pictures; None on all ranks but the first.
-        held_out: What checkpoints are measured on: the same on all ranks, which share it out.
+        held_out: This rank's part of what checkpoints are measured on; at least one.
+        spare: That part is another rank's, as none was left for this one: it does not count.
         should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
     """
 
@@ -69,6 +70,7 @@ class Surroundings:
     device: torch.device
     fixed: Batch | None = None
     held_out: Sequence[Batch] = ()
+    spare: bool = False
     should_stop: Callable[[], bool] = never
 
 
@@ -248,15 +250,13 @@ class _View:
         if not self._config.held_out.photos:
             return {}
         where = self._surroundings
-        mine = where.held_out[where.rank :: where.order.workers]
 
         def combine(sums: list[float]) -> list[float]:
-            return added_up(sums if mine else [0.0] * len(sums), where.device)
+            return added_up([0.0] * len(sums) if where.spare else sums, where.device)
 
         for network in (self._generator, self._stage.discriminator):
             take_statistics(network)
-        # A rank for which none is left takes part, as all must, but does not count.
-        losses = self._losses(mine or where.held_out[:1], combine)
+        losses = self._losses(where.held_out, combine)
         criterion = self._stage.criterion
         loss = losses[criterion]
         _check_finite({f"held_out/{criterion}": loss}, self._state)

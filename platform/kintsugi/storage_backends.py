@@ -105,7 +105,10 @@ class LocalFolders:
 
     def sweep(self, path: str) -> None:
         old = time.time() - _ABANDONED_SECONDS
-        for file in Path(path).rglob(f".*{_PARTIAL_SUFFIX}"):
+        files = (Path(at, name) for at, _, names in os.walk(path) for name in names)
+        for file in files:
+            if not file.name.endswith(_PARTIAL_SUFFIX):
+                continue
             # Its writer, or somebody else who sweeps, may be quicker.
             with suppress(FileNotFoundError):
                 if file.stat().st_mtime < old:

@@ -33,7 +33,7 @@ from kintsugi.samples import Batch
 from kintsugi.sections import DataSection
 from kintsugi.shard_plan import Packing
 from kintsugi.shards import write_shards
-from kintsugi.starting import open_run
+from kintsugi.starting import check_run, open_run
 from kintsugi.stopping import asked_to_stop, stop_on_sigterm
 from kintsugi.storage import Storage
 from kintsugi.tracking import Metrics, read_metrics
@@ -59,23 +59,27 @@ def fit(config: JobConfig) -> Trained:
     returned as it is. SIGTERM makes it write a checkpoint and end.
 
     Raises:
-        ConfigError: it cannot run here: too few resources, another configuration.
+        ConfigError: it cannot run here: too few resources, another configuration; or another
+            submission trains it.
         StorageError: shards, encoder or stage 1 are missing or altered.
-        TakenOver: another submission of the run began after this one.
+        TakenOver: another submission took the run for lost and trains it.
         KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
     """
     check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     ensure_shards(config.data)
-    run = open_run(config)
-    first = last = run.checkpoints.newest_whole()
+    # What is refused leaves nothing behind.
+    check_run(config)
     stopped = False
-    if not is_finished(config, run.checkpoints.progress(first)):
-        with owning(run) as owner, stop_on_sigterm() as request:
+    with owning(Run.of(config)) as owner:
+        run = open_run(config)
+        first = last = run.checkpoints.newest_whole()
+        if not is_finished(config, run.checkpoints.progress(first)):
             run.checkpoints.discard_after(first)
             if first:
                 run.checkpoints.prune(config.loop.keep_checkpoints, first)
-            last = _train(config, run, {"wish": request.wish, "owner": owner})
-        stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
+            with stop_on_sigterm() as request:
+                last = _train(config, run, {"wish": request.wish, "owner": owner})
+            stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
     metrics = read_metrics(run.storage.join("metrics"))
     return Trained(run.storage.uri, first, last, stopped, metrics)
 

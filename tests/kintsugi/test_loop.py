@@ -80,10 +80,13 @@ def batches(rank: int, workers: int) -> Iterator[Batch]:
 
 def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
     stage, rows = LinearStage(), Rows()
-    # One batch more than two ranks can share evenly.
-    held_out = [one_step(100), one_step(101), one_step(102, count=3)]
+    count = config.held_out.photos
+    held_out = [one_step(100 + number, count=2 + number) for number in range(count)]
+    mine = held_out[rank::workers]
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=workers, batch_size=4 // workers)
-    surroundings = Surroundings(rank, order, torch.device("cpu"), held_out=held_out)
+    surroundings = Surroundings(
+        rank, order, torch.device("cpu"), held_out=mine or held_out, spare=not mine
+    )
     train(stage, batches(rank, workers), config, initial_state(stage, config), surroundings, rows)
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
@@ -207,10 +210,14 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     dist.destroy_process_group()
 
 
+# Of one batch that is held out there is none for the second process.
 @pytest.mark.ray
-def test_two_processes_train_as_one_on_both_their_batches(local_ray: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", [1, 3])
+def test_two_processes_train_as_one_on_both_their_batches(
+    local_ray: Any, tmp_path: Path, held_out: int
+) -> None:
     config = debug_config(tmp_path, max_steps=NUM_STEPS, sample_every=0)
-    config = dataclasses.replace(config, held_out=HeldOutSection(photos=11))
+    config = dataclasses.replace(config, held_out=HeldOutSection(photos=held_out))
     (port,) = free_ports(1)
     process = local_ray.remote(num_cpus=1)(join_and_run)
     local_ray.get([process.remote(rank, port, config, str(tmp_path)) for rank in (0, 1)])

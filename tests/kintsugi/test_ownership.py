@@ -1,19 +1,23 @@
-"""Of two submissions of one run the later one trains it, and the earlier one writes no more."""
+"""One submission trains a run at a time; one that was lost does not keep it."""
 
 import dataclasses
-import json
 import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from kintsugi import alone
-from kintsugi.ownership import OWNER_NAME, Ownership, TakenOver, owner_of, owning
+from kintsugi import alone, ownership
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.ownership import OWNER_NAME, Owner, Ownership, TakenOver, owner_of, owning
 from kintsugi.runs import Run
 from kintsugi.storage import Storage
 from kintsugi.tracking import MetricsWriter, read_metrics
-from tests.kintsugi.training_runs import debug_config, losses, pack_photos
+from tests.kintsugi.training_runs import debug_config, pack_photos
 
 CPU = torch.device("cpu")
 
@@ -23,46 +27,88 @@ def run(tmp_path: Path) -> Run:
     return Run(Storage(tmp_path / "run"))
 
 
-def test_a_submission_names_itself_as_long_as_it_trains(run: Run) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(ownership, "SILENT_SECONDS", 0.5)
+
+
+def name(run: Run, **values: str | int) -> Owner:
+    """Write the name of a submission that is not there."""
+    owner = Owner(**({"token": "t", "host": "h", "pid": 1, "place": "", "since": "noon"} | values))
+    run.storage.write(OWNER_NAME, ownership._OWNER.dump_json(owner))
+    return owner
+
+
+def test_a_second_submission_is_refused_while_the_first_trains(quick: None, run: Run) -> None:
     with owning(run) as token:
+        words = rf"another submission \(process {os.getpid()} on"
+        with pytest.raises(ConfigError, match=words), owning(run):
+            pytest.fail("both train it")
         Ownership(run, token, rank=0, device=CPU).check()
-        assert "since 20" in str(owner_of(run))
-    assert owner_of(run) is None
 
 
-def test_the_later_submission_takes_over_and_says_from_whom(
+def test_the_next_begins_at_once_when_one_has_ended(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with owning(run) as earlier:
-        first = owner_of(run)
-        assert not caplog.records
-        with caplog.at_level(logging.WARNING), owning(run) as later:
-            assert str(first) in caplog.text
-            Ownership(run, later, rank=0, device=CPU).check()
-            lost = Ownership(run, earlier, rank=0, device=CPU)
-            assert lost.is_lost()
-            with pytest.raises(TakenOver) as refusal:
-                lost.check()
-            assert str(owner_of(run)) in str(refusal.value)
-        with pytest.raises(TakenOver, match="one that has ended since"):
-            lost.check()
+    with pytest.raises(ValueError, match="failed"), owning(run):
+        raise ValueError("failed")
+    since = time.monotonic()
+    with owning(run) as token:
+        Ownership(run, token, rank=0, device=CPU).check()
+    assert time.monotonic() - since < ownership.BEAT_SECONDS / 4
+    assert not caplog.records
+    # Of all that came before only the last one's stay.
+    assert len(run.storage.list()) == 2
 
 
-def test_ending_does_not_take_the_run_from_who_took_it_over(run: Run) -> None:
-    later = {"token": "other", "host": "there", "pid": 1, "since": "2026-01-01"}
+def test_one_that_gives_no_sign_of_life_is_taken_over(
+    quick: None, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = name(run)
+    run.storage.write(lost.beat_name, b"7")
+    since = time.monotonic()
+    with caplog.at_level(logging.WARNING), owning(run):
+        assert time.monotonic() - since >= ownership.SILENT_SECONDS
+    assert "(process 1 on h, since noon) was lost: this one takes over" in caplog.text
+
+
+def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(run: Run) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    lost = name(run, pid=int(ended.stdout), place=ownership._place())
+    run.storage.write(lost.beat_name, b"7")
+    since = time.monotonic()
     with owning(run):
-        run.storage.write(OWNER_NAME, json.dumps(later).encode())
-    assert str(owner_of(run)) == "process 1 on there, since 2026-01-01"
+        assert time.monotonic() - since < ownership.BEAT_SECONDS
+    # Elsewhere the same number is another process's.
+    assert lost.is_dead()
+    assert not dataclasses.replace(lost, place="another boot").is_dead()
+    assert not dataclasses.replace(lost, pid=os.getpid()).is_dead()
 
 
-def test_one_that_fails_leaves_its_name(run: Run) -> None:
-    with pytest.raises(ValueError, match="lost"), owning(run):
-        raise ValueError("lost")
-    assert owner_of(run) is not None
+def test_one_that_wakes_up_again_writes_no_more(quick: None, run: Run) -> None:
+    with owning(run) as earlier:
+        lost = Ownership(run, earlier, rank=0, device=CPU)
+        lost.check()
+        name(run)
+        assert lost.is_lost()
+        with pytest.raises(TakenOver, match="process 1 on h, since noon"):
+            lost.check()
+    # Its end is not the other's.
+    assert str(owner_of(run)) == "process 1 on h, since noon"
 
 
 def test_a_rank_without_a_submission_asks_nothing(run: Run) -> None:
     Ownership(run, "", rank=0, device=CPU).check()
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff"])
+def test_a_name_that_cannot_be_read_is_told(run: Run, text: bytes) -> None:
+    run.storage.write(OWNER_NAME, text)
+    with pytest.raises(StorageError, match=r"owner\.json cannot be read: delete it if nobody"):
+        owner_of(run)
 
 
 @pytest.mark.slow
@@ -75,18 +121,12 @@ def test_a_run_that_is_taken_over_writes_no_more(
 
     def take_over(writer: MetricsWriter, row: dict[str, float]) -> None:
         if row["step"] == 5:
-            monkeypatch.setattr(MetricsWriter, "add", add)
-            # Trains on from step 4 to the end while the other is at its step 5.
-            alone.fit(config)
+            name(run)
         add(writer, row)
 
     monkeypatch.setattr(MetricsWriter, "add", take_over)
-    with pytest.raises(TakenOver, match="one that has ended since"):
+    with pytest.raises(TakenOver, match="process 1 on h"):
         alone.fit(config)
-    # What the later one wrote stands as it wrote it.
-    assert run.checkpoints.newest_whole() == 8
+    assert run.checkpoints.newest_whole() == 4
     rows = read_metrics(run.storage.join("metrics"))
-    assert [row["step"] for row in rows] == list(range(1, 9))
-    undisturbed = dataclasses.replace(config, run="undisturbed")
-    whole = alone.fit(undisturbed)
-    assert losses(rows) == losses(whole.metrics)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]

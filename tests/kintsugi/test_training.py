@@ -1,6 +1,7 @@
 """Training on Ray: the losses of a run without it, DDP over two workers, and what is refused."""
 
 import dataclasses
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,8 @@ import pytest
 from jobs._bootstrap import _SETTINGS
 from kintsugi.capacity import worker_resources
 from kintsugi.checkpoints import CheckpointStore
-from kintsugi.errors import Diverged, StorageError
-from kintsugi.ownership import TakenOver
+from kintsugi.errors import ConfigError, Diverged, StorageError
+from kintsugi.ownership import OWNER_NAME, Owner, TakenOver
 from kintsugi.rank import train_locally
 from kintsugi.runs import Run
 from kintsugi.storage import Storage
@@ -90,22 +91,38 @@ def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: P
 
 
 @pytest.mark.ray
-def test_the_later_of_two_submissions_ends_the_run(local_ray: object, tmp_path: Path) -> None:
+def test_a_second_submission_is_refused_while_the_first_trains(
+    local_ray: object, tmp_path: Path
+) -> None:
     from kintsugi.training import fit
 
     pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=400, checkpoint_every=20, log_every=20)
+    config = debug_config(tmp_path, max_steps=60, checkpoint_every=20, log_every=20)
     with ThreadPoolExecutor(1) as pool:
-        earlier = pool.submit(fit, config)
+        first = pool.submit(fit, config)
         wait_for(Run.of(config).checkpoints, 20)
-        # Its last step is not what a run is known by.
-        later = fit(debug_config(tmp_path, max_steps=60, checkpoint_every=20, log_every=20))
-        with pytest.raises(TakenOver, match="debug-stage1 was taken over by another submission"):
-            earlier.result(timeout=100)
-    assert later.last_step == 60
-    assert Run.of(config).checkpoints.newest_whole() == 60
-    rows = read_metrics(Run.of(config).storage.join("metrics"))
-    assert [row["step"] for row in rows] == [20, 40, 60]
+        with pytest.raises(ConfigError, match="is being trained by another submission"):
+            fit(config)
+        assert first.result(timeout=100).last_step == 60
+
+
+@pytest.mark.ray
+def test_a_run_that_is_taken_over_ends_and_is_not_tried_again(
+    local_ray: object, tmp_path: Path
+) -> None:
+    from kintsugi.training import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=400, checkpoint_every=10, log_every=10)
+    run = Run.of(config)
+    other = Owner(token="other", host="there", pid=1, place="", since="noon")
+    with ThreadPoolExecutor(1) as pool:
+        fitting = pool.submit(fit, config)
+        wait_for(run.checkpoints, 10)
+        run.storage.write(OWNER_NAME, json.dumps(dataclasses.asdict(other)).encode())
+        with pytest.raises(TakenOver, match="process 1 on there"):
+            fitting.result(timeout=100)
+    assert run.checkpoints.newest_whole() < 400
 
 
 def wait_for(checkpoints: CheckpointStore, step: int) -> None:
