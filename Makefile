@@ -46,7 +46,9 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 	$(BIN)/python jobs/write_shards.py --input $(PHOTOS) --output $(OUT)/shards --held-out 0.1 --verify || test $$? -eq 3
 	$(BIN)/python jobs/train_encoder.py --photos $(PHOTOS) --teacher $(TEACHER) \
 		--output $(OUT)/encoder --steps $(ENCODER_STEPS) --device $(DEVICE)
-	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
+	$(BIN)/python jobs/train_first_fill.py --config jobs/configs/$(FLAVOUR)-first-fill.toml $(NAMES) $(TRAIN)
+	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) \
+		--set init_from=$(OUT)/$(FLAVOUR)-first-fill $(TRAIN)
 	$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
 	test $(LAST) = $(FLAVOUR)-stage2 || \

@@ -43,14 +43,17 @@ def train(stage: str, argv: Sequence[str]) -> int:
 
 
 def _parser(stage: str) -> argparse.ArgumentParser:
-    job, flavour = f"jobs/train_{stage}.py", stage.replace("_", "-")
+    job, name = f"jobs/train_{stage}.py", stage.replace("_", "-")
+    # What goes beyond the paper has no configuration of its.
+    published = _bootstrap.ROOT / "jobs" / "configs" / f"paper-{name}.toml"
+    flavour = "paper" if published.exists() else "recommended"
     examples = [
         f"{job} --dry-run",
-        f"{job} --config jobs/configs/paper-{flavour}.toml --set workers.count=8 --tensorboard",
-        f"ray job submit --working-dir . -- {job} --set storage=s3://runs --set run=first-{stage}",
+        f"{job} --config jobs/configs/{flavour}-{name}.toml --set workers.count=8 --tensorboard",
+        f"ray job submit --working-dir . -- {job} --set storage=s3://runs --set run=first-{name}",
     ]
     text = f"Train {stage} on Ray; the same run and configuration resume."
-    parser = _bootstrap.job_parser(text, examples, config=f"debug-{flavour}.toml")
+    parser = _bootstrap.job_parser(text, examples, config=f"debug-{name}.toml")
     add = parser.add_argument
     add("--dry-run", action="store_true", help="one step here, without Ray; keeps nothing")
     add("--without-ray", action="store_true", help="one worker, in this process")

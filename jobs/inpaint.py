@@ -37,8 +37,11 @@ def main(argv: Sequence[str]) -> int:
     format = FORMATS.get(PurePosixPath(args.output).suffix.lower())
     if format is None:
         raise ConfigError(f"{args.output}: let it end in one of {', '.join(FORMATS)}")
-    # Read before anything slow: a mistyped name is told at once.
+    # Before anything slow: a mistyped name is told at once.
     photo, mask = read(args.photo), read(args.mask)
+    folder, name = split(args.output)
+    if not folder.is_bucket and not Path(folder.uri).is_dir():
+        raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
     from jobs._bootstrap import write_figures
     from kintsugi.inpaint_folder import fill_photo
     from kintsugi.methods import ReleaseMethod, open_release
@@ -50,7 +53,6 @@ def main(argv: Sequence[str]) -> int:
         photo, mask, ReleaseMethod(inpainter, FillOptions(seed=args.seed)), format=format
     )
     seconds = round(time.monotonic() - since, 3)
-    folder, name = split(args.output)
     folder.write(name, filled)
     print(f"{folder.join(name).uri}: filled in {seconds:.1f} s by {config.name}")
     write_figures(args.json, {"seconds": seconds, "release": config.name, "digest": config.digest})

@@ -15,6 +15,7 @@ from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
 from models.inpainter import Inpainter
 from models.layers import Upsampling, initialise
 from models.matching import MatchingConfig
+from models.predicted_fill import FillPredictor
 from models.vgg import Vgg19Relu3
 
 
@@ -27,15 +28,20 @@ class Widths:
     discriminator: int
     # Of the context encoder: its first level, and its bottleneck.
     context: tuple[int, int]
+    first_fill: tuple[int, int, int]
 
 
 # `paper` is the publication as far as it is known; `small` is what a release carries;
 # `tiny` is for tests and demonstrations. Only the widths differ: the layers are the same.
 SIZES: dict[str, Widths] = {
-    "tiny": Widths((16, 32, 64), TranslatorWidths(first=64, inner=96, last=32), 16, (16, 256)),
-    "small": Widths((48, 96, 192), TranslatorWidths(first=128, inner=256, last=64), 48, (48, 1000)),
+    "tiny": Widths(
+        (16, 32, 64), TranslatorWidths(64, inner=96, last=32), 16, (16, 256), (16, 32, 48)
+    ),
+    "small": Widths(
+        (48, 96, 192), TranslatorWidths(128, inner=256, last=64), 48, (48, 1000), (48, 96, 144)
+    ),
     "paper": Widths(
-        (64, 128, 256), TranslatorWidths(first=256, inner=512, last=128), 64, (64, 4000)
+        (64, 128, 256), TranslatorWidths(256, inner=512, last=128), 64, (64, 4000), (64, 128, 256)
     ),
 }
 
@@ -60,8 +66,9 @@ class ModelConfig:
         generator_upsampling: "transposed" (the paper) or "resize", in G1.
         translator_upsampling: "resize" (the paper's better one) or "transposed", in G2.
         discriminator_norm: "batch" (the paper) or "spectral", in D1 and D2.
-        generator_input: "grey" (the paper): G1 sees the hole grey and draws all of it; or
-            "smooth": it sees the mask and a smooth fill, and draws what that one lacks.
+        generator_input: "grey" (the paper): G1 sees the hole grey and draws all of it;
+            "smooth": it sees the mask and a smooth fill, and draws what that one lacks; or
+            "predicted": the same of a fill whose colours a network of its own predicts.
         translator_input: "features" (the paper): G2 sees the matched features; or
             "features+pixels": the pixels that were copied with them too.
     """
@@ -85,7 +92,9 @@ class ModelConfig:
 
 
 def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
-    """G1 with seeded initial weights. With a smooth fill as input it begins as that fill."""
+    """G1 with seeded initial weights. With a fill as input it begins as that fill."""
+    predicts = config.generator_input == "predicted"
+    first_fill = build_first_fill(config, seed=seed) if predicts else None
     network = _seeded(
         lambda: CoarseGenerator(
             config.widths.generator,
@@ -94,8 +103,20 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
         ),
         seed,
     )
-    if config.generator_input == "smooth":
+    if config.generator_input != "grey":
         nn.init.zeros_(network.up[-1].get_parameter("conv.weight"))
+    network.first_fill = first_fill.requires_grad_(False) if first_fill else None
+    return network
+
+
+def build_first_fill(config: ModelConfig, *, seed: int) -> FillPredictor:
+    """The predictor of G1's first fill with seeded initial weights; it begins as a smooth fill."""
+    network = _seeded(lambda: FillPredictor(config.widths.first_fill), seed)
+    generator = torch.Generator().manual_seed(seed)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
+    nn.init.zeros_(network.end.weight)
     return network
 
 

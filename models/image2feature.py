@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from models.predicted_fill import FillPredictor
 from models.smooth_fill import smooth_fill
 from models.vgg import Vgg19Relu3
 
-# What G1 sees of the hole: nothing, as published, or a smooth fill of it and the mask.
-GeneratorInput = Literal["grey", "smooth"]
+# What G1 sees of the hole: nothing, as published, or the mask and a fill, be it smooth or one
+# whose colours are predicted.
+GeneratorInput = Literal["grey", "smooth", "predicted"]
 
 NUM_RESIDUAL_BLOCKS = 9
 GENERATOR_STRIDE = 8
@@ -34,6 +36,11 @@ class CoarseGenerator(nn.Module):
     With ``input`` "grey" it sees the image with a grey hole and answers with the tanh. With
     "smooth", which is not the paper's and learns much faster, it sees the image with a
     smooth fill in its hole and the mask as a fourth channel, and adds the tanh to that fill.
+    "predicted" is the same with the fill of a `FillPredictor`, whose weights are learnt by
+    themselves: no gradient goes there.
+
+    Attributes:
+        first_fill: The predictor, with "predicted"; else None.
     """
 
     def __init__(
@@ -45,8 +52,9 @@ class CoarseGenerator(nn.Module):
     ) -> None:
         super().__init__()
         first, second, third = channels
-        self.starts_smooth = input == "smooth"
-        seen = 4 if self.starts_smooth else 3
+        self.starts_filled = input != "grey"
+        self.first_fill: FillPredictor | None = None
+        seen = 4 if self.starts_filled else 3
         self.down = nn.Sequential(
             ConvBlock(seen, first, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
             ConvBlock(first, second, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
@@ -77,17 +85,26 @@ class CoarseGenerator(nn.Module):
                 f"image is {width}x{height}: both sides must be multiples of"
                 f" {GENERATOR_STRIDE} and at least 32; pad it first"
             )
-        if self.starts_smooth:
-            return self._refine(smooth_fill(image, mask), mask)
+        if self.starts_filled:
+            return self._refine(self.begin(image, mask), mask)
         # -1..1 with the hole at 0, i.e. mid-grey. Not by the product alone: nothing times
         # NaN is NaN.
         known = torch.where(mask == 1, 0.0, (image * 2 - 1) * (1 - mask))
         predicted: Tensor = self.up(self.blocks(self.down(known)))
         return (predicted + 1) / 2
 
-    def _refine(self, smooth: Tensor, mask: Tensor) -> Tensor:
-        residual: Tensor = self.up(self.blocks(self.down(torch.cat([smooth * 2 - 1, mask], 1))))
-        whole = smooth + residual
+    @torch.no_grad()
+    def begin(
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The fill that the network adds to."""
+        if self.first_fill is None:
+            return smooth_fill(image, mask)
+        return self.first_fill.fill(image, mask)
+
+    def _refine(self, fill: Tensor, mask: Tensor) -> Tensor:
+        residual: Tensor = self.up(self.blocks(self.down(torch.cat([fill * 2 - 1, mask], 1))))
+        whole = fill + residual
         # The value is clamped, the gradient is not: a pixel that once left 0-1 finds back.
         # Squashing the sum instead would move known colours, and the darkest and lightest most.
         return whole.detach().clamp(0, 1) + (whole - whole.detach())

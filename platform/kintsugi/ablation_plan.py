@@ -19,7 +19,7 @@ from kintsugi.config import JobConfig, deciding_values, load_config, parse_confi
 from kintsugi.errors import ConfigError
 from kintsugi.photos import SAMPLES
 from kintsugi.release import NAME
-from kintsugi.sections import STRICT
+from kintsugi.section_checks import STRICT
 from kintsugi.storage import Storage
 from models.finish import FinishConfig
 from models.matching import MatchingConfig

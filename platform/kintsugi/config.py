@@ -18,8 +18,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.errors import ConfigError
 from kintsugi.photos import SAMPLES
+from kintsugi.section_checks import STRICT
 from kintsugi.sections import (
-    STRICT,
     ComputeSection,
     DataSection,
     HeldOutSection,
@@ -28,9 +28,9 @@ from kintsugi.sections import (
     ModelSection,
     OptimizerSection,
     TranslateSection,
-    WorkersSection,
 )
 from kintsugi.storage import Storage
+from kintsugi.workers_section import WorkersSection
 
 # It names a folder, and part of a URI.
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -59,7 +59,7 @@ class JobConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: Literal["stage1", "stage2", "end_to_end", "context_encoder"]
+    stage: Literal["first_fill", "stage1", "stage2", "end_to_end", "context_encoder"]
     run: str
     # Name of the run and of its folder in `storage`. The same name and configuration resume.
     storage: str
@@ -87,6 +87,17 @@ class JobConfig:
             )
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: 0 or more")
+        if self.stage == "first_fill" and self.losses.adversarial:
+            raise ValueError(
+                f"losses.adversarial={self.losses.adversarial}: a first fill has no opponent;"
+                " set it to 0"
+            )
+        trains_g1 = self.stage in ("stage1", "end_to_end")
+        if trains_g1 and self.model.generator_input == "predicted" and not self.init_from:
+            raise ValueError(
+                'model.generator_input="predicted" takes a first fill that was trained before: name'
+                " a run of jobs/train_first_fill.py, or a release that has one, in init_from"
+            )
         if self.translate.colour and self.model.translator_input == "features":
             raise ValueError(
                 f"translate.colour={self.translate.colour} compares pixels, which are matched only"

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -17,6 +17,7 @@ from models.build import (
     ModelConfig,
     build_context_encoder,
     build_feature_discriminator,
+    build_first_fill,
     build_generator,
     build_image_discriminator,
     build_pair_discriminator,
@@ -32,6 +33,7 @@ DISCRIMINATORS_NAME = "discriminators.safetensors"
 # The key of a release's `training` under which its discriminators' digest stands.
 DISCRIMINATORS_KEY = "discriminators"
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "first_fill": build_first_fill,
     "infer": build_generator,
     "translate": build_translator,
     "pair_discriminator": build_pair_discriminator,
@@ -40,12 +42,14 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "image_discriminator": build_image_discriminator,
 }
 GENERATORS = {
+    "first_fill": ("first_fill",),
     "stage1": ("infer",),
     "stage2": ("translate",),
     "end_to_end": ("infer", "translate"),
     "context_encoder": ("context_encoder",),
 }
 DISCRIMINATORS = {
+    "first_fill": "pair_discriminator",
     "stage1": "pair_discriminator",
     "stage2": "feature_discriminator",
     "end_to_end": "feature_discriminator",
@@ -99,8 +103,21 @@ def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
     with tempfile.TemporaryDirectory() as temporary:
         if storage.exists(RELEASE_WEIGHTS):
             storage.fetch_folder("", Path(temporary))
-            return _of_release(uri, Path(temporary))
-        return _of_run(uri, Run(storage), checkpoint, Path(temporary))
+            networks = _of_release(uri, Path(temporary))
+        else:
+            networks = _of_run(uri, Run(storage), checkpoint, Path(temporary))
+    return replace(networks, parts=_first_fill_in(networks.parts) | networks.parts)
+
+
+def _first_fill_in(parts: dict[str, State]) -> dict[str, State]:
+    """What G1 begins with, as a part of its own, where it holds one."""
+    prefix = "first_fill."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in parts.get("infer", {}).items()
+        if name.startswith(prefix)
+    }
+    return {"first_fill": state} if state else {}
 
 
 def _of_release(uri: str, folder: Path) -> Networks:

@@ -17,6 +17,7 @@ from kintsugi.config import JobConfig
 from kintsugi.context_stage import ContextEncoderStage
 from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.end_to_end import EndToEnd
+from kintsugi.first_fill_stage import FirstFillStage
 from kintsugi.loop import Surroundings, initial_state, never, train
 from kintsugi.order import Position, SampleOrder
 from kintsugi.ownership import Ownership, owning
@@ -25,7 +26,7 @@ from kintsugi.runs import Run, open_encoder
 from kintsugi.samples import Batch, corrupt_rows, local_batches
 from kintsugi.splits import HELD_OUT
 from kintsugi.stages import Stage, Stage1, Stage2
-from kintsugi.starting import load_start, open_run, pinned_stage1
+from kintsugi.starting import check_run, load_start, open_run, pinned_stage1
 from kintsugi.tracking import Metrics, MetricsWriter
 
 # Photographs in the sample pictures.
@@ -61,6 +62,8 @@ def build_stage(config: JobConfig) -> Stage:
     """The networks of an opened run at their first step."""
     if config.stage == "context_encoder":
         return ContextEncoderStage(config)
+    if config.stage == "first_fill":
+        return FirstFillStage(config)
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)
@@ -107,6 +110,8 @@ class RunReporter:
         self.publish(row, folder, step)
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None:
+        if self.ownership.is_lost():
+            return
         self.run.storage.join("samples").write(f"step-{step:08d}.png", png)
         self.log(row)
 
@@ -136,11 +141,8 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         run.checkpoints.restore(state, step)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
-    held_out = _held_out(config) if config.held_out.photos else []
-    fixed = None
-    if rank == 0 and config.loop.sample_every:
-        count = min(SAMPLE_ROWS, sum(order.rows_per_part))
-        fixed = _first(held_out or _singly(reader, order, config, count))
+    held_out, spare = _held_out(config, rank, place.workers)
+    fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
     corrupt = corrupt_rows(reader, config.data)
     metrics = None
     if rank == 0:
@@ -150,36 +152,57 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         batches(reader, order, state.position, rank, config.loop.max_steps - step, corrupt),
         config,
         state,
-        Surroundings(rank, order, device, fixed, held_out, place.should_stop),
+        Surroundings(rank, order, device, fixed, held_out, spare, place.should_stop),
         RunReporter(run, metrics, ownership, corrupt, publish),
     )
     return state.step
 
 
-def _held_out(config: JobConfig) -> list[Batch]:
-    """The photographs that checkpoints are measured on, the same ones however a run trains."""
-    reader = open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
-    there = sum(reader.rows_per_part)
-    order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
-    singly = _singly(reader, order, config, min(config.held_out.photos, there))
+def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[Batch], bool]:
+    """This rank's part of what checkpoints are measured on, and whether that is a spare one."""
+    if not config.held_out.photos:
+        return [], False
+    reader, order = _held_out_split(config)
+    count = min(config.held_out.photos, sum(reader.rows_per_part))
+    spare = rank >= count
+    singly = _singly(reader, order, config, count, first=0 if spare else rank, step=workers)
     size = config.loop.batch_size // config.loop.accumulate
-    return [_joined(singly[start : start + size]) for start in range(0, len(singly), size)]
+    return [_joined(singly[start : start + size]) for start in range(0, len(singly), size)], spare
 
 
-def _singly(reader: ShardReader, order: SampleOrder, config: JobConfig, count: int) -> list[Batch]:
-    """The first photographs of a split in batches of one."""
+def _held_out_split(config: JobConfig) -> tuple[ShardReader, SampleOrder]:
+    reader = open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
+    order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
+    return reader, order
+
+
+def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> Batch:
+    """The photographs of the sample pictures: the first that are held out, if any are."""
+    count = SAMPLE_ROWS
+    if config.held_out.photos:
+        reader, order = _held_out_split(config)
+        count = min(count, config.held_out.photos)
+    return _joined(_singly(reader, order, config, min(count, sum(reader.rows_per_part))))
+
+
+def _singly(
+    reader: ShardReader,
+    order: SampleOrder,
+    config: JobConfig,
+    count: int,
+    *,
+    first: int = 0,
+    step: int = 1,
+) -> list[Batch]:
+    """Of the first photographs of a split every ``step``-th in a batch of its own, as they are."""
     alone = replace(order, workers=1, batch_size=1)
-    return list(islice(local_batches(reader, alone, config.data, Position()), count))
+    data = replace(config.data, window_px=0, recolour_share=0.0)
+    return list(islice(local_batches(reader, alone, data, Position()), first, count, step))
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
     """One batch of several."""
     return Batch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
-
-
-def _first(batches: Sequence[Batch]) -> Batch:
-    """The photographs of the sample pictures."""
-    return Batch(*(part[:SAMPLE_ROWS] for part in _joined(batches[:SAMPLE_ROWS]).parts()))
 
 
 def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
@@ -200,10 +223,11 @@ def train_locally(
 ) -> Run:
     """Train a run in this process without Ray: the same losses as one Ray worker."""
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
-    run = open_run(config)
+    check_run(config)
 
     def publish(_: Metrics, folder: Path | None, step: int) -> None:
         if folder is not None:
+            run = Run.of(config)
             run.checkpoints.publish(folder, step)
             run.checkpoints.prune(config.loop.keep_checkpoints, step)
 
@@ -217,7 +241,8 @@ def train_locally(
     ) -> Iterator[Batch]:
         return local_batches(reader, order, config.data, start, rank, corrupt)
 
-    with owning(run) as owner:
+    with owning(Run.of(config)) as owner:
+        run = open_run(config)
         run.checkpoints.discard_after(run.checkpoints.newest_whole())
         place = Place(torch.device(device), should_stop=should_stop, owner=owner)
         train_rank(config, place, batches, publish)

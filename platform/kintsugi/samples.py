@@ -4,12 +4,14 @@ Every draw is keyed by (seed, epoch, photograph), so it does not depend on who r
 photograph, nor on how many workers there are.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from kintsugi.corrupt_rows import CorruptRows
@@ -17,6 +19,9 @@ from kintsugi.masks import draw_mask
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import Decoded, ShardReader
 from kintsugi.sections import DataSection
+
+# Of the logarithm of a recoloured crop's gamma.
+_GAMMA_DEVIATION = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,33 @@ def draw_sample(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
     """Crop, flip and hole of one photograph in one epoch, and its random draw."""
     rng = np.random.default_rng([seed, epoch, key])
-    side = config.crop_px
+    side = _window_side(min(pixels.shape[:2]), config, rng) if config.window_px else config.crop_px
     top = int(rng.integers(pixels.shape[0] - side + 1))
     left = int(rng.integers(pixels.shape[1] - side + 1))
     crop = pixels[top : top + side, left : left + side]
+    if side != config.crop_px:
+        size = (config.crop_px, config.crop_px)
+        crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BILINEAR))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
+    if config.recolour_share and rng.random() < config.recolour_share:
+        crop = _recoloured(crop, rng)
     kind = config.masks[int(rng.integers(len(config.masks)))]
     draw = float(rng.random())
-    return crop, draw_mask(kind, side, side, rng), draw
+    return crop, draw_mask(kind, config.crop_px, config.crop_px, rng), draw
+
+
+def _window_side(shorter: int, config: DataSection, rng: np.random.Generator) -> int:
+    """Of the square a crop is taken from: all areas are as likely."""
+    area = rng.uniform((config.window_px / shorter) ** 2, 1)
+    return max(config.window_px, int(shorter * math.sqrt(area)))
+
+
+def _recoloured(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Colours in another order, and another gamma."""
+    table = 255 * np.linspace(0, 1, 256) ** math.exp(rng.normal(0, _GAMMA_DEVIATION))
+    recoloured: NDArray[np.uint8] = table.round().astype(np.uint8)[crop][..., rng.permutation(3)]
+    return recoloured
 
 
 def collate(

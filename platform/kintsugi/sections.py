@@ -3,21 +3,22 @@
 Every section is a frozen dataclass, and each part of the program receives only its own.
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
 
 from kintsugi.errors import ConfigError
 from kintsugi.masks import draw_mask
+from kintsugi.section_checks import STRICT, check_at_least
 from models.build import ModelConfig
 from models.keys import KeysKind
 from models.losses import AdversarialLoss
 from models.matching import MatchingConfig
 from models.precision import Precision
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+MIN_WINDOW_PX = 32
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class DataSection:
     # Side of the square training crops; a multiple of 8, at least 128.
     resize_px: int = 286
     # The shorter side that photographs are brought to before the crop.
+    window_px: int = 0
+    # The smallest side of the square that is brought to `crop_px`, drawn for every crop from
+    # here up to `resize_px`; 0 = always `crop_px`, as it is. Where `crop_px` is the larger one,
+    # it is enlarged.
+    recolour_share: float = 0.0
+    # Of the crops: gamma and the order of their colours are drawn; for small sets of
+    # photographs.
     masks: tuple[str, ...] = ("rectangle", "strokes")
     # Kinds of hole, drawn with equal share.
     shuffle_parts: int = 4
@@ -69,6 +77,12 @@ class DataSection:
                 f"resize_px={self.resize_px} is smaller than crop_px={self.crop_px}:"
                 " choose it at least as large"
             )
+        if self.window_px and not MIN_WINDOW_PX <= self.window_px <= self.resize_px:
+            raise ValueError(
+                f"window_px={self.window_px}: {MIN_WINDOW_PX} to resize_px={self.resize_px}, or 0"
+            )
+        if not 0 <= self.recolour_share <= 1:
+            raise ValueError(f"recolour_share={self.recolour_share}: 0 to 1")
         if not self.masks:
             raise ValueError("masks is empty: name at least one kind of hole")
         for kind in self.masks:
@@ -77,7 +91,7 @@ class DataSection:
                 draw_mask(kind, self.crop_px, self.crop_px, np.random.default_rng(0))
             except ConfigError as error:
                 raise ValueError(f"masks: {error}") from error
-        _check_at_least(self, 1, "shuffle_parts", "tasks")
+        check_at_least(self, 1, "shuffle_parts", "tasks")
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ class LossSection:
     perceptual: float = 10.0
     adversarial: float = 1.0
     reconstruction: float = 0.999
-    # Weight of the squared difference of pixels; context encoder alone.
+    # Weight of the difference of pixels; context encoder (squared) and first fill alone.
     pixels: float = 0.0
     # Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image
     # (stage 2); the paper has none. With few steps it is what fills converge by.
@@ -103,7 +117,7 @@ class LossSection:
 
     def __post_init__(self) -> None:
         weights = ("perceptual", "adversarial", "reconstruction", "pixels", "overlap")
-        _check_at_least(self, 0, *weights, "overlap_cells")
+        check_at_least(self, 0, *weights, "overlap_cells")
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ class OptimizerSection:
         for name in ("generator_lr", "discriminator_lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: more than 0, for example 2e-4")
-        _check_at_least(self, 0, "warmup_steps", "half_life_steps", "clip_norm")
+        check_at_least(self, 0, "warmup_steps", "half_life_steps", "clip_norm")
         for name in ("beta1", "beta2", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 0 to below 1")
@@ -157,11 +171,11 @@ class LoopSection:
     # The newest; beside them the one with the lowest held-out loss stays.
 
     def __post_init__(self) -> None:
-        _check_at_least(
+        check_at_least(
             self, 1, "max_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"
         )
-        _check_at_least(self, 0, "sample_every")
-        _check_at_least(self, 1, "accumulate")
+        check_at_least(self, 0, "sample_every")
+        check_at_least(self, 1, "accumulate")
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}:"
@@ -198,65 +212,10 @@ class HeldOutSection:
     # 0 = never.
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 0, "photos", "patience")
+        check_at_least(self, 0, "photos", "patience")
         if self.patience and not self.photos:
             raise ValueError(
                 f"patience={self.patience} needs a held-out loss: set photos to 1 or more"
-            )
-
-
-@dataclass(frozen=True)
-class WorkersSection:
-    """Where it runs: one process per worker, joined by DDP; one GPU each, if any."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    count: int = 1
-    # Processes; the most of an elastic run.
-    min_count: int = 0
-    # Fewest workers of an elastic run: it goes on with as many as find room when nodes are
-    # lost, and takes more again as they come back. 0 = always `count`. A step of fewer
-    # workers holds fewer photographs.
-    cpus: float = 0.5
-    # Logical CPUs that Ray sets aside per worker, beside those for reading (data.tasks).
-    resources: dict[str, float] = field(default_factory=dict)
-    # What else it sets aside per worker: memory in bytes or the cluster's own resources.
-    use_gpu: bool = False
-    # One GPU per worker, NCCL between them; else CPU and gloo.
-    accelerator_type: str = ""
-    # Kind of GPU, such as "A100"; "" = any.
-    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
-    # On few or many nodes; STRICT_ = all on one, or each on one of its own.
-    threads: int = 2
-    # PyTorch's threads per worker on the CPU.
-    timeout_s: int = 300
-    # Seconds that workers wait for one another, and so for one's data, before the step has
-    # failed; longer than storage may be gone.
-    max_failures: int = 3
-    # Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes
-    # that are taken away with notice do not count.
-    autoscaling: bool = False
-    # Nodes are added on demand: what the cluster lacks now is waited for, not refused.
-    wait_s: int = 3600
-    # Seconds that a run waits for missing nodes, all waits together.
-
-    def __post_init__(self) -> None:
-        _check_at_least(self, 1, "count", "threads", "timeout_s", "wait_s")
-        _check_at_least(self, 0, "min_count", "max_failures")
-        if self.min_count > self.count:
-            raise ValueError(f"min_count={self.min_count} is more than count={self.count}")
-        if self.cpus <= 0:
-            raise ValueError(f"cpus={self.cpus}: more than 0, for example 0.5")
-        for name, amount in self.resources.items():
-            if name in ("CPU", "GPU") or amount <= 0:
-                raise ValueError(
-                    f"resources: {name}={amount:g}: more than 0; CPUs and GPUs are set by cpus"
-                    " and use_gpu"
-                )
-        if self.accelerator_type and not self.use_gpu:
-            raise ValueError(
-                f"accelerator_type={self.accelerator_type!r} needs use_gpu=true: set it, or leave"
-                " the type empty"
             )
 
 
@@ -286,7 +245,7 @@ class TranslateSection:
     # with model.translator_input = "features+pixels".
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")
+        check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")
         # Checks its own.
         MatchingConfig(keys=self.keys, repeats=self.repeats, colour=self.colour)
         if not 0 <= self.prediction_share <= 1:
@@ -296,10 +255,3 @@ class TranslateSection:
                 f"prediction_share={self.prediction_share} needs predictions: name the stage 1"
                 " run or a release in stage1"
             )
-
-
-def _check_at_least(section: object, least: int, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        if value < least:
-            raise ValueError(f"{name}={value}: at least {least}")

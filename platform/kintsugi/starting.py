@@ -40,6 +40,7 @@ from models.image2feature import CoarseGenerator
 INPUTS_NAME = "inputs.json"
 PINNED_STAGE1 = "stage1"
 PINNED_START = "start"
+FIRST_FILL_NAME = "first_fill.safetensors"
 
 
 def open_run(config: JobConfig) -> Run:
@@ -139,6 +140,8 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     networks = open_networks(config.init_from)
     generator, discriminator = GENERATORS[config.stage], DISCRIMINATORS[config.stage]
     missing = [part for part in generator if part not in networks.parts]
+    if missing == ["infer"] and "first_fill" in networks.parts:
+        return _pin_first_fill(run, config, networks)
     if missing:
         raise ConfigError(
             f"init_from={config.init_from!r} has no {missing[0]}, which {config.stage} trains: it"
@@ -156,6 +159,19 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
         states["discriminator"] = networks.parts[discriminator]
     about = _describe(networks, digest, sorted(states))
     _publish(run, PINNED_START, states, about)
+    return {"init_from": about}
+
+
+def _pin_first_fill(run: Run, config: JobConfig, networks: Networks) -> dict[str, Any]:
+    """Keep the predictor of G1's first fill; the rest of G1 is drawn from the seed."""
+    if config.model.generator_input != "predicted":
+        raise ConfigError(
+            f"init_from={config.init_from!r} predicts a first fill, which G1 takes only with"
+            ' model.generator_input = "predicted": set that'
+        )
+    check_fit(networks, ["first_fill"], config.model, "init_from")
+    about = _describe(networks, networks.digest(), ["first_fill"])
+    _publish(run, PINNED_START, {"first_fill": networks.parts["first_fill"]}, about)
     return {"init_from": about}
 
 
@@ -199,6 +215,10 @@ def load_start(run: Run, generator: nn.Module, discriminator: nn.Module) -> None
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _fetch(run, PINNED_START, folder)
+        if (folder / FIRST_FILL_NAME).is_file():
+            predictor = generator.get_submodule("first_fill")
+            predictor.load_state_dict(load_file(folder / FIRST_FILL_NAME))
+            return
         generator.load_state_dict(load_file(folder / "generator.safetensors"))
         if (folder / "discriminator.safetensors").is_file():
             discriminator.load_state_dict(load_file(folder / "discriminator.safetensors"))

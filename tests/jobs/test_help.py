@@ -1,5 +1,6 @@
 """`jobs/NAME.py --help`: every job tells its flags with examples, and at once."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,9 @@ def test_it_waits_for_nothing_that_is_slow_to_import(told: str, job: str) -> Non
     assert f"usage: {job} [-h]" in told
     assert f"{job}: exit 0\n" in told
     assert f"{job}: imports []\n" in told
+
+
+def test_every_configuration_that_is_named_is_there(told: str) -> None:
+    named = set(re.findall(r"jobs/configs/[\w-]+\.toml", told))
+    assert len(named) > 5
+    assert not [path for path in named if not (ROOT / path).is_file()]

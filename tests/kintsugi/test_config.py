@@ -17,6 +17,11 @@ CONFIGS = sorted(
 COMPLETE = [path for path in CONFIGS if not path.stem.startswith("debug-")]
 # What a stage does not look at.
 IDLE = {
+    "first_fill": (
+        *("encoder", "translate.", "losses.perceptual", "losses.pixels", "losses.overlap"),
+        *("losses.kind", "model.generator_", "model.translator_", "model.discriminator_norm"),
+        "optimizer.discriminator_lr",
+    ),
     "stage1": ("translate.", "losses.reconstruction"),
     "stage2": ("losses.overlap", "losses.reconstruction"),
     "end_to_end": (

@@ -40,7 +40,7 @@ def everything_on(folder: Path, name: str, stage: str = "stage1", **compute: Any
         optimizer=optimizer,
         compute=ComputeSection(**compute),
         held_out=HeldOutSection(photos=3, patience=9),
-        losses=LossSection(kind="hinge"),
+        losses=LossSection(kind="hinge", adversarial=0.0 if stage == "first-fill" else 1.0),
         model=ModelSection(
             size="tiny",
             generator_upsampling="resize",
@@ -72,6 +72,7 @@ def figures(config: JobConfig) -> list[dict[str, Any]]:
         ("stage1", {}),
         ("end-to-end", {"channels_last": True}),
         ("context-encoder", {"precision": "bfloat16"}),
+        ("first-fill", {"precision": "bfloat16", "channels_last": True}),
     ],
 )
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Crop, flip and hole depend on the seed, the epoch and the photograph, and on nothing else."""
 
+import dataclasses
+import hashlib
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from kintsugi.sections import DataSection
 from tests.kintsugi.training_runs import pack_photos
 
 CONFIG = DataSection(shards="unused", crop_px=128, resize_px=140, masks=("rectangle", "strokes"))
+# Of crop, hole and draw, by the program before windows and colours could be drawn.
+DRAWN_BEFORE = "f04fb1279fb03440"
 
 
 def photo(seed: int = 0) -> np.ndarray:
@@ -55,6 +59,45 @@ def test_crops_come_from_the_photograph_or_its_mirror_image() -> None:
     for key in range(10):
         crop, _, _ = draw_sample(pixels, key, 0, 0, CONFIG)
         assert np.ascontiguousarray(crop).tobytes() in windows
+
+
+def test_a_window_is_drawn_and_brought_to_the_crop() -> None:
+    """Of a ramp, how steep a crop is tells how large its window was."""
+    ramp = np.tile(np.arange(150, dtype=np.uint8), (150, 1))[..., None].repeat(3, axis=2)
+    config = dataclasses.replace(CONFIG, window_px=64)
+    sides = []
+    for key in range(200):
+        crop, mask, _ = draw_sample(ramp, key, 0, 0, config)
+        assert crop.shape == (128, 128, 3)
+        assert mask.shape == (128, 128)
+        sides.append(abs(int(crop[64, 127, 0]) - int(crop[64, 0, 0])))
+    assert 60 <= min(sides) < 75
+    assert 140 < max(sides) <= 150
+    # All areas alike: of sides from 64 to 150 half are above 115.
+    assert 105 < np.median(sides) < 125
+
+
+def test_some_crops_have_other_colours() -> None:
+    pixels = np.zeros((150, 150, 3), dtype=np.uint8) + np.array([10, 100, 200], dtype=np.uint8)
+    config = dataclasses.replace(CONFIG, recolour_share=0.25)
+    colours = [draw_sample(pixels, key, 0, 0, config)[0][0, 0].tolist() for key in range(200)]
+    changed = [colour for colour in colours if colour != [10, 100, 200]]
+    assert 30 < len(changed) < 70
+    assert len({tuple(np.argsort(colour)) for colour in changed}) == 6
+    # By a gamma: black and white stay.
+    white = np.full((150, 150, 3), 255, dtype=np.uint8)
+    assert all(draw_sample(white, key, 0, 0, config)[0].min() == 255 for key in range(20))
+
+
+def test_what_is_not_asked_for_draws_nothing() -> None:
+    """A run that was begun before goes on as it was."""
+    assert hash_of(draw_sample(photo(), 5, 1, 2, CONFIG)) == DRAWN_BEFORE
+
+
+def hash_of(sample: tuple[np.ndarray, np.ndarray, float]) -> str:
+    crop, mask, draw = sample
+    parts = np.ascontiguousarray(crop).tobytes() + mask.tobytes() + str(draw).encode()
+    return hashlib.sha256(parts).hexdigest()[:16]
 
 
 def test_batches_of_shards_go_on_from_any_position(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kintsugi.sections import WorkersSection
+from kintsugi.workers_section import WorkersSection
 
 
 @pytest.mark.parametrize(

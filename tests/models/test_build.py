@@ -84,7 +84,7 @@ def test_refuses_other_choices_of_a_field(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     for field, choices in (
         ("discriminator_norm", "batch, spectral"),
-        ("generator_input", "grey, smooth"),
+        ("generator_input", "grey, smooth, predicted"),
         ("translator_upsampling", "resize, transposed"),
     ):
         with pytest.raises(ValueError, match=f"{field}='none': choose one of {choices}"):

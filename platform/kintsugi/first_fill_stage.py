@@ -1,0 +1,59 @@
+"""The predictor of G1's first fill as a stage, before stage 1; knows no loop and no VGG."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kintsugi.config import JobConfig
+from kintsugi.samples import Batch
+from kintsugi.stages import Output
+from models.build import build_first_fill, build_pair_discriminator
+from models.image2feature import paste_known
+from models.predicted_fill import FILL_STRIDE
+
+# Of 1 in the square root of a mean square: its slope ends somewhere.
+_SMALLEST_SQUARE = 1e-4
+
+
+class FirstFillStage:
+    """Difference of colours in the hole at a quarter of the resolution, and no opponent.
+
+    A discriminator is built because a run has one; it is never trained.
+    """
+
+    criterion = "reconstruction"
+
+    def __init__(self, config: JobConfig) -> None:
+        self.weights = config.losses
+        self.generator: nn.Module = build_first_fill(config.model, seed=config.seed)
+        self.discriminator: nn.Module = build_pair_discriminator(config.model, seed=config.seed + 1)
+
+    def to(self, device: torch.device) -> None:
+        self.generator.to(device)
+        self.discriminator.to(device)
+
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        small = generator(batch.image, batch.mask).float()
+        large = F.interpolate(small.detach(), scale_factor=FILL_STRIDE, mode="bilinear")
+        return Output(
+            condition=batch.image * (1 - batch.mask),
+            image=paste_known(large.clamp(0, 1), batch.image, batch.mask),
+            target=batch.image,
+            target_features=None,
+            mask=batch.mask,
+            coarse=small,
+        )
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        assert output.coarse is not None
+        share = F.avg_pool2d(output.mask, FILL_STRIDE)
+        difference = output.coarse - F.avg_pool2d(output.target, FILL_STRIDE)
+        # Of each photograph for itself: a small hole counts as much as a large one.
+        values = 3 * share.sum((1, 2, 3)).clamp_min(1)
+        absolute = (share * difference.abs()).sum((1, 2, 3)) / values
+        squares = (share * difference.square()).sum((1, 2, 3)) / values
+        both = absolute + (squares + _SMALLEST_SQUARE).sqrt()
+        return {"reconstruction": self.weights.reconstruction * both.mean()}
+
+    def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        return {}
