@@ -91,37 +91,24 @@ def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: P
 
 
 @pytest.mark.ray
-def test_a_second_submission_is_refused_while_the_first_trains(
+def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
     local_ray: object, tmp_path: Path
 ) -> None:
     from kintsugi.training import fit
 
     pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=60, checkpoint_every=20, log_every=20)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(fit, config)
-        wait_for(Run.of(config).checkpoints, 20)
-        with pytest.raises(ConfigError, match="is being trained by another submission"):
-            fit(config)
-        assert first.result(timeout=100).last_step == 60
-
-
-@pytest.mark.ray
-def test_a_run_that_is_taken_over_ends_and_is_not_tried_again(
-    local_ray: object, tmp_path: Path
-) -> None:
-    from kintsugi.training import fit
-
-    pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=400, checkpoint_every=10, log_every=10)
+    config = debug_config(tmp_path, max_steps=400, checkpoint_every=5, log_every=5)
     run = Run.of(config)
     other = Owner(token="other", host="there", pid=1, place="", since="noon")
     with ThreadPoolExecutor(1) as pool:
-        fitting = pool.submit(fit, config)
-        wait_for(run.checkpoints, 10)
+        first = pool.submit(fit, config)
+        wait_for(run.checkpoints, 5)
+        with pytest.raises(ConfigError, match="is being trained by another submission"):
+            fit(config)
+        # As if that one had given no sign of life for long.
         run.storage.write(OWNER_NAME, json.dumps(dataclasses.asdict(other)).encode())
         with pytest.raises(TakenOver, match="process 1 on there"):
-            fitting.result(timeout=100)
+            first.result(timeout=100)
     assert run.checkpoints.newest_whole() < 400
 
 

@@ -191,6 +191,14 @@ class _Bench:
             "batch_size": self.plan.shared_size(workers) if what == SHARED else size,
             "batches": what,
             **{loop: self._seconds(loop, workers, what) for loop in LOOPS},
+            **{
+                f"{loop}_processors": [
+                    timing.processor_seconds
+                    for timing in self.timings.get((loop, workers, what), [])
+                    if timing.processor_seconds
+                ]
+                for loop in LOOPS
+            },
         }
 
     def _variant(self, variant: Variant) -> dict[str, Any]:

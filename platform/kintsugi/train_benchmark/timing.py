@@ -63,12 +63,15 @@ class Timing:
 
     Attributes:
         step_seconds: Mean over the timed steps, waits for data included.
+        processor_seconds: Mean of what all threads of the process took of the processors: unlike
+            seconds, hardly more where other work shares them. 0 where not measured.
         peak_bytes: The most memory that tensors took on the GPU; 0 on a CPU.
         flops: Floating point operations of one worker's step; 0 where not counted.
         checkpoint: None where none was asked for.
     """
 
     step_seconds: float
+    processor_seconds: float = 0.0
     peak_bytes: int = 0
     flops: int = 0
     checkpoint: CheckpointCost | None = None
@@ -88,7 +91,8 @@ class Clock:
     def __init__(self, device: torch.device, steps: int) -> None:
         self._device = device
         self._steps = steps
-        self._looks: list[float] = []
+        # On the wall and of the processors.
+        self._looks: list[tuple[float, float]] = []
         self._peak_bytes = 0
 
     @property
@@ -108,12 +112,14 @@ class Clock:
             torch.cuda.synchronize(self._device)
             self._peak_bytes = torch.cuda.max_memory_allocated(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
-        self._looks.append(time.perf_counter())
+        self._looks.append((time.perf_counter(), time.process_time()))
 
     def timing(self) -> Timing:
         """What it saw, once the loop is done."""
-        begin, end = self._looks
-        return Timing((end - begin) / self._steps, self._peak_bytes)
+        wall, processors = (
+            (end - begin) / self._steps for begin, end in zip(*self._looks, strict=True)
+        )
+        return Timing(wall, processors, self._peak_bytes)
 
 
 def give_back(device: torch.device) -> None:

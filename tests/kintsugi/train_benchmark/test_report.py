@@ -9,7 +9,9 @@ from kintsugi.train_benchmark.report import checkpoint_ratio, format_report, med
 
 def steps(workers: int, size: int, batches: str, platform: list[float]) -> dict[str, Any]:
     row = {"workers": workers, "threads": 2, "batch_size": size, "batches": batches}
-    return {**row, "platform": platform, "plain": [2.0, 4.0, 1.0]}
+    times = {"platform": platform, "plain": [2.0, 4.0, 1.0]}
+    processors = {"platform_processors": [3.0] * len(platform), "plain_processors": [2.0, 3.0, 3.0]}
+    return {**row, **times, **processors}
 
 
 def variant(precision: str, seconds: list[float]) -> dict[str, Any]:
@@ -65,8 +67,8 @@ def test_a_checkpoints_time_is_spread_over_the_configured_interval() -> None:
 
 def test_tables_tell_ratios_scaling_and_checkpoints() -> None:
     report = format_report(figures())
-    assert "| 1 | 4 | in memory | 2.2 | 2 | 1.100 |" in report
-    assert "| 1 | 4 | from the shards | 4 | 2 | 2.000 |" in report
+    assert "| 1 | 4 | in memory | 2.2 | 2 | 1.100 | 1.000 |" in report
+    assert "| 1 | 4 | from the shards | 4 | 2 | 2.000 | 1.000 |" in report
     # Two workers with a batch each, as fast as one.
     assert "| 2 | 2 | 4 | 3.64 | 2.000 |" in report
     assert "share this machine's 2 cores" in report
@@ -86,6 +88,6 @@ def test_without_ray_the_plain_loop_stands_alone() -> None:
     report = format_report(
         figures(step_times=rows, checkpoint=checkpoint(**{"with": [], "without": []}))
     )
-    assert "| 1 | 4 | in memory | - | 2 | - |" in report
+    assert "| 1 | 4 | in memory | - | 2 | - | - |" in report
     assert "Scaling of the plain loop" in report
     assert "| 2.00 | 0.5 | 1.5 | 2.5 | - | - | - |" in report
