@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
     add("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
+    add("--first-fill", metavar="RUN", help="URI of a run: G1 begins with its fill (smooth)")
     add("--checkpoint", default="auto", help="newest, best (held-out loss; default) or a step")
     add("--with-discriminators", action="store_true", help="training can start from it then")
     add("--half", action="store_true", help="store float16: half the bytes")
@@ -56,13 +57,14 @@ def main(argv: Sequence[str]) -> int:
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
         finishing=_named(args, "shade", "deblock", "detail"),
+        first_fill=args.first_fill,
         metrics=read_figures(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
     print(f"  {published.config.digest}, encoder {published.config.encoder}")
-    for stage in ("stage1", "stage2"):
-        about = published.config.training[stage]
-        print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
+    for stage in ("first_fill", "stage1", "stage2"):
+        if about := published.config.training.get(stage):
+            print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
     write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
 

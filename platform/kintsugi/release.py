@@ -14,6 +14,7 @@ from kintsugi.networks import (
     DISCRIMINATORS_NAME,
     Networks,
     State,
+    check_fit,
     generators_of,
     open_networks,
     save_discriminators,
@@ -24,6 +25,7 @@ from models.build import ModelConfig, build_inpainter
 from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
+from models.vgg import Vgg19Relu3
 from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 
 # It travels in an HTTP header with each answer.
@@ -67,6 +69,7 @@ def publish(
     select: Selection = Selection(),
     matching: dict[str, Any] | None = None,
     finishing: dict[str, Any] | None = None,
+    first_fill: str | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
@@ -84,6 +87,8 @@ def publish(
             named is the paper's; guard, keys, repeats and colour those of stage 2's training.
         finishing: What it does to each scale's image, by the names of `FinishConfig`; nothing
             where nothing is named.
+        first_fill: URI of a run of that stage, or of a release, whose predictor G1 then begins
+            with instead of a smooth fill.
         metrics: Figures of an evaluation for the config and the model card.
 
     Raises:
@@ -101,18 +106,29 @@ def publish(
     # Of two end-to-end runs the first one's.
     parts["infer"] = sources[0].parts["infer"]
     trained = {name: getattr(two.translate, name) for name in _MATCHED_IN_TRAINING}
-    inpainter = _build(one, two, trained | (matching or {}), finishing or {})
+    model = _joint_model(one, two)
+    about: dict[str, Any] = {}
+    if first_fill is not None:
+        predictor = open_networks(first_fill, select.checkpoint)
+        model = _with_first_fill(model, predictor)
+        parts["infer"] = _replace_first_fill(parts["infer"], predictor.parts["first_fill"])
+        # A release says for itself how its own was trained.
+        if predictor.step:
+            about = {"first_fill": _describe(Run(Storage(first_fill)).config(), predictor)}
+    encoder = open_encoder(one.encoder, one.seed)
+    inpainter = _build(model, encoder, trained | (matching or {}), finishing or {})
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
         name=name,
-        model=_joint_model(one, two),
+        model=model,
         encoder=_without_home(describe_encoder(one)),
         matching=inpainter.matching,
         finishing=inpainter.finishing,
         training={
             "stage1": _describe(one, sources[0]),
             "stage2": _describe(two, sources[1]),
+            **about,
         },
         metrics=metrics or {},
     )
@@ -155,11 +171,31 @@ def _write(
     return saved
 
 
+def _with_first_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
+    """The architecture with a predicted first fill. Raises: ConfigError: it cannot have it."""
+    if "first_fill" not in predictor.parts:
+        raise ConfigError(
+            f"--first-fill {predictor.uri} has none: it holds {', '.join(predictor.parts)}; name a"
+            " run of jobs/train_first_fill.py, or a release that has one"
+        )
+    if model.generator_input == "grey":
+        raise ConfigError(
+            '--first-fill: stage 1\'s G1 draws all of the hole (model.generator_input = "grey") and'
+            ' begins with no fill: train one with "smooth"'
+        )
+    check_fit(predictor, ["first_fill"], model, "--first-fill")
+    return replace(model, generator_input="predicted")
+
+
+def _replace_first_fill(infer: State, first_fill: State) -> State:
+    rest = {name: value for name, value in infer.items() if not name.startswith("first_fill.")}
+    return rest | {f"first_fill.{name}": value for name, value in first_fill.items()}
+
+
 def _build(
-    stage1: JobConfig, stage2: JobConfig, matching: dict[str, Any], finishing: dict[str, Any]
+    model: ModelConfig, encoder: Vgg19Relu3, matching: dict[str, Any], finishing: dict[str, Any]
 ) -> Inpainter:
     """The release with random weights. Raises: ConfigError when it cannot fill like that."""
-    model, encoder = _joint_model(stage1, stage2), open_encoder(stage1.encoder, stage1.seed)
     try:
         return build_inpainter(
             model,

@@ -15,6 +15,7 @@ from kintsugi.rank import train_locally
 from kintsugi.release import publish
 from kintsugi.runs import Run
 from kintsugi.samples import Batch
+from kintsugi.storage import Storage
 from kintsugi.tracking import read_metrics
 from models.weights import load_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
@@ -116,6 +117,40 @@ def test_stage_2_sees_it_and_a_release_has_it(first_fill: Run, tmp_path: Path) -
         config = predicting(config) if name == "stage1" else config
         more = dataclasses.replace(config, run=f"more-{name}", init_from=str(tmp_path / "release"))
         train_locally(more)
+
+
+@pytest.mark.slow
+def test_a_release_puts_it_under_a_g1_that_began_with_a_smooth_fill(
+    first_fill: Run, tmp_path: Path
+) -> None:
+    folder, runs = Path(first_fill.storage.uri).parents[1], []
+    for stage in ("stage1", "stage2"):
+        config = debug_config(folder, stage, max_steps=1)
+        smooth = dataclasses.replace(config.model, generator_input="smooth")
+        translate = dataclasses.replace(config.translate, prediction_share=0.0)
+        config = dataclasses.replace(
+            config, run=f"under-{stage}", model=smooth, translate=translate
+        )
+        runs.append(train_locally(config).storage.uri)
+    published = publish(*runs, str(tmp_path), name="r", first_fill=first_fill.storage.uri)
+    assert published.config.model.generator_input == "predicted"
+    assert published.config.training["first_fill"]["steps"] == 2
+    generator = load_release(tmp_path)[0].image2feature.generator
+    assert generator.first_fill is not None
+    learnt, trained = (
+        fetched(first_fill, tmp_path / "a"),
+        fetched(Run(Storage(runs[0])), tmp_path / "b"),
+    )
+    state = generator.state_dict()
+    assert all(torch.equal(state[f"first_fill.{name}"], learnt[name]) for name in learnt)
+    assert all(torch.equal(state[name], value) for name, value in trained.items())
+    with pytest.raises(ConfigError, match=rf"--first-fill {runs[1]} has none: it holds translate"):
+        publish(*runs, str(tmp_path), name="r", first_fill=runs[1])
+    grey = train_locally(dataclasses.replace(debug_config(folder, max_steps=1), run="grey"))
+    with pytest.raises(ConfigError, match='train one with "smooth"'):
+        publish(
+            grey.storage.uri, runs[1], str(tmp_path), name="r", first_fill=first_fill.storage.uri
+        )
 
 
 @pytest.mark.slow
