@@ -1,7 +1,7 @@
 """Whose a run is: one submission trains it at a time; knows no Ray.
 
-Who trains a run writes its name into `owner.json` and gives a sign of life every few seconds
-into a file of its own. Another submission is refused as long as the signs come. When they
+Who trains a run writes its name into the run's folder `owner` and gives a sign of life every few seconds
+into a file of its own there. Another submission is refused as long as the signs come. When they
 stay away, the first was lost and the second takes the run over; should the first wake up
 again, it finds the other's name before it writes its next checkpoint, and ends.
 """
@@ -30,7 +30,7 @@ from kintsugi.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-OWNER_NAME = "owner.json"
+OWNER_NAME = "owner/submission.json"
 # Between two signs of life, and for how long they may stay away.
 BEAT_SECONDS = 4.0
 SILENT_SECONDS = 30.0
@@ -67,7 +67,7 @@ class Owner:
     @property
     def beat_name(self) -> str:
         """The file of its signs of life."""
-        return f"owner-{self.token}.beat"
+        return f"owner/{self.token}.beat"
 
     def is_dead(self) -> bool:
         """Whether it surely is: it ran among the processes that are seen from here, and is none."""

@@ -22,8 +22,8 @@ class Run:
     """The folder `<storage>/<run>`.
 
     It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
-    predictions), start/ (with init_from), checkpoints/, metrics/, samples/, owner.json with
-    signs of life beside it and, where it was asked for, tensorboard/.
+    predictions), start/ (with init_from), checkpoints/, metrics/, samples/, owner/ (who
+    trains it) and, where it was asked for, tensorboard/.
     """
 
     storage: Storage

@@ -106,7 +106,7 @@ def test_rows_after_the_resumed_step_are_dropped(trained: Path, tmp_path: Path) 
 def test_the_run_folder_holds_what_the_design_says(trained: Path) -> None:
     names = Run.of(debug_config(trained)).storage.list()
     folders = {name.partition("/")[0] for name in names}
-    assert folders == {"config.json", "inputs.json", "checkpoints", "metrics", "samples"}
+    assert folders == {"config.json", "inputs.json", "checkpoints", "metrics", "owner", "samples"}
     assert "samples/step-00000003.png" in names
 
 
