@@ -19,9 +19,11 @@ EXAMPLES = (
 )
 FORMATS = {
     ".png": "png",
-    **{".jpg": "jpeg", ".jpeg": "jpeg"},
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
     ".webp": "webp",
-    **{".tif": "tiff", ".tiff": "tiff"},
+    ".tif": "tiff",
+    ".tiff": "tiff",
 }
 
 

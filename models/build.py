@@ -28,6 +28,7 @@ class Widths:
     discriminator: int
     # Of the context encoder: its first level, and its bottleneck.
     context: tuple[int, int]
+    # Of the first fill's predictor, at its three levels.
     first_fill: tuple[int, int, int]
 
 

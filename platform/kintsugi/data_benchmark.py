@@ -20,7 +20,7 @@ from kintsugi.dataset import stream_batches
 from kintsugi.demo.object_store import object_store
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import ShardReader, open_reader
-from kintsugi.samples import Batch, local_batches
+from kintsugi.samples import Batch, Request, corrupt_rows, local_batches
 from kintsugi.storage import Storage
 
 _BUCKET = "benchmark"
@@ -192,8 +192,9 @@ def _measure_on_ray(
     order = _order(config, reader, config.workers.count)
 
     def measure(rank: int) -> Waits:
-        batches = stream_batches(reader, order, config.data, Position(), rank, steps + 1)
-        return consume(batches, steps, step_seconds)
+        corrupt = corrupt_rows(reader, config.data)
+        request = Request(reader, order, Position(), rank, steps + 1, corrupt)
+        return consume(stream_batches(request, config.data), steps, step_seconds)
 
     # As a train worker has them: those of its reading tasks are among its CPUs.
     needs = worker_resources(config)

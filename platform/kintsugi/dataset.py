@@ -16,9 +16,9 @@ from ray.data.collate_fn import NumpyBatchCollateFn
 
 from kintsugi.capacity import TASK_CPUS
 from kintsugi.corrupt_rows import CorruptRows
-from kintsugi.order import Position, Read, SampleOrder
+from kintsugi.order import Read
 from kintsugi.reading import DecodeRead, ShardReader
-from kintsugi.samples import Batch, collate, corrupt_rows
+from kintsugi.samples import Batch, Request, collate
 from kintsugi.sections import DataSection
 
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
@@ -31,25 +31,8 @@ PREFETCH_BATCHES = 2
 BLOCK_BYTES = 8 * 2**20
 
 
-def stream_batches(
-    reader: ShardReader,
-    order: SampleOrder,
-    config: DataSection,
-    start: Position,
-    rank: int,
-    num_steps: int,
-    corrupt: CorruptRows | None = None,
-) -> Iterator[Batch]:
-    """This worker's batches from ``start`` on, at least ``num_steps`` of them.
-
-    Args:
-        reader: Of the shards.
-        order: Of their photographs.
-        config: How they become batches.
-        start: Where the data stands.
-        rank: Of this worker.
-        num_steps: How many batches are wanted.
-        corrupt: Where rows that do not decode are counted; None: by themselves.
+def stream_batches(request: Request, config: DataSection) -> Iterator[Batch]:
+    """The batches that a worker asks for, made as ``config`` says.
 
     Raises: StorageError (inside Ray's own error) when a shard is missing or altered, or
         more photographs than ``config.max_corrupt_share`` do not decode.
@@ -60,16 +43,17 @@ def stream_batches(
     context.target_max_block_size = BLOCK_BYTES
     # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    make_batch = _Collate(order.seed, config, corrupt or corrupt_rows(reader, config))
+    reader, order = request.reader, request.order
+    make_batch = _Collate(order.seed, config, request.corrupt)
     pending: list[Read] = []
     steps = 0
-    for epoch in order.reads(start, rank):
+    for epoch in order.reads(request.start, request.rank):
         pending += epoch
         steps += sum(len(read.rows) for read in epoch) // order.batch_size
-        if len(pending) >= READS_PER_PIPELINE or steps >= num_steps:
+        if len(pending) >= READS_PER_PIPELINE or steps >= request.steps:
             yield from _run(reader, pending, make_batch, order.batch_size)
             pending = []
-            if steps >= num_steps:
+            if steps >= request.steps:
                 return
 
 

@@ -9,6 +9,7 @@ from kintsugi.samples import Batch
 from kintsugi.stages import Output
 from models.build import build_first_fill, build_pair_discriminator
 from models.image2feature import paste_known
+from models.losses import weighted_l1
 from models.predicted_fill import FILL_STRIDE
 
 # Of 1 in the square root of a mean square: its slope ends somewhere.
@@ -47,13 +48,12 @@ class FirstFillStage:
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         assert output.coarse is not None
         share = F.avg_pool2d(output.mask, FILL_STRIDE)
-        difference = output.coarse - F.avg_pool2d(output.target, FILL_STRIDE)
-        # Of each photograph for itself: a small hole counts as much as a large one.
-        values = 3 * share.sum((1, 2, 3)).clamp_min(1)
-        absolute = (share * difference.abs()).sum((1, 2, 3)) / values
-        squares = (share * difference.square()).sum((1, 2, 3)) / values
-        both = absolute + (squares + _SMALLEST_SQUARE).sqrt()
-        return {"reconstruction": self.weights.reconstruction * both.mean()}
+        target = F.avg_pool2d(output.target, FILL_STRIDE)
+        squares = (share * (output.coarse - target).square()).sum((1, 2, 3))
+        # Of each photograph for itself, as `weighted_l1`: a small hole counts as much as a large.
+        roots = (squares / (3 * share.sum((1, 2, 3)).clamp_min(1)) + _SMALLEST_SQUARE).sqrt()
+        both = weighted_l1(output.coarse, target, share) + roots.mean()
+        return {"reconstruction": self.weights.reconstruction * both}
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         return {}

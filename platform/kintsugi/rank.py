@@ -23,7 +23,7 @@ from kintsugi.order import Position, SampleOrder
 from kintsugi.ownership import Ownership, owning
 from kintsugi.reading import ShardReader, open_reader
 from kintsugi.runs import Run, open_encoder
-from kintsugi.samples import Batch, corrupt_rows, local_batches
+from kintsugi.samples import Batch, Request, corrupt_rows, local_batches
 from kintsugi.splits import HELD_OUT
 from kintsugi.stages import Stage, Stage1, Stage2
 from kintsugi.starting import check_run, load_start, open_run, pinned_stage1
@@ -32,8 +32,7 @@ from kintsugi.tracking import Metrics, MetricsWriter
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
 
-# (reader, order, start, rank, steps, where corrupt rows are counted) -> at least `steps` batches.
-BatchStream = Callable[[ShardReader, SampleOrder, Position, int, int, CorruptRows], Iterator[Batch]]
+BatchStream = Callable[[Request], Iterator[Batch]]
 Publish = Callable[[Metrics, Path | None, int], None]
 
 
@@ -143,13 +142,13 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
     held_out, spare = _held_out(config, rank, place.workers)
     fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
-    corrupt = corrupt_rows(reader, config.data)
+    corrupt, steps_left = corrupt_rows(reader, config.data), config.loop.max_steps - step
     metrics = None
     if rank == 0:
         metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=ownership.is_lost)
     train(
         stage,
-        batches(reader, order, state.position, rank, config.loop.max_steps - step, corrupt),
+        batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
         config,
         state,
         Surroundings(rank, order, device, fixed, held_out, spare, place.should_stop),
@@ -231,15 +230,11 @@ def train_locally(
             run.checkpoints.publish(folder, step)
             run.checkpoints.prune(config.loop.keep_checkpoints, step)
 
-    def batches(
-        reader: ShardReader,
-        order: SampleOrder,
-        start: Position,
-        rank: int,
-        _: int,
-        corrupt: CorruptRows,
-    ) -> Iterator[Batch]:
-        return local_batches(reader, order, config.data, start, rank, corrupt)
+    def batches(request: Request) -> Iterator[Batch]:
+        reader, order = request.reader, request.order
+        return local_batches(
+            reader, order, config.data, request.start, request.rank, request.corrupt
+        )
 
     with owning(Run.of(config)) as owner:
         run = open_run(config)

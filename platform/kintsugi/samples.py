@@ -47,6 +47,27 @@ class Batch:
         return self.keys, self.image, self.mask, self.draw
 
 
+@dataclass(frozen=True)
+class Request:
+    """The batches that one worker asks for.
+
+    Attributes:
+        reader: Of the shards.
+        order: Of their photographs.
+        start: Where the data stands.
+        rank: Of the worker.
+        steps: So many batches at least.
+        corrupt: Where rows that do not decode are counted.
+    """
+
+    reader: ShardReader
+    order: SampleOrder
+    start: Position
+    rank: int
+    steps: int
+    corrupt: CorruptRows
+
+
 def draw_sample(
     pixels: NDArray[np.uint8], key: int, epoch: int, seed: int, config: DataSection
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
@@ -118,7 +139,8 @@ def local_batches(
 ) -> Iterator[Batch]:
     """Batches in this process, without Ray: the same as a Ray worker of that rank gets.
 
-    Args: as `kintsugi.dataset.stream_batches`; ``corrupt`` None: its own.
+    Args: as in `Request`; ``config``: how photographs become batches; ``corrupt`` None: a count
+        of its own.
 
     Raises: StorageError when a shard is missing or altered, or more photographs than
         ``config.max_corrupt_share`` do not decode.

@@ -4,7 +4,8 @@ import gc
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,15 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
 from kintsugi.config import JobConfig, parse_config
-from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.dataset import stream_batches
 from kintsugi.errors import ConfigError, Diverged, KintsugiError
 from kintsugi.failures import describe_failure
 from kintsugi.loop import is_finished, never
 from kintsugi.manifest import MANIFEST_NAME, read_manifest
-from kintsugi.order import Position, SampleOrder
 from kintsugi.ownership import TakenOver, owning
 from kintsugi.photos import open_photos
 from kintsugi.rank import Place, train_rank
-from kintsugi.reading import ShardReader
 from kintsugi.runs import Run, Trained
-from kintsugi.samples import Batch
 from kintsugi.sections import DataSection
 from kintsugi.shard_plan import Packing
 from kintsugi.shards import write_shards
@@ -211,19 +208,9 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
             checkpoint_upload_fn=upload,
         )
 
-    def batches(
-        reader: ShardReader,
-        order: SampleOrder,
-        start: Position,
-        rank: int,
-        steps: int,
-        corrupt: CorruptRows,
-    ) -> Iterator[Batch]:
-        return stream_batches(reader, order, config.data, start, rank, steps, corrupt)
-
     ended: int | KintsugiError
     try:
-        ended = train_rank(config, place, batches, publish)
+        ended = train_rank(config, place, partial(stream_batches, config=config.data), publish)
     except (ConfigError, Diverged, TakenOver) as error:
         ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,

@@ -11,7 +11,7 @@ import torch
 from kintsugi.errors import StorageError
 from kintsugi.order import Position, SampleOrder
 from kintsugi.reading import open_reader
-from kintsugi.samples import Batch, local_batches
+from kintsugi.samples import Batch, Request, corrupt_rows, local_batches
 from kintsugi.sections import DataSection
 from kintsugi.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
@@ -38,7 +38,8 @@ def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator
 
     reader = open_reader(uri, CONFIG.resize_px)
     order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
-    stream = stream_batches(reader, order, CONFIG, start, rank, count)
+    request = Request(reader, order, start, rank, count, corrupt_rows(reader, CONFIG))
+    stream = stream_batches(request, CONFIG)
     return islice(stream, count), local_batches(reader, order, CONFIG, start, rank)
 
 

@@ -14,13 +14,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.capacity import check_resources
 from kintsugi.config import JobConfig
-from kintsugi.corrupt_rows import CorruptRows
 from kintsugi.errors import ConfigError
 from kintsugi.failures import describe_failure
-from kintsugi.order import Position, SampleOrder
 from kintsugi.rank import Place, train_rank
-from kintsugi.reading import ShardReader
-from kintsugi.samples import Batch
+from kintsugi.samples import Batch, Request
 from kintsugi.starting import open_run
 from kintsugi.tracking import Metrics
 from kintsugi.train_benchmark.timing import (
@@ -99,14 +96,7 @@ def _time_stretch(stretch: Stretch, place: Place) -> Timing:
     clock = Clock(place.device, stretch.steps)
     made = memory_batches(config, place.rank)
 
-    def batches(
-        reader: ShardReader,
-        order: SampleOrder,
-        start: Position,
-        rank: int,
-        steps: int,
-        corrupt: CorruptRows,
-    ) -> Iterator[Batch]:
+    def batches(_: Request) -> Iterator[Batch]:
         return clock.watch(made)
 
     def publish(row: Metrics, folder: Path | None, step: int) -> None:
