@@ -14,6 +14,7 @@ import ray.train
 import torch
 from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2._internal.execution import context
 
 from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
@@ -42,9 +43,10 @@ RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 # RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
 START_TIMEOUT_S = 20.0
 # What Ray tells of every checkpoint and every pipeline, up to these levels: a job's log is for
-# the run's own lines. Filters, as Ray Data sets all levels anew.
+# the run's own lines. Filters, as Ray Data sets all levels anew. The first logger goes by the
+# path of its file.
 NOISE = {
-    "ray.train.v2._internal.execution.context": logging.INFO,
+    context.logger.name: logging.INFO,
     "ray.data._internal.progress": logging.WARNING,
 }
 
@@ -180,13 +182,13 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
     for name, level in NOISE.items():
         logging.getLogger(name).addFilter(_above(level))
     config = parse_config(settings["config"], "the submitted configuration")
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
+    own = ray.train.get_context()
+    rank = own.get_world_rank()
     place = Place(
         device=get_device() if config.workers.use_gpu else torch.device("cpu"),
         rank=rank,
         # An elastic run has not always as many as its configuration says.
-        workers=context.get_world_size(),
+        workers=own.get_world_size(),
         should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
         owner=settings["owner"],
     )

@@ -113,6 +113,8 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     # A checkpoint that was being published as the job was killed may have been finished.
     assert reached <= resumed["first_step"] < last
     assert f"resuming at step {resumed['first_step']}" in log.read_text()
+    # Ray's own line for every checkpoint.
+    assert "TrainingReport" not in log.read_text()
     config = debug_config(
         tmp_path, max_steps=last, log_every=1, checkpoint_every=last, sample_every=0
     )
