@@ -49,7 +49,7 @@ class Swapped(NamedTuple):
     features: FloatArray
     # 1 h-2 w-2
     indices: IndexArray | None = None
-    # 1 3 h w; see `models.matching.Matched`.
+    # 1 3 2h 2w; see `models.matching.Matched`.
     shades: FloatArray | None = None
 
 

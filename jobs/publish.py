@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         type=float,
         help="of each cell's colour, what stays that of the coarse fill: 0-1 (0)",
     )
+    add("--fine-shade", type=float, help="the same of what is finer, down to 2 pixels: 0-1 (0)")
     add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1 (0)")
     add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4 (0)")
     add("--max-uses", type=int, help="patches that may copy one and the same")
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
-        finishing=_named(args, "shade", "deblock", "detail"),
+        finishing=_named(args, "shade", "fine_shade", "deblock", "detail"),
         first_fill=args.first_fill,
         metrics=read_figures(args.metrics) if args.metrics else None,
     )

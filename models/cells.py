@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from models.vgg import FEATURE_CHANNELS, FEATURE_STRIDE
 
 PIXEL_CHANNELS = 3 * FEATURE_STRIDE**2
+# Sides of what `shades_of` takes the mean colour of.
+SHADE_PIXELS = 2
 
 
 def with_pixels(
@@ -31,10 +33,8 @@ def pixels_of(cells: Float[Tensor, "B 304 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]
     return F.pixel_shuffle(cells[:, FEATURE_CHANNELS:], FEATURE_STRIDE)
 
 
-def shades_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 h w"] | None:
-    """The mean colour of each cell's pixels, RGB 0-1; None where there are none behind it."""
-    pixels = cells[:, FEATURE_CHANNELS:]
-    if not pixels.shape[1]:
+def shades_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 2*h 2*w"] | None:
+    """The mean colour of every two by two pixels, RGB 0-1; None where there are none behind."""
+    if cells.shape[1] == FEATURE_CHANNELS:
         return None
-    batch, _, height, width = cells.shape
-    return pixels.reshape(batch, 3, FEATURE_STRIDE**2, height, width).mean(2)
+    return F.avg_pool2d(pixels_of(cells), SHADE_PIXELS)

@@ -4,7 +4,8 @@ Beyond the paper. Feature2Image's image has the texture of what was copied, but 
 shades, which come from elsewhere in the picture, nor all of the fine detail, which is lost
 where copies overlap; and the cells that were copied side by side show as a lattice in even
 areas. The fill that was matched has the better shades, being drawn for this very place: the
-two are averaged, as two guesses that err independently.
+two are averaged, as two guesses that err independently. What is finer than two pixels, the
+grain of a texture, is the image's own.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.cells import SHADE_PIXELS
 from models.keys import gaussian_blur
 from models.vgg import FEATURE_STRIDE
 
@@ -33,6 +35,8 @@ class FinishConfig:
     Attributes:
         shade: Of each cell's mean colour, the part that is that of the fill which was matched:
             0-1.
+        fine_shade: The same of how the mean colours of two by two pixels differ from their
+            cell's: 0-1.
         deblock: Steps across the edges of cells, beyond the slope on either side, of up to
             about this much are seams of copying and are levelled; larger ones are edges of
             the picture. 0-1.
@@ -40,11 +44,17 @@ class FinishConfig:
     """
 
     shade: float = 0.0
+    fine_shade: float = 0.0
     deblock: float = 0.0
     detail: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, most in (("shade", 1.0), ("deblock", 1.0), ("detail", MOST_DETAIL)):
+        for name, most in (
+            ("shade", 1.0),
+            ("fine_shade", 1.0),
+            ("deblock", 1.0),
+            ("detail", MOST_DETAIL),
+        ):
             value = getattr(self, name)
             if not 0 <= value <= most:
                 raise ValueError(f"{name}={value}: choose 0 to {most:g}")
@@ -53,28 +63,33 @@ class FinishConfig:
 def finish(
     config: FinishConfig,
     image: Float[Tensor, "B 3 H W"],
-    shades: Float[Tensor, "B 3 H/4 W/4"],
+    shades: Float[Tensor, "B 3 H/2 W/2"],
 ) -> Float[Tensor, "B 3 H W"]:
     """The image of one scale as a release wants it.
 
     Args:
         config: The release's preferences.
         image: Feature2Image's, 0-1.
-        shades: The mean colour of each cell before the match, 0-1: `models.cells.shades_of`.
+        shades: The mean colour of two by two pixels before the match, 0-1:
+            `models.cells.shades_of`.
     """
     if config == FinishConfig():
         return image
-    if config.shade:
-        apart = shades - F.avg_pool2d(image, FEATURE_STRIDE)
-        image = image + config.shade * F.interpolate(
-            apart, scale_factor=FEATURE_STRIDE, mode="bilinear", align_corners=False
-        )
+    if config.shade or config.fine_shade:
+        fine = shades - F.avg_pool2d(image, SHADE_PIXELS)
+        cells = _enlarged(F.avg_pool2d(fine, FEATURE_STRIDE // SHADE_PIXELS), FEATURE_STRIDE)
+        image = image + (config.shade - config.fine_shade) * cells
+        image = image + config.fine_shade * _enlarged(fine, SHADE_PIXELS)
     if config.deblock:
         image = _deblocked(image, config.deblock)
         image = _deblocked(image.transpose(-1, -2), config.deblock).transpose(-1, -2)
     if config.detail:
         image = image + config.detail * (image - gaussian_blur(image, _DETAIL_PIXELS))
     return image.clamp(0, 1)
+
+
+def _enlarged(colours: Tensor, times: int) -> Tensor:
+    return F.interpolate(colours, scale_factor=times, mode="bilinear", align_corners=False)
 
 
 def _deblocked(image: Tensor, largest: float) -> Tensor:

@@ -119,7 +119,7 @@ class Inpainter(nn.Module):
         features: Float[Tensor, "B C h w"],
         needed: Float[Tensor, "1 1 H W"] | None = None,
         *,
-        shades: Float[Tensor, "B 3 h w"] | None = None,
+        shades: Float[Tensor, "B 3 2*h 2*w"] | None = None,
     ) -> Float[Tensor, "B 3 4*h 4*w"]:
         """The image of a feature map, 0-1.
 

@@ -86,7 +86,8 @@ class Matched(NamedTuple):
     Attributes:
         features: As in `Encoded`, the hole replaced.
         indices: Of the last match.
-        shades: Mean colours of the cells before (`models.finish`); None without pixels.
+        shades: Mean colours before, of two by two pixels (`models.finish`); None without
+            pixels.
     """
 
     features: Tensor

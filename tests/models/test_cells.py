@@ -17,9 +17,9 @@ def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
     assert torch.equal(pixels_of(moved), image.roll(4, dims=3))
 
 
-def test_the_shade_of_a_cell_is_the_mean_of_its_pixels() -> None:
+def test_shades_are_means_of_two_by_two_pixels() -> None:
     features, image = torch.rand(2, 256, 3, 5), torch.rand(2, 3, 12, 20)
     shades = shades_of(with_pixels(features, image))
     assert shades is not None
-    torch.testing.assert_close(shades, F.avg_pool2d(image, 4))
+    torch.testing.assert_close(shades, F.avg_pool2d(image, 2))
     assert shades_of(features) is None

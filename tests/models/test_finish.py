@@ -18,7 +18,7 @@ PIXELS = ModelConfig("tiny", translator_input="features+pixels")
 
 def test_nothing_asked_for_is_nothing_done() -> None:
     image = torch.rand(1, 3, 32, 48)
-    assert finish(FinishConfig(), image, torch.rand(1, 3, 8, 12)) is image
+    assert finish(FinishConfig(), image, torch.rand(1, 3, 16, 24)) is image
 
 
 def test_shades_come_from_before_and_texture_from_the_image() -> None:
@@ -26,17 +26,36 @@ def test_shades_come_from_before_and_texture_from_the_image() -> None:
     texture = 0.02 * torch.randn(1, 3, 64, 64, generator=generator)
     texture = texture - F.interpolate(F.avg_pool2d(texture, 4), scale_factor=4)
     image = 0.3 + texture
-    shades = torch.full((1, 3, 16, 16), 0.5)
+    shades = torch.full((1, 3, 32, 32), 0.5)
     for share in (0.25, 1.0):
         finished = finish(FinishConfig(shade=share), image, shades)
         torch.testing.assert_close(finished, image + 0.2 * share)
     # One cell's shade stays with it, to neighbouring cells.
-    shades = F.avg_pool2d(image, 4)
-    shades[..., 8, 8] += 0.2
+    shades = F.avg_pool2d(image, 2)
+    shades[..., 16:18, 16:18] += 0.2
     moved = (finish(FinishConfig(shade=1.0), image, shades) - image).abs().amax(1)[0] > 1e-6
     rows, columns = moved.nonzero().unbind(1)
     assert (rows.min(), rows.max()) == (30, 37)
     assert (columns.min(), columns.max()) == (30, 37)
+
+
+def test_fine_shades_are_what_differs_within_a_cell() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = 0.3 + 0.02 * torch.randn(1, 3, 64, 64, generator=generator)
+    drawn = F.avg_pool2d(image, 2)
+    # One pair of pixels darker, the other lighter: the cell's mean is as it was.
+    shades = drawn.clone()
+    shades[..., 16, 16:18] += 0.1
+    shades[..., 17, 16:18] -= 0.1
+    assert torch.equal(finish(FinishConfig(shade=1.0), image, shades), image)
+    part, whole = (finish(FinishConfig(fine_shade=x), image, shades) for x in (0.25, 1.0))
+    torch.testing.assert_close(part - image, (whole - image) / 4, rtol=1e-4, atol=1e-6)
+    assert ((whole - image)[..., 32:34, 33:35] > 0.02).all()
+    assert ((whole - image)[..., 34:36, 33:35] < -0.02).all()
+    # With both all that is coarser than two pixels goes over, and what is finer stays.
+    flat = finish(FinishConfig(shade=1.0, fine_shade=1.0), image, torch.full_like(shades, 0.5))
+    finer = image - F.interpolate(drawn, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(flat, 0.5 + finer)
 
 
 def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
@@ -44,7 +63,7 @@ def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
     slope = torch.linspace(0.2, 0.5, 64).expand(1, 3, 64, 64)
     columns, rows = torch.arange(64), torch.arange(64)[:, None]
     stepped = slope + 0.01 * (columns >= 32) + 0.4 * (columns >= 52) + 0.01 * (rows >= 20)
-    shades = torch.zeros(1, 3, 16, 16)
+    shades = torch.zeros(1, 3, 32, 32)
     finished = finish(FinishConfig(deblock=0.03), stepped, shades)
     moved = (finished - stepped).abs() > 1e-4
     assert moved[..., :8, :].any(dim=(0, 1, 2)).nonzero().flatten().tolist() == [30, 31, 32, 33]
@@ -60,17 +79,24 @@ def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
 def test_detail_is_raised_and_flat_parts_stay() -> None:
     image = torch.full((1, 3, 64, 64), 0.5)
     image[..., 32:] += 0.05 * (-1) ** torch.arange(32)
-    finished = finish(FinishConfig(detail=1.0), image, torch.zeros(1, 3, 16, 16))
+    finished = finish(FinishConfig(detail=1.0), image, torch.zeros(1, 3, 32, 32))
     torch.testing.assert_close(finished[..., :28], image[..., :28])
     grown = (finished[..., 40:60] - 0.5).abs() / 0.05
     assert 1.5 < grown.min() <= grown.max() < 2
-    wild = finish(FinishConfig(detail=4.0), (20 * image - 9.5).clamp(0, 1), image[..., ::4, ::4])
+    wild = finish(FinishConfig(detail=4.0), (20 * image - 9.5).clamp(0, 1), image[..., ::2, ::2])
     assert (float(wild.min()), float(wild.max())) == (0, 1)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("shade", -0.1), ("shade", 1.1), ("deblock", 2.0), ("detail", -1.0), ("detail", 4.1)],
+    [
+        ("shade", -0.1),
+        ("shade", 1.1),
+        ("fine_shade", 1.5),
+        ("deblock", 2.0),
+        ("detail", -1.0),
+        ("detail", 4.1),
+    ],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}: choose 0 to "):
@@ -78,7 +104,7 @@ def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
 
 
 def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter) -> None:
-    for name in ("shade", "deblock", "detail"):
+    for name in ("shade", "fine_shade", "deblock", "detail"):
         finishing = FinishConfig(**{name: 0.5})
         with pytest.raises(ValueError, match="takes pixels, which this Feature2Image is not given"):
             Inpainter(inpainter.image2feature, inpainter.feature2image, finishing=finishing)
@@ -97,7 +123,7 @@ def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(
         coarse = plain.image2feature.fill(image, mask)
         matched = plain.match(plain.infer(image, mask), mask)
     assert matched.shades is not None
-    torch.testing.assert_close(matched.shades, F.avg_pool2d(coarse, 4))
+    torch.testing.assert_close(matched.shades, F.avg_pool2d(coarse, 2))
     options = FillOptions(align_colour=False)
     cells = (..., slice(9, 15), slice(9, 15))
 
