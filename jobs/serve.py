@@ -24,6 +24,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Serve a release on this machine.")
     parser.add_argument("--release", metavar="URI", default=BUNDLED_RELEASE)
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--jobs", metavar="URI", default="", help="folder or bucket where /v1/jobs keeps its work"
+    )
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from models.weights import CONFIG_NAME
@@ -40,7 +43,14 @@ def main(argv: Sequence[str]) -> int:
     with ray_cluster(ROOT, folder / "logs" / "ray.log", {}) as cluster:
         with console.step("Start Ray and the graph"):
             url = deploy_service(
-                console, cluster, ROOT, release=release.uri, port=args.port, folder=folder
+                console,
+                cluster,
+                ROOT,
+                release=release.uri,
+                port=args.port,
+                folder=folder,
+                # From where this was started, as --release; the replicas are started elsewhere.
+                jobs=args.jobs and Storage(args.jobs).uri,
             )
         # One address: the page there has photographs to try, and the README has the API.
         print(f"\nOpen {url} in a browser. Ctrl-C stops it. It serves {release.uri}.")

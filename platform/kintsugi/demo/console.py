@@ -18,7 +18,7 @@ _PROCESS = re.compile(r"^\((?P<process>[^)]*pid=[^)]*|raylet|autoscaler[^)]*)\)\
 # Ray's own lines: those of its log, and some that come without a date.
 _RAY_LOG = re.compile(
     r"^\[?\d{4}-\d\d-\d\d [\d:,]+.*\b(INFO|SUCC|WARNING|E \d+)\b"
-    r"|^(Reporting training result|Progress bars disabled|Running entrypoint for job)"
+    r"|^(Progress bars disabled|Running entrypoint for job)"
 )
 
 

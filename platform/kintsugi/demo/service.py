@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 
 import yaml
@@ -19,7 +20,14 @@ _READY_SECONDS = 180.0
 
 
 def deploy_service(
-    console: Console, cluster: Cluster, root: Path, *, release: str, port: int, folder: Path
+    console: Console,
+    cluster: Cluster,
+    root: Path,
+    *,
+    release: str,
+    port: int,
+    folder: Path,
+    jobs: str = "",
 ) -> str:
     """Deploy `deploy/serve.yaml` with another release and port. Returns the service's URL.
 
@@ -28,19 +36,29 @@ def deploy_service(
         release: Path or URI of the release.
         port: On 127.0.0.1.
         folder: Where the changed copy of the file is written.
+        jobs: Path or URI of the folder where jobs are kept; "" as the file has it.
 
     Raises: StorageError naming what is not ready in time.
     """
-    config = yaml.safe_load((root / "deploy" / "serve.yaml").read_text())
-    config["http_options"]["port"] = port
-    config["grpc_options"]["port"] = free_ports(1)[0]
-    config["applications"][0]["args"]["release"] = release
     changed = folder / "serve.yaml"
+    config = service_config(root, release=release, port=port, jobs=jobs)
     changed.write_text(yaml.safe_dump(config, sort_keys=False))
     console.run(["serve", "deploy", str(changed)], cwd=root, environment=cluster.environment())
     url = f"http://127.0.0.1:{port}"
     _wait_until_ready(console, url)
     return url
+
+
+def service_config(root: Path, *, release: str, port: int, jobs: str) -> dict[str, Any]:
+    """`deploy/serve.yaml` with these values and a free port for gRPC; as `deploy_service`."""
+    config: dict[str, Any] = yaml.safe_load((root / "deploy" / "serve.yaml").read_text())
+    config["http_options"]["port"] = port
+    config["grpc_options"]["port"] = free_ports(1)[0]
+    args = config["applications"][0]["args"]
+    args["release"] = release
+    if jobs:
+        args["jobs"] = jobs
+    return config
 
 
 def check_port(port: int) -> None:

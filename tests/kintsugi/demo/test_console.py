@@ -20,7 +20,6 @@ from kintsugi.demo.console import CommandFailed, Console, own_words
         ("\x1b[33m(raylet)\x1b[0m WARNING: 8 PYTHON worker processes", ""),
         ("2026-01-02 03:04:05,678\tINFO worker.py:1841 -- Connecting", ""),
         ("2026-01-02 03:04:05,678\tSUCC cli.py:66 -- Job 'raysubmit_x' succeeded", ""),
-        ("(RayTrainWorker pid=7) Reporting training result 1: TrainingReport(", ""),
         ("error: data.shards holds 2 photographs", "error: data.shards holds 2 photographs"),
         ("   ", ""),
     ],
