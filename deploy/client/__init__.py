@@ -16,6 +16,7 @@ python -m deploy.client stylize photo.jpg painting.jpg styled.png --strength 0.8
 
 import http.client
 import json
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from deploy.client.jobs import Job, Jobs
 from deploy.client.options import InpaintOptions, StylizeOptions
 
 __all__ = ["Answer", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
 # After a connection broke or was refused; twice as long after each further one.
@@ -142,18 +145,25 @@ class Client:
             last = attempt == self._max_retries
             try:
                 response = self._request(method, path, body, headers)
-            except (ConnectionError, http.client.HTTPException):
+            except (ConnectionError, http.client.HTTPException) as error:
                 if last:
                     raise
                 # Whoever listens there is being replaced.
-                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+                self._pause(_FIRST_PAUSE_SECONDS * 2**attempt, str(error) or type(error).__name__)
                 continue
             if response.status < HTTPStatus.BAD_REQUEST:
                 return response
             if last or not _may_pass(response):
                 break
-            time.sleep(_pause_seconds(response.headers.get("retry-after", "")))
+            seconds = _pause_seconds(response.headers.get("retry-after", ""))
+            self._pause(seconds, f"answered {response.status}")
         raise error_of(response)
+
+    def _pause(self, seconds: float, why: str) -> None:
+        """Wait, and say so: who sees nothing for seconds takes it for a hang."""
+        where = self._parts.netloc.rpartition("@")[2]
+        _log.warning("%s: %s; again in %.3g s", where, why, seconds)
+        time.sleep(seconds)
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> "Response":
         secure = self._parts.scheme == "https"

@@ -131,7 +131,10 @@ def test_what_is_no_problem_document_is_an_error_too(server: Canned) -> None:
 
 @pytest.mark.parametrize("status", [500, 502])
 def test_who_died_before_it_answered_is_asked_again(
-    server: Canned, monkeypatch: pytest.MonkeyPatch, status: int
+    server: Canned,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append, time=time.time))
@@ -140,6 +143,7 @@ def test_who_died_before_it_answered_is_asked_again(
     server.answers = [in_front, _NO_ANSWER, (200, {"content-type": "image/png"}, b"filled")]
     assert Client(server.url).inpaint(b"a", b"b").data == b"filled"
     assert pauses == [2, 0.5]
+    assert f"answered {status}; again in 2 s" in caplog.messages[0]
 
 
 def test_a_bug_of_the_service_is_not_asked_for_again(server: Canned) -> None:
@@ -150,13 +154,18 @@ def test_a_bug_of_the_service_is_not_asked_for_again(server: Canned) -> None:
     assert (caught.value.status, caught.value.code) == (500, "internal_error")
 
 
-def test_a_service_that_stays_away_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_stays_away_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append))
     with pytest.raises(ConnectionRefusedError):
         Client("http://127.0.0.1:9").inpaint(b"a", b"b")
     # Longer than Serve takes to replace its proxy.
     assert sum(pauses) > 6
+    # And not in silence; Python shows warnings of whoever has set up no logging.
+    assert caplog.messages[0] == "127.0.0.1:9: [Errno 111] Connection refused; again in 0.25 s"
+    assert len(caplog.messages) == len(pauses)
 
 
 def test_nobody_there_is_not_ready(server: Canned) -> None:
