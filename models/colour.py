@@ -17,6 +17,8 @@ EDGE_PIXELS = 1
 LARGEST_SHADE = 0.25
 # Pixels outside the hole that a fill may fade out over.
 MOST_REACH = 64
+# So far inside the hole's edge a fill whose shades are settled is still moved, ever less.
+SETTLED_PIXELS = 8
 # Differences are taken as means of this many pixels a side: colour, and no texture.
 MEAN_PIXELS = 8
 
@@ -49,6 +51,7 @@ def align_colours(
     mask: Float[Tensor, "B 1 H W"],
     *,
     reach: int = 0,
+    settled: float = 0.0,
 ) -> Float[Tensor, "B 3 H W"]:
     """The fill with its colours moved to those of the known pixels around the hole.
 
@@ -65,6 +68,9 @@ def align_colours(
         mask: Over 0 = hole.
         reach: Pixels outside the hole in which the answer is used, at most 64; there it is
             moved too.
+        settled: The part of the fill's shades that has been drawn for this place (a release's
+            `FinishConfig.shade`), 0-1. What is off at the edge then says little of what lies
+            further in: more than 8 px inside only the rest of the offset is taken away.
     """
     aligned = filled.clone()
     hole = (mask > 0).to(mask)
@@ -74,6 +80,8 @@ def align_colours(
     box = _box_around(hole, MOST_REACH)
     filled, image, hole = filled[box], image[box], hole[box]
     offset = _edge_offset(filled, image, hole)
+    if settled:
+        offset = offset * (1 - settled * (1 - feathered(1 - hole, SETTLED_PIXELS)))
     if reach:
         offset = torch.where(hole > 0, offset, _outer_offset(filled, image, hole))
     else:

@@ -27,10 +27,12 @@ from deploy.ingress import GraphEngine
 from deploy.options import InpaintOptions
 from deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput
-from models.build import ModelConfig
+from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from models.progress import Step
+from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import Mask, Pixels, decode, draw_mask, draw_photo, encode
 
@@ -61,10 +63,20 @@ class Service:
         return {node: self.handle(node).ready.remote().result().calls for node in NODES}
 
 
+MODEL = ModelConfig("tiny", translator_input="features+pixels")
+FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.6)
+
+
+@pytest.fixture(scope="module")
+def inpainter() -> Inpainter:
+    """With all that a release can ask for: every node must do its part."""
+    return build_inpainter(MODEL, Vgg19Relu3.random(0), seed=1, finishing=FINISH)
+
+
 @pytest.fixture(scope="module")
 def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("release")
-    config = ReleaseConfig("tiny", ModelConfig("tiny"), encoder="random (seed 0)")
+    config = ReleaseConfig("tiny", MODEL, encoder="random (seed 0)", finishing=FINISH)
     saved = save_release(folder, inpainter, config, card="For tests.")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")

@@ -157,3 +157,17 @@ def test_colours_stay_in_range_and_without_anything_known_as_they_are() -> None:
     aligned = align_colours(filled, image * 0, mask_of(64, 64, (20, 40, 20, 40)))
     assert aligned.min() >= 0
     assert aligned.max() <= 1
+
+
+def test_settled_shades_are_moved_at_the_edge_and_little_further_in() -> None:
+    image, mask = gentle(200, 256), mask_of(200, 256, (64, 128, 64, 192))
+    filled = image + 0.1
+    whole, part = (align_colours(filled, image, mask, settled=share) for share in (0.0, 0.75))
+    torch.testing.assert_close(align_colours(filled, image, mask), whole)
+    moved, settled = (filled - whole)[0, 0], (filled - part)[0, 0]
+    # At the edge as before, more than 8 px inside a quarter, and outside nothing.
+    torch.testing.assert_close(settled[64, 64:192], moved[64, 64:192], rtol=0.2, atol=0)
+    torch.testing.assert_close(settled[73:119, 73:183], moved[73:119, 73:183] / 4)
+    falling = settled[64:74, 128]
+    assert (falling.diff() < 0).all()
+    assert torch.equal(part[mask.expand_as(part) == 0], filled[mask.expand_as(part) == 0])
