@@ -14,6 +14,11 @@ from models.predicted_fill import FILL_STRIDE
 
 # Of 1 in the square root of a mean square: its slope ends somewhere.
 _SMALLEST_SQUARE = 1e-4
+# Errors, root of the mean square, well above this count by their ratios, as decibels do: in an
+# even sky a fill that is off by little is seen.
+_EVEN = 0.02
+# What those ratios count beside the absolute difference; then their slopes are alike at 0.08.
+_RELATIVE = 0.1
 
 
 class FirstFillStage:
@@ -52,7 +57,8 @@ class FirstFillStage:
         squares = (share * (output.coarse - target).square()).sum((1, 2, 3))
         # Of each photograph for itself, as `weighted_l1`: a small hole counts as much as a large.
         roots = (squares / (3 * share.sum((1, 2, 3)).clamp_min(1)) + _SMALLEST_SQUARE).sqrt()
-        both = weighted_l1(output.coarse, target, share) + roots.mean()
+        relative = _RELATIVE * torch.log1p(roots / _EVEN).mean()
+        both = weighted_l1(output.coarse, target, share) + relative
         return {"reconstruction": self.weights.reconstruction * both}
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
