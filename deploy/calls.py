@@ -1,6 +1,6 @@
 """What goes with every call of one request through the graph; knows no network and no torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from deploy.engine import ModelInfo
 
@@ -12,13 +12,10 @@ class Release:
     Attributes:
         uri: As `AppArgs.release`.
         model: What was found there; the same digest is expected by all who load it.
-        settled: Of its shades, for who plans a fill (`models.colour.align_colours`); the
-            digest decides it, and nodes that plan none do not ask.
     """
 
     uri: str
     model: ModelInfo
-    settled: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -26,21 +26,15 @@ def fill_options(options: InpaintOptions) -> FillOptions:
 
 
 def plan_inpainting(
-    pixels: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.bool_],
-    options: InpaintOptions,
-    settled: float = 0.0,
+    pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], options: InpaintOptions
 ) -> FillPlan:
     """Plan the fill of one image (uint8 H W 3, RGB) with a mask (bool H W, True = hole).
-
-    ``settled`` is as in `models.colour.align_colours`.
 
     Raises: InvalidInput `options_do_not_fit`: too many scales for this size, or the mask,
     once grown, covers everything.
     """
     try:
-        image, hole = image_to_tensor(pixels), mask_to_tensor(mask)
-        return plan_fill(image, hole, fill_options(options), settled=settled)
+        return plan_fill(image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options))
     except ValueError as error:
         raise InvalidInput(
             str(error),

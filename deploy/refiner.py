@@ -173,7 +173,7 @@ class RefinerNode(Node):
         mask: BoolArray,
         options: InpaintOptions,
     ) -> Tensor:
-        plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options, call.release.settled)
+        plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
         answer = plan.image.clone()
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
         crops, done = iter(plan.crops), 0
@@ -297,4 +297,4 @@ def _sound_release(uri: str) -> Release:
     """
     with local_release(uri) as folder:
         _, config = load_release(folder)
-    return Release(uri, model_info(config), config.finishing.shade)
+    return Release(uri, model_info(config))

@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     release = Storage(args.release)
     if not release.exists(CONFIG_NAME):
         raise ConfigError(f"no release at {release.uri}: publish one, or leave --release out")
+    # From where this was started, as --release; the replicas are started elsewhere.
+    jobs = args.jobs and Storage(args.jobs).uri
     check_port(args.port)
     folder = ROOT / "demo"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -49,8 +51,7 @@ def main(argv: Sequence[str]) -> int:
                 release=release.uri,
                 port=args.port,
                 folder=folder,
-                # From where this was started, as --release; the replicas are started elsewhere.
-                jobs=args.jobs and Storage(args.jobs).uri,
+                jobs=jobs,
             )
         # One address: the page there has photographs to try, and the README has the API.
         print(f"\nOpen {url} in a browser. Ctrl-C stops it. It serves {release.uri}.")

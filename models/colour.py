@@ -17,8 +17,10 @@ EDGE_PIXELS = 1
 LARGEST_SHADE = 0.25
 # Pixels outside the hole that a fill may fade out over.
 MOST_REACH = 64
-# So far inside the hole's edge a fill whose shades are settled is still moved, ever less.
-SETTLED_PIXELS = 8
+# So far inside the edge, at most, is moved in full where the edge does not agree with itself.
+NEAR_PIXELS = 8
+# Of 1: offsets of less than a thousandth are none.
+_LEAST_SQUARE = 1e-6
 # Differences are taken as means of this many pixels a side: colour, and no texture.
 MEAN_PIXELS = 8
 
@@ -31,7 +33,7 @@ def grow(mask: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"
     return F.max_pool2d(rows, (1, 2 * pixels + 1), 1, (0, pixels))
 
 
-def feathered(hole: Float[Tensor, "1 1 H W"], pixels: int) -> Float[Tensor, "1 1 H W"]:
+def feathered(hole: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, "B 1 H W"]:
     """1 in the hole, falling to 0 over ``pixels`` outside it."""
     if pixels == 0:
         return hole
@@ -51,13 +53,14 @@ def align_colours(
     mask: Float[Tensor, "B 1 H W"],
     *,
     reach: int = 0,
-    settled: float = 0.0,
 ) -> Float[Tensor, "B 3 H W"]:
     """The fill with its colours moved to those of the known pixels around the hole.
 
     In the hole: how far the fill's colours are, along the hole's edge, from those of the known
     pixels on its other side is carried smoothly across the hole and taken away, as in seamless
     cloning; where they are far apart an edge of the picture lies there, and nothing is carried.
+    Where what is off differs along the edge it is the grain of a texture more than a shade:
+    further in than a few pixels the less is carried, the less the edge agrees with itself.
     Outside it the same is done with how far the network's answer is off there, for whoever
     blends it. (Paper section 3.5 aligns the colours of output and input before blending; how is
     not published, this is our reading: an offset that varies over the hole, because light does.)
@@ -68,9 +71,6 @@ def align_colours(
         mask: Over 0 = hole.
         reach: Pixels outside the hole in which the answer is used, at most 64; there it is
             moved too.
-        settled: The part of the fill's shades that has been drawn for this place (a release's
-            `FinishConfig.shade`), 0-1. What is off at the edge then says little of what lies
-            further in: more than 8 px inside only the rest of the offset is taken away.
     """
     aligned = filled.clone()
     hole = (mask > 0).to(mask)
@@ -80,8 +80,6 @@ def align_colours(
     box = _box_around(hole, MOST_REACH)
     filled, image, hole = filled[box], image[box], hole[box]
     offset = _edge_offset(filled, image, hole)
-    if settled:
-        offset = offset * (1 - settled * (1 - feathered(1 - hole, SETTLED_PIXELS)))
     if reach:
         offset = torch.where(hole > 0, offset, _outer_offset(filled, image, hole))
     else:
@@ -98,7 +96,14 @@ def _edge_offset(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     fill = _spread(torch.where(inside > 0, filled, 0.0), inside)
     apart = known - fill
     shade = torch.exp(-(apart.square().mean(1, keepdim=True) / LARGEST_SHADE**2).square())
-    return _spread(apart * shade * inside, inside)
+    moved = apart * shade
+    square = moved.square().mean(1, keepdim=True)
+    carried = _spread(torch.cat([moved, square], 1) * inside, inside)
+    offset, square = carried[:, :3], carried[:, 3:]
+    # The square of the mean over the mean of the squares: 1 where all agree.
+    agreed = offset.square().mean(1, keepdim=True) / square.clamp_min(_LEAST_SQUARE)
+    near = feathered(1 - hole, NEAR_PIXELS)
+    return offset * torch.maximum(agreed.clamp(max=1), near)
 
 
 def _outer_offset(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:

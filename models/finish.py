@@ -76,16 +76,23 @@ def finish(
     if config == FinishConfig():
         return image
     if config.shade or config.fine_shade:
-        fine = shades - F.avg_pool2d(image, SHADE_PIXELS)
-        cells = _enlarged(F.avg_pool2d(fine, FEATURE_STRIDE // SHADE_PIXELS), FEATURE_STRIDE)
-        image = image + (config.shade - config.fine_shade) * cells
-        image = image + config.fine_shade * _enlarged(fine, SHADE_PIXELS)
+        image = _shaded(config, image, shades)
     if config.deblock:
         image = _deblocked(image, config.deblock)
         image = _deblocked(image.transpose(-1, -2), config.deblock).transpose(-1, -2)
     if config.detail:
         image = image + config.detail * (image - gaussian_blur(image, _DETAIL_PIXELS))
     return image.clamp(0, 1)
+
+
+def _shaded(config: FinishConfig, image: Tensor, shades: Tensor) -> Tensor:
+    apart = shades - F.avg_pool2d(image, SHADE_PIXELS)
+    if config.shade != config.fine_shade:
+        cells = F.avg_pool2d(apart, FEATURE_STRIDE // SHADE_PIXELS)
+        image = image + (config.shade - config.fine_shade) * _enlarged(cells, FEATURE_STRIDE)
+    if config.fine_shade:
+        image = image + config.fine_shade * _enlarged(apart, SHADE_PIXELS)
+    return image
 
 
 def _enlarged(colours: Tensor, times: int) -> Tensor:

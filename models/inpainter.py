@@ -157,7 +157,7 @@ class Inpainter(nn.Module):
         Raises:
             ValueError: as `models.scales.plan_fill`.
         """
-        plan = plan_fill(image, mask, options, settled=self.finishing.shade)
+        plan = plan_fill(image, mask, options)
         answer = plan.image.clone()
         # One crop's plan at a time.
         for number, crop in enumerate(plan.crops):

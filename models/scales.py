@@ -68,7 +68,6 @@ class ScalePlan:
             another crop fills too.
         sizes: (height, width) of every scale; the last is the padded crop's own.
         align_colour, feather: As in `FillOptions`.
-        settled: As in `models.colour.align_colours`.
     """
 
     crop: Box
@@ -78,7 +77,6 @@ class ScalePlan:
     sizes: Sequence[tuple[int, int]]
     align_colour: bool
     feather: int
-    settled: float
 
     def inputs(self, level: int, previous: Tensor | None) -> tuple[Tensor, Tensor]:
         """Image and mask of one scale, at ``sizes[level]``.
@@ -94,7 +92,7 @@ class ScalePlan:
         enlarged = F.interpolate(previous, self.sizes[level], mode="bicubic", align_corners=False)
         enlarged = enlarged.clamp_(0, 1)
         if self.align_colour:
-            enlarged = align_colours(enlarged, image, mask, settled=self.settled)
+            enlarged = align_colours(enlarged, image, mask)
         return paste_known(enlarged, image, mask), mask
 
     def needed(self, level: int) -> Float[Tensor, "1 1 h w"]:
@@ -118,8 +116,7 @@ class ScalePlan:
         inside = (..., slice(bottom - top), slice(right - left))
         patch = filled[inside]
         if self.align_colour:
-            known, hole = self.work[inside], self.hole[inside]
-            patch = align_colours(patch, known, hole, reach=self.feather, settled=self.settled)
+            patch = align_colours(patch, self.work[inside], self.hole[inside], reach=self.feather)
         part = answer[..., top:bottom, left:right]
         part.copy_(paste_known(patch, part, self.alpha))
 
@@ -135,7 +132,6 @@ class CropPlans(Sequence[ScalePlan]):
     hole: Tensor
     boxes: Sequence[Crop]
     options: FillOptions
-    settled: float
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -149,7 +145,7 @@ class CropPlans(Sequence[ScalePlan]):
     def __getitem__(self, index: int | slice) -> "ScalePlan | CropPlans":
         if isinstance(index, slice):
             return replace(self, boxes=self.boxes[index])
-        return _plan_crop(self.image, self.hole, self.boxes[index], self.options, self.settled)
+        return _plan_crop(self.image, self.hole, self.boxes[index], self.options)
 
 
 @dataclass(frozen=True)
@@ -168,16 +164,13 @@ class FillPlan:
     crops: Sequence[ScalePlan]
 
 
-def plan_fill(
-    image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions, *, settled: float = 0.0
-) -> FillPlan:
+def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> FillPlan:
     """Plan the fill of one photograph: a crop for each group of holes.
 
     Args:
         image: RGB 0-1, any size; what it holds inside the hole does not matter.
         mask: 1 or True = hole; at least one hole pixel and one known pixel.
         options: The caller's choices.
-        settled: As in `models.colour.align_colours`.
 
     Raises:
         ValueError: more than one photograph; the mask is of another size, no float or bool,
@@ -190,7 +183,7 @@ def plan_fill(
     for top, bottom, left, right in (crop.box for crop in crops):
         # What does not fit is refused now, not when the crop's turn comes.
         scale_sizes(padded_side(bottom - top), padded_side(right - left), options.scales)
-    return FillPlan(image, CropPlans(image, hole, crops, options, settled))
+    return FillPlan(image, CropPlans(image, hole, crops, options))
 
 
 def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
@@ -226,9 +219,7 @@ def _checked_mask(image: Tensor, mask: Tensor) -> Float[Tensor, "1 1 H W"]:
     return mask
 
 
-def _plan_crop(
-    image: Tensor, hole: Tensor, crop: Crop, options: FillOptions, settled: float
-) -> ScalePlan:
+def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) -> ScalePlan:
     top, bottom, left, right = crop.box
     inside = (..., slice(top, bottom), slice(left, right))
     # Of the holes in sight only this crop's own are filled by it.
@@ -246,5 +237,4 @@ def _plan_crop(
         sizes=worth_while(sizes, work_hole) if options.scales == "auto" else sizes,
         align_colour=options.align_colour,
         feather=options.feather,
-        settled=settled,
     )

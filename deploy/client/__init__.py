@@ -149,7 +149,10 @@ class Client:
                 if last:
                     raise
                 # Whoever listens there is being replaced.
-                self._pause(_FIRST_PAUSE_SECONDS * 2**attempt, str(error) or type(error).__name__)
+                self._pause(
+                    _FIRST_PAUSE_SECONDS * 2**attempt,
+                    f"{type(error).__name__}: {str(error)[:200]!r}",
+                )
                 continue
             if response.status < HTTPStatus.BAD_REQUEST:
                 return response

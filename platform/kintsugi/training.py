@@ -14,7 +14,6 @@ import ray.train
 import torch
 from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.v2._internal.execution import context
 
 from kintsugi.capacity import check_resources, worker_resources
 from kintsugi.checkpoints import checkpoint_name
@@ -46,7 +45,7 @@ START_TIMEOUT_S = 20.0
 # the run's own lines. Filters, as Ray Data sets all levels anew. The first logger goes by the
 # path of its file.
 NOISE = {
-    context.logger.name: logging.INFO,
+    str(Path(ray.train.__file__).parent / "v2/_internal/execution/context.py"): logging.INFO,
     "ray.data._internal.progress": logging.WARNING,
 }
 
@@ -182,13 +181,13 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
     for name, level in NOISE.items():
         logging.getLogger(name).addFilter(_above(level))
     config = parse_config(settings["config"], "the submitted configuration")
-    own = ray.train.get_context()
-    rank = own.get_world_rank()
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
     place = Place(
         device=get_device() if config.workers.use_gpu else torch.device("cpu"),
         rank=rank,
         # An elastic run has not always as many as its configuration says.
-        workers=own.get_world_size(),
+        workers=context.get_world_size(),
         should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
         owner=settings["owner"],
     )

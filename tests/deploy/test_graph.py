@@ -30,6 +30,7 @@ from kintsugi.errors import InvalidInput
 from models.build import ModelConfig, build_inpainter
 from models.finish import FinishConfig
 from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from models.progress import Step
 from models.vgg import Vgg19Relu3
@@ -64,19 +65,23 @@ class Service:
 
 
 MODEL = ModelConfig("tiny", translator_input="features+pixels")
+MATCHING = MatchingConfig(keys="matched-standardised", guard=1, repeats=1, colour=0.25)
 FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.6)
 
 
 @pytest.fixture(scope="module")
 def inpainter() -> Inpainter:
-    """With all that a release can ask for: every node must do its part."""
-    return build_inpainter(MODEL, Vgg19Relu3.random(0), seed=1, finishing=FINISH)
+    """It matches again, by pixels too, and finishes: every node must do its part."""
+    encoder = Vgg19Relu3.random(0)
+    return build_inpainter(MODEL, encoder, seed=1, matching=MATCHING, finishing=FINISH)
 
 
 @pytest.fixture(scope="module")
 def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("release")
-    config = ReleaseConfig("tiny", MODEL, encoder="random (seed 0)", finishing=FINISH)
+    config = ReleaseConfig(
+        "tiny", MODEL, encoder="random (seed 0)", matching=MATCHING, finishing=FINISH
+    )
     saved = save_release(folder, inpainter, config, card="For tests.")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")

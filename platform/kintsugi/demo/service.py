@@ -29,7 +29,7 @@ def deploy_service(
     folder: Path,
     jobs: str = "",
 ) -> str:
-    """Deploy `deploy/serve.yaml` with another release and port. Returns the service's URL.
+    """Deploy `deploy/serve.yaml` with these values of its own. Returns the service's URL.
 
     Args:
         root: The repository.
