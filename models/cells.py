@@ -35,11 +35,11 @@ def pixels_of(cells: Float[Tensor, "B 304 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]
 
 def shades_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 2*h 2*w"] | None:
     """The mean colour of every two by two pixels, RGB 0-1; None where there are none behind."""
-    if cells.shape[1] == FEATURE_CHANNELS:
-        return None
-    batch, _, height, width = cells.shape
-    across = FEATURE_STRIDE // SHADE_PIXELS
     pixels = cells[:, FEATURE_CHANNELS:]
+    if not pixels.shape[1]:
+        return None
+    batch, _, height, width = pixels.shape
+    across = FEATURE_STRIDE // SHADE_PIXELS
     parts = pixels.reshape(batch, 3, across, SHADE_PIXELS, across, SHADE_PIXELS, height, width)
     means = parts.mean((3, 5)).reshape(batch, 3 * across**2, height, width)
     return F.pixel_shuffle(means, across)
