@@ -16,15 +16,19 @@ from kintsugi.defaults import PUBLISHED_RELEASE
 EXAMPLES = (
     "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"
     " --output s3://releases/street --keys matched-standardised --metrics results.json",
+    "jobs/publish.py --stage1 s3://releases/street --stage2 s3://releases/street"
+    " --first-fill s3://runs/better-first-fill --output s3://releases/street-2   # one part anew",
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = job_parser("Publish two runs as a release.", EXAMPLES, config="debug-stage2.toml")
+    parser = job_parser(
+        "Publish runs, or parts of releases, as a release.", EXAMPLES, config="debug-stage2.toml"
+    )
     add = parser.add_argument
-    add("--stage1", metavar="RUN", help="URI of the run (default: --config's)")
-    add("--stage2", metavar="RUN", help="URI of the run (default: --config's)")
-    add("--first-fill", metavar="RUN", help="URI of a run: G1 begins with its fill (smooth)")
+    add("--stage1", metavar="URI", help="of the run, or of a release that has it (--config's)")
+    add("--stage2", metavar="URI", help="of the run, or of a release that has it (--config's)")
+    add("--first-fill", metavar="URI", help="of a run: G1 begins with its fill (stage 1's)")
     add("--checkpoint", default="auto", help="newest, best (held-out loss; default) or a step")
     add("--with-discriminators", action="store_true", help="training can start from it then")
     add("--half", action="store_true", help="store float16: half the bytes")
@@ -43,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     add("--fine-shade", type=float, help="the same of what is finer, down to 2 pixels: 0-1 (0)")
     add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1 (0)")
     add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4 (0)")
+    add("--deep-detail", type=float, help="by how much more 48 px inside the hole: 0-4 (0)")
     add("--max-uses", type=int, help="patches that may copy one and the same")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
@@ -57,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
-        finishing=_named(args, "shade", "fine_shade", "deblock", "detail"),
+        finishing=_named(args, "shade", "fine_shade", "deblock", "detail", "deep_detail"),
         first_fill=args.first_fill,
         metrics=read_figures(args.metrics) if args.metrics else None,
     )

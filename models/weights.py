@@ -122,7 +122,12 @@ def read_release_config(folder: Path) -> ReleaseConfig:
             f"{folder} holds no {CONFIG_NAME}: it is no release, or one whose writing was cut"
             " short; publish it again"
         )
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    return parse_release_config(path.read_bytes(), str(path))
+
+
+def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
+    """The content of a release's `config.json`; ``path`` names it. Raises: ValueError."""
+    raw = json.loads(text)
     if raw.get("version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {raw.get('version')!r}; this program reads"

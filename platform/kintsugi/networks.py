@@ -24,6 +24,7 @@ from models.build import (
     build_translator,
 )
 from models.inpainter import Inpainter
+from models.vgg import Vgg19Relu3
 from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
 from models.weights import ReleaseConfig, file_digest, load_release
 
@@ -75,7 +76,7 @@ class Networks:
     model: ModelConfig
     step: int
     weights: str
-    open_encoder: Callable[[], nn.Module]
+    open_encoder: Callable[[], Vgg19Relu3]
 
     def digest(self) -> str:
         """``sha256:`` of all weights, the same wherever they came from."""

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from kintsugi.config import JobConfig
+import torch
+
 from kintsugi.errors import ConfigError
 from kintsugi.networks import (
     DISCRIMINATORS_KEY,
@@ -19,7 +20,7 @@ from kintsugi.networks import (
     open_networks,
     save_discriminators,
 )
-from kintsugi.runs import Run, open_encoder
+from kintsugi.sources import Source, open_source, training_of
 from kintsugi.storage import Storage
 from models.build import ModelConfig, build_inpainter
 from models.finish import FinishConfig
@@ -30,10 +31,6 @@ from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 
 # It travels in an HTTP header with each answer.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-# What a release matches by as its stage 2 was trained, unless told otherwise.
-_MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Selection:
     """What of the runs goes into a release.
 
     Attributes:
-        checkpoint: Of both runs: "newest", "best" (lowest held-out loss), "auto" (the best where
+        checkpoint: Of every run: "newest", "best" (lowest held-out loss), "auto" (the best where
             there is one) or a step.
         discriminators: Publish them too, so that training can start from the release.
         half: Store convolutions in float16: half the bytes.
@@ -74,19 +71,21 @@ def publish(
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
 
-    A run of both stages at once (`end_to_end`) can stand in either place, or in both.
+    A run of both stages at once (`end_to_end`) can stand in either place, or in both; so can a
+    release, of which that part is taken over.
 
     Args:
-        stage1: URI of the run's folder.
-        stage2: URI of the run's folder.
+        stage1: URI of the run's or release's folder.
+        stage2: URI of the run's or release's folder.
         output: URI of the release folder; a release that is there is replaced, its
             `config.json` last.
         name: Of the release.
         select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
-            named is the paper's; guard, keys, repeats and colour those of stage 2's training.
-        finishing: What it does to each scale's image, by the names of `FinishConfig`; nothing
-            where nothing is named.
+            named is the paper's; guard, keys, repeats and colour those of stage 2's training;
+            all of it that of the release which stage 2 comes from.
+        finishing: What it does to each scale's image, by the names of `FinishConfig`; where
+            nothing is named nothing, or what the release does which stage 2 comes from.
         first_fill: URI of a run of that stage, or of a release, whose predictor G1 then begins
             with instead of a smooth fill.
         metrics: Figures of an evaluation for the config and the model card.
@@ -99,56 +98,37 @@ def publish(
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r}: letters, digits, '.', '_' and '-', at most 64")
-    one, two = Run(Storage(stage1)).config(), Run(Storage(stage2)).config()
+    one = open_source(stage1, "stage1", select.checkpoint)
+    two = open_source(stage2, "stage2", select.checkpoint)
     _check_pair((one, two), (stage1, stage2), select.discriminators)
-    sources = open_networks(stage1, select.checkpoint), open_networks(stage2, select.checkpoint)
-    parts = sources[0].parts | sources[1].parts
+    parts = one.networks.parts | two.networks.parts
     # Of two end-to-end runs the first one's.
-    parts["infer"] = sources[0].parts["infer"]
-    trained = {name: getattr(two.translate, name) for name in _MATCHED_IN_TRAINING}
-    model = _joint_model(one, two)
-    about: dict[str, Any] = {}
+    parts["infer"] = one.networks.parts["infer"]
+    training = one.training | {"stage2": two.training["stage2"]}
+    model = _joint_model(one.networks.model, two.networks.model)
     if first_fill is not None:
         predictor = open_networks(first_fill, select.checkpoint)
         model = _with_first_fill(model, predictor)
         parts["infer"] = _replace_first_fill(parts["infer"], predictor.parts["first_fill"])
-        # A release says for itself how its own was trained.
-        if predictor.step:
-            about = {"first_fill": _describe(Run(Storage(first_fill)).config(), predictor)}
-    encoder = open_encoder(one.encoder, one.seed)
-    inpainter = _build(model, encoder, trained | (matching or {}), finishing or {})
+        training.pop("first_fill", None)
+        training |= training_of(first_fill, "first_fill", predictor)
+    encoder = one.networks.open_encoder()
+    inpainter = _build(
+        model, encoder, two.matching | (matching or {}), two.finishing | (finishing or {})
+    )
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
         name=name,
         model=model,
-        encoder=_without_home(describe_encoder(one)),
+        encoder=one.encoder,
         matching=inpainter.matching,
         finishing=inpainter.finishing,
-        training={
-            "stage1": _describe(one, sources[0]),
-            "stage2": _describe(two, sources[1]),
-            **about,
-        },
+        training=training,
         metrics=metrics or {},
     )
     saved = _write(inpainter, config, parts, Storage(output), select)
     return Published(Storage(output).uri, saved)
-
-
-def _describe(config: JobConfig, source: Networks) -> dict[str, Any]:
-    plain = {"config": config.to_dict(), "steps": source.step, "weights": source.weights}
-    return {key: _without_home(value) for key, value in plain.items()}
-
-
-def _without_home(value: Any) -> Any:
-    """The same with `~` for this user's home: a release goes to others."""
-    if isinstance(value, dict):
-        return {key: _without_home(inner) for key, inner in value.items()}
-    home = str(Path.home())
-    if isinstance(value, str) and (value == home or value.startswith(f"{home}/")):
-        return "~" + value[len(home) :]
-    return value
 
 
 def _write(
@@ -207,21 +187,15 @@ def _build(
         raise ConfigError(f"matching or finishing: {error}") from error
 
 
-def _joint_model(stage1: JobConfig, stage2: JobConfig) -> ModelConfig:
+def _joint_model(stage1: ModelConfig, stage2: ModelConfig) -> ModelConfig:
     """Stage 1's architecture with stage 2's translator."""
     names = (field.name for field in fields(ModelConfig))
-    model = ModelConfig(**{name: getattr(stage1.model, name) for name in names})
+    model = ModelConfig(**{name: getattr(stage1, name) for name in names})
     return replace(
         model,
-        translator_upsampling=stage2.model.translator_upsampling,
-        translator_input=stage2.model.translator_input,
+        translator_upsampling=stage2.translator_upsampling,
+        translator_input=stage2.translator_input,
     )
-
-
-def describe_encoder(config: JobConfig) -> str:
-    """What a release says its encoder is; random weights are named as such."""
-    named = {"random": f"random (seed {config.seed})", "release": "the bundled release's"}
-    return named.get(config.encoder, config.encoder)
 
 
 def model_card(config: ReleaseConfig) -> str:
@@ -259,21 +233,25 @@ def _trained(stage: dict[str, Any]) -> str:
 
 
 def _check_pair(
-    configs: tuple[JobConfig, JobConfig], uris: tuple[str, str], discriminators: bool
+    sources: tuple[Source, Source], uris: tuple[str, str], discriminators: bool
 ) -> None:
-    for config, uri, stage in zip(configs, uris, ("stage1", "stage2"), strict=True):
-        if config.stage not in (stage, "end_to_end"):
-            raise ConfigError(f"--{stage} {uri} is a run of {config.stage}: name one of {stage}")
-    one, two = configs
+    for source, uri, stage in zip(sources, uris, ("stage1", "stage2"), strict=True):
+        if source.config.stage not in (stage, "end_to_end"):
+            raise ConfigError(
+                f"--{stage} {uri} is a run of {source.config.stage}: name one of {stage}"
+            )
+    one, two = (source.networks for source in sources)
     if one.model.size != two.model.size:
         raise ConfigError(
             f"stage 1 has model.size={one.model.size!r} and stage 2 {two.model.size!r}: a release"
             " has one size; train the other stage at it"
         )
-    if describe_encoder(one) != describe_encoder(two):
+    encoders = [network.open_encoder().state_dict() for network in (one, two)]
+    if any(not torch.equal(encoders[1][name], value) for name, value in encoders[0].items()):
         raise ConfigError(
-            f"stage 1 was trained with encoder {describe_encoder(one)} and stage 2 with"
-            f" {describe_encoder(two)}: features of one mean nothing to the other; use the same"
+            f"stage 1 was trained with encoder {sources[0].encoder} and stage 2 with"
+            f" {sources[1].encoder}, other weights: features of one mean nothing to the other;"
+            " use the same"
         )
     norms = one.model.discriminator_norm, two.model.discriminator_norm
     if discriminators and norms[0] != norms[1]:

@@ -166,3 +166,52 @@ def test_a_release_names_no_home(
     text = (tmp_path / "config.json").read_text()
     assert str(runs.parent) not in text
     assert json.loads(text)["training"]["stage1"]["config"]["data"]["shards"] == "~/shards"
+
+
+def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -> None:
+    """One part of it is replaced, and all else stays as it was."""
+    stages = [str(runs / stage) for stage in ("stage1", "stage2")]
+    pixels = {"shade": 0.25}
+    with pytest.raises(ConfigError, match="takes pixels"):
+        publish(*stages, str(tmp_path / "refused"), name="r", finishing=pixels)
+    first = publish(
+        *stages, str(tmp_path / "first"), name="r", matching={"repeats": 2, "guard": 4}
+    ).config
+    select = Selection(checkpoint="1")
+    again = publish(
+        first_uri := str(tmp_path / "first"), first_uri, str(tmp_path / "same"), name="r"
+    ).config
+    assert dataclasses.replace(again, metrics=first.metrics) == first
+    mixed = publish(stages[0], first_uri, str(tmp_path / "mixed"), name="r", select=select).config
+    assert (mixed.training["stage1"]["steps"], mixed.training["stage2"]["steps"]) == (1, 2)
+    assert (mixed.matching, mixed.encoder) == (first.matching, first.encoder)
+    inpainter, _ = load_release(tmp_path / "mixed")
+    mean = weights(runs, "stage1", 1, "generator-ema")
+    assert equal(dict(inpainter.image2feature.generator.state_dict()), mean)
+    last = weights(runs, "stage2", 2, "generator")
+    assert equal(dict(inpainter.feature2image.state_dict()), last)
+    fewer = publish(
+        first_uri, first_uri, str(tmp_path / "fewer"), name="r", matching={"repeats": 0}
+    ).config
+    assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
+
+
+def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
+    runs: Path, tmp_path: Path
+) -> None:
+    stages = [str(runs / stage) for stage in ("stage1", "stage2")]
+    publish(*stages, str(tmp_path), name="r")
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["training"]["stage2"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"--stage2 .* does not say how its stage2 was trained"):
+        publish(stages[0], str(tmp_path), str(tmp_path / "new"), name="r")
+
+
+def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "stage2"
+    shutil.copytree(runs / "stage2", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"seed": 7}))
+    with pytest.raises(ConfigError, match=r"encoder random \(seed 0\) .* random \(seed 7\)"):
+        publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
