@@ -49,8 +49,8 @@ class Swapped(NamedTuple):
     features: FloatArray
     # 1 h-2 w-2
     indices: IndexArray | None = None
-    # 1 3 2h 2w; see `models.matching.Matched`.
-    shades: FloatArray | None = None
+    # 1 4 2h 2w; see `models.matching.Matched`.
+    guide: FloatArray | None = None
 
 
 class Translated(NamedTuple):
@@ -166,7 +166,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         return Swapped(
             float_array(matched.features),
             matched.indices.cpu().numpy(),
-            None if matched.shades is None else float_array(matched.shades),
+            None if matched.guide is None else float_array(matched.guide),
         )
 
     def _swap_style(
@@ -194,7 +194,7 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
         shape = swapped.features.shape
         # A map of several tiles is translated where it is needed, which differs.
         one_tile = max(shape[2:]) <= TRANSLATOR_TILE
-        alike = (shape, swapped.shades is None) if one_tile else None
+        alike = (shape, swapped.guide is None) if one_tile else None
         pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
         image = await self._compute(
             call, self._translate, (swapped, needed), pixels=pixels, alike=alike
@@ -203,12 +203,12 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
 
     def _translate(self, inpainter: Inpainter, given: list[_Wanted]) -> list[FloatArray]:
         features = torch.cat([self._tensor(swapped.features) for swapped, _ in given])
-        known = [self._tensor(one.shades) for one, _ in given if one.shades is not None]
+        known = [self._tensor(one.guide) for one, _ in given if one.guide is not None]
         needed = given[0][1] if len(given) == 1 else None
         images = inpainter.translate(
             features,
             None if needed is None else self._tensor(needed),
-            shades=torch.cat(known) if known else None,
+            guide=torch.cat(known) if known else None,
         )
         return [float_array(image) for image in torch.split(images, 1)]
 

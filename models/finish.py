@@ -6,6 +6,9 @@ where copies overlap; and the cells that were copied side by side show as a latt
 areas. The fill that was matched has the better shades, being drawn for this very place: the
 two are averaged, as two guesses that err independently. What is finer than two pixels, the
 grain of a texture, is the image's own.
+
+The deeper in a hole, the less the patches agree that overlap, and the more of their detail is
+averaged away: the more it may be raised.
 """
 
 from dataclasses import dataclass
@@ -15,13 +18,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.cells import SHADE_PIXELS
+from models.cells import SHADE_PIXELS, shades_of
 from models.keys import gaussian_blur
+from models.match.windows import hole_cells
 from models.vgg import FEATURE_STRIDE
 
 # Standard deviation in pixels of the blur, against which detail is what is finer.
 _DETAIL_PIXELS = 0.7
 MOST_DETAIL = 4.0
+# So many cells from the hole's edge, 48 px, is as deep as anything.
+_DEEPEST_CELLS = 12
 # Of a seam's step, what each of the four pixels across it is moved by.
 _LEVELLED = (1 / 12, 1 / 4, -1 / 4, -1 / 12)
 
@@ -41,12 +47,15 @@ class FinishConfig:
             about this much are seams of copying and are levelled; larger ones are edges of
             the picture. 0-1.
         detail: By how much of itself the finest detail is raised: 0-4.
+        deep_detail: By how much more 48 px inside the hole and deeper; in between in
+            proportion: 0-4.
     """
 
     shade: float = 0.0
     fine_shade: float = 0.0
     deblock: float = 0.0
     detail: float = 0.0
+    deep_detail: float = 0.0
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -54,6 +63,7 @@ class FinishConfig:
             ("fine_shade", 1.0),
             ("deblock", 1.0),
             ("detail", MOST_DETAIL),
+            ("deep_detail", MOST_DETAIL),
         ):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -63,26 +73,53 @@ class FinishConfig:
 def finish(
     config: FinishConfig,
     image: Float[Tensor, "B 3 H W"],
-    shades: Float[Tensor, "B 3 H/2 W/2"],
+    guide: Float[Tensor, "B 4 H/2 W/2"],
 ) -> Float[Tensor, "B 3 H W"]:
     """The image of one scale as a release wants it.
 
     Args:
         config: The release's preferences.
         image: Feature2Image's, 0-1.
-        shades: The mean colour of two by two pixels before the match, 0-1:
-            `models.cells.shades_of`.
+        guide: Of the map before the match: `guide_of`.
     """
     if config == FinishConfig():
         return image
+    shades, depth = guide[:, :3], guide[:, 3:]
     if config.shade or config.fine_shade:
         image = _shaded(config, image, shades)
     if config.deblock:
         image = _deblocked(image, config.deblock)
         image = _deblocked(image.transpose(-1, -2), config.deblock).transpose(-1, -2)
-    if config.detail:
-        image = image + config.detail * (image - gaussian_blur(image, _DETAIL_PIXELS))
+    if config.detail or config.deep_detail:
+        raised = config.detail + config.deep_detail * _enlarged(depth, SHADE_PIXELS)
+        image = image + raised * (image - gaussian_blur(image, _DETAIL_PIXELS))
     return image.clamp(0, 1)
+
+
+def guide_of(
+    cells: Float[Tensor, "B C h w"], mask: Float[Tensor, "M 1 H W"]
+) -> Float[Tensor, "B 4 2*h 2*w"] | None:
+    """What a finish goes by, of two by two pixels: their mean colour, and how deep they lie.
+
+    Args:
+        cells: Before the match, with pixels behind them: `models.cells`.
+        mask: 1 = hole.
+
+    Returns:
+        RGB 0-1, and as a fourth channel 0 outside the hole, rising to 1 where its edge is 48 px
+        away; None of cells without pixels.
+    """
+    shades = shades_of(cells)
+    if shades is None:
+        return None
+    inside = hole_cells(mask, *cells.shape[-2:]).to(shades)
+    depth = torch.zeros_like(inside)
+    for _ in range(_DEEPEST_CELLS):
+        depth += inside / _DEEPEST_CELLS
+        # The picture's frame is no edge of a hole: nothing is known there.
+        inside = 1 - F.max_pool2d(1 - inside, 3, 1, 1)
+    deep = F.interpolate(depth, scale_factor=FEATURE_STRIDE // SHADE_PIXELS, mode="nearest")
+    return torch.cat([shades, deep], 1)
 
 
 def _shaded(config: FinishConfig, image: Tensor, shades: Tensor) -> Tensor:

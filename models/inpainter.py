@@ -80,7 +80,7 @@ class Inpainter(nn.Module):
             mask: 1 = hole.
         """
         matched = self.match(self.infer(image, mask), mask)
-        return self.translate(matched.features, shades=matched.shades)
+        return self.translate(matched.features, guide=matched.guide)
 
     def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
         """The first scale: fill the hole coarsely, then encode."""
@@ -119,18 +119,18 @@ class Inpainter(nn.Module):
         features: Float[Tensor, "B C h w"],
         needed: Float[Tensor, "1 1 H W"] | None = None,
         *,
-        shades: Float[Tensor, "B 3 2*h 2*w"] | None = None,
+        guide: Float[Tensor, "B 4 2*h 2*w"] | None = None,
     ) -> Float[Tensor, "B 3 4*h 4*w"]:
         """The image of a feature map, 0-1.
 
         Args:
             features: Cells; after a match, those of `Matched`.
             needed: Where it is 0 the image may be left out.
-            shades: Those of `Matched`: the image is finished by them. None: as it is drawn.
+            guide: That of `Matched`: the image is finished by it. None: as it is drawn.
         """
         with self._autocast():
             image = translate_tiled(self.feature2image, features, needed=needed)
-        return image if shades is None else finish(self.finishing, image, shades)
+        return image if guide is None else finish(self.finishing, image, guide)
 
     @torch.inference_mode()
     def inpaint(
@@ -180,7 +180,7 @@ class Inpainter(nn.Module):
             matched = self.match(encoded, mask, previous=indices, seed=seed)
             del encoded
             check()
-            filled = self.translate(matched.features, crop.needed(level), shades=matched.shades)
+            filled = self.translate(matched.features, crop.needed(level), guide=matched.guide)
             indices = matched.indices
         assert filled is not None
         return filled

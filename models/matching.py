@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.cells import PIXEL_CHANNELS, features_of, shades_of
+from models.cells import PIXEL_CHANNELS, features_of
+from models.finish import guide_of
 from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.approximate import upsample_matches
 from models.match.method import METHODS, Method
@@ -86,13 +87,12 @@ class Matched(NamedTuple):
     Attributes:
         features: As in `Encoded`, the hole replaced.
         indices: Of the last match.
-        shades: Mean colours before, of two by two pixels (`models.finish`); None without
-            pixels.
+        guide: What a finish goes by (`models.finish.guide_of`); None without pixels.
     """
 
     features: Tensor
     indices: Tensor
-    shades: Tensor | None
+    guide: Tensor | None
 
 
 def keys_image(
@@ -145,7 +145,7 @@ def match(
         compared = _compared(features, mask, standardised=False, colour=config.colour)
         indices = find(compared, mask)
         features = paste_patches(features, indices, mask)
-    return Matched(features, indices, shades_of(encoded.features))
+    return Matched(features, indices, guide_of(encoded.features, mask))
 
 
 def _compared(

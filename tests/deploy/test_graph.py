@@ -66,7 +66,7 @@ class Service:
 
 MODEL = ModelConfig("tiny", translator_input="features+pixels")
 MATCHING = MatchingConfig(keys="matched-standardised", guard=1, repeats=1, colour=0.25)
-FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.6)
+FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.2, deep_detail=1.8)
 
 
 @pytest.fixture(scope="module")

@@ -37,9 +37,9 @@ class HeldEncoder:
             assert self.let_go.wait(30)
             return features(inpainter, image)
 
-        def counted(*args: Tensor, **shades: Tensor | None) -> Tensor:
+        def counted(*args: Tensor, **guide: Tensor | None) -> Tensor:
             self.translated += 1
-            return translate(inpainter, *args, **shades)
+            return translate(inpainter, *args, **guide)
 
         monkeypatch.setattr(inpainter, "features", held)
         monkeypatch.setattr(inpainter, "translate", counted)

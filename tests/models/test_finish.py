@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.build import ModelConfig, build_inpainter
-from models.finish import FinishConfig, finish
+from models.cells import with_pixels
+from models.finish import FinishConfig, finish, guide_of
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.scales import FillOptions
@@ -16,9 +18,14 @@ from tests.models.test_scales import photo
 PIXELS = ModelConfig("tiny", translator_input="features+pixels")
 
 
+def guide(shades: Tensor, depth: float = 0.0) -> Tensor:
+    """Those shades, everything as deep."""
+    return torch.cat([shades, torch.full_like(shades[:, :1], depth)], 1)
+
+
 def test_nothing_asked_for_is_nothing_done() -> None:
     image = torch.rand(1, 3, 32, 48)
-    assert finish(FinishConfig(), image, torch.rand(1, 3, 16, 24)) is image
+    assert finish(FinishConfig(), image, torch.rand(1, 4, 16, 24)) is image
 
 
 def test_shades_come_from_before_and_texture_from_the_image() -> None:
@@ -28,12 +35,12 @@ def test_shades_come_from_before_and_texture_from_the_image() -> None:
     image = 0.3 + texture
     shades = torch.full((1, 3, 32, 32), 0.5)
     for share in (0.25, 1.0):
-        finished = finish(FinishConfig(shade=share), image, shades)
+        finished = finish(FinishConfig(shade=share), image, guide(shades))
         torch.testing.assert_close(finished, image + 0.2 * share)
     # One cell's shade stays with it, to neighbouring cells.
     shades = F.avg_pool2d(image, 2)
     shades[..., 16:18, 16:18] += 0.2
-    moved = (finish(FinishConfig(shade=1.0), image, shades) - image).abs().amax(1)[0] > 1e-6
+    moved = (finish(FinishConfig(shade=1.0), image, guide(shades)) - image).abs().amax(1)[0] > 1e-6
     rows, columns = moved.nonzero().unbind(1)
     assert (rows.min(), rows.max()) == (30, 37)
     assert (columns.min(), columns.max()) == (30, 37)
@@ -47,13 +54,15 @@ def test_fine_shades_are_what_differs_within_a_cell() -> None:
     shades = drawn.clone()
     shades[..., 16, 16:18] += 0.1
     shades[..., 17, 16:18] -= 0.1
-    assert torch.equal(finish(FinishConfig(shade=1.0), image, shades), image)
-    part, whole = (finish(FinishConfig(fine_shade=x), image, shades) for x in (0.25, 1.0))
+    assert torch.equal(finish(FinishConfig(shade=1.0), image, guide(shades)), image)
+    part, whole = (finish(FinishConfig(fine_shade=x), image, guide(shades)) for x in (0.25, 1.0))
     torch.testing.assert_close(part - image, (whole - image) / 4, rtol=1e-4, atol=1e-6)
     assert ((whole - image)[..., 32:34, 33:35] > 0.02).all()
     assert ((whole - image)[..., 34:36, 33:35] < -0.02).all()
     # With both all that is coarser than two pixels goes over, and what is finer stays.
-    flat = finish(FinishConfig(shade=1.0, fine_shade=1.0), image, torch.full_like(shades, 0.5))
+    flat = finish(
+        FinishConfig(shade=1.0, fine_shade=1.0), image, guide(torch.full_like(shades, 0.5))
+    )
     finer = image - F.interpolate(drawn, scale_factor=2, mode="bilinear")
     torch.testing.assert_close(flat, 0.5 + finer)
 
@@ -64,7 +73,7 @@ def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
     columns, rows = torch.arange(64), torch.arange(64)[:, None]
     stepped = slope + 0.01 * (columns >= 32) + 0.4 * (columns >= 52) + 0.01 * (rows >= 20)
     shades = torch.zeros(1, 3, 32, 32)
-    finished = finish(FinishConfig(deblock=0.03), stepped, shades)
+    finished = finish(FinishConfig(deblock=0.03), stepped, guide(shades))
     moved = (finished - stepped).abs() > 1e-4
     assert moved[..., :8, :].any(dim=(0, 1, 2)).nonzero().flatten().tolist() == [30, 31, 32, 33]
     assert moved[..., :16].any(dim=(0, 1, 3)).nonzero().flatten().tolist() == [18, 19, 20, 21]
@@ -73,18 +82,44 @@ def test_seams_between_cells_are_levelled_and_nothing_else() -> None:
     assert 0.004 < left < 0.007
     # Off the cells' edges it is the picture's own.
     inside = slope + 0.01 * (columns >= 30)
-    torch.testing.assert_close(finish(FinishConfig(deblock=0.03), inside, shades), inside)
+    torch.testing.assert_close(finish(FinishConfig(deblock=0.03), inside, guide(shades)), inside)
 
 
 def test_detail_is_raised_and_flat_parts_stay() -> None:
     image = torch.full((1, 3, 64, 64), 0.5)
     image[..., 32:] += 0.05 * (-1) ** torch.arange(32)
-    finished = finish(FinishConfig(detail=1.0), image, torch.zeros(1, 3, 32, 32))
+    finished = finish(FinishConfig(detail=1.0), image, guide(torch.zeros(1, 3, 32, 32)))
     torch.testing.assert_close(finished[..., :28], image[..., :28])
     grown = (finished[..., 40:60] - 0.5).abs() / 0.05
     assert 1.5 < grown.min() <= grown.max() < 2
-    wild = finish(FinishConfig(detail=4.0), (20 * image - 9.5).clamp(0, 1), image[..., ::2, ::2])
+    wild = finish(
+        FinishConfig(detail=4.0), (20 * image - 9.5).clamp(0, 1), guide(image[..., ::2, ::2])
+    )
     assert (float(wild.min()), float(wild.max())) == (0, 1)
+
+
+def test_deep_in_a_hole_detail_is_raised_more() -> None:
+    image = 0.5 + 0.02 * (-1) ** torch.arange(64).expand(1, 3, 64, 64)
+    shades = torch.zeros(1, 3, 32, 32)
+    config = FinishConfig(detail=0.5, deep_detail=1.0)
+    for depth, alike in ((0.0, 0.5), (0.5, 1.0), (1.0, 1.5)):
+        finished = finish(config, image, guide(shades, depth))
+        expected = finish(FinishConfig(detail=alike), image, guide(shades))
+        torch.testing.assert_close(finished, expected)
+
+
+def test_depth_is_counted_from_the_nearest_known_cell() -> None:
+    image, features = torch.rand(1, 3, 160, 200), torch.rand(1, 256, 40, 50)
+    mask = mask_of(160, 200, (40, 160, 40, 200))
+    guided = guide_of(with_pixels(features, image), mask)
+    assert guided is not None
+    torch.testing.assert_close(guided[:, :3], F.avg_pool2d(image, 2))
+    cells = guided[0, 3, ::2, ::2] * 12
+    rows, columns = torch.arange(40)[:, None] - 9, torch.arange(50) - 9
+    # The hole ends at the picture's frame, which is no edge of it.
+    expected = torch.minimum(rows, columns).clamp(0, 12)
+    torch.testing.assert_close(cells, expected.float())
+    assert guide_of(features, mask) is None
 
 
 @pytest.mark.parametrize(
@@ -96,6 +131,8 @@ def test_detail_is_raised_and_flat_parts_stay() -> None:
         ("deblock", 2.0),
         ("detail", -1.0),
         ("detail", 4.1),
+        ("deep_detail", -0.5),
+        ("deep_detail", 4.5),
     ],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
@@ -104,12 +141,12 @@ def test_what_makes_no_sense_is_refused(name: str, value: float) -> None:
 
 
 def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter) -> None:
-    for name in ("shade", "fine_shade", "deblock", "detail"):
+    for name in ("shade", "fine_shade", "deblock", "detail", "deep_detail"):
         finishing = FinishConfig(**{name: 0.5})
         with pytest.raises(ValueError, match="takes pixels, which this Feature2Image is not given"):
             Inpainter(inpainter.image2feature, inpainter.feature2image, finishing=finishing)
     image, mask = photo(64, 64), mask_of(64, 64, (20, 44, 20, 44))
-    assert inpainter.match(inpainter.infer(image, mask), mask).shades is None
+    assert inpainter.match(inpainter.infer(image, mask), mask).guide is None
 
 
 def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(
@@ -122,8 +159,8 @@ def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(
     with torch.inference_mode():
         coarse = plain.image2feature.fill(image, mask)
         matched = plain.match(plain.infer(image, mask), mask)
-    assert matched.shades is not None
-    torch.testing.assert_close(matched.shades, F.avg_pool2d(coarse, 2))
+    assert matched.guide is not None
+    torch.testing.assert_close(matched.guide[:, :3], F.avg_pool2d(coarse, 2))
     options = FillOptions(align_colour=False)
     cells = (..., slice(9, 15), slice(9, 15))
 
