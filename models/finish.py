@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.cells import SHADE_PIXELS, shades_of
+from models.depth import depth_in
 from models.keys import gaussian_blur
 from models.match.windows import hole_cells
 from models.vgg import FEATURE_STRIDE
@@ -47,8 +48,8 @@ class FinishConfig:
             about this much are seams of copying and are levelled; larger ones are edges of
             the picture. 0-1.
         detail: By how much of itself the finest detail is raised: 0-4.
-        deep_detail: By how much more 48 px inside the hole and deeper; in between in
-            proportion: 0-4.
+        deep_detail: By how much more twelve cells inside the hole (48 px) and deeper; in
+            between in proportion: 0-4.
     """
 
     shade: float = 0.0
@@ -97,7 +98,7 @@ def finish(
 
 
 def guide_of(
-    cells: Float[Tensor, "B C h w"], mask: Float[Tensor, "M 1 H W"]
+    cells: Float[Tensor, "B C h w"], mask: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B 4 2*h 2*w"] | None:
     """What a finish goes by, of two by two pixels: their mean colour, and how deep they lie.
 
@@ -106,18 +107,13 @@ def guide_of(
         mask: 1 = hole.
 
     Returns:
-        RGB 0-1, and as a fourth channel 0 outside the hole, rising to 1 where its edge is 48 px
-        away; None of cells without pixels.
+        RGB 0-1, and as a fourth channel 0 outside the hole, a twelfth in its outermost cells,
+        rising to 1 twelve cells inside; None of cells without pixels.
     """
     shades = shades_of(cells)
     if shades is None:
         return None
-    inside = hole_cells(mask, *cells.shape[-2:]).to(shades)
-    depth = torch.zeros_like(inside)
-    for _ in range(_DEEPEST_CELLS):
-        depth += inside / _DEEPEST_CELLS
-        # The picture's frame is no edge of a hole: nothing is known there.
-        inside = 1 - F.max_pool2d(1 - inside, 3, 1, 1)
+    depth = depth_in(hole_cells(mask, *cells.shape[-2:]).to(shades), _DEEPEST_CELLS)
     deep = F.interpolate(depth, scale_factor=FEATURE_STRIDE // SHADE_PIXELS, mode="nearest")
     return torch.cat([shades, deep], 1)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.build import ModelConfig, build_first_fill, build_generator
-from models.predicted_fill import FILL_STRIDE, FillPredictor, shrunk
+from models.predicted_fill import FILL_STRIDE, FINE_PIXELS, FINE_STRIDE, FillPredictor, shrunk
 from models.smooth_fill import smooth_fill
 
 TINY = ModelConfig("tiny", generator_input="predicted")
@@ -53,6 +53,25 @@ def test_what_it_predicts_is_added_in_the_hole_alone_and_stays_a_colour() -> Non
         assert torch.equal(fill[(mask == 0).expand_as(fill)], image[(mask == 0).expand_as(image)])
 
 
+def test_near_the_edge_the_fine_fill_counts_and_deep_inside_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, image = predictor(), torch.full((1, 3, 160, 160), 0.5)
+    mask = torch.zeros(1, 1, 160, 160)
+    mask[..., 32:, 32:] = 1
+
+    def added(smooth: Tensor, share: Tensor) -> Tensor:
+        return torch.full_like(smooth, 0.1 if smooth.shape[-1] == 160 // FINE_STRIDE else 0.3)
+
+    monkeypatch.setattr(network, "_correction", added)
+    more = network.fill(image, mask)[0, 0] - 0.5
+    assert (more[mask[0, 0] == 0] == 0).all()
+    row = more[-1, 32:]
+    torch.testing.assert_close(row[FINE_PIXELS:], torch.full_like(row[FINE_PIXELS:], 0.3))
+    assert 0.1 < row[0] < 0.12
+    assert (row[1:FINE_PIXELS] > row[: FINE_PIXELS - 1]).all()
+
+
 def test_of_what_is_shrunk_only_known_colours_count() -> None:
     image, mask = torch.full((1, 3, 32, 32), 0.25), torch.zeros(1, 1, 32, 32)
     mask[..., 10:20, 10:20] = 1
@@ -66,8 +85,10 @@ def test_it_learns_what_a_smooth_fill_cannot_know() -> None:
     truth = torch.where(mask == 1, 0.2, light)
     network = build_first_fill(TINY, seed=0)
     adam = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(30):
-        error = F.l1_loss(network(truth, mask), F.avg_pool2d(truth, FILL_STRIDE))
+    for step in range(60):
+        # At both sizes that it fills: near the edge it sees half as far.
+        seen, hole = (F.interpolate(each, scale_factor=1 + step % 2) for each in (truth, mask))
+        error = F.l1_loss(network(seen, hole), F.avg_pool2d(seen, FILL_STRIDE))
         adam.zero_grad()
         error.backward()
         adam.step()
