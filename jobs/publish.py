@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Join a stage 1 and a stage 2 run into a release; kintsugi.release does the work."""
+"""Join runs, or parts of releases, into a release; kintsugi.release does the work."""
 
 import sys
 from argparse import Namespace
@@ -28,10 +28,18 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--stage1", metavar="URI", help="of the run, or of a release that has it (--config's)")
     add("--stage2", metavar="URI", help="of the run, or of a release that has it (--config's)")
-    add("--first-fill", metavar="URI", help="of a run: G1 begins with its fill (stage 1's)")
+    add(
+        "--first-fill",
+        metavar="URI",
+        help="of a run or release: G1 begins with its fill (stage 1's)",
+    )
     add("--checkpoint", default="auto", help="newest, best (held-out loss; default) or a step")
     add("--with-discriminators", action="store_true", help="training can start from it then")
-    add("--half", action="store_true", help="store float16: half the bytes")
+    add(
+        "--half",
+        action="store_true",
+        help="store float16: half the bytes (say so again of a release)",
+    )
     add("--output", metavar="URI", default=PUBLISHED_RELEASE)
     add("--name", help="of the release (default: the last part of --output)")
     add("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
@@ -39,29 +47,30 @@ def main(argv: Sequence[str]) -> int:
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
-    add(
-        "--shade",
-        type=float,
-        help="of each cell's colour, what stays that of the coarse fill: 0-1 (0)",
-    )
-    add("--fine-shade", type=float, help="the same of what is finer, down to 2 pixels: 0-1 (0)")
-    add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1 (0)")
-    add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4 (0)")
-    add("--deep-detail", type=float, help="by how much more 48 px inside the hole: 0-4 (0)")
-    add("--max-uses", type=int, help="patches that may copy one and the same")
+    add("--max-uses", type=int, help="patches that may copy one and the same (0: no limit)")
+    finish = "what is done to a fill's image; by default what a release does that --stage2 names"
+    add = parser.add_argument_group("finish", finish).add_argument
+    add("--shade", type=float, help="of each cell's colour, what stays the coarse fill's: 0-1")
+    add("--fine-shade", type=float, help="the same of what is finer, down to 2 pixels: 0-1")
+    add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1")
+    add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4")
+    add("--deep-detail", type=float, help="by how much more 48 px inside the hole: 0-4")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config import load_config
     from kintsugi.release import Selection, publish
 
     config = load_config(args.config, args.overrides)
+    matching = _named(args, "keys", "guard", "repeats", "colour", "max_uses")
+    if args.max_uses == 0:
+        matching["max_uses"] = None
     published = publish(
         args.stage1 or config.translate.stage1,
         args.stage2 or f"{config.storage}/{config.run}",
         args.output,
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
-        matching=_named(args, "keys", "guard", "repeats", "colour", "max_uses"),
+        matching=matching,
         finishing=_named(args, "shade", "fine_shade", "deblock", "detail", "deep_detail"),
         first_fill=args.first_fill,
         metrics=read_figures(args.metrics) if args.metrics else None,

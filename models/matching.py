@@ -82,11 +82,11 @@ class Encoded(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Cells with the hole replaced, what was copied (B h-2 w-2 indices), and what was there.
+    """Cells with the hole replaced, what was copied, and what the image is finished by.
 
     Attributes:
         features: As in `Encoded`, the hole replaced.
-        indices: Of the last match.
+        indices: B h-2 w-2; of the last match.
         guide: What a finish goes by (`models.finish.guide_of`); None without pixels.
     """
 

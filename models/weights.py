@@ -40,7 +40,8 @@ class ReleaseConfig:
         encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
         matching: How this release matches.
         finishing: What it does to the image of each scale.
-        training: What each stage was trained on and for how long; free form.
+        training: By stage, how it was trained: the run's config, steps and weights; for whoever
+            publishes a part of it anew.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
         version: Of this format.

@@ -69,6 +69,7 @@ class Networks:
         step: Of a run's checkpoint; 0 for a release.
         weights: "running mean" or "last": which of a run's generator; "release".
         open_encoder: Opens the encoder that they were trained with.
+        release: What the release says of itself; None of a run.
     """
 
     uri: str
@@ -77,6 +78,7 @@ class Networks:
     step: int
     weights: str
     open_encoder: Callable[[], Vgg19Relu3]
+    release: ReleaseConfig | None = None
 
     def digest(self) -> str:
         """``sha256:`` of all weights, the same wherever they came from."""
@@ -134,6 +136,7 @@ def _of_release(uri: str, folder: Path) -> Networks:
         step=0,
         weights="release",
         open_encoder=lambda: inpainter.image2feature.encoder,
+        release=config,
     )
 
 

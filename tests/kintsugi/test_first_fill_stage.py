@@ -138,6 +138,15 @@ def test_a_release_puts_it_under_a_g1_that_began_with_a_smooth_fill(
     assert published.config.training["first_fill"]["steps"] == 2
     generator = load_release(tmp_path)[0].image2feature.generator
     assert generator.first_fill is not None
+    # Of the release another first fill can be replaced, and is then told of.
+    published = publish(
+        str(tmp_path),
+        str(tmp_path),
+        str(tmp_path / "2"),
+        name="r",
+        first_fill=first_fill.storage.uri,
+    )
+    assert published.config.training["first_fill"]["steps"] == 2
     learnt, trained = (
         fetched(first_fill, tmp_path / "a"),
         fetched(Run(Storage(runs[0])), tmp_path / "b"),

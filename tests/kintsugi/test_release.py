@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,12 @@ from kintsugi.errors import ConfigError
 from kintsugi.networks import DISCRIMINATORS_NAME
 from kintsugi.rank import train_locally
 from kintsugi.release import Selection, publish
+from kintsugi.runs import open_encoder
 from kintsugi.sealing import seal
-from models.weights import file_digest, load_release
+from models.build import ModelConfig, build_inpainter
+from models.finish import FinishConfig
+from models.vgg import Vgg19Relu3
+from models.weights import ReleaseConfig, file_digest, load_release, save_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 # Each publishes runs of two steps.
@@ -171,17 +176,11 @@ def test_a_release_names_no_home(
 def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -> None:
     """One part of it is replaced, and all else stays as it was."""
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
-    pixels = {"shade": 0.25}
-    with pytest.raises(ConfigError, match="takes pixels"):
-        publish(*stages, str(tmp_path / "refused"), name="r", finishing=pixels)
-    first = publish(
-        *stages, str(tmp_path / "first"), name="r", matching={"repeats": 2, "guard": 4}
-    ).config
+    first_uri = str(tmp_path / "first")
+    first = publish(*stages, first_uri, name="r", matching={"repeats": 2, "guard": 4}).config
+    again = publish(first_uri, first_uri, str(tmp_path / "same"), name="r").config
+    assert again == first
     select = Selection(checkpoint="1")
-    again = publish(
-        first_uri := str(tmp_path / "first"), first_uri, str(tmp_path / "same"), name="r"
-    ).config
-    assert dataclasses.replace(again, metrics=first.metrics) == first
     mixed = publish(stages[0], first_uri, str(tmp_path / "mixed"), name="r", select=select).config
     assert (mixed.training["stage1"]["steps"], mixed.training["stage2"]["steps"]) == (1, 2)
     assert (mixed.matching, mixed.encoder) == (first.matching, first.encoder)
@@ -196,22 +195,78 @@ def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -
     assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
 
 
+def test_of_a_release_the_finish_stays_and_what_is_said_of_its_first_fill(tmp_path: Path) -> None:
+    model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
+    finishing = FinishConfig(shade=0.5, deep_detail=1.0)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
+    told = {"config": {}, "steps": 7, "weights": "last"}
+    training = {stage: told for stage in ("first_fill", "stage1", "stage2")}
+    release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
+    saved = save_release(tmp_path / "one", inpainter, release, card="")
+    uri = str(tmp_path / "one")
+    again = publish(uri, uri, str(tmp_path / "two"), name="r")
+    assert again.config == saved
+    more = publish(uri, uri, str(tmp_path / "two"), name="r", finishing={"shade": 0.75}).config
+    assert (more.finishing.shade, more.finishing.deep_detail) == (0.75, 1.0)
+
+
+def test_each_stage_brings_its_own_discriminator(runs: Path, tmp_path: Path) -> None:
+    select = Selection(checkpoint="1", discriminators=True)
+    stages = [str(runs / stage) for stage in ("stage1", "stage2")]
+    old, new = str(tmp_path / "old"), tmp_path / "new"
+    publish(*stages, old, name="r", select=select)
+    # Stage 1 anew, stage 2 of the release, which has a discriminator of each.
+    publish(stages[0], old, str(new), name="r", select=dataclasses.replace(select, checkpoint="2"))
+    found = load_file(new / DISCRIMINATORS_NAME)
+    for part, step in (("pair_discriminator", 2), ("feature_discriminator", 1)):
+        trained = weights(runs, "stage1" if step == 2 else "stage2", step, "discriminator")
+        prefix = f"{part}."
+        state = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+        assert equal(state, trained)
+    publish(*stages, str(tmp_path / "without"), name="r")
+    with pytest.raises(ConfigError, match=r"--with-discriminators: --stage2 .*without has none"):
+        publish(stages[0], str(tmp_path / "without"), str(tmp_path / "x"), name="r", select=select)
+
+
+def test_an_encoder_is_the_same_when_a_release_has_it_rounded(runs: Path, tmp_path: Path) -> None:
+    stages = [str(runs / stage) for stage in ("stage1", "stage2")]
+    half = str(tmp_path / "half")
+    publish(*stages, half, name="r", select=Selection(half=True))
+    whole = open_encoder("random", 0).state_dict()
+    for number, pair in enumerate(((half, stages[1]), (stages[0], half))):
+        publish(*pair, str(tmp_path / str(number)), name="r")
+        encoder = load_release(tmp_path / str(number))[0].image2feature.encoder
+        # Unrounded where one of the two has it so.
+        assert equal(dict(encoder.state_dict()), dict(whole))
+
+
+@pytest.mark.parametrize("told", [None, {}, {"config": {}, "steps": 1}])
 def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
-    runs: Path, tmp_path: Path
+    runs: Path, tmp_path: Path, told: dict[str, Any] | None
 ) -> None:
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     publish(*stages, str(tmp_path), name="r")
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["training"]["stage2"]
+    config["training"]["stage2"] = told
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=r"--stage2 .* does not say how its stage2 was trained"):
+    with pytest.raises(ConfigError, match=r"must have config, steps, weights under .*stage2; name"):
         publish(stages[0], str(tmp_path), str(tmp_path / "new"), name="r")
 
 
 def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> None:
+    """Two runs are told so before their weights are fetched, a release by its weights."""
     other = tmp_path / "stage2"
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"seed": 7}))
-    with pytest.raises(ConfigError, match=r"encoder random \(seed 0\) .* random \(seed 7\)"):
+    told = r"encoder random \(seed 0\) .* random \(seed 7\)"
+    published = str(tmp_path / "release")
+    publish(str(runs / "stage1"), str(runs / "stage2"), published, name="r")
+    for stage1 in (str(runs / "stage1"), published):
+        with pytest.raises(ConfigError, match=told):
+            publish(stage1, str(other), str(tmp_path / "new"), name="r")
+    shutil.rmtree(other / "checkpoints")
+    with pytest.raises(ConfigError, match=told):
         publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
+    with pytest.raises(ConfigError, match=r"--stage1 .* is a run of stage2: name one of stage1"):
+        publish(str(other), str(other), str(tmp_path / "new"), name="r")
