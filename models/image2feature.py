@@ -26,6 +26,19 @@ class Inferred(NamedTuple):
     features: Tensor
 
 
+class Fills(NamedTuple):
+    """Two fills of a hole, B 3 H W, 0-1, equal to the image outside it.
+
+    Attributes:
+        coarse: G1's, whose features are matched.
+        colours: The one with the nearer colours: a predicted first fill, which is trained for
+            them alone, where G1 begins with one; else G1's as well.
+    """
+
+    coarse: Tensor
+    colours: Tensor
+
+
 class CoarseGenerator(nn.Module):
     """G1: three stride-2 convolutions, nine dilated residual blocks, three up-samplings.
 
@@ -68,13 +81,17 @@ class CoarseGenerator(nn.Module):
         )
 
     def forward(
-        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+        self,
+        image: Float[Tensor, "B 3 H W"],
+        mask: Float[Tensor, "B 1 H W"],
+        begun: Float[Tensor, "B 3 H W"] | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
         """Predict the whole frame, 0-1, from the known pixels.
 
         Args:
             image: RGB 0-1; what it holds inside the hole is not looked at.
             mask: 1 = hole. Sides are multiples of 8, at least 32.
+            begun: What `begin` gives, where it is known already.
 
         Raises:
             ValueError: for other sides.
@@ -86,7 +103,7 @@ class CoarseGenerator(nn.Module):
                 f" {GENERATOR_STRIDE} and at least 32; pad it first"
             )
         if self.starts_filled:
-            return self._refine(self.begin(image, mask), mask)
+            return self._refine(self.begin(image, mask) if begun is None else begun, mask)
         # -1..1 with the hole at 0, i.e. mid-grey. Not by the product alone: nothing times
         # NaN is NaN.
         known = torch.where(mask == 1, 0.0, (image * 2 - 1) * (1 - mask))
@@ -136,7 +153,13 @@ class Image2Feature(nn.Module):
         self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
     ) -> Float[Tensor, "B 3 H W"]:
         """The image with its hole filled coarsely; arguments as above."""
-        return paste_known(self.generator(image, mask), image, mask)
+        return self.fills(image, mask).coarse
+
+    def fills(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Fills:
+        """The coarse fill, and the one with the nearer colours; arguments as above."""
+        begun = None if self.generator.first_fill is None else self.generator.begin(image, mask)
+        coarse = paste_known(self.generator(image, mask, begun), image, mask)
+        return Fills(coarse, coarse if begun is None else begun)
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
         """relu3_1 of ``image`` as it is: the later scales, where nothing is inferred anew."""

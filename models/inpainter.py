@@ -85,22 +85,31 @@ class Inpainter(nn.Module):
     def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
         """The first scale: fill the hole coarsely, then encode."""
         with self._autocast():
-            coarse = self.image2feature.fill(image, mask).float()
+            coarse, colours = (fill.float() for fill in self.image2feature.fills(image, mask))
         compared = keys_image(self.matching, coarse, mask)
-        return Encoded(self.features(coarse), None if compared is None else self.features(compared))
+        features = self.features(coarse, colours)
+        return Encoded(features, None if compared is None else self.features(compared))
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Every later scale: features of an image with a fill in its hole, compared as they are."""
         return Encoded(self.features(image), None)
 
-    def features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+    def features(
+        self,
+        image: Float[Tensor, "B 3 H W"],
+        colours: Float[Tensor, "B 3 H W"] | None = None,
+    ) -> Float[Tensor, "B C h w"]:
         """relu3_1 of an image of any size that is a multiple of 4: 256 channels.
 
-        Where Feature2Image takes pixels, 304: the image's own behind the features.
+        Where Feature2Image takes pixels, 304: those of ``colours`` behind the features, or the
+        image's own.
         """
+        behind = image if colours is None else colours
         with self._autocast():
             return encode_tiled(
-                self.image2feature.encoder, image, pixels=self.feature2image.takes_pixels
+                self.image2feature.encoder,
+                image,
+                behind=behind if self.feature2image.takes_pixels else None,
             )
 
     def match(

@@ -37,7 +37,7 @@ def encode_tiled(
     image: Float[Tensor, "B 3 H W"],
     *,
     tile: int = ENCODER_TILE,
-    pixels: bool = False,
+    behind: Float[Tensor, "B 3 H W"] | None = None,
 ) -> Float[Tensor, "B C H/4 W/4"]:
     """relu3_1 of an image, float32, computed in tiles; equal to ``encoder(image)`` to rounding.
 
@@ -48,8 +48,8 @@ def encode_tiled(
         encoder: The frozen encoder.
         image: RGB 0-1, both sides multiples of 4.
         tile: Side of a tile in pixels, a multiple of 4.
-        pixels: Put the image's pixels behind the features, as `models.cells.with_pixels` does,
-            without a second map beside the first.
+        behind: Put the pixels of this image behind the features, as `models.cells.with_pixels`
+            does, without a second map beside the first. None: there are none.
 
     Raises: ValueError for other sides.
     """
@@ -59,11 +59,11 @@ def encode_tiled(
     if max(height, width) <= tile or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
         # One tile, or an image that the encoder refuses.
         features: Tensor = encoder(image).float()
-        return with_pixels(features, image) if pixels else features
-    channels = FEATURE_CHANNELS + (PIXEL_CHANNELS if pixels else 0)
+        return features if behind is None else with_pixels(features, behind)
+    channels = FEATURE_CHANNELS + (0 if behind is None else PIXEL_CHANNELS)
     cells = image.new_empty(batch, channels, height // FEATURE_STRIDE, width // FEATURE_STRIDE)
-    if pixels:
-        cells[:, FEATURE_CHANNELS:] = F.pixel_unshuffle(image, FEATURE_STRIDE)
+    if behind is not None:
+        cells[:, FEATURE_CHANNELS:] = F.pixel_unshuffle(behind, FEATURE_STRIDE)
     features = features_of(cells)
     for rows in _parts(height, tile):
         for columns in _parts(width, tile):

@@ -112,10 +112,11 @@ class AdversarialStage:
         features: Tensor = self.encoder(image).float()
         return features
 
-    def describe(self, image: Tensor) -> Tensor:
-        """What the match copies of an image: `models.cells`."""
+    def describe(self, image: Tensor, colours: Tensor | None = None) -> Tensor:
+        """What the match copies of an image, with whose pixels: `models.cells`."""
         features = self.encode(image)
-        return with_pixels(features, image) if self.copies_pixels else features
+        behind = image if colours is None else colours
+        return with_pixels(features, behind) if self.copies_pixels else features
 
     def perceptual(self, output: Output) -> Tensor:
         """Distance of the whole image's features (paper section 3.4)."""
@@ -247,8 +248,8 @@ class Stage2(AdversarialStage):
         if self.predict is None or not len(chosen):
             return Encoded(truth, None)
         mask = batch.mask[chosen]
-        coarse = self.predict.fill(batch.image[chosen], mask).float()
-        features = truth.index_copy(0, chosen, self.describe(coarse))
+        coarse, colours = (fill.float() for fill in self.predict.fills(batch.image[chosen], mask))
+        features = truth.index_copy(0, chosen, self.describe(coarse, colours))
         compared = keys_image(self.matching, coarse, mask)
         if compared is None:
             return Encoded(features, None)

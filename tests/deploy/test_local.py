@@ -32,10 +32,10 @@ class HeldEncoder:
         self.reached, self.let_go, self.translated = threading.Event(), threading.Event(), 0
         features, translate = Inpainter.features, Inpainter.translate
 
-        def held(image: Tensor) -> Tensor:
+        def held(image: Tensor, *colours: Tensor) -> Tensor:
             self.reached.set()
             assert self.let_go.wait(30)
-            return features(inpainter, image)
+            return features(inpainter, image, *colours)
 
         def counted(*args: Tensor, **guide: Tensor | None) -> Tensor:
             self.translated += 1

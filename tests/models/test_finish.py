@@ -1,12 +1,14 @@
 """What becomes of a fill's image after Feature2Image: whose shades it has, and its detail."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.build import ModelConfig, build_inpainter
-from models.cells import with_pixels
+from models.cells import features_of, pixels_of, with_pixels
 from models.finish import FinishConfig, finish, guide_of
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
@@ -147,6 +149,24 @@ def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter)
             Inpainter(inpainter.image2feature, inpainter.feature2image, finishing=finishing)
     image, mask = photo(64, 64), mask_of(64, 64, (20, 44, 20, 44))
     assert inpainter.match(inpainter.infer(image, mask), mask).guide is None
+
+
+def test_shades_are_those_of_a_predicted_first_fill(encoder: Vgg19Relu3) -> None:
+    """Which is trained for colours alone; keys and features are G1's."""
+    model = dataclasses.replace(PIXELS, generator_input="predicted")
+    inpainter = build_inpainter(model, encoder, seed=1)
+    generator = inpainter.image2feature.generator
+    assert generator.first_fill is not None
+    torch.nn.init.constant_(generator.first_fill.end.bias, 0.1)
+    torch.nn.init.normal_(generator.up[-1].get_parameter("conv.weight"), 0, 0.1)
+    image, mask = photo(96, 96), mask_of(96, 96, (32, 64, 32, 64))
+    with torch.inference_mode():
+        encoded = inpainter.infer(image, mask)
+        coarse = inpainter.image2feature.fill(image, mask)
+        begun = generator.begin(image, mask)
+    assert not torch.equal(begun, coarse)
+    assert torch.equal(features_of(encoded.features), inpainter.image2feature.encoder(coarse))
+    assert torch.equal(pixels_of(encoded.features), begun)
 
 
 def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(

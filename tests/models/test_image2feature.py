@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from models.build import ModelConfig, build_generator
-from models.image2feature import CoarseGenerator, GeneratorInput, paste_known
+from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature, paste_known
 from models.inpainter import Inpainter
 from models.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
 from models.smooth_fill import smooth_fill
+from models.vgg import Vgg19Relu3
 
 
 def shapes_of(blocks: list[nn.Module], run: nn.Module, *inputs: Tensor) -> list[tuple[int, ...]]:
@@ -199,3 +200,19 @@ def test_paste_known_blends_and_what_is_not_taken_does_not_matter() -> None:
         filled.where(alpha > 0, torch.inf), image.where(alpha < 1, torch.nan), alpha
     )
     assert torch.equal(spoilt, expected)
+
+
+@pytest.mark.parametrize("input", ["grey", "smooth", "predicted"])
+def test_colours_are_those_of_the_network_that_learnt_them(input: GeneratorInput) -> None:
+    generator = build_generator(ModelConfig("tiny", generator_input=input), seed=0).eval()
+    torch.nn.init.normal_(generator.up[-1].get_parameter("conv.weight"), 0, 0.1)
+    network = Image2Feature(generator, Vgg19Relu3.random(0))
+    image, mask = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    mask[..., 16:40, 16:40] = 1
+    with torch.no_grad():
+        coarse, colours = network.fills(image, mask)
+        begun = generator.begin(image, mask)
+        assert torch.equal(coarse, network.fill(image, mask))
+        assert torch.equal(coarse, paste_known(generator(image, mask), image, mask))
+    assert torch.equal(colours, begun if input == "predicted" else coarse)
+    assert not torch.equal(begun, coarse)

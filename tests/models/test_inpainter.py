@@ -93,9 +93,12 @@ def test_later_scales_are_encoded_once(
         inpainter.image2feature, inpainter.feature2image, MatchingConfig(keys="matched")
     )
     encode, sides = matched.features, []
-    monkeypatch.setattr(
-        matched, "features", lambda image: (sides.append(image.shape[-1]), encode(image))[1]
-    )
+
+    def counted(image: Tensor, *colours: Tensor) -> Tensor:
+        sides.append(image.shape[-1])
+        return encode(image, *colours)
+
+    monkeypatch.setattr(matched, "features", counted)
     matched.inpaint(image, mask, FillOptions(scales=2))
     assert sides == [64, 64, 128]
 

@@ -208,6 +208,6 @@ def test_the_overlap_fits_the_smallest_tile() -> None:
 @pytest.mark.parametrize("side", [64, 96])
 def test_pixels_stand_behind_the_features_whatever_the_tiles(side: int) -> None:
     encoder, image = Vgg19Relu3.random(0), torch.rand(1, 3, side, 64)
-    cells = encode_tiled(encoder, image, tile=64, pixels=True)
+    cells = encode_tiled(encoder, image, tile=64, behind=image)
     assert torch.equal(features_of(cells), encode_tiled(encoder, image, tile=64))
     assert torch.equal(pixels_of(cells), image)
