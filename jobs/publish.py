@@ -38,9 +38,10 @@ def main(argv: Sequence[str]) -> int:
     add(
         "--half",
         action="store_true",
-        help="store float16: half the bytes (say so again of a release)",
+        help="store float16, half the bytes; else float32, of a half release too",
     )
-    add("--output", metavar="URI", default=PUBLISHED_RELEASE)
+    output = f"of the release; one that is there is replaced (default: {PUBLISHED_RELEASE})"
+    add("--output", metavar="URI", default=PUBLISHED_RELEASE, help=output)
     add("--name", help="of the release (default: the last part of --output)")
     add("--metrics", metavar="FILE", type=Path, help="what jobs/evaluate.py wrote")
     add("--keys", help="plain, standardised, matched, matched-standardised (stage 2's)")

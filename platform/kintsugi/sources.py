@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from kintsugi.config import JobConfig
-from kintsugi.errors import ConfigError
+from kintsugi.errors import ConfigError, StorageError
 from kintsugi.networks import DISCRIMINATORS, Networks, open_networks
-from kintsugi.runs import Run
+from kintsugi.runs import CONFIG_NAME, Run
 from kintsugi.storage import Storage
 from models.vgg import Vgg19Relu3
 from models.weights import WEIGHTS_NAME
@@ -51,11 +51,17 @@ def check_runs(uris: Mapping[str, str]) -> None:
         ConfigError: a run is of the wrong stage, or they differ in size or encoder.
         StorageError: something is neither a run nor a release.
     """
-    runs = {
-        stage: Run(storage).config()
-        for stage, uri in uris.items()
-        if not (storage := Storage(uri)).exists(WEIGHTS_NAME)
-    }
+    runs: dict[str, JobConfig] = {}
+    for stage, uri in uris.items():
+        storage = Storage(uri)
+        if storage.exists(WEIGHTS_NAME):
+            continue
+        if not storage.exists(CONFIG_NAME):
+            raise StorageError(
+                f"--{stage} {uri} is neither a run nor a release: it has no {CONFIG_NAME}; train"
+                " it first or correct the address"
+            )
+        runs[stage] = Run(storage).config()
     for stage, config in runs.items():
         if config.stage not in (stage, "end_to_end"):
             raise ConfigError(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from kintsugi.checkpoints import STATE_NAME
-from kintsugi.errors import ConfigError
+from kintsugi.errors import ConfigError, StorageError
 from kintsugi.networks import DISCRIMINATORS_NAME
 from kintsugi.rank import train_locally
 from kintsugi.release import Selection, publish
@@ -268,5 +268,7 @@ def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> 
     shutil.rmtree(other / "checkpoints")
     with pytest.raises(ConfigError, match=told):
         publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
+    with pytest.raises(StorageError, match=r"--stage2 .*nothing is neither a run nor a release"):
+        publish(published, str(tmp_path / "nothing"), str(tmp_path / "new"), name="r")
     with pytest.raises(ConfigError, match=r"--stage1 .* is a run of stage2: name one of stage1"):
         publish(str(other), str(other), str(tmp_path / "new"), name="r")
