@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kintsugi import loop
 from kintsugi.checkpoints import STATE_NAME, checkpoint_name
 from kintsugi.config import JobConfig
+from kintsugi.looking import losses_on
 from kintsugi.rank import train_locally
 from kintsugi.reading import sample_key
 from kintsugi.runs import Run
@@ -124,21 +126,26 @@ def test_the_held_out_photographs_are_never_trained_on(
 
 @pytest.mark.slow
 def test_the_best_checkpoint_is_kept_and_every_row_of_one_says_how_good_it_is(
-    folder: Path,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = everything_on(folder, "best")
-    # A rate at which the held-out loss soon rises.
-    config = dataclasses.replace(
-        config,
-        optimizer=dataclasses.replace(config.optimizer, generator_lr=0.5, ema_decay=0.0),
-        loop=dataclasses.replace(config.loop, checkpoint_every=1, keep_checkpoints=1),
-    )
+    loop_section = dataclasses.replace(config.loop, checkpoint_every=1, keep_checkpoints=1)
+    config = dataclasses.replace(config, loop=loop_section)
+
+    added = iter((1000.0, 0.0, 1000.0, 2000.0))
+
+    def rising(*args: Any, **more: Any) -> dict[str, float]:
+        # After the second step, whatever the networks learn: that depends on the processor.
+        losses = losses_on(*args, **more)
+        return losses | {"perceptual": losses["perceptual"] + next(added)}
+
+    monkeypatch.setattr(loop, "losses_on", rising)
     train_to(config, 4)
     run = Run.of(config)
     rows = read_metrics(run.storage.join("metrics"))
     losses = {row["step"]: row["held_out/perceptual"] for row in rows}
     best = min(losses, key=lambda step: (losses[step], step))
-    assert best < 4
+    assert best == 2
     assert run.checkpoints.steps() == [best, 4]
     found = run.checkpoints.progress(4).best
     assert found is not None
