@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.options import InpaintOptions, StylizeOptions
-from models.progress import Progress, untold
+from models.progress import Progress, no_progress
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
@@ -65,7 +65,7 @@ class Engine(Protocol):
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """Fill the hole of one image; cancelling the call gives the work up.
 
@@ -88,7 +88,7 @@ class Engine(Protocol):
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """Give one image the look of another; cancelling the call gives the work up.
 

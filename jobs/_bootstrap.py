@@ -87,13 +87,13 @@ def job_parser(
     return parser
 
 
-def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
+def write_results(path: Path | None, figures: dict[str, Any]) -> None:
     """Write what `--json` asks for, if it does."""
     if path is not None:
         write_file(path, (json.dumps(figures, indent=1) + "\n").encode())
 
 
-def read_figures(path: Path) -> dict[str, Any]:
+def read_results(path: Path) -> dict[str, Any]:
     """Read what another job's `--json` wrote. Raises: ConfigError when it is no such file."""
     from kintsugi.errors import ConfigError
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     args["max_memory"] = int(args["max_memory"] * GIB)
     figures = run_benchmark(Plan(**args), partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(json, figures)
+    _bootstrap.write_results(json, figures)
     if plot is not None:
         _bootstrap.write_file(plot, draw_plot(figures))
     return _bootstrap.DONE

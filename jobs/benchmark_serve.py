@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     _bootstrap.interrupt_once()
     figures = run_benchmark(plan, partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(json, figures)
+    _bootstrap.write_results(json, figures)
     return _bootstrap.DONE
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, read_figures, run, write_figures
+from jobs._bootstrap import DONE, job_parser, read_results, run, write_results
 from kintsugi.defaults import PUBLISHED_RELEASE
 
 EXAMPLES = (
     "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"
     " --output s3://releases/street --keys matched-standardised --metrics results.json",
     "jobs/publish.py --stage1 s3://releases/street --stage2 s3://releases/street"
-    " --first-fill s3://runs/better-first-fill --output s3://releases/street-2   # one part anew",
+    " --initial-fill s3://runs/better-fill --output s3://releases/street-2   # one part again",
 )
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     add("--stage1", metavar="URI", help="of the run, or of a release that has it (--config's)")
     add("--stage2", metavar="URI", help="of the run, or of a release that has it (--config's)")
     add(
-        "--first-fill",
+        "--initial-fill",
         metavar="URI",
         help="of a run or release: G1 begins with its fill (stage 1's)",
     )
@@ -73,15 +73,15 @@ def main(argv: Sequence[str]) -> int:
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=matching,
         finishing=_named(args, "shade", "fine_shade", "deblock", "detail", "deep_detail"),
-        first_fill=args.first_fill,
-        metrics=read_figures(args.metrics) if args.metrics else None,
+        initial_fill=args.initial_fill,
+        metrics=read_results(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
     print(f"  {published.config.digest}, encoder {published.config.encoder}")
-    for stage in ("first_fill", "stage1", "stage2"):
+    for stage in ("initial_fill", "stage1", "stage2"):
         if about := published.config.training.get(stage):
             print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
-    write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
+    write_results(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
 
 

@@ -31,7 +31,7 @@ class SynthesisOptions:
         rematch_every: Iterations after which patches are matched anew.
         smoothness: Weight of the mean squared difference of neighbouring pixels in the hole,
             against features scaled to a mean square of 1.
-        noise: Standard deviation (of 0-1) of what is added to the first fill.
+        noise: Standard deviation (of 0-1) of what is added to the initial fill.
     """
 
     scales: int = 3

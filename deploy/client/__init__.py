@@ -6,7 +6,7 @@ Path("filled.png").write_bytes(answer.data)
 Long work, which goes on when the service is started anew:
 
 job = client.jobs.inpaint(Path("poster.tiff"), Path("mask.png"))
-answer = client.jobs.wait(job.id, told=lambda job: print(f"{job.progress:.0%}"))
+answer = client.jobs.wait(job.id, on_progress=lambda job: print(f"{job.progress:.0%}"))
 
 From the command line, with --job for long work:
 

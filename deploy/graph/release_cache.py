@@ -19,7 +19,7 @@ Held = TypeVar("Held")
 _MOST_HELD = 2
 
 
-class Shelf(Generic[Held]):
+class ReleaseCache(Generic[Held]):
     """Holds two releases; a third takes the place of the one that was not asked for longest."""
 
     def __init__(self, load: Callable[[str], tuple[Held, ModelInfo]], uri: str) -> None:

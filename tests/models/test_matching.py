@@ -11,7 +11,7 @@ from models.match.approximate import upsample_matches
 from models.match.keys import blur_known, standardise
 from models.match.patch_swap import match_patches, paste_patches, patch_swap
 from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.networks.cells import with_pixels
+from models.networks.cells import append_pixels
 from tests.models.match.test_patch_swap import features_of, mask_of
 
 MASK = mask_of(64, 64, (20, 44, 16, 48))
@@ -91,7 +91,7 @@ def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
 
 def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
     features, image = features_of(10, 1, 256, 16, 16), torch.rand(1, 3, 64, 64)
-    cells = with_pixels(features, image)
+    cells = append_pixels(features, image)
     alone = match(MatchingConfig(), Encoded(features, None), MASK)
     # Not compared, but copied along.
     along = match(MatchingConfig(), Encoded(cells, None), MASK)
@@ -109,7 +109,7 @@ def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
 
 
 def test_a_cell_without_numbers_spoils_no_other() -> None:
-    cells = with_pixels(features_of(12, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    cells = append_pixels(features_of(12, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
     whole = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
     cells[0, 3, 0, 0] = torch.inf
     spoilt = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
@@ -117,7 +117,7 @@ def test_a_cell_without_numbers_spoils_no_other() -> None:
 
 
 def test_repeats_compare_the_pixels_that_were_pasted() -> None:
-    cells = with_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    cells = append_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
     first = match(MatchingConfig(colour=4.0), Encoded(cells, None), MASK)
     again = match(MatchingConfig(colour=4.0), Encoded(first.features, None), MASK)
     repeated = match(MatchingConfig(colour=4.0, repeats=1), Encoded(cells, None), MASK)

@@ -103,7 +103,7 @@ class LossSection:
     perceptual: float = 10.0
     adversarial: float = 1.0
     reconstruction: float = 0.999
-    # Weight of the difference of pixels; context encoder (squared) and first fill alone.
+    # Weight of the difference of pixels; context encoder (squared) and initial fill alone.
     pixels: float = 0.0
     # Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image
     # (stage 2); the paper has none. With few steps it is what fills converge by.

@@ -20,8 +20,14 @@ from torch import Tensor, nn
 
 from kintsugi.data.sampler import Position, Used
 from kintsugi.errors import StorageError
-from kintsugi.storage.checksums import MANIFEST_NAME, DamagedCheckpoint, seal, verify_checkpoint
+from kintsugi.storage.checksums import (
+    MANIFEST_NAME,
+    DamagedCheckpoint,
+    verify_checksums,
+    write_checksums,
+)
 from kintsugi.storage.storage import Storage
+from models.weights import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +117,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
             }
         )
     )
-    seal(folder)
+    write_checksums(folder)
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> None:
@@ -122,7 +128,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     saved = json.loads((folder / STATE_NAME).read_text())
     for name, network in state.networks.items():
         with _fitting(folder.name, name):
-            network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+            network.load_state_dict(read_weights(folder / f"{name}.safetensors"))
             state.optimizers[name].load_state_dict(
                 {
                     "state": _moments(load_file(folder / f"{name}-optimizer.safetensors")),
@@ -132,7 +138,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
         _lay_out(state.optimizers[name])
     if state.average is not None:
         with _fitting(folder.name, "running mean"):
-            state.average.load_state_dict(load_file(folder / AVERAGE_NAME))
+            state.average.load_state_dict(read_weights(folder / AVERAGE_NAME))
     if state.scaler is not None:
         state.scaler.load_state_dict(saved["scaler"])
     position = saved["position"]
@@ -243,7 +249,7 @@ class CheckpointStore:
         """
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
-        verify_checkpoint(folder, f"{self.storage.uri}/{name}")
+        verify_checksums(folder, f"{self.storage.uri}/{name}")
         saved = json.loads((folder / STATE_NAME).read_text())["step"]
         if saved != step:
             raise DamagedCheckpoint(

@@ -48,7 +48,7 @@ class DryRun:
     run: str
     resumes: int
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON types."""
         return {**vars(self), "config": self.config.to_dict()}
 

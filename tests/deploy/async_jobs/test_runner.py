@@ -38,7 +38,7 @@ DEAD = "d" * 32
 def leave_behind(folder: Path | str, count: int = 1, *, starts: int = 0) -> list[str]:
     """Jobs of a service that was killed while it ran them."""
     store = JobStore(str(folder), ttl_seconds=60)
-    store.beat(DEAD)
+    store.heartbeat(DEAD)
     ids = []
     for _ in range(count):
         record = JobRecord(

@@ -15,7 +15,7 @@ from kintsugi.release.publish import Selection, publish
 from kintsugi.runs.checkpoints import STATE_NAME
 from kintsugi.runs.run import open_encoder
 from kintsugi.runs.weights import DISCRIMINATORS_NAME
-from kintsugi.storage.checksums import seal
+from kintsugi.storage.checksums import write_checksums
 from kintsugi.train.worker import train_locally
 from models.build import ModelConfig, build_inpainter
 from models.compose.finish import FinishConfig
@@ -112,7 +112,7 @@ def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path:
         state["best"] = {"step": 1, "loss": 0.5}
         (newest / STATE_NAME).write_text(json.dumps(state))
         (newest / "manifest.json").unlink()
-        seal(newest)
+        write_checksums(newest)
     publish(str(one), str(two), str(tmp_path / "r"), name="r", select=Selection("best"))
     assert load_release(tmp_path / "r")[1].training["stage1"]["steps"] == 1
 
@@ -195,12 +195,12 @@ def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -
     assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
 
 
-def test_of_a_release_the_finish_stays_and_what_is_said_of_its_first_fill(tmp_path: Path) -> None:
+def test_of_a_release_the_finish_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
     model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
     finishing = FinishConfig(shade=0.5, deep_detail=1.0)
     inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
     told = {"config": {}, "steps": 7, "weights": "last"}
-    training = {stage: told for stage in ("first_fill", "stage1", "stage2")}
+    training = {stage: told for stage in ("initial_fill", "stage1", "stage2")}
     release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
     saved = save_release(tmp_path / "one", inpainter, release, card="")
     uri = str(tmp_path / "one")

@@ -157,7 +157,7 @@ async def overload(plan: Plan, sender: Sender, request: Request, pid: int) -> di
         "capacity_per_second": capacity,
         "unloaded": unloaded,
         "loaded": loaded,
-        "memory_bytes": memory.figures(),
+        "memory_bytes": memory.to_dict(),
     }
 
 

@@ -52,7 +52,7 @@ def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, A
             bench.round(number)
     finally:
         storage.delete_folder(name)
-    return bench.figures()
+    return bench.to_dict()
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Bench:
                 f"{loop}, workers {workers}, {stretch.name}: {timing.step_seconds:.3f} s per step"
             )
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "config": plan.config.to_dict(),
