@@ -48,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
-    add("--max-uses", type=int, help="patches that may copy one and the same (0: no limit)")
     finish = "what is done to a fill's image; by default what a release does that --stage2 names"
     add = parser.add_argument_group("finish", finish).add_argument
     add("--shade", type=float, help="of each cell's colour, what stays the coarse fill's: 0-1")
@@ -62,9 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from kintsugi.release.publish import Selection, publish
 
     config = load_config(args.config, args.overrides)
-    matching = _named(args, "keys", "guard", "repeats", "colour", "max_uses")
-    if args.max_uses == 0:
-        matching["max_uses"] = None
+    matching = _named(args, "keys", "guard", "repeats", "colour")
     published = publish(
         args.stage1 or config.translate.stage1,
         args.stage2 or f"{config.storage}/{config.run}",

@@ -144,7 +144,7 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
                 **raw,
                 "training": _by_current_name(raw.get("training", {})),
                 "model": ModelConfig(**raw["model"]),
-                "matching": MatchingConfig(**raw["matching"]),
+                "matching": MatchingConfig(**_without_limit(raw["matching"])),
                 # Releases from before there was any have none.
                 "finishing": FinishConfig(**raw.get("finishing", {})),
             }
@@ -165,6 +165,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _by_current_name(values: dict[str, Value]) -> dict[str, Value]:
     return {current_name(name): value for name, value in values.items()}
+
+
+def _without_limit(matching: dict[str, Any]) -> dict[str, Any]:
+    """The preferences of a release, which once could limit how often a patch is copied."""
+    limit = matching.get("max_uses")
+    if limit is not None:
+        raise ValueError(
+            f"matching.max_uses={limit}: this program copies a patch any number of times; publish"
+            " the release again"
+        )
+    return {name: value for name, value in matching.items() if name != "max_uses"}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -55,13 +55,12 @@ def test_only_matched_keys_have_an_image_of_their_own() -> None:
         assert torch.equal(blurred, blur_known(image, MASK))
 
 
-def test_guard_and_uses_are_the_releases() -> None:
+def test_the_guard_is_the_releases() -> None:
     features = features_of(5, 1, 8, 16, 16)
-    config = MatchingConfig(guard=2, max_uses=3)
+    config = MatchingConfig(guard=2)
     matched = match(config, Encoded(features, None), MASK)
-    assert torch.equal(matched.indices, match_patches(features, MASK, guard=2, max_uses=3))
-    copied = matched.indices[matched.indices >= 0]
-    assert copied.bincount().max() == 3
+    assert torch.equal(matched.indices, match_patches(features, MASK, guard=2))
+    assert not torch.equal(matched.indices, match_patches(features, MASK))
 
 
 def test_the_last_scales_matches_start_the_approximate_search() -> None:
@@ -130,7 +129,6 @@ def test_repeats_compare_the_pixels_that_were_pasted() -> None:
         ("keys", "sharp"),
         ("method", "fast"),
         ("guard", -1),
-        ("max_uses", 0),
         ("repeats", -1),
         ("repeats", 21),
         ("colour", -0.1),

@@ -204,6 +204,14 @@ def test_a_release_from_before_the_initial_fill_had_its_name(
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
 
 
+def test_a_release_from_when_copies_could_be_limited(release: Path) -> None:
+    edit_config(release, lambda raw: raw["matching"].update(max_uses=None))
+    assert load_release(release)[1].matching == CONFIG.matching
+    edit_config(release, lambda raw: raw["matching"].update(max_uses=4))
+    with pytest.raises(ValueError, match=r"matching\.max_uses=4.*publish the release again"):
+        load_release(release)
+
+
 def test_refuses_weights_of_another_architecture(release: Path) -> None:
     path = release / "model.safetensors"
     state = load_file(path)

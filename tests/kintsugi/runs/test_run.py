@@ -171,12 +171,12 @@ def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Pat
         str(runs / "debug-stage2"),
         str(tmp_path / "r"),
         name="first",
-        matching={"keys": "standardised", "max_uses": 4},
+        matching={"keys": "standardised", "guard": 4},
     )
     inpainter, config = load_release(tmp_path / "r")
     assert config == published.config
     assert config.encoder == "random (seed 0)"
-    assert config.matching == inpainter.matching == MatchingConfig(keys="standardised", max_uses=4)
+    assert config.matching == inpainter.matching == MatchingConfig(keys="standardised", guard=4)
     assert "keys standardised" in (tmp_path / "r" / "README.md").read_text()
     assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
     stage = build_stage(debug_config(trained, "stage2"))
