@@ -37,7 +37,7 @@ MATCHING ?= $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8 \
 # The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400
-# Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
+# In addition to what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
 TRAIN ?= --without-ray
 NAMES = --set storage=$(OUT) --set data.shards=$(OUT)/shards \
 	--set encoder=$(OUT)/encoder/encoder.safetensors

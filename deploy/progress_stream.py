@@ -1,4 +1,4 @@
-"""A computation's steps, told as they begin, as a stream whose last item is its result.
+"""A computation's steps, reported as they begin, as a stream whose last item is its result.
 
 What computes calls `report_progress`; only where somebody follows does that reach anyone.
 """
@@ -20,7 +20,7 @@ def report_progress(step: Step) -> None:
 
 
 async def stream_progress(work: Awaitable[Result]) -> AsyncIterator[Step | Result]:
-    """Compute, and give every step that is told meanwhile, then the result.
+    """Compute, and give every step that is reported meanwhile, then the result.
 
     Whoever stops listening cancels the work.
     """
@@ -46,7 +46,7 @@ class ProgressStream(Generic[Result]):
     """The stream of `stream_progress` from another process, as what is awaited for its result."""
 
     def __init__(self, stream: Any, progress: Progress) -> None:
-        """Take a DeploymentResponseGenerator, and tell ``progress`` of each step."""
+        """Take a DeploymentResponseGenerator, and call ``progress`` with each step."""
         self._stream = stream
         self._progress = progress
 

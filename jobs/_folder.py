@@ -1,4 +1,4 @@
-"""What the jobs that work through a folder tell and write; knows not what they do to it."""
+"""What the jobs that work through a folder report and write; knows not what they do to it."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from kintsugi.inference.folder import REPORT_NAME, Outcome, Report, Summary
 
 @contextmanager
 def reporting() -> Iterator[Report]:
-    """Give what tells each outcome: a bar where somebody sits before it, else a line each."""
+    """Give what reports each outcome: a bar where somebody sits before it, else a line each."""
     if not sys.stdout.isatty():
         yield _print_line
         return

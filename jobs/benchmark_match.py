@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time the match beside its published form, and fills beside PatchMatch; kintsugi measures."""
+"""Time the match against its published form, and fills against PatchMatch; kintsugi measures."""
 
 import sys
 from argparse import SUPPRESS

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put a service under load, and beside its networks in one process; kintsugi measures."""
+"""Put a service under load; compare it with one process; kintsugi measures."""
 
 import os
 import sys

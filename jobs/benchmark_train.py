@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time training steps on Ray beside a plain DDP loop's, formats and checkpoints; kintsugi does."""
+"""Time training on Ray against a plain DDP loop, formats and checkpoints; kintsugi does."""
 
 import sys
 from argparse import SUPPRESS

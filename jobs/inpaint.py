@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     format = FORMATS.get(PurePosixPath(args.output).suffix.lower())
     if format is None:
         raise ConfigError(f"{args.output}: let it end in one of {', '.join(FORMATS)}")
-    # Before anything slow: a mistyped name is told at once.
+    # Before anything slow: a mistyped name is refused at once.
     photo, mask = read(args.photo), read(args.mask)
     folder, name = split(args.output)
     if not folder.is_bucket and not Path(folder.uri).is_dir():

@@ -158,7 +158,7 @@ class Inpainter(nn.Module):
             mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
             check: Called before every step of every scale; it gives the work up by raising.
-            progress: Told as every scale of every crop begins.
+            progress: Called as every scale of every crop begins.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).

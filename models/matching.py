@@ -19,7 +19,7 @@ from models.networks.vgg import FEATURE_CHANNELS
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
-# Features hardly count beside more.
+# Above it features hardly count.
 MOST_COLOUR = 100
 
 
@@ -38,7 +38,7 @@ class MatchingConfig:
         repeats: How often the first scale is matched again, by what was pasted: the first
             match goes by a coarse fill, whose patches each choose for themselves, and their
             average is dull. Repeated, neighbours come to agree.
-        colour: How much the pixels of a cell count beside its features where they are
+        colour: How much the pixels of a cell count against its features where they are
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
             (`models.networks.cells`).
@@ -133,7 +133,7 @@ def match(
         seed=seed,
     )
     indices = find(keys, mask, init=init)
-    # Keys of one's own need not live beside what is pasted.
+    # Keys of one's own need not live while features are pasted.
     del keys
     features = paste_patches(encoded.features, indices, mask)
     for _ in range(config.repeats if previous is None else 0):

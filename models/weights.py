@@ -45,7 +45,7 @@ class ReleaseConfig:
         matching: How this release matches.
         finishing: What it does to the image of each scale.
         training: By stage, how it was trained: the run's config, steps and weights; for whoever
-            publishes a part of it anew.
+            publishes a part of it again.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
         version: Of this format.

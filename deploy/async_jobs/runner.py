@@ -191,7 +191,7 @@ class JobRunner:
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - started)
 
     async def _outcome(self, record: JobRecord, starts: int) -> tuple[Outcome, bytes]:
-        """How a job ends, and its image. Raises: StorageError when it cannot be told."""
+        """How a job ends, and its image. Raises: StorageError when it cannot be known."""
         try:
             if starts >= _MOST_STARTS:
                 raise Problem(

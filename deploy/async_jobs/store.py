@@ -1,7 +1,7 @@
 """Jobs in a folder or a bucket: where each file is, which of them decides; runs nothing.
 
 open/<id>                 a job that has not ended, so that these are found without a search
-owners/<owner>            a running service, written anew while it runs
+owners/<owner>            a running service, written again while it runs
 keys/<digest>             the job that an Idempotency-Key made
 jobs/<id>/record.json     what was asked for; written last when the job is made
 jobs/<id>/input-<field>   the files that were sent; deleted when the job ends

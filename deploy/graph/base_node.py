@@ -91,7 +91,7 @@ class ComputingNode(Node, Generic[Held]):
         )
 
     async def ready(self) -> NodeStatus:
-        """Answer beside a running computation."""
+        """Answer, even during a computation."""
         return NodeStatus(self._cache.own.model, self._calls)
 
     def check_health(self) -> None:
@@ -121,7 +121,7 @@ class ComputingNode(Node, Generic[Held]):
         span = trace.get_current_span()
 
         def compute(inputs: list[Given]) -> list[Made]:
-            # Until here it waited. Of several that are computed together the first one tells.
+            # Until here it waited. Of several that are computed together the first one reports.
             span.add_event("computing", {"kintsugi.together": len(inputs)})
             started = time.perf_counter()
             with torch.inference_mode():

@@ -27,7 +27,7 @@ from deploy.settings import AppArgs
 from deploy.tracing import describe_span
 from models.progress import Progress, no_progress
 
-# A node answers beside its computation; only a queue in front of it takes longer.
+# A node answers during its computation; only a queue in front of it takes longer.
 _READY_TIMEOUT_SECONDS = 5
 # Every node takes part in a fill or a transfer: while they succeed, a long queue is no reason
 # to be out of service.

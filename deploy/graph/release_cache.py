@@ -36,7 +36,7 @@ class ReleaseCache(Generic[Held]):
         self._loading = asyncio.Lock()
 
     async def get(self, release: Release) -> Held:
-        """Give a release, after loading it beside running computations if need be.
+        """Give a release; load it first, during running computations, if need be.
 
         Raises:
             ReleaseChanged: There is another one at its place by now.

@@ -73,7 +73,7 @@ async def retry_lost(attempt: Callable[[], Awaitable[Result]]) -> Result:
     """Make calls whose result depends on nothing but their arguments; again when one is lost.
 
     Args:
-        attempt: Makes all of them anew: what an earlier one returned may be lost as well.
+        attempt: Makes all of them again: what an earlier one returned may be lost as well.
 
     Raises:
         WorkerDied: Whoever took them died each time.

@@ -28,7 +28,7 @@ class WorkItem(Generic[Given, Made]):
         pixels: How much it is.
         batch_key: Calls that may be computed together have an equal one; None: alone. They must
             not differ in `compute`.
-        threads: With how many it is computed beside others, or with those that are free; None:
+        threads: With how many it is computed among others, or with those that are free; None:
             all.
     """
 
@@ -154,7 +154,7 @@ class ComputeQueue:
 
 
 def _is_wanted(waiting: _Waiting) -> bool:
-    """Whether somebody still waits for it; who waits in vain is told."""
+    """Whether somebody still waits for it; who waits in vain gets an error."""
     if waiting.answer.done():
         return False
     try:

@@ -27,7 +27,7 @@ class TranslatorWidths:
 
     Attributes:
         first: After the stride-1 block at the feature map's own resolution.
-        inner: After each of the six stride-2 blocks, and of the decoder beside them.
+        inner: After each of the six stride-2 blocks, and of the decoder at their level.
         last: At twice the feature map's resolution.
     """
 

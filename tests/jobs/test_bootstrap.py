@@ -1,4 +1,4 @@
-"""jobs._bootstrap: exit codes, one-line errors, and what workers are told."""
+"""jobs._bootstrap: exit codes, one-line errors, and what workers get."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""How the jobs that work through a folder tell what happens."""
+"""How the jobs that work through a folder report what happens."""
 
 import io
 import sys

@@ -32,7 +32,7 @@ from kintsugi.storage.storage import Storage
 
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
-# There while parts are written: a writing that was cut off can be told from others' files.
+# There while parts are written: a writing that was cut off differs from others' files.
 _UNFINISHED_NAME = "manifest.unfinished"
 
 

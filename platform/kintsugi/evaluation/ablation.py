@@ -73,7 +73,7 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
     Args:
         plan: What is compared.
         fit: Trains one run to its end, from wherever it stands.
-        output: URI of a folder for ablation.json and ablation.md, and beside them what
+        output: URI of a folder for ablation.json and ablation.md, and next to them what
             jobs/evaluate.py writes.
 
     Raises:

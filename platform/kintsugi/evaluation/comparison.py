@@ -129,10 +129,10 @@ def compare(
     Args:
         photos: URI, or "samples" for those that scikit-image and scikit-learn ship.
         comparison: What each goes through.
-        provenance: What is written beside the figures.
+        provenance: What is written with the figures.
         limit: Only the first so many photographs by name.
         held_out: Only photographs that training at this share kept out.
-        report: Is told of each photograph.
+        report: Called with each photograph.
 
     Raises:
         ConfigError: there are no photographs, or a folder of results could hold one picture for

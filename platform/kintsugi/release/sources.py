@@ -15,7 +15,7 @@ from kintsugi.storage.storage import Storage
 from models.networks.vgg import Vgg19Relu3
 from models.weights import WEIGHTS_NAME
 
-# What a release matches by as its stage 2 was trained, unless told otherwise.
+# What a release matches by as its stage 2 was trained, unless something else is asked for.
 _MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
 # What a release says of how a stage was trained.
 _TOLD = ("config", "steps", "weights")

@@ -205,7 +205,7 @@ class CheckpointStore:
         """Step of the newest checkpoint whose files are what its manifest says; 0 without any.
 
         Raises: StorageError when storage fails, or when there are checkpoints and none is
-        whole: starting anew would throw the run away.
+        whole: a new start would throw the run away.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -263,7 +263,7 @@ class CheckpointStore:
         another process's and stays.
 
         Args:
-            keep: How many stay beside the best, ``newest`` among them.
+            keep: How many stay in addition to the best, ``newest`` among them.
             newest: Step of the newest whole one.
         """
         best = self.progress(newest).best

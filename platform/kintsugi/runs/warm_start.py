@@ -46,7 +46,7 @@ PINNED_START = "start"
 def open_run(config: JobConfig) -> Run:
     """Start the run that a configuration names, or take it up again; in the driver, once.
 
-    A run that has no checkpoint yet is started anew, with whatever configuration.
+    A run that has no checkpoint yet is started again, with whatever configuration.
 
     Raises:
         ConfigError: the run has checkpoints, and another configuration or other shards; or

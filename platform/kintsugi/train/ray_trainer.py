@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 # RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
 START_TIMEOUT_S = 20.0
-# What Ray tells of every checkpoint and every pipeline, up to these levels: a job's log is for
-# the run's own lines. Filters, as Ray Data sets all levels anew. The first logger goes by the
+# What Ray logs of every checkpoint and every pipeline, up to these levels: a job's log is for
+# the run's own lines. Filters, as Ray Data sets all levels again. The first logger goes by the
 # path of its file.
 NOISE = {
     str(Path(ray.train.__file__).parent / "v2/_internal/execution/context.py"): logging.INFO,
@@ -106,7 +106,7 @@ def ensure_shards(config: DataSection) -> None:
 def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
     """Train until the run ends. Returns the last step.
 
-    Args: ``submission``: what its ranks are told of it beside the configuration.
+    Args: ``submission``: what its ranks get with the configuration.
     """
     for failures in itertools.count(1):
         # Our manifests say what can be resumed. Ray's own record is only a way to fail: one

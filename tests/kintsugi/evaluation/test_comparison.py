@@ -154,7 +154,7 @@ def test_a_written_set_stands_in_the_place_of_its_name(photos: Path, tmp_path: P
         for found in (there, here)
     ]
     assert means[0] == means[1]
-    # What is told of the masks is what was read, not what was asked for.
+    # What is reported of the masks is what was read, not what was asked for.
     drawn = {"kind": "thick", "side_px": 64, "seed": 7}
     assert here["masks"] == {"thick-64": drawn}
     uri, digest = str(tmp_path / "masks"), manifest.masks_sha256

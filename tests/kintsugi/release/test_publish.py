@@ -215,7 +215,7 @@ def test_each_stage_brings_its_own_discriminator(runs: Path, tmp_path: Path) -> 
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     old, new = str(tmp_path / "old"), tmp_path / "new"
     publish(*stages, old, name="r", select=select)
-    # Stage 1 anew, stage 2 of the release, which has a discriminator of each.
+    # Stage 1 again, stage 2 of the release, which has a discriminator of each.
     publish(stages[0], old, str(new), name="r", select=dataclasses.replace(select, checkpoint="2"))
     found = load_file(new / DISCRIMINATORS_NAME)
     for part, step in (("pair_discriminator", 2), ("feature_discriminator", 1)):
@@ -254,7 +254,7 @@ def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
 
 
 def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> None:
-    """Two runs are told so before their weights are fetched, a release by its weights."""
+    """Two runs are refused before their weights are fetched, a release by its weights."""
     other = tmp_path / "stage2"
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())

@@ -1,7 +1,7 @@
-"""The platform's steps beside a plain loop's: rounds in which they take turns; draws nothing.
+"""The platform's steps against a plain loop's: rounds in which they take turns; draws nothing.
 
 Every round starts fresh processes of both, and turns the order round. Ratios are taken
-within a round and their median is told, so that what else the machine does meanwhile hits
+within a round and their median is reported, so that what else the machine does meanwhile hits
 both alike.
 """
 
@@ -29,7 +29,7 @@ MEMORY, SHARED, SHARDS, CHECKPOINTS = "memory", "shared", "shards", "checkpoints
 Loop = Literal["platform", "plain"]
 LOOPS: tuple[Loop, ...] = get_args(Loop)
 
-# Is told what comes out, a line at a time.
+# Called with what comes out, a line at a time.
 Report = Callable[[str], None]
 
 

@@ -17,7 +17,7 @@ _SMALLEST_SQUARE = 1e-4
 # Errors, root of the mean square, well above this count by their ratios, as decibels do: in an
 # even sky a fill that is off by little is seen.
 _EVEN = 0.02
-# What those ratios count beside the absolute difference; then their slopes are alike at 0.08.
+# What those ratios count against the absolute difference; then their slopes are alike at 0.08.
 _RELATIVE = 0.1
 
 

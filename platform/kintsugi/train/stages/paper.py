@@ -38,7 +38,7 @@ class Output:
     """One forward pass of a generator.
 
     Attributes:
-        condition: What the discriminator sees beside the image: the incomplete image
+        condition: What the discriminator sees with the image: the incomplete image
             (B 3 H W) or the swapped features (B 256 h w).
         image: The generator's image, B 3 H W, 0-1, with gradient.
         target: The true image, B 3 H W.
