@@ -62,8 +62,11 @@ def blend_gradients(
 
 def _adjoint(right: Tensor, down: Tensor) -> Tensor:
     """The transpose of taking differences."""
-    return F.pad(right, (1, 0)) - F.pad(right, (0, 1)) + F.pad(down, (0, 0, 1, 0)) - F.pad(
-        down, (0, 0, 0, 1)
+    return (
+        F.pad(right, (1, 0))
+        - F.pad(right, (0, 1))
+        + F.pad(down, (0, 0, 1, 0))
+        - F.pad(down, (0, 0, 0, 1))
     )
 
 

@@ -119,7 +119,8 @@ class Sketcher:
         side = 2 * self._radius + 1
         weights = self._basis.T.reshape(self.length, 3, side, side)
         sketches = F.conv2d(image, weights, padding=self._radius)[0]
-        return sketches.flatten(1).T - self._mean @ self._basis
+        centred: Tensor = sketches.flatten(1).T - self._mean @ self._basis
+        return centred
 
     @property
     def contrast(self) -> slice:
@@ -188,8 +189,8 @@ class Field:
         distances = [
             (queries - self._sources[places]).square().sum(1)
             for queries, places in zip(
-                self._queries.split(_QUERIES_AT_ONCE),
-                proposed.split(_QUERIES_AT_ONCE),
+                torch.split(self._queries, _QUERIES_AT_ONCE),
+                torch.split(proposed, _QUERIES_AT_ONCE),
                 strict=True,
             )
         ]
@@ -200,7 +201,7 @@ class Field:
         sources = self._sources[self._grid.sources]
         lengths = sources.square().sum(1)
         found = []
-        for queries in self._queries.split(max(1, _SCORES_AT_ONCE // len(sources))):
+        for queries in torch.split(self._queries, max(1, _SCORES_AT_ONCE // len(sources))):
             found.append((lengths - 2 * queries @ sources.T).min(1))
         nearest = torch.cat([each.indices for each in found])
         distance = torch.cat([each.values for each in found]) + self._queries.square().sum(1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -104,14 +104,14 @@ def search_pixels(
             " 1 3 H W and its mask of 1 1 H W"
         )
     generator = torch.Generator().manual_seed(seed)
-    sizes = [tuple(image.shape[-2:])] if previous is not None else _sizes(mask)
+    sizes = _sizes(mask) if previous is None else [_size_of(image)]
     sources = None if previous is None else previous[0].long()
     filled: Tensor | None = None
     for level, size in enumerate(sizes):
         known, hole = (image, mask) if size == sizes[-1] else shrink(image, mask, *size)
         guide = image if size == sizes[-1] else F.interpolate(image, size, mode="area")
         if previous is None:
-            weight, turns = (each[min(level, 3)] for each in (_GUIDE, _TURNS))
+            weight, turns = _GUIDE[min(level, 3)], _TURNS[min(level, 3)]
         else:
             weight, turns = 0.0, _LATER_TURNS
         begun = guide if filled is None else _enlarged(filled, size)
@@ -122,7 +122,8 @@ def search_pixels(
             filled, sources = search.run(sources, turns)
         else:
             filled, sources = begun, torch.full_like(hole[0, 0], NO_SOURCE, dtype=torch.int64)
-    assert filled is not None and sources is not None
+    assert filled is not None
+    assert sources is not None
     return Searched(torch.where(mask > 0, filled, image), sources[None].int())
 
 
@@ -142,7 +143,7 @@ class _Search:
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
         self._image = pad_like(begun, grid)
-        self._size = begun.shape[-2:]
+        self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         if self._guides is not None:
             self._known = torch.cat([self._known, self._guides], 1)
@@ -191,9 +192,7 @@ class _Search:
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
         assert field is not None
-        right, down = (
-            ballot.gradients(move, width=_GRADIENT_WIDTH) for move in (1, grid.width)
-        )
+        right, down = (ballot.gradients(move, width=_GRADIENT_WIDTH) for move in (1, grid.width))
         blended = blend_gradients(self._image, grid.hole, right, down)
         return self._cut(blended), self._table(field)
 
@@ -281,9 +280,7 @@ def _carried(
     place = (moved[0] + grid.radius) * grid.width + moved[1] + grid.radius
     place = torch.where(within & (found != NO_SOURCE), place, 0)
     drawn = torch.randint(len(grid.sources), (len(grid.queries),), generator=generator)
-    return torch.where(
-        grid.is_source[place], place, grid.sources[drawn.to(grid.sources.device)]
-    )
+    return torch.where(grid.is_source[place], place, grid.sources[drawn.to(grid.sources.device)])
 
 
 def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
@@ -300,15 +297,20 @@ def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
     """Sizes of a guided search, from the smallest to the mask's own."""
     hole = (mask > 0).to(mask)
     known = 1 - float(hole.mean())
-    sizes = [tuple(mask.shape[-2:])]
+    sizes = [_size_of(mask)]
     while True:
-        height, width = (side // 2 for side in sizes[0])
+        height, width = sizes[0][0] // 2, sizes[0][1] // 2
         if max(sizes[0]) <= _COARSEST_LONGER or min(height, width) < _COARSEST_SHORTER:
             return sizes
         small = F.adaptive_max_pool2d(hole, (height, width))
         if _is_shallow(small) or 1 - float(small.mean()) < _LEAST_KNOWN * known:
             return sizes
         sizes.insert(0, (height, width))
+
+
+def _size_of(image: Tensor) -> tuple[int, int]:
+    height, width = image.shape[-2:]
+    return height, width
 
 
 def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:

@@ -57,7 +57,7 @@ class Ballot:
         grid = self._grid
         offsets, nearness = self._offsets(width)
         voted = image[0].flatten(1).T.contiguous()
-        for places in grid.hole.flatten().nonzero()[:, 0].split(_PIXELS_AT_ONCE):
+        for places in torch.split(grid.hole.flatten().nonzero()[:, 0], _PIXELS_AT_ONCE):
             centres = places - offsets[:, None]
             match = self._match[centres]
             # Beyond a patch's own hole no source: weight 0, whatever is gathered there.
@@ -83,7 +83,7 @@ class Ballot:
         across = flat.clone()
         across[:-move] |= flat[move:]
         differences = self._pixels.new_zeros(len(flat), 3)
-        for places in across.nonzero()[:, 0].split(_PIXELS_AT_ONCE):
+        for places in torch.split(across.nonzero()[:, 0], _PIXELS_AT_ONCE):
             centres = (places - offsets[:, None]).clamp(0, len(flat) - 1)
             weight = self._weight[centres] * nearness[:, None]
             source = (self._match[centres] + offsets[:, None]).clamp_min(0)
