@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -211,7 +211,7 @@ class _Search:
             return queries
         return torch.cat([queries, self._guides[grid.queries]], 1)
 
-    def _cut(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
+    def _cut(self, image: Shaped[Tensor, "1 C h w"]) -> Shaped[Tensor, "1 C H W"]:
         """Without the padding."""
         (height, width), radius = self._size, self._grid.radius
         return image[..., radius : radius + height, radius : radius + width]
