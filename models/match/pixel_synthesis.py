@@ -13,7 +13,6 @@ hole's sketches is given back the contrast that it lost, or more (`_with_contras
 `search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -65,15 +64,6 @@ class Searched(NamedTuple):
 
     image: Tensor
     sources: Tensor
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """One size of the search: an image with a fill in its hole."""
-
-    image: Float[Tensor, "1 3 H W"]
-    mask: Float[Tensor, "1 1 H W"]
-    sources: Int64[Tensor, "H W"] | None
 
 
 @torch.no_grad()
@@ -150,9 +140,12 @@ class _Search:
         self._depth = _depths(grid)
         hole = grid.hole.nonzero()
         reach = 2 * grid.radius
-        top, left = (hole.amin(0) - reach).clamp_min(0).tolist()
-        bottom, right = (hole.amax(0) + reach + 1).tolist()
-        self._box = slice(top, bottom), slice(left, right)
+        (top, left), (last, end) = hole.amin(0).tolist(), hole.amax(0).tolist()
+        height, width = grid.hole.shape
+        self._box = (
+            slice(max(0, top - reach), min(height, last + reach + 1)),
+            slice(max(0, left - reach), min(width, end + reach + 1)),
+        )
 
     def run(
         self, sources: Int64[Tensor, "h w"] | None, turns: int
@@ -193,8 +186,12 @@ class _Search:
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
         assert field is not None
         right, down = (ballot.gradients(move, width=_GRADIENT_WIDTH) for move in (1, grid.width))
-        blended = blend_gradients(self._image, grid.hole, right, down)
-        return self._cut(blended), self._table(field)
+        # Without the padding: the picture's edge is no known colour.
+        image, hole, right, down = (
+            self._cut(each)
+            for each in (self._image, grid.hole[None, None], right[None], down[None])
+        )
+        return blend_gradients(image, hole[0, 0], right[0], down[0]), self._table(field)
 
     def _queries(self, field: Field | None) -> Float[Tensor, "q k"]:
         """Sketches of the hole's patches as the image is now, with their contrast given back."""
@@ -234,7 +231,8 @@ def _with_contrast(
     were found were found by sketches that had lost some already. Rejected: a power of 3, by which
     single bright patterns spread over whole holes.
     """
-    spread, wished = (part[:, contrast].var(0) for part in (queries, copied))
+    # Of a single query: 0.
+    spread, wished = (part[:, contrast].var(0, correction=0) for part in (queries, copied))
     ratio = ((wished + 1e-6) / (spread + 1e-6)).sqrt().clamp(1, _MOST_CONTRAST)
     answer = queries.clone()
     answer[:, contrast] *= ratio**_CONTRAST_POWER
@@ -285,12 +283,13 @@ def _carried(
 
 def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
     """Pixels from each query to what is known, at most 64; 0 outside the hole."""
-    inside = grid.hole.to(grid.image)[None, None]
-    depth = torch.zeros_like(inside)
+    # Nothing is known beyond the picture's edge.
+    outside = F.pad(1 - grid.hole.to(grid.image)[None, None], (-grid.radius,) * 4)
+    depth = torch.zeros_like(outside)
     for _ in range(_DEEPEST):
-        depth += inside
-        inside = 1 - F.max_pool2d(1 - inside, 3, 1, 1)
-    return depth.flatten()[grid.queries]
+        depth += 1 - outside
+        outside = F.max_pool2d(outside, 3, 1, 1)
+    return F.pad(depth, (grid.radius,) * 4).flatten()[grid.queries]
 
 
 def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
