@@ -1,8 +1,13 @@
 """Pictures whose continuation is known, and their blurred guides; knows no network."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# Height and width to 1 3 H W.
+Draw = Callable[[int, int], Tensor]
 
 
 def checker(height: int, width: int, *, period: int = 8) -> Tensor:
