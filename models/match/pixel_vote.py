@@ -21,6 +21,8 @@ _DISTANCES = 2**16
 _LEAST_WEIGHT = 1e-4
 # Patches whose centre is so far that they count less are left out.
 _LEAST_NEARNESS = 1e-3
+# Where all are left out, the standard deviation in pixels of how much those count, at least.
+_EDGE_WIDTH = 1.0
 # The smallest distance that is told from none: a hundredth of a grey level, squared.
 _LEAST_DISTANCE = 1e-6
 # Each pixel further from what is known, a patch counts by this much less: trust grows inwards.
@@ -81,7 +83,7 @@ class Ballot:
         left = (total[:, 0] == 0).nonzero()[:, 0]
         if width is not None and len(left):
             # Along the picture's edge no centre is near: those that are the nearest count.
-            offsets = self._offsets(width, move, 0.0)
+            offsets = self._offsets(max(width, _EDGE_WIDTH), move, 0.0)
             mean[left], total[left] = self._weighted(places[left], move, *offsets)
         return mean, total
 
