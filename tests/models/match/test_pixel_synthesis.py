@@ -1,9 +1,12 @@
 """Holes filled with copied pixels: textures go on exactly, at every place and size of a hole."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from models.match.pixel_synthesis import search_pixels
 from models.matching import search_scale
@@ -216,6 +219,30 @@ def test_sources_of_a_scale_of_another_shape_are_brought_to_this_one() -> None:
 def test_what_is_no_photograph_with_its_mask_is_refused(image: Tensor, mask: Tensor) -> None:
     with pytest.raises(ValueError, match=r"image is \(.* and mask \(.*give one image"):
         search_pixels(image, mask)
+
+
+class _DrawnOnTheCpu(TorchFunctionMode):
+    """What has a generator is drawn where that one is, whatever the default device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if "generator" in kwargs:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
+def test_all_is_made_on_the_images_device() -> None:
+    """What would be made on the default device does not mix with the image's: it has no data."""
+    image, mask = noise(160, 160), mask_of(160, 160, (30, 130, 30, 130))
+    drawn = guided(image, mask)
+    first = search_pixels(drawn, mask)
+    later = search_pixels(first.image, mask, previous=first.sources)
+    with torch.device("meta"), _DrawnOnTheCpu():
+        again = search_pixels(drawn, mask)
+        assert torch.equal(again.image, first.image)
+        again = search_pixels(first.image, mask, previous=first.sources)
+        assert torch.equal(again.image, later.image)
+        assert torch.equal(again.sources, later.sources)
 
 
 def _detail(image: Tensor, box: Box) -> float:
