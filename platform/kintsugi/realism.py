@@ -114,7 +114,7 @@ def measure_realism(
 def sample_original(
     original: Tensor, mask: Tensor, encoder: CellEncoder, *, key: str, cells: int = CELLS_PER_PHOTO
 ) -> tuple[Cells, Cells]:
-    """Two draws of an original's cells, no cell in both: what fills are held against, and the floor.
+    """Two draws of an original's cells, no cell in both: what fills are held against, the floor.
 
     Args:
         original: 1 3 H W, RGB 0-1.
