@@ -24,6 +24,7 @@ from kintsugi.folder import stem_of
 from kintsugi.learned_metrics import open_learned_metrics
 from kintsugi.metrics import VggDistance
 from kintsugi.photos import SAMPLES, open_photos
+from kintsugi.realism import HoleSampler
 from kintsugi.storage import Storage
 from kintsugi.summary import case_rows, summarise, summarise_times
 from kintsugi.wanted import (
@@ -52,7 +53,7 @@ class About:
         seed: As `Wanted` has it.
         releases: method -> URI, name and digest; trained networks that are no release, too.
         identities: method -> what decides its answers.
-        vgg_encoder: Whose features the VGG distance compares; "" where it is not computed.
+        vgg_encoder: Whose features realism and the VGG distance compare; "" without one.
         weights: Metric of learnt weights -> their file's name and SHA-256.
     """
 
@@ -110,6 +111,7 @@ def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
         vgg=VggDistance(encoder) if encoder is not None else None,
         cache=FillCache(Storage(wanted.cache)) if wanted.cache is not None else None,
         learned=learned,
+        sampler=HoleSampler(encoder, wanted.seed) if encoder is not None else None,
     )
     return comparison, about
 

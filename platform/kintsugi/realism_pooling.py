@@ -17,9 +17,10 @@ RESAMPLES = 2000
 FOLDS = 5
 # Part of the mean variance added to every channel's before the classifier divides by it.
 SHRINKAGE = 0.1
-# No channel's deviation is taken for less than this part of their root mean square: a channel
-# that the originals hardly use would outweigh all others.
-_LEAST_DEVIATION = 0.01
+# No channel's deviation is taken for less than this part of their root mean square: one that a
+# few originals happen not to use would outweigh all others. Of 48 photographs' channels 1 in 200
+# is below it, of relu3_1.
+_LEAST_DEVIATION = 0.5
 
 # n x channels: float16 as sampled.
 Features = npt.NDArray[np.float16]
@@ -129,7 +130,7 @@ def frechet(one: Rows, other: Rows) -> float:
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), FID's formula (Heusel et al. 2017). Larger for
     few cells: compare equal numbers, and with the floor.
     """
-    return frechet_distance(one, other) / one.shape[1]
+    return frechet_distance(one, other) / float(one.shape[1])
 
 
 def kernel_distance(ones: Sequence[Rows], others: Sequence[Rows], weights: Rows) -> Rows:
