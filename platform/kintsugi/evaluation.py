@@ -174,7 +174,7 @@ def _fill_and_measure(
 ) -> tuple[Filled, Pixels | None]:
     share = hole_share(case.mask)
     try:
-        fill = _fill(comparison.entrants[name], case, comparison.cache)
+        fill = fill_case(comparison.entrants[name], case, comparison.cache)
     except InputError as error:
         return Filled(case.masks, name, share, {}, problem=str(error)), None
     figures = hole_figures(truth, fill.pixels, case.mask)
@@ -206,7 +206,8 @@ def _key(case: Case) -> str:
     return f"{case.masks}/{case.photo_id}"
 
 
-def _fill(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+    """A fill, kept or made and then kept. Raises: InputError: this one has none."""
     # Another kind of device rounds in another way and takes another time.
     identity = f"{entrant.identity} on {_device_name()}" if entrant.identity else ""
     if cache is not None and identity:
