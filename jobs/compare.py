@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Blind sheets and their tallies; kintsugi.blind_sheet and blind_tally do the work."""
+"""Blind sheets and their tallies; kintsugi.evaluation.blind_sheet and blind_tally do the work."""
 
 import argparse
 import sys
@@ -9,8 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.defaults import METHODS, SETS
-from kintsugi.photos import SAMPLES
+from kintsugi.defaults import METHODS, SAMPLES, SETS
 
 EXAMPLES = (
     "jobs/compare.py sheet --photos ~/photos --masks center-128-256 --methods ours,patchmatch"
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         each.add_argument("--json", metavar="FILE", type=Path, default=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi import blind_job as work
+    from kintsugi.evaluation import blind_job as work
 
     rest = {name: value for name, value in vars(args).items() if name not in ("command", "json")}
     text, figures, whole = work.RUN[args.command](**rest)

@@ -7,16 +7,16 @@ from typing import TypeVar, get_args
 import torch
 from torch import nn
 
-from models.context_encoder import ContextEncoder, ImageDiscriminator
-from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
-from models.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
-from models.finish import FinishConfig
-from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
-from models.layers import Upsampling, initialise
 from models.matching import MatchingConfig
-from models.predicted_fill import FillPredictor
-from models.vgg import Vgg19Relu3
+from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
+from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
+from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
+from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from models.networks.initial_fill import FillPredictor
+from models.networks.layers import Upsampling, initialise
+from models.networks.vgg import Vgg19Relu3
 
 
 @dataclass(frozen=True)
