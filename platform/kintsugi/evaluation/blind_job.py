@@ -9,7 +9,8 @@ from kintsugi.data.sample_photos import open_photos
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.blind_sheet import ANSWERS, Layout, about_sheet, write_sheet
 from kintsugi.evaluation.blind_tally import format_tally, read_answers, read_key, tally
-from kintsugi.evaluation.comparison import open_comparison
+from kintsugi.evaluation.comparison import check_stems, open_comparison
+from kintsugi.evaluation.entrants import Results
 from kintsugi.evaluation.request import Wanted
 from kintsugi.storage.storage import Storage
 
@@ -52,6 +53,8 @@ def sheet(
     layout = Layout(context, per_page, show_hole)
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)
+        if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
+            check_stems(names)
         made = write_sheet(comparison, uri, names, target, layout, seed=seed)
     key.parent.mkdir(parents=True, exist_ok=True)
     key.write_text(made.to_json())

@@ -145,7 +145,7 @@ def compare(
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)
         if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
-            _check_stems(names)
+            check_stems(names)
         for result in evaluate(_photos(uri, names, inline=photos == SAMPLES), comparison):
             results.append(result)
             if report is not None:
@@ -205,7 +205,7 @@ class Progress:
             print(f"{done} of {total}: {result.id}", flush=True)
 
 
-def _check_stems(names: Sequence[str]) -> None:
+def check_stems(names: Sequence[str]) -> None:
     """Results are found by stem. Raises: ConfigError where two photographs have the same."""
     by_stem: dict[str, str] = {}
     for name in names:

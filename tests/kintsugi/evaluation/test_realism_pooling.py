@@ -118,6 +118,19 @@ def test_pooled_figures_are_in_units_of_the_originals() -> None:
     assert json.loads(json.dumps(near.as_dict()))["photographs"] == 12
 
 
+def test_of_many_photographs_a_part_of_the_cells_is_paired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = [sample(i, 1) for i in range(40)]
+    whole = pool_realism(samples).layers["relu2_1"]
+    monkeypatch.setattr("kintsugi.evaluation.realism_pooling.KERNEL_CELLS", 200)
+    part = pool_realism(samples).layers["relu2_1"]
+    assert part.distance == whole.distance
+    assert part.kid != whole.kid
+    assert part.kid == pytest.approx(whole.kid, rel=0.25)
+    assert abs(part.kid_floor or 0) < whole.kid / 4
+
+
 def test_a_channel_that_the_originals_do_not_use_does_not_decide() -> None:
     def with_dead_channel(number: int, value: float) -> Sample:
         known = sample(number)
