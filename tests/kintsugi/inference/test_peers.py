@@ -13,12 +13,12 @@ from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.inference.peers import PEER_PACKAGES, PEERS
 
 
-def photo_with_hole(side: int = 96) -> tuple[Pixels, Mask]:
-    mask = np.zeros((side, side), np.bool_)
+def photo_with_hole(height: int = 96, width: int = 120) -> tuple[Pixels, Mask]:
+    mask = np.zeros((height, width), np.bool_)
     mask[30:60, 20:54] = True
-    rows, columns = np.mgrid[0:side, 0:side]
+    rows, columns = np.mgrid[0:height, 0:width]
     stripes = 128 + 60 * np.sin(columns / 3)[..., None] * np.array([1.0, 0.6, 0.2])
-    grain = np.random.default_rng(0).normal(0, 8, (side, side, 1))
+    grain = np.random.default_rng(0).normal(0, 8, (height, width, 1))
     return (stripes + grain + rows[..., None] / 4).clip(0, 255).astype(np.uint8), mask
 
 
