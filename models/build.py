@@ -14,7 +14,7 @@ from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
 from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
 from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
-from models.networks.initial_fill import FillPredictor
+from models.networks.initial_fill import InitialFill
 from models.networks.layers import Upsampling, initialise
 from models.networks.vgg import Vgg19Relu3
 
@@ -28,8 +28,8 @@ class Widths:
     discriminator: int
     # Of the context encoder: its first level, and its bottleneck.
     context: tuple[int, int]
-    # Of the first fill's predictor, at its three levels.
-    first_fill: tuple[int, int, int]
+    # Of the initial fill's predictor, at its three levels.
+    initial_fill: tuple[int, int, int]
 
 
 # `paper` is the publication as far as it is known; `small` is what a release carries;
@@ -95,7 +95,7 @@ class ModelConfig:
 def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     """G1 with seeded initial weights. With a fill as input it begins as that fill."""
     predicts = config.generator_input == "predicted"
-    first_fill = build_first_fill(config, seed=seed) if predicts else None
+    initial_fill = build_initial_fill(config, seed=seed) if predicts else None
     network = _seeded(
         lambda: CoarseGenerator(
             config.widths.generator,
@@ -106,13 +106,13 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     )
     if config.generator_input != "grey":
         nn.init.zeros_(network.up[-1].get_parameter("conv.weight"))
-    network.first_fill = first_fill.requires_grad_(False) if first_fill else None
+    network.initial_fill = initial_fill.requires_grad_(False) if initial_fill else None
     return network
 
 
-def build_first_fill(config: ModelConfig, *, seed: int) -> FillPredictor:
-    """The predictor of G1's first fill with seeded initial weights; it begins as a smooth fill."""
-    network = _seeded(lambda: FillPredictor(config.widths.first_fill), seed)
+def build_initial_fill(config: ModelConfig, *, seed: int) -> InitialFill:
+    """The predictor of G1's initial fill, seeded; untrained it is a smooth fill."""
+    network = _seeded(lambda: InitialFill(config.widths.initial_fill), seed)
     generator = torch.Generator().manual_seed(seed)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

@@ -16,14 +16,14 @@ from models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
 from models.plan.style_plan import plan_style
 from models.plan.tiles import encode_tiled, translate_tiled
 from models.precision import Precision, autocast
-from models.progress import Progress, Step, untold
+from models.progress import Progress, Step, no_progress
 from models.stylize import swap_style
 
 # Called before each step of a long computation; what it raises ends the computation there.
-Check = Callable[[], None]
+CancelCheck = Callable[[], None]
 
 
-def _go_on() -> None:
+def never_cancelled() -> None:
     """Never ends anything."""
 
 
@@ -85,9 +85,9 @@ class Inpainter(nn.Module):
     def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
         """The first scale: fill the hole coarsely, then encode."""
         with self._autocast():
-            coarse, colours = (fill.float() for fill in self.image2feature.fills(image, mask))
+            coarse, initial = (fill.float() for fill in self.image2feature.fills(image, mask))
         compared = keys_image(self.matching, coarse, mask)
-        features = self.features(coarse, colours)
+        features = self.features(coarse, initial)
         return Encoded(features, None if compared is None else self.features(compared))
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
@@ -148,8 +148,8 @@ class Inpainter(nn.Module):
         mask: Mask,
         options: FillOptions = FillOptions(),
         *,
-        check: Check = _go_on,
-        progress: Progress = untold,
+        check: CancelCheck = never_cancelled,
+        progress: Progress = no_progress,
     ) -> Float[Tensor, "1 3 H W"]:
         """Fill the holes of one photograph of any size.
 
@@ -158,7 +158,7 @@ class Inpainter(nn.Module):
             mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
             check: Called before every step of every scale; it gives the work up by raising.
-            progress: Told as every scale of every crop begins.
+            progress: Called as every scale of every crop begins.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
@@ -170,18 +170,22 @@ class Inpainter(nn.Module):
         answer = plan.image.clone()
         # One crop's plan at a time.
         for number, crop in enumerate(plan.crops):
-            told = _scales_of(number, len(plan.crops), progress)
-            crop.paste(answer, self._walk(crop, options.seed, check, told))
+            on_progress = _scales_of(number, len(plan.crops), progress)
+            crop.paste(answer, self._walk(crop, options.seed, check, on_progress))
         return answer
 
     def _walk(
-        self, crop: ScalePlan, seed: int, check: Check, told: Callable[[int, int], None]
+        self,
+        crop: ScalePlan,
+        seed: int,
+        check: CancelCheck,
+        on_progress: Callable[[int, int], None],
     ) -> Tensor:
         """The last scale's image of one crop."""
         filled: Tensor | None = None
         indices: Tensor | None = None
         for level in range(len(crop.sizes)):
-            told(level, len(crop.sizes))
+            on_progress(level, len(crop.sizes))
             check()
             image, mask = crop.inputs(level, filled)
             encoded = self.infer(image, mask) if level == 0 else self.encode(image)
@@ -205,7 +209,7 @@ class Inpainter(nn.Module):
         *,
         strength: float = 1.0,
         seed: int = 0,
-        check: Check = _go_on,
+        check: CancelCheck = never_cancelled,
     ) -> Float[Tensor, "1 3 H W"]:
         """Give one picture the look of another.
 

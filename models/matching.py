@@ -19,7 +19,7 @@ from models.networks.vgg import FEATURE_CHANNELS
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
-# Features hardly count beside more.
+# Above it features hardly count.
 MOST_COLOUR = 100
 
 
@@ -35,11 +35,10 @@ class MatchingConfig:
         guard: Cells around the hole that are not copied from. Features see 10 px beyond
             their cell, so with 3 nothing of the hole is in what is copied.
         method: "exact", "approximate", or "auto": exact while that is affordable.
-        max_uses: How many patches may copy one and the same; None: any number.
         repeats: How often the first scale is matched again, by what was pasted: the first
             match goes by a coarse fill, whose patches each choose for themselves, and their
             average is dull. Repeated, neighbours come to agree.
-        colour: How much the pixels of a cell count beside its features where they are
+        colour: How much the pixels of a cell count against its features where they are
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
             (`models.networks.cells`).
@@ -48,7 +47,6 @@ class MatchingConfig:
     keys: KeysKind = "plain"
     guard: int = 0
     method: Method = "auto"
-    max_uses: int | None = None
     repeats: int = 0
     colour: float = 0.0
 
@@ -61,8 +59,6 @@ class MatchingConfig:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if self.guard < 0:
             raise ValueError(f"guard={self.guard}: 0 cells or more")
-        if self.max_uses is not None and self.max_uses < 1:
-            raise ValueError(f"max_uses={self.max_uses}: 1 or more, or none for no limit")
         if not 0 <= self.repeats <= MOST_REPEATS:
             raise ValueError(f"repeats={self.repeats}: 0 to {MOST_REPEATS}")
         if not 0 <= self.colour <= MOST_COLOUR:
@@ -134,11 +130,10 @@ def match(
         match_patches,
         guard=config.guard,
         method=config.method,
-        max_uses=config.max_uses,
         seed=seed,
     )
     indices = find(keys, mask, init=init)
-    # Keys of one's own need not live beside what is pasted.
+    # Keys of one's own need not live while features are pasted.
     del keys
     features = paste_patches(encoded.features, indices, mask)
     for _ in range(config.repeats if previous is None else 0):

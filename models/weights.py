@@ -11,11 +11,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from models.build import ModelConfig, build_inpainter
 from models.compose.finish import FinishConfig
@@ -24,10 +24,14 @@ from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.precision import Precision
 
+Value = TypeVar("Value")
+
 FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
+# What files from before a change of names call things; `current_name` reads them.
+_RENAMED = {"first_fill": "initial_fill"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ReleaseConfig:
         matching: How this release matches.
         finishing: What it does to the image of each scale.
         training: By stage, how it was trained: the run's config, steps and weights; for whoever
-            publishes a part of it anew.
+            publishes a part of it again.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
         version: Of this format.
@@ -138,8 +142,9 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
         return ReleaseConfig(
             **{
                 **raw,
+                "training": _by_current_name(raw.get("training", {})),
                 "model": ModelConfig(**raw["model"]),
-                "matching": MatchingConfig(**raw["matching"]),
+                "matching": MatchingConfig(**_without_limit(raw["matching"])),
                 # Releases from before there was any have none.
                 "finishing": FinishConfig(**raw.get("finishing", {})),
             }
@@ -148,10 +153,35 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
         raise ValueError(f"{path} is not a release's configuration: {error}") from error
 
 
+def current_name(name: str) -> str:
+    """A name out of a file, dotted or not, with each of its parts as it is called now."""
+    return ".".join(_RENAMED.get(part, part) for part in name.split("."))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A safetensors file of weights, by the names that its networks have now."""
+    return _by_current_name(load_file(path))
+
+
+def _by_current_name(values: dict[str, Value]) -> dict[str, Value]:
+    return {current_name(name): value for name, value in values.items()}
+
+
+def _without_limit(matching: dict[str, Any]) -> dict[str, Any]:
+    """The preferences of a release, which once could limit how often a patch is copied."""
+    limit = matching.get("max_uses")
+    if limit is not None:
+        raise ValueError(
+            f"matching.max_uses={limit}: this program copies a patch any number of times; publish"
+            " the release again"
+        )
+    return {name: value for name, value in matching.items() if name != "max_uses"}
+
+
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file into ``module``; every name and shape must agree."""
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(read_weights(path))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit this architecture: {error}") from error
 

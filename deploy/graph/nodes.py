@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deploy.engine import ModelInfo
 from deploy.graph.base_node import BoolArray, ComputingNode, FloatArray, IndexArray, float_array
-from deploy.graph.request_context import Call
+from deploy.graph.request_context import RequestContext
 from deploy.options import StylizeOptions
 from deploy.planning import model_info
 from deploy.release_files import local_release
@@ -78,19 +78,21 @@ class Image2FeatureNode(ComputingNode[Inpainter]):
     def __init__(self, args: AppArgs) -> None:
         super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    async def infer(self, call: Call, image: FloatArray, mask: BoolArray) -> Encoded:
+    async def infer(self, context: RequestContext, image: FloatArray, mask: BoolArray) -> Encoded:
         """The first scale: fill the hole of ``image`` coarsely, then encode."""
-        given, alike = (image, mask), ("infer", image.shape)
-        return await self._compute(call, self._infer, given, pixels=mask.size, alike=alike)
+        given, batch_key = (image, mask), ("infer", image.shape)
+        return await self._compute(
+            context, self._infer, given, pixels=mask.size, batch_key=batch_key
+        )
 
-    async def encode(self, call: Call, image: FloatArray) -> Encoded:
+    async def encode(self, context: RequestContext, image: FloatArray) -> Encoded:
         """A later scale: encode ``image`` as it is, with the last scale's fill in it."""
-        pixels, alike = math.prod(image.shape[2:]), ("encode", image.shape)
-        return await self._compute(call, self._encode, image, pixels=pixels, alike=alike)
+        pixels, batch_key = math.prod(image.shape[2:]), ("encode", image.shape)
+        return await self._compute(context, self._encode, image, pixels=pixels, batch_key=batch_key)
 
-    async def encode_whole(self, call: Call, image: FloatArray) -> FloatArray:
+    async def encode_whole(self, context: RequestContext, image: FloatArray) -> FloatArray:
         """Features of an image without a hole: content or style of a transfer."""
-        return await self._compute(call, self._encode_whole, image)
+        return await self._compute(context, self._encode_whole, image)
 
     def _infer(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
         masks = torch.cat([self._tensor(mask) for _, mask in given])
@@ -116,7 +118,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
 
     async def swap(
         self,
-        call: Call,
+        context: RequestContext,
         encoded: Encoded,
         mask: BoolArray,
         previous: IndexArray | None,
@@ -125,7 +127,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         """Features with the hole's patches replaced by known ones.
 
         Args:
-            call: Of which request.
+            context: Of which request.
             encoded: Of this scale.
             mask: Of this scale.
             previous: Indices of the scale before, which start the approximate search.
@@ -135,17 +137,21 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         def swap_each(config: MatchingConfig, given: list[Encoded]) -> list[Swapped]:
             return [self._swap(config, one, mask, previous, seed) for one in given]
 
-        return await self._compute(call, swap_each, encoded)
+        return await self._compute(context, swap_each, encoded)
 
     async def swap_style(
-        self, call: Call, content: FloatArray, style: FloatArray, options: StylizeOptions
+        self,
+        context: RequestContext,
+        content: FloatArray,
+        style: FloatArray,
+        options: StylizeOptions,
     ) -> Swapped:
         """The content's features made of the style's patches."""
 
         def swap_each(config: MatchingConfig, given: list[FloatArray]) -> list[Swapped]:
             return [self._swap_style(one, style, options) for one in given]
 
-        return await self._compute(call, swap_each, content)
+        return await self._compute(context, swap_each, content)
 
     def _swap(
         self,
@@ -189,15 +195,17 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
     def __init__(self, args: AppArgs) -> None:
         super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    async def translate(self, call: Call, swapped: Swapped, needed: BoolArray | None) -> Translated:
+    async def translate(
+        self, context: RequestContext, swapped: Swapped, needed: BoolArray | None
+    ) -> Translated:
         """Features to an image of four times the side, where ``needed`` at least."""
         shape = swapped.features.shape
         # A map of several tiles is translated where it is needed, which differs.
         one_tile = max(shape[2:]) <= TRANSLATOR_TILE
-        alike = (shape, swapped.guide is None) if one_tile else None
+        batch_key = (shape, swapped.guide is None) if one_tile else None
         pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
         image = await self._compute(
-            call, self._translate, (swapped, needed), pixels=pixels, alike=alike
+            context, self._translate, (swapped, needed), pixels=pixels, batch_key=batch_key
         )
         return Translated(image, swapped.indices)
 

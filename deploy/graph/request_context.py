@@ -19,7 +19,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestContext:
     """Of one request.
 
     Attributes:

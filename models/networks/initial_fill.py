@@ -1,4 +1,4 @@
-"""A first fill of a hole whose colours a small network predicts; knows no other network.
+"""An initial fill of a hole whose colours a small network predicts; knows no other network.
 
 Beyond the paper. What a hole's colours are on the whole is learnt at a quarter of the
 resolution with a few hundredths of the work that G1 and its perceptual loss take, so that a
@@ -32,7 +32,7 @@ _NORM_GROUPS = 8
 _DILATIONS = (1, 2, 4, 1)
 
 
-class FillPredictor(nn.Module):
+class InitialFill(nn.Module):
     """A U-Net of three levels over the shrunk image, group norm, GELU, residual blocks.
 
     It sees the image with a smooth fill, and how much of each pixel is hole, four pixels at a

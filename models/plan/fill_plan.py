@@ -123,7 +123,7 @@ class ScalePlan:
 
 @dataclass(frozen=True, eq=False)
 class CropPlans(Sequence[ScalePlan]):
-    """The plans of a photograph's crops, each made anew whenever it is asked for.
+    """The plans of a photograph's crops, each made again whenever it is asked for.
 
     However many crops there are, only those plans take memory that the caller holds.
     """

@@ -89,7 +89,7 @@ def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
 
     Poisson bootstrap (Hanley and MacGibbon 2006): in each resample every photograph comes a
     Poisson(1) number of times, which its id and the seed alone decide. So it does not matter
-    how many photographs there are beside it. Resamples without any are left out.
+    how many others there are. Resamples without any are left out.
     """
     counts = bootstrap_weights(ids, seed)
     counts = counts[counts.sum(axis=1) > 0]

@@ -17,7 +17,7 @@ CONFIGS = sorted(
 COMPLETE = [path for path in CONFIGS if not path.stem.startswith("debug-")]
 # What a stage does not look at.
 IDLE = {
-    "first_fill": (
+    "initial_fill": (
         *("encoder", "translate.", "losses.perceptual", "losses.pixels", "losses.overlap"),
         *("losses.kind", "model.generator_", "model.translator_", "model.discriminator_norm"),
         "optimizer.discriminator_lr",

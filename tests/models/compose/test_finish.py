@@ -11,7 +11,7 @@ from models.build import ModelConfig, build_inpainter
 from models.compose.finish import FinishConfig, finish, guide_of
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
-from models.networks.cells import features_of, pixels_of, with_pixels
+from models.networks.cells import append_pixels, features_of, pixels_of
 from models.networks.vgg import Vgg19Relu3
 from models.plan.fill_plan import FillOptions
 from tests.models.match.test_patch_swap import mask_of
@@ -113,7 +113,7 @@ def test_deep_in_a_hole_detail_is_raised_more() -> None:
 def test_depth_is_counted_from_the_nearest_known_cell() -> None:
     image, features = torch.rand(1, 3, 160, 200), torch.rand(1, 256, 40, 50)
     mask = mask_of(160, 200, (40, 160, 40, 200))
-    guided = guide_of(with_pixels(features, image), mask)
+    guided = guide_of(append_pixels(features, image), mask)
     assert guided is not None
     torch.testing.assert_close(guided[:, :3], F.avg_pool2d(image, 2))
     cells = guided[0, 3, ::2, ::2] * 12
@@ -151,22 +151,22 @@ def test_a_network_without_pixels_has_nothing_to_finish_by(inpainter: Inpainter)
     assert inpainter.match(inpainter.infer(image, mask), mask).guide is None
 
 
-def test_shades_are_those_of_a_predicted_first_fill(encoder: Vgg19Relu3) -> None:
+def test_shades_are_those_of_a_predicted_initial_fill(encoder: Vgg19Relu3) -> None:
     """Which is trained for colours alone; keys and features are G1's."""
     model = dataclasses.replace(PIXELS, generator_input="predicted")
     inpainter = build_inpainter(model, encoder, seed=1)
     generator = inpainter.image2feature.generator
-    assert generator.first_fill is not None
-    torch.nn.init.constant_(generator.first_fill.end.bias, 0.1)
+    assert generator.initial_fill is not None
+    torch.nn.init.constant_(generator.initial_fill.end.bias, 0.1)
     torch.nn.init.normal_(generator.up[-1].get_parameter("conv.weight"), 0, 0.1)
     image, mask = photo(96, 96), mask_of(96, 96, (32, 64, 32, 64))
     with torch.inference_mode():
         encoded = inpainter.infer(image, mask)
         coarse = inpainter.image2feature.fill(image, mask)
-        begun = generator.begin(image, mask)
-    assert not torch.equal(begun, coarse)
+        initial = generator.compute_initial_fill(image, mask)
+    assert not torch.equal(initial, coarse)
     assert torch.equal(features_of(encoded.features), inpainter.image2feature.encoder(coarse))
-    assert torch.equal(pixels_of(encoded.features), begun)
+    assert torch.equal(pixels_of(encoded.features), initial)
 
 
 def test_with_all_the_shade_a_fill_has_the_mean_colours_of_the_coarse_one(

@@ -1,4 +1,4 @@
-"""The predictor of G1's first fill as a stage, before stage 1; knows no loop and no VGG."""
+"""The predictor of G1's initial fill as a stage, before stage 1; knows no loop and no VGG."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.train.stages.paper import Output
-from models.build import build_first_fill, build_pair_discriminator
+from models.build import build_initial_fill, build_pair_discriminator
 from models.losses import weighted_l1
 from models.networks.image2feature import paste_known
 from models.networks.initial_fill import FILL_STRIDE
@@ -17,11 +17,11 @@ _SMALLEST_SQUARE = 1e-4
 # Errors, root of the mean square, well above this count by their ratios, as decibels do: in an
 # even sky a fill that is off by little is seen.
 _EVEN = 0.02
-# What those ratios count beside the absolute difference; then their slopes are alike at 0.08.
+# What those ratios count against the absolute difference; then their slopes are alike at 0.08.
 _RELATIVE = 0.1
 
 
-class FirstFillStage:
+class InitialFillStage:
     """Difference of colours in the hole at a quarter of the resolution, and no opponent.
 
     A discriminator is built because a run has one; it is never trained.
@@ -31,7 +31,7 @@ class FirstFillStage:
 
     def __init__(self, config: JobConfig) -> None:
         self.weights = config.losses
-        self.generator: nn.Module = build_first_fill(config.model, seed=config.seed)
+        self.generator: nn.Module = build_initial_fill(config.model, seed=config.seed)
         self.discriminator: nn.Module = build_pair_discriminator(config.model, seed=config.seed + 1)
 
     def to(self, device: torch.device) -> None:
