@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     rest = {name: value for name, value in vars(args).items() if name not in ("command", "json")}
     text, figures, whole = work.RUN[args.command](**rest)
     print(text)
-    _bootstrap.write_figures(args.json, figures)
+    _bootstrap.write_results(args.json, figures)
     return _bootstrap.DONE if whole else _bootstrap.SOME_REJECTED
 
 

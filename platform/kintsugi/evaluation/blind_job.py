@@ -11,7 +11,7 @@ from kintsugi.evaluation.blind_sheet import ANSWERS, Layout, about_sheet, write_
 from kintsugi.evaluation.blind_tally import format_tally, read_answers, read_key, tally
 from kintsugi.evaluation.comparison import check_stems, open_comparison
 from kintsugi.evaluation.entrants import Results
-from kintsugi.evaluation.request import Wanted
+from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.storage.storage import Storage
 
 
@@ -48,8 +48,10 @@ def sheet(
         raise ConfigError(
             f"--key {key} is in the folder of the pages: whoever looks must not see it"
         )
-    wanted = Wanted(methods.split(","), masks.split(","), release=release, seed=seed, cache=cache)
-    comparison, _ = open_comparison(wanted)
+    request = EvaluationRequest(
+        methods.split(","), masks.split(","), release=release, seed=seed, cache=cache
+    )
+    comparison, _ = open_comparison(request)
     layout = Layout(context, per_page, show_hole)
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)

@@ -112,7 +112,7 @@ def open_comparison(request: EvaluationRequest) -> tuple[Comparison, Provenance]
         vgg=VggDistance(encoder) if encoder is not None else None,
         cache=FillCache(Storage(request.cache)) if request.cache is not None else None,
         learned=learned,
-        sampler=HoleSampler(encoder, wanted.seed) if encoder is not None else None,
+        sampler=HoleSampler(encoder, request.seed) if encoder is not None else None,
     )
     return comparison, provenance
 
