@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     add("--keys", help="plain, standardised, matched, matched-standardised (stage 2's)")
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
-    add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
+    add("--colour", type=float, help="what pixels count against features in the match (stage 2's)")
     finish = "what is done to a fill's image; by default what a release does that --stage2 names"
     add = parser.add_argument_group("finish", finish).add_argument
     add("--shade", type=float, help="of each cell's colour, what stays the coarse fill's: 0-1")

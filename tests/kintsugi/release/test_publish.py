@@ -90,12 +90,12 @@ def test_an_earlier_checkpoint_can_be_published_and_one_that_is_not_there_is_nam
 
 def test_a_finish_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
     one, two = str(runs / "stage1"), str(runs / "stage2")
-    for wrong, told in (
+    for wrong, described in (
         ({"shade": 0.5}, "shade=0.5 takes pixels"),
         ({"shade": 2.0}, "shade=2.0: choose 0 to 1"),
         ({"shine": 1.0}, "shine"),
     ):
-        with pytest.raises(ConfigError, match=f"^matching or finishing: .*{told}"):
+        with pytest.raises(ConfigError, match=f"^matching or finishing: .*{described}"):
             publish(one, two, str(tmp_path), name="r", finishing=wrong)
     publish(one, two, str(tmp_path), name="r", finishing={"shade": 0.0})
 
@@ -199,8 +199,8 @@ def test_of_a_release_the_finish_stays_and_what_is_said_of_its_initial_fill(tmp_
     model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
     finishing = FinishConfig(shade=0.5, deep_detail=1.0)
     inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
-    told = {"config": {}, "steps": 7, "weights": "last"}
-    training = {stage: told for stage in ("initial_fill", "stage1", "stage2")}
+    described = {"config": {}, "steps": 7, "weights": "last"}
+    training = {stage: described for stage in ("initial_fill", "stage1", "stage2")}
     release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
     saved = save_release(tmp_path / "one", inpainter, release, card="")
     uri = str(tmp_path / "one")
@@ -240,14 +240,14 @@ def test_an_encoder_is_the_same_when_a_release_has_it_rounded(runs: Path, tmp_pa
         assert equal(dict(encoder.state_dict()), dict(whole))
 
 
-@pytest.mark.parametrize("told", [None, {}, {"config": {}, "steps": 1}])
+@pytest.mark.parametrize("described", [None, {}, {"config": {}, "steps": 1}])
 def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
-    runs: Path, tmp_path: Path, told: dict[str, Any] | None
+    runs: Path, tmp_path: Path, described: dict[str, Any] | None
 ) -> None:
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     publish(*stages, str(tmp_path), name="r")
     config = json.loads((tmp_path / "config.json").read_text())
-    config["training"]["stage2"] = told
+    config["training"]["stage2"] = described
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=r"must have config, steps, weights under .*stage2; name"):
         publish(stages[0], str(tmp_path), str(tmp_path / "new"), name="r")
@@ -259,14 +259,14 @@ def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> 
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"seed": 7}))
-    told = r"encoder random \(seed 0\) .* random \(seed 7\)"
+    described = r"encoder random \(seed 0\) .* random \(seed 7\)"
     published = str(tmp_path / "release")
     publish(str(runs / "stage1"), str(runs / "stage2"), published, name="r")
     for stage1 in (str(runs / "stage1"), published):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=described):
             publish(stage1, str(other), str(tmp_path / "new"), name="r")
     shutil.rmtree(other / "checkpoints")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=described):
         publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
     with pytest.raises(StorageError, match=r"--stage2 .*nothing is neither a run nor a release"):
         publish(published, str(tmp_path / "nothing"), str(tmp_path / "new"), name="r")
