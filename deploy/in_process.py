@@ -88,7 +88,7 @@ class LocalEngine:
         progress: Progress,
     ) -> _Pixels:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
-        plan_inpainting(pixels, mask, options)
+        plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
         answer: _Pixels = finite_image(
             self._inpainter.inpaint(
                 image_to_tensor(pixels),

@@ -7,7 +7,6 @@ from typing import TypeVar, get_args
 import torch
 from torch import nn
 
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
@@ -173,12 +172,10 @@ def build_inpainter(
     *,
     seed: int = 0,
     matching: MatchingConfig = MatchingConfig(),
-    finishing: FinishConfig = FinishConfig(),
 ) -> Inpainter:
     """The whole method with seeded initial weights around a given encoder."""
     return Inpainter(
         Image2Feature(build_generator(config, seed=seed), encoder),
         build_translator(config, seed=seed + 1),
         matching,
-        finishing=finishing,
     )

@@ -8,14 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.compose.finish import guide_of
 from models.match.approximate import upsample_matches
 from models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.patch_swap import match_patches, paste_patches
+from models.match.pixel_synthesis import Searched, search_pixels
 from models.match.search import METHODS, Method
 from models.match.windows import hole_cells
 from models.networks.cells import PIXEL_CHANNELS, features_of
+from models.networks.image2feature import paste_known
 from models.networks.vgg import FEATURE_CHANNELS
+from models.plan.sizes import FIRST_SIDE, GUIDE_SIDE
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
@@ -42,6 +44,9 @@ class MatchingConfig:
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
             (`models.networks.cells`).
+        pixels: Search on to the pixel: the networks fill the first scale, which is small then, as
+            a guide, and each scale's hole is filled with pixels that are copied by it
+            (`models.match.pixel_synthesis`; beyond the paper).
     """
 
     keys: KeysKind = "plain"
@@ -49,6 +54,7 @@ class MatchingConfig:
     method: Method = "auto"
     repeats: int = 0
     colour: float = 0.0
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -65,6 +71,11 @@ class MatchingConfig:
             raise ValueError(f"colour={self.colour}: 0 (features alone) to {MOST_COLOUR}")
 
     @property
+    def first_side(self) -> int:
+        """The longer side of the first scale, in pixels."""
+        return GUIDE_SIDE if self.pixels else FIRST_SIDE
+
+    @property
     def blurs_known(self) -> bool:
         """Whether keys are encoded from an image of their own."""
         return self.keys.startswith("matched")
@@ -78,17 +89,15 @@ class Encoded(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Cells with the hole replaced, what was copied, and what the image is finished by.
+    """Cells with the hole replaced, and what was copied.
 
     Attributes:
         features: As in `Encoded`, the hole replaced.
         indices: B h-2 w-2; of the last match.
-        guide: What a finish goes by (`models.compose.finish.guide_of`); None without pixels.
     """
 
     features: Tensor
     indices: Tensor
-    guide: Tensor | None
 
 
 def keys_image(
@@ -140,7 +149,29 @@ def match(
         compared = _compared(features, mask, standardised=False, colour=config.colour)
         indices = find(compared, mask)
         features = paste_patches(features, indices, mask)
-    return Matched(features, indices, guide_of(encoded.features, mask))
+    return Matched(features, indices)
+
+
+def search_scale(
+    image: Float[Tensor, "1 3 H W"],
+    mask: Float[Tensor, "1 1 H W"],
+    *,
+    guide: Float[Tensor, "1 3 H W"] | None = None,
+    previous: Tensor | None = None,
+    seed: int = 0,
+) -> Searched:
+    """Search one scale's pixels.
+
+    Args:
+        image: Of this scale, RGB 0-1; its hole is 0 at the first scale, then holds the fill of the
+            scale before.
+        mask: 1 = hole.
+        guide: What the networks drew, at the first scale.
+        previous: `Searched.sources` of the scale before; None at the first.
+        seed: Decides every random choice.
+    """
+    begun = image if guide is None else paste_known(guide, image, mask)
+    return search_pixels(begun, mask, previous=previous, seed=seed)
 
 
 def _compared(

@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -43,7 +42,6 @@ class ReleaseConfig:
         model: Architecture.
         encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
         matching: How this release matches.
-        finishing: What it does to the image of each scale.
         training: By stage, how it was trained: the run's config, steps and weights; for whoever
             publishes a part of it again.
         metrics: Figures of the evaluation, free form.
@@ -55,7 +53,6 @@ class ReleaseConfig:
     model: ModelConfig
     encoder: str
     matching: MatchingConfig = field(default_factory=MatchingConfig)
-    finishing: FinishConfig = field(default_factory=FinishConfig)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -76,7 +73,7 @@ def save_release(
         name: (tensor.half() if half and tensor.ndim == 4 else tensor).contiguous()
         for name, tensor in inpainter.state_dict().items()
     }
-    decides = (config.model, config.matching, config.finishing)
+    decides = (config.model, config.matching)
     preferences = json.dumps([asdict(part) for part in decides], sort_keys=True)
     # One entry alone: safetensors writes several in any order.
     save_file(state, folder / WEIGHTS_NAME, metadata={"preferences": preferences})
@@ -111,9 +108,7 @@ def load_release(
             f"{folder / WEIGHTS_NAME} has digest {found} but {CONFIG_NAME} names"
             f" {config.digest}: the file was cut short or altered; fetch the release again"
         )
-    inpainter = build_inpainter(
-        config.model, Vgg19Relu3(), matching=config.matching, finishing=config.finishing
-    )
+    inpainter = build_inpainter(config.model, Vgg19Relu3(), matching=config.matching)
     inpainter.precision = precision
     load_weights(inpainter, folder / WEIGHTS_NAME)
     return inpainter.to(device).eval(), config
@@ -139,14 +134,15 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
             f" {FORMAT_VERSION}: use the program that wrote it, or publish it again"
         )
     try:
+        # Earlier releases name how each scale's image was finished, which was given up: by eye
+        # it made fog of large holes.
+        raw.pop("finishing", None)
         return ReleaseConfig(
             **{
                 **raw,
                 "training": _by_current_name(raw.get("training", {})),
                 "model": ModelConfig(**raw["model"]),
                 "matching": MatchingConfig(**_without_limit(raw["matching"])),
-                # Releases from before there was any have none.
-                "finishing": FinishConfig(**raw.get("finishing", {})),
             }
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -41,16 +41,10 @@ class Encoded(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Features after the match, what was copied where, and what was there before.
-
-    Of a transfer only the features.
-    """
+    """Features after the match, and what was copied where (1 h-2 w-2); not of a transfer."""
 
     features: FloatArray
-    # 1 h-2 w-2
     indices: IndexArray | None = None
-    # 1 4 2h 2w; see `models.matching.Matched`.
-    guide: FloatArray | None = None
 
 
 class Translated(NamedTuple):
@@ -62,6 +56,13 @@ class Translated(NamedTuple):
 
     image: FloatArray
     indices: IndexArray | None
+
+
+class Searched(NamedTuple):
+    """One scale filled with copied pixels; as `models.match.pixel_synthesis.Searched`."""
+
+    image: FloatArray
+    sources: IndexArray
 
 
 # An image, and its mask.
@@ -109,7 +110,7 @@ class Image2FeatureNode(ComputingNode[Inpainter]):
 
 
 class PatchSwapNode(ComputingNode[MatchingConfig]):
-    """Match: has no weights, only the release's way of matching."""
+    """Match, cells and pixels: has no weights, only the release's way of matching."""
 
     stage = "match"
 
@@ -138,6 +139,31 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
             return [self._swap(config, one, mask, previous, seed) for one in given]
 
         return await self._compute(context, swap_each, encoded)
+
+    async def search(
+        self,
+        context: RequestContext,
+        image: FloatArray,
+        mask: BoolArray,
+        guide: Translated | None,
+        previous: IndexArray | None,
+        seed: int,
+    ) -> Searched:
+        """The hole of one scale filled with copied pixels.
+
+        Args:
+            context: Of which request.
+            image: Of this scale.
+            mask: Of this scale.
+            guide: What was drawn, at the first scale.
+            previous: ``sources`` of the scale before, at a later one.
+            seed: Decides every random choice.
+        """
+
+        def search_each(config: MatchingConfig, given: list[FloatArray]) -> list[Searched]:
+            return [self._search(one, mask, guide, previous, seed) for one in given]
+
+        return await self._compute(context, search_each, image)
 
     async def swap_style(
         self,
@@ -172,8 +198,24 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         return Swapped(
             float_array(matched.features),
             matched.indices.cpu().numpy(),
-            None if matched.guide is None else float_array(matched.guide),
         )
+
+    def _search(
+        self,
+        image: FloatArray,
+        mask: BoolArray,
+        guide: Translated | None,
+        previous: IndexArray | None,
+        seed: int,
+    ) -> Searched:
+        searched = matching.search_scale(
+            self._tensor(image),
+            self._tensor(mask),
+            guide=None if guide is None else self._tensor(guide.image),
+            previous=None if previous is None else torch.tensor(previous, device=self._device),
+            seed=seed,
+        )
+        return Searched(float_array(searched.image), searched.sources.cpu().numpy())
 
     def _swap_style(
         self, content: FloatArray, style: FloatArray, options: StylizeOptions
@@ -202,7 +244,7 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
         shape = swapped.features.shape
         # A map of several tiles is translated where it is needed, which differs.
         one_tile = max(shape[2:]) <= TRANSLATOR_TILE
-        batch_key = (shape, swapped.guide is None) if one_tile else None
+        batch_key = shape if one_tile else None
         pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
         image = await self._compute(
             context, self._translate, (swapped, needed), pixels=pixels, batch_key=batch_key
@@ -211,13 +253,8 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
 
     def _translate(self, inpainter: Inpainter, given: list[_Wanted]) -> list[FloatArray]:
         features = torch.cat([self._tensor(swapped.features) for swapped, _ in given])
-        known = [self._tensor(one.guide) for one, _ in given if one.guide is not None]
         needed = given[0][1] if len(given) == 1 else None
-        images = inpainter.translate(
-            features,
-            None if needed is None else self._tensor(needed),
-            guide=torch.cat(known) if known else None,
-        )
+        images = inpainter.translate(features, None if needed is None else self._tensor(needed))
         return [float_array(image) for image in torch.split(images, 1)]
 
 

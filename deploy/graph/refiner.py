@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ from deploy.tracing import describe_span, span
 from models.plan.crops import Box
 from models.plan.fill_plan import ScalePlan
 from models.plan.style_plan import StylePlan
+from models.plan.walk import ScaleFill, ScaleInput, walk_scales
 from models.progress import Step
 from models.weights import load_release
 
@@ -49,13 +50,20 @@ logger = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """What one scale of one crop begins with."""
+    """What one scale of one crop begins with; as `models.plan.walk.ScaleInput`."""
 
     level: int
     image: FloatArray
-    hole: BoolArray
+    mask: BoolArray
     needed: BoolArray
-    indices: IndexArray | None
+    previous: IndexArray | None
+
+
+class Fill(NamedTuple):
+    """What it ends with; as `models.plan.walk.ScaleFill`."""
+
+    image: FloatArray
+    matches: IndexArray
 
 
 class RefinerNode(Node):
@@ -175,7 +183,9 @@ class RefinerNode(Node):
         mask: BoolArray,
         options: InpaintOptions,
     ) -> Tensor:
-        plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
+        plan = await asyncio.to_thread(
+            plan_inpainting, pixels, mask, options, context.release.matching.first_side
+        )
         answer = plan.image.clone()
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
         crops, done = iter(plan.crops), 0
@@ -189,33 +199,42 @@ class RefinerNode(Node):
 
     async def _fill(
         self, context: RequestContext, crop: ScalePlan, seed: int, step: Callable[[int, int], Step]
-    ) -> FloatArray:
+    ) -> Tensor:
         """The last scale's image of one crop."""
-        filled: FloatArray | None = None
-        indices: IndexArray | None = None
-        for level in range(len(crop.sizes)):
+        walk = walk_scales(crop)
+        scale = await asyncio.to_thread(_next_scale, walk, None)
+        while isinstance(scale, Scale):
             check_deadline(context.deadline)
-            report_progress(now := step(level, len(crop.sizes)))
-            with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[level])):
-                pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
-                scale = Scale(level, *pixels, indices)
-                filled, indices = await retry_lost(partial(self._fill_scale, context, scale, seed))
-        assert filled is not None
-        return filled
+            report_progress(now := step(scale.level, len(crop.sizes)))
+            with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[scale.level])):
+                fill = await retry_lost(partial(self._fill_scale, context, scale, seed))
+                scale = await asyncio.to_thread(_next_scale, walk, fill)
+        return scale
 
-    async def _fill_scale(
-        self, context: RequestContext, scale: Scale, seed: int
-    ) -> tuple[FloatArray, IndexArray | None]:
+    async def _fill_scale(self, context: RequestContext, scale: Scale, seed: int) -> Fill:
+        """The steps of `Inpainter`, by calls to the other nodes.
+
+        What one node gives is not awaited: the next one gets a reference and fetches it itself.
+        """
+        searches = context.release.matching.pixels
         context = self._shared(context)
-        # Not awaited: the next node gets a reference and fetches the map itself.
-        if scale.level == 0:
-            encoded = self._image2feature.infer.remote(context, scale.image, scale.hole)
-        else:
+        if scale.level and searches:
+            searched = self._patch_swap.search.remote(
+                context, scale.image, scale.mask, None, scale.previous, seed
+            )
+            return Fill(*await answer_of(searched))
+        if scale.level:
             encoded = self._image2feature.encode.remote(context, scale.image)
-        swapped = self._patch_swap.swap.remote(context, encoded, scale.hole, scale.indices, seed)
+        else:
+            encoded = self._image2feature.infer.remote(context, scale.image, scale.mask)
+        swapped = self._patch_swap.swap.remote(context, encoded, scale.mask, scale.previous, seed)
         translated = self._feature2image.translate.remote(context, swapped, scale.needed)
-        image, indices = await answer_of(translated, encoded, swapped)
-        return image, indices
+        if not searches:
+            return Fill(*await answer_of(translated, encoded, swapped))
+        searched = self._patch_swap.search.remote(
+            context, scale.image, scale.mask, translated, None, seed
+        )
+        return Fill(*await answer_of(searched, encoded, swapped, translated))
 
     async def _stylize(
         self,
@@ -261,16 +280,9 @@ class RefinerNode(Node):
         """The call as it is now: how many are in progress changes from scale to scale."""
         return replace(context, in_progress=self._in_progress) if self._share_threads else context
 
-    def _inputs(
-        self, plan: ScalePlan, level: int, previous: FloatArray | None
-    ) -> tuple[FloatArray, BoolArray, BoolArray]:
+    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: Tensor) -> None:
         with torch.inference_mode():
-            image, mask = plan.inputs(level, None if previous is None else as_tensor(previous))
-            return float_array(image), mask.numpy() > 0, plan.needed(level).numpy() > 0
-
-    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: FloatArray) -> None:
-        with torch.inference_mode():
-            crop.paste(answer, as_tensor(filled))
+            crop.paste(answer, filled)
 
     def _tile(self, plan: StylePlan, box: Box) -> FloatArray:
         with torch.inference_mode():
@@ -279,6 +291,29 @@ class RefinerNode(Node):
     def _paste_tile(self, plan: StylePlan, canvas: Tensor, box: Box, image: FloatArray) -> None:
         with torch.inference_mode():
             plan.paste(canvas, box, as_tensor(image))
+
+
+def _next_scale(
+    walk: Generator[ScaleInput, ScaleFill, Tensor], fill: Fill | None
+) -> Scale | Tensor:
+    """The next scale of a walk that is sent the fill of the last one, or its end."""
+    with torch.inference_mode():
+        try:
+            if fill is None:
+                scale = next(walk)
+            else:
+                matches = torch.from_numpy(np.array(fill.matches))
+                scale = walk.send(ScaleFill(as_tensor(fill.image), matches))
+        except StopIteration as end:
+            image: Tensor = end.value
+            return image
+    return Scale(
+        scale.level,
+        float_array(scale.image),
+        scale.mask.numpy() > 0,
+        scale.needed.numpy() > 0,
+        None if scale.previous is None else scale.previous.numpy(),
+    )
 
 
 class _StyleFeatures:
@@ -307,4 +342,4 @@ def _sound_release(uri: str) -> Release:
     """
     with local_release(uri) as folder:
         _, config = load_release(folder)
-    return Release(uri, model_info(config))
+    return Release(uri, model_info(config), config.matching)
