@@ -31,7 +31,6 @@ class Source:
         training: What a release's config says of it: `training_of`.
         encoder: What that says of the encoder.
         matching: What it matches by where nothing else is said.
-        finishing: The same of what is done to each scale's image.
     """
 
     uri: str
@@ -39,7 +38,6 @@ class Source:
     training: dict[str, Any]
     encoder: str
     matching: dict[str, Any]
-    finishing: dict[str, Any]
 
 
 def check_runs(uris: Mapping[str, str]) -> None:
@@ -97,9 +95,8 @@ def open_source(uri: str, stage: str, checkpoint: str) -> Source:
     if (release := networks.release) is None:
         config = Run(Storage(uri)).config()
         matching = {name: getattr(config.translate, name) for name in _MATCHED_IN_TRAINING}
-        return Source(uri, networks, training, describe_encoder(config), matching, {})
-    preferred = asdict(release.matching), asdict(release.finishing)
-    return Source(uri, networks, training, release.encoder, *preferred)
+        return Source(uri, networks, training, describe_encoder(config), matching)
+    return Source(uri, networks, training, release.encoder, asdict(release.matching))
 
 
 def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from deploy.options import InpaintOptions
 from deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -66,22 +65,19 @@ class Service:
 
 MODEL = ModelConfig("tiny", translator_input="features+pixels")
 MATCHING = MatchingConfig(keys="matched-standardised", guard=1, repeats=1, colour=0.25)
-FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.2, deep_detail=1.8)
 
 
 @pytest.fixture(scope="module")
 def inpainter() -> Inpainter:
-    """It matches again, by pixels too, and finishes: every node must do its part."""
+    """It matches again, by pixels too: every node must do its part."""
     encoder = Vgg19Relu3.random(0)
-    return build_inpainter(MODEL, encoder, seed=1, matching=MATCHING, finishing=FINISH)
+    return build_inpainter(MODEL, encoder, seed=1, matching=MATCHING)
 
 
 @pytest.fixture(scope="module")
 def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("release")
-    config = ReleaseConfig(
-        "tiny", MODEL, encoder="random (seed 0)", matching=MATCHING, finishing=FINISH
-    )
+    config = ReleaseConfig("tiny", MODEL, encoder="random (seed 0)", matching=MATCHING)
     saved = save_release(folder, inpainter, config, card="For tests.")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")

@@ -25,7 +25,6 @@ from deploy.graph.request_context import Release, RequestContext
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -80,11 +79,10 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     np.testing.assert_array_equal(started, expected.indices.numpy())
 
 
-def test_pixels_shades_and_depth_go_from_node_to_node(tmp_path: Path) -> None:
+def test_pixels_go_from_node_to_node(tmp_path: Path) -> None:
     model = ModelConfig("tiny", translator_input="features+pixels")
-    finishing = FinishConfig(shade=0.5, fine_shade=0.25, detail=0.5, deep_detail=1.0)
-    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=1, finishing=finishing)
-    config = ReleaseConfig("pixels", model, encoder="random (seed 0)", finishing=finishing)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=1)
+    config = ReleaseConfig("pixels", model, encoder="random (seed 0)")
     save_release(tmp_path, inpainter, config, card="")
     args = AppArgs(release=str(tmp_path), threads=torch.get_num_threads())
     encoder, matcher, translator = (

@@ -18,7 +18,6 @@ from kintsugi.runs.weights import DISCRIMINATORS_NAME
 from kintsugi.storage.checksums import write_checksums
 from kintsugi.train.worker import train_locally
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, file_digest, load_release, save_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
@@ -88,16 +87,16 @@ def test_an_earlier_checkpoint_can_be_published_and_one_that_is_not_there_is_nam
             publish(one, two, str(tmp_path), name="r", select=Selection(wrong))
 
 
-def test_a_finish_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_a_match_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
     one, two = str(runs / "stage1"), str(runs / "stage2")
     for wrong, described in (
-        ({"shade": 0.5}, "shade=0.5 takes pixels"),
-        ({"shade": 2.0}, "shade=2.0: choose 0 to 1"),
+        ({"colour": 0.5}, "colour=0.5 takes pixels"),
+        ({"guard": -1}, "guard=-1: 0 cells or more"),
         ({"shine": 1.0}, "shine"),
     ):
-        with pytest.raises(ConfigError, match=f"^matching or finishing: .*{described}"):
-            publish(one, two, str(tmp_path), name="r", finishing=wrong)
-    publish(one, two, str(tmp_path), name="r", finishing={"shade": 0.0})
+        with pytest.raises(ConfigError, match=f"^matching: .*{described}"):
+            publish(one, two, str(tmp_path), name="r", matching=wrong)
+    publish(one, two, str(tmp_path), name="r", matching={"colour": 0.0})
 
 
 def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path: Path) -> None:
@@ -195,19 +194,19 @@ def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -
     assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
 
 
-def test_of_a_release_the_finish_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
+def test_of_a_release_the_match_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
     model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
-    finishing = FinishConfig(shade=0.5, deep_detail=1.0)
-    inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
+    matching = MatchingConfig(guard=2, colour=0.5)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), matching=matching)
     described = {"config": {}, "steps": 7, "weights": "last"}
     training = {stage: described for stage in ("initial_fill", "stage1", "stage2")}
-    release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
+    release = ReleaseConfig("r", model, "of ours", matching=matching, training=training)
     saved = save_release(tmp_path / "one", inpainter, release, card="")
     uri = str(tmp_path / "one")
     again = publish(uri, uri, str(tmp_path / "two"), name="r")
     assert again.config == saved
-    more = publish(uri, uri, str(tmp_path / "two"), name="r", finishing={"shade": 0.75}).config
-    assert (more.finishing.shade, more.finishing.deep_detail) == (0.75, 1.0)
+    more = publish(uri, uri, str(tmp_path / "two"), name="r", matching={"colour": 0.75}).config
+    assert (more.matching.colour, more.matching.guard) == (0.75, 2)
 
 
 def test_each_stage_brings_its_own_discriminator(runs: Path, tmp_path: Path) -> None:

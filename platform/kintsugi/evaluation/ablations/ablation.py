@@ -135,15 +135,7 @@ def _publish(plan: Plan, needed: Needed) -> str:
     one, two = (f"{config.storage}/{config.run}" for config in (needed.stage1, needed.stage2))
     variant = needed.variant
     output = f"{plan.storage}/releases/{variant.name}"
-    published = publish(
-        one,
-        two,
-        output,
-        name=variant.name,
-        matching=variant.matching,
-        finishing=variant.finishing,
-    )
-    return published.uri
+    return publish(one, two, output, name=variant.name, matching=variant.matching).uri
 
 
 def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, Provenance]:

@@ -78,8 +78,7 @@ def _lines(
 def _difference(variant: Mapping[str, Any]) -> str:
     """In words where the plan has some, else as it is set."""
     settings = [*variant["set"], *variant["stage1"], *variant["stage2"]]
-    for preferences in (variant["matching"], variant["finishing"]):
-        settings += [f"{name}={value}" for name, value in preferences.items()]
+    settings += [f"{name}={value}" for name, value in variant["matching"].items()]
     return variant["about"] or ", ".join(settings) or "-"
 
 

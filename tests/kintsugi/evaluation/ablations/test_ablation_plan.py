@@ -110,11 +110,7 @@ def test_some_variants_can_be_chosen(plan: Plan) -> None:
         ("[[variants]]\nname = 'a'\n[[variants]]\nname = 'a'", r"'a' is there twice"),
         (
             "[[variants]]\nname = 'a'\nmatching = {keyz = 'x'}",
-            r"variants\.0: matching or finishing: .*keyz",
-        ),
-        (
-            "[[variants]]\nname = 'a'\nfinishing = {shine = 1}",
-            r"variants\.0: matching or finishing: .*shine",
+            r"variants\.0: matching: .*keyz",
         ),
         ("[[variants]]\nname = 'a'\nmatching = {guard = -1}", r"guard=-1"),
         ("[[variants]]\nname = 'a'\nscales = 0", r"scales=0: at least 1"),
