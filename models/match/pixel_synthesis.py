@@ -31,9 +31,9 @@ PATCH_RADIUS = 3
 # Numbers of a sketch, and of one in an image of more pixels: it has only to tell near places.
 _SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
 # The longer side at which a guided search begins, and the least of the shorter side.
-_COARSEST_LONGER, _COARSEST_SHORTER = 32, 16
+_COARSEST_LONGER, _COARSEST_SHORTER = 16, 8
 # Halving ends where the hole would be less deep than this, in pixels, ...
-_LEAST_DEPTH = 4
+_LEAST_DEPTH = 2
 # ... or less than this share of what is known would stay known.
 _LEAST_KNOWN = 0.5
 # Searches and votes at each size of the first scale, smallest first, and at a later scale.
@@ -45,11 +45,13 @@ _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
+_CONTRAST_POWER, _MOST_CONTRAST = 3.0, 3.0
+# No component gets more than so many times the spread that it has among the known patches.
+_MOST_SPREAD = 2.0
 # Of the last vote at a scale, in pixels: texture keeps its edge.
-_LAST_WIDTH = 1.0
+_LAST_WIDTH = 0.7
 # And of the vote of its gradients.
-_GRADIENT_WIDTH = 0.8
+_GRADIENT_WIDTH = 0.45
 # Depths from which trust in a patch no longer falls.
 _DEEPEST = 64
 
@@ -142,17 +144,19 @@ class _Search:
         large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
+        self._spread = self._known[grid.sources].var(0, correction=0)
         self._image = pad_like(begun, grid)
         self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         if self._guides is not None:
             self._known = torch.cat([self._known, self._guides], 1)
         self._depth = _depths(grid)
-        hole = grid.hole.nonzero()
-        reach = 2 * grid.radius
-        top, left = (hole.amin(0) - reach).clamp_min(0).tolist()
-        bottom, right = (hole.amax(0) + reach + 1).tolist()
-        self._box = slice(top, bottom), slice(left, right)
+        # What a query's sketch sees, and no more of the image.
+        rows, columns = _places(grid.queries, grid)
+        self._box = tuple(
+            slice(int(places.min()) - grid.radius, int(places.max()) + grid.radius + 1)
+            for places in (rows, columns)
+        )
 
     def run(
         self, sources: Int64[Tensor, "h w"] | None, turns: int
@@ -206,7 +210,8 @@ class _Search:
         row, column = grid.queries // grid.width - rows.start, grid.queries % grid.width
         queries = part[row * width + column - columns.start]
         if field is not None:
-            queries = _with_contrast(queries, self._known[field.match], self._sketcher.contrast)
+            copied = self._known[field.match]
+            queries = _with_contrast(queries, copied, self._spread, self._sketcher.contrast)
         if self._guides is None:
             return queries
         return torch.cat([queries, self._guides[grid.queries]], 1)
@@ -226,18 +231,23 @@ class _Search:
 
 
 def _with_contrast(
-    queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"], contrast: slice
+    queries: Float[Tensor, "q k"],
+    copied: Float[Tensor, "q K"],
+    known: Float[Tensor, " k"],
+    contrast: slice,
 ) -> Float[Tensor, "q k"]:
     """Sketches of voted patches with the contrast of what they were voted from, or more.
 
-    The ratio of the two spreads is what averaging took; to the power of 2, since the patches that
-    were found were found by sketches that had lost some already. Rejected: a power of 3, by which
-    single bright patterns spread over whole holes.
+    The ratio of the two spreads is what averaging took; to a power, since the patches that were
+    found were found by sketches that had lost some already. The spread that each component has
+    among the known patches (their variances are ``known``) limits it: without a limit single
+    bright patterns spread over whole holes.
     """
-    spread, wished = (part[:, contrast].var(0) for part in (queries, copied))
-    ratio = ((wished + 1e-6) / (spread + 1e-6)).sqrt().clamp(1, _MOST_CONTRAST)
+    spread, wished = (part[:, contrast].var(0, correction=0) + 1e-6 for part in (queries, copied))
+    ratio = (wished / spread).sqrt().clamp(1, _MOST_CONTRAST) ** _CONTRAST_POWER
+    limit = (known[contrast] / spread).sqrt().clamp_min(1)
     answer = queries.clone()
-    answer[:, contrast] *= ratio**_CONTRAST_POWER
+    answer[:, contrast] *= ratio.minimum(_MOST_SPREAD * limit)
     return answer
 
 
