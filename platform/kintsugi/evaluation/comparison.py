@@ -23,7 +23,7 @@ from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.learned_metrics import open_learned_metrics
 from kintsugi.evaluation.metrics import VggDistance
-from kintsugi.evaluation.realism import HoleSampler
+from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.evaluation.report import draw_grid, format_markdown
 from kintsugi.evaluation.request import (
     EvaluationRequest,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kintsugi.evaluation.realism_table import realism_columns
+from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
 
 
