@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kintsugi.evaluation.realism_table import realism_columns
+from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
 
 
 def format_ablation(ablation: Mapping[str, Any]) -> str:
     """The page.
 
-    Args: ``ablation``: as `kintsugi.evaluation.ablation.Ablation.to_dict` gives it.
+    Args: ``ablation``: as `kintsugi.evaluation.ablations.ablation.Ablation.to_dict` gives it.
     """
     figures = ablation["evaluation"]
     variants = {each["name"]: each for each in ablation["variants"]}
