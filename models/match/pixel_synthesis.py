@@ -44,11 +44,11 @@ _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 3.0, 3.0
+_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
 # No component gets more than so many times the spread that it has among the known patches.
 _MOST_SPREAD = 2.0
 # Pixels around a patch over which its contrast is measured.
-_AROUND = 4
+_AROUND = 8
 # Energy that cannot be seen: a grey level in every pixel of a patch.
 _GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
 # Of the last vote at a scale, in pixels: texture keeps its edge.
