@@ -13,7 +13,7 @@ from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
 from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
 from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
-from models.networks.initial_fill import InitialFill
+from models.networks.initial_fill import FillPredictor
 from models.networks.layers import Upsampling, initialise
 from models.networks.vgg import Vgg19Relu3
 
@@ -109,9 +109,9 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     return network
 
 
-def build_initial_fill(config: ModelConfig, *, seed: int) -> InitialFill:
+def build_initial_fill(config: ModelConfig, *, seed: int) -> FillPredictor:
     """The predictor of G1's initial fill, seeded; untrained it is a smooth fill."""
-    network = _seeded(lambda: InitialFill(config.widths.initial_fill), seed)
+    network = _seeded(lambda: FillPredictor(config.widths.initial_fill), seed)
     generator = torch.Generator().manual_seed(seed)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

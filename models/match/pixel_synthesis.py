@@ -44,9 +44,13 @@ _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 3.0, 3.0
+_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
 # No component gets more than so many times the spread that it has among the known patches.
 _MOST_SPREAD = 2.0
+# Pixels around a patch over which its contrast is measured.
+_AROUND = 8
+# Energy that cannot be seen: a grey level in every pixel of a patch.
+_GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
 # Of the last vote at a scale, in pixels: texture keeps its edge.
 _LAST_WIDTH = 0.7
 # And of the vote of its gradients.
@@ -203,10 +207,46 @@ class _Search:
         queries = part[row * width + column - columns.start]
         if field is not None:
             copied = self._known[field.match]
-            queries = _with_contrast(queries, copied, self._spread, self._sketcher.contrast)
+            queries = self._with_contrast(queries, copied)
         if self._guides is None:
             return queries
         return torch.cat([queries, self._guides[grid.queries]], 1)
+
+    def _with_contrast(
+        self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]
+    ) -> Float[Tensor, "q k"]:
+        """Sketches of voted patches with the contrast of what they were voted from, or more.
+
+        The ratio of the two energies around each patch is what averaging took; to a power, since
+        the patches that were found were found by sketches that had lost some already. Around: a
+        wall next to a curtain stays a wall. The spread that each component has among the known
+        patches limits it: without a limit single bright patterns spread over whole holes.
+        """
+        contrast = self._sketcher.contrast
+        energy, wished = (
+            self._around(part[:, contrast].square()) + _GREY_LEVEL for part in (queries, copied)
+        )
+        ratio = (wished / energy).sqrt().clamp(1, _MOST_CONTRAST) ** _CONTRAST_POWER
+        limit = (self._spread[contrast] / energy).sqrt().clamp_min(1)
+        answer = queries.clone()
+        answer[:, contrast] *= ratio.minimum(_MOST_SPREAD * limit)
+        return answer
+
+    def _around(self, values: Float[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+        """The mean over the queries around each one."""
+        grid = self._grid
+        rows, columns = self._box
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        row, column = _places(grid.queries, grid)
+        place = (row - rows.start) * width + column - columns.start
+        table = values.new_zeros(1, values.shape[1] + 1, height * width)
+        table[0, :-1, place] = values.T
+        table[0, -1, place] = 1
+        table = table.view(1, -1, height, width)
+        side = 2 * _AROUND + 1
+        mean = F.avg_pool2d(table, (side, 1), 1, (_AROUND, 0))
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, _AROUND)).flatten(2)[0][:, place]
+        return (mean[:-1] / mean[-1:]).T
 
     def _cut(self, image: Shaped[Tensor, "*channels h w"]) -> Shaped[Tensor, "*channels H W"]:
         """Without the padding."""
@@ -220,27 +260,6 @@ class _Search:
         table = grid.queries.new_full(grid.hole.shape, NO_SOURCE)
         table.view(-1)[grid.queries] = row * self._size[1] + column
         return self._cut(table)
-
-
-def _with_contrast(
-    queries: Float[Tensor, "q k"],
-    copied: Float[Tensor, "q K"],
-    known: Float[Tensor, " k"],
-    contrast: slice,
-) -> Float[Tensor, "q k"]:
-    """Sketches of voted patches with the contrast of what they were voted from, or more.
-
-    The ratio of the two spreads is what averaging took; to a power, since the patches that were
-    found were found by sketches that had lost some already. The spread that each component has
-    among the known patches (their variances are ``known``) limits it: without a limit single
-    bright patterns spread over whole holes.
-    """
-    spread, wished = (part[:, contrast].var(0, correction=0) + 1e-6 for part in (queries, copied))
-    ratio = (wished / spread).sqrt().clamp(1, _MOST_CONTRAST) ** _CONTRAST_POWER
-    limit = (known[contrast] / spread).sqrt().clamp_min(1)
-    answer = queries.clone()
-    answer[:, contrast] *= ratio.minimum(_MOST_SPREAD * limit)
-    return answer
 
 
 def _guides(

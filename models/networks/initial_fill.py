@@ -32,7 +32,7 @@ _NORM_GROUPS = 8
 _DILATIONS = (1, 2, 4, 1)
 
 
-class InitialFill(nn.Module):
+class FillPredictor(nn.Module):
     """A U-Net of three levels over the shrunk image, group norm, GELU, residual blocks.
 
     It sees the image with a smooth fill, and how much of each pixel is hole, four pixels at a

@@ -105,7 +105,9 @@ def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Pat
         assert torch.equal(loaded(image, mask), inpainter(image, mask))
 
 
-def test_a_release_from_before_a_choice_existed_is_the_papers(release: Path) -> None:
+def test_a_release_from_before_a_choice_or_with_a_finish_is_the_papers(
+    release: Path,
+) -> None:
     for name in ("discriminator_norm", "generator_input"):
         edit_config(release, lambda raw, name=name: raw["model"].pop(name))
     edit_config(release, lambda raw: raw["matching"].pop("pixels"))

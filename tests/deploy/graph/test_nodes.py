@@ -177,14 +177,14 @@ def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
     assert used == [4, 2, 2, 1, 1]
 
 
-@pytest.mark.parametrize(("share", "told"), [(False, 1), (True, 3)])
+@pytest.mark.parametrize(("share", "divided"), [(False, 1), (True, 3)])
 def test_the_refiner_says_how_many_divide_the_threads(
-    args: AppArgs, share: bool, told: int
+    args: AppArgs, share: bool, divided: int
 ) -> None:
     nowhere: Any = None
     refiner = RefinerNode(args.model_copy(update={"share_threads": share}), *[nowhere] * 3)
     refiner._in_progress = 3
-    assert refiner._shared(RequestContext(refiner._release, NEVER)).in_progress == told
+    assert refiner._shared(RequestContext(refiner._release, NEVER)).in_progress == divided
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:

@@ -252,14 +252,14 @@ def test_an_encoder_is_the_same_when_a_release_has_it_rounded(runs: Path, tmp_pa
         assert equal(dict(encoder.state_dict()), dict(whole))
 
 
-@pytest.mark.parametrize("told", [None, {}, {"config": {}, "steps": 1}])
+@pytest.mark.parametrize("described", [None, {}, {"config": {}, "steps": 1}])
 def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
-    runs: Path, tmp_path: Path, told: dict[str, Any] | None
+    runs: Path, tmp_path: Path, described: dict[str, Any] | None
 ) -> None:
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     publish(*stages, str(tmp_path), name="r")
     config = json.loads((tmp_path / "config.json").read_text())
-    config["training"]["stage2"] = told
+    config["training"]["stage2"] = described
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=r"must have config, steps, weights under .*stage2; name"):
         publish(stages[0], str(tmp_path), str(tmp_path / "new"), name="r")
@@ -271,14 +271,14 @@ def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> 
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"seed": 7}))
-    told = r"encoder random \(seed 0\) .* random \(seed 7\)"
+    described = r"encoder random \(seed 0\) .* random \(seed 7\)"
     published = str(tmp_path / "release")
     publish(str(runs / "stage1"), str(runs / "stage2"), published, name="r")
     for stage1 in (str(runs / "stage1"), published):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=described):
             publish(stage1, str(other), str(tmp_path / "new"), name="r")
     shutil.rmtree(other / "checkpoints")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=described):
         publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
     with pytest.raises(StorageError, match=r"--stage2 .*nothing is neither a run nor a release"):
         publish(published, str(tmp_path / "nothing"), str(tmp_path / "new"), name="r")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation import ablation_plan
-from kintsugi.evaluation.ablation_plan import (
+from kintsugi.evaluation.ablations import ablation_plan
+from kintsugi.evaluation.ablations.ablation_plan import (
     Plan,
     Variant,
     chosen,

@@ -12,8 +12,14 @@ from typing import Any
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.ablation_plan import Needed, Plan, Variant, needed_runs, runs_in_order
-from kintsugi.evaluation.ablation_table import format_ablation
+from kintsugi.evaluation.ablations.ablation_plan import (
+    Needed,
+    Plan,
+    Variant,
+    needed_runs,
+    runs_in_order,
+)
+from kintsugi.evaluation.ablations.ablation_table import format_ablation
 from kintsugi.evaluation.comparison import (
     Progress,
     Provenance,
