@@ -169,7 +169,7 @@ class _Search:
         if sources is not None:
             start = _carried(sources, grid, self._size, self._generator)
             field = Field(grid, self._known, self._queries(None), start)
-            self._image = Ballot(grid, field, self._depth).colours(self._image)
+            self._image = Ballot(grid, field, self._depth).colours(self._image, width=_LAST_WIDTH)
         elif not exhaustive:
             drawn = torch.randint(
                 len(grid.sources), (len(grid.queries),), generator=self._generator
