@@ -59,11 +59,16 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
 		--methods ours,coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
 
-check: $(STAMP) check-k8s  ## Format, lint, types, architecture, manifests.
+check: $(STAMP) check-k8s docs  ## Format, lint, types, architecture, manifests, documents.
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
+
+# `docs` is a folder as well. The theme's notice of its own successor is no finding of ours.
+.PHONY: docs
+docs: $(STAMP)  ## Build the documents into site/, from docs/ and the code.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: $(STAMP)  ## All tests but those that take minutes, inject faults or need a browser.
 	$(BIN)/pytest -m "not ray"
@@ -103,5 +108,5 @@ format: $(STAMP)  ## Format and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-clean:  ## Remove what the demo wrote.
-	rm -rf demo
+clean:  ## Remove what the demo and the documents' build wrote.
+	rm -rf demo site

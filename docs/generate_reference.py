@@ -1,0 +1,324 @@
+"""Hooks of mkdocs: the generated reference, and links that leave the site; needs no network.
+
+Each page of the reference is made from the code when the site is built, so that it cannot say
+something else. Files of the repository that are no part of the site are named, not linked.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+CONFIG = ROOT / "platform" / "kintsugi" / "config"
+COMMENT = re.compile(r"^\s*#\s?(.*)$")
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+# What users of Python call: module, then its names.
+PYTHON = {
+    "deploy/client/__init__.py": ("Client",),
+    "deploy/client/jobs.py": ("Jobs", "Job"),
+    "models/weights.py": ("load_release", "read_release_config"),
+    "models/inpainter.py": ("Inpainter",),
+    "models/pixels.py": ("image_to_tensor", "mask_to_tensor", "tensor_to_image"),
+    "models/paper.py": ("inpaint", "inpaint_one_scale"),
+}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages."""
+    from mkdocs.structure.files import File
+
+    for name, page in PAGES.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=page()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Replace links to files outside docs/ by the files' names."""
+    folder = (DOCS / page.file.src_uri).parent
+
+    def replaced(link: re.Match[str]) -> str:
+        text, target = link[1], link[2]
+        if "://" in target:
+            return link[0]
+        path = (folder / target).resolve()
+        if path.is_relative_to(DOCS):
+            return link[0]
+        name = str(path.relative_to(ROOT))
+        return f"`{name}`" if text.strip("`") == name else f"{text} (`{name}`)"
+
+    return LINK.sub(replaced, markdown)
+
+
+def configuration() -> str:
+    """Every key of a run's configuration with its type, default and meaning."""
+    comments = _comments_of_configs()
+    sections = _classes(CONFIG / "sections.py") | _classes(CONFIG / "run_config.py")
+    model = _classes(ROOT / "models" / "build.py")["ModelConfig"]
+    top = list(_fields(sections["JobConfig"]))
+    parts = ["# Configuration of a run", "`--set section.key=value` changes one key."]
+    parts += ["## Top level", *_key_table(top, "", comments)]
+    for name, kind, _, _ in top:
+        if kind.endswith("Section"):
+            fields = model if kind == "ModelSection" else sections[kind]
+            parts += [f"## [{name}]", *_key_table(list(_fields(fields)), name, comments)]
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """`--help` of every command."""
+    parts = [
+        "# Commands",
+        "Each also runs on a cluster: `ray job submit --working-dir . -- COMMAND`.",
+    ]
+    jobs = sorted(path.name for path in (ROOT / "jobs").glob("[!_]*.py"))
+    for command in [*(f"jobs/{name}" for name in jobs), "-m deploy.client"]:
+        name = command if command.startswith("jobs/") else f"python {command}"
+        parts += [f"## {name}", f"```text\n{_help(command.split())}\n```"]
+    return "\n\n".join(parts)
+
+
+def http() -> str:
+    """Routes, fields and answers, of the OpenAPI document."""
+    parts = ["# HTTP", "The service itself has this at `/docs` and `/openapi.json`, with examples."]
+    document = _openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts += [f"## {method.upper()} {path}", operation.get("summary", "")]
+            parts += [operation.get("description", "").strip()]
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                rows = _schema_rows(_resolved(content.get("schema", {}), document), document)
+                if rows:
+                    parts += [f"Fields ({kind}):", _table(("field", "type", "means"), rows)]
+            answers = [
+                (status, answer.get("description", ""))
+                for status, answer in operation["responses"].items()
+            ]
+            parts += ["Answers:", _table(("status", "is"), answers)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def settings() -> str:
+    """The `args` of deploy/serve.yaml."""
+    with _code_on_path():
+        from deploy.settings import AppArgs
+    rows = [
+        (f"`{name}`", _shown(None if field.is_required() else field.default), field.description)
+        for name, field in AppArgs.model_fields.items()
+    ]
+    text = "The `args` of `deploy/serve.yaml` and `k8s/base/rayservice.yaml`."
+    return "\n\n".join(
+        ["# Settings of the service", text, _table(("name", "default", "means"), rows)]
+    )
+
+
+def metrics() -> str:
+    """What Prometheus can ask for."""
+    served = sorted(set(_declared_metrics(ROOT / "deploy")))
+    exporters = ast.parse((ROOT / "platform/kintsugi/monitor/exporters.py").read_text())
+    trained = []
+    for node in exporters.body:
+        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
+            values = ast.literal_eval(node.value).values()
+            trained += [(f"`kintsugi_train_{name}`", text) for name, text in values]
+    return "\n\n".join(
+        [
+            "# Metrics",
+            "## Of the service",
+            "Ray exports them with `ray_` in front of the name.",
+            _table(("name", "kind", "labels", "is"), served),
+            "## Of a training",
+            "With `--metrics-port`; the label `run` is the run's name, `name` the loss or network.",
+            _table(("name", "is"), trained),
+        ]
+    )
+
+
+def python() -> str:
+    """Signatures and docstrings, read without importing anything."""
+    parts = ["# Python"]
+    for module, names in PYTHON.items():
+        imported = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        parts += [f"## {imported}"]
+        for node in ast.parse((ROOT / module).read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in names:
+                parts += list(_described(node, 3))
+    return "\n\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration": configuration,
+    "commands": commands,
+    "http": http,
+    "settings": settings,
+    "metrics": metrics,
+    "python": python,
+}
+
+
+@contextmanager
+def _code_on_path() -> Iterator[None]:
+    """The repository's packages can be imported inside."""
+    before = list(sys.path)
+    sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _classes(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Of each dataclass its fields: name, type, default and the comment that follows."""
+    text = path.read_text()
+    lines = text.splitlines()
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef):
+            fields = []
+            for child in node.body:
+                if not isinstance(child, ast.AnnAssign) or not isinstance(child.target, ast.Name):
+                    continue
+                words = []
+                for line in lines[child.end_lineno :]:
+                    comment = COMMENT.match(line)
+                    if not comment:
+                        break
+                    words.append(comment[1])
+                default = "" if child.value is None else ast.unparse(child.value)
+                fields.append(
+                    (child.target.id, ast.unparse(child.annotation), default, " ".join(words))
+                )
+            found[node.name] = fields
+    return found
+
+
+def _fields(fields: list[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    return (field for field in fields if not field[1].startswith("ClassVar"))
+
+
+def _comments_of_configs() -> dict[str, str]:
+    """Comments in front of each key of the configurations in jobs/configs, by `section.key`."""
+    found: dict[str, str] = {}
+    configs = [*(ROOT / "jobs" / "configs").glob("*-*.toml")]
+    # The recommended ones first: their first lines are apart from the keys.
+    for path in sorted(configs, key=lambda path: ("recommended" not in path.name, path.name)):
+        if path.name.startswith("ablation"):
+            continue
+        section, words = "", []
+        for line in path.read_text().splitlines():
+            if comment := COMMENT.match(line):
+                words.append(comment[1])
+            elif line.startswith("["):
+                section, words = line.strip("[]") + ".", []
+            elif key := re.match(r"(\w+)\s*=", line):
+                if words:
+                    found.setdefault(section + key[1], " ".join(words))
+                words = []
+            else:
+                words = []
+    return found
+
+
+def _key_table(
+    fields: list[tuple[str, str, str, str]], section: str, comments: dict[str, str]
+) -> list[str]:
+    rows = []
+    for name, kind, default, comment in fields:
+        if kind.endswith("Section"):
+            continue
+        key = f"{section}.{name}" if section else name
+        meaning = comment or comments.get(key, "")
+        rows.append((f"`{name}`", f"`{kind}`", f"`{default}`" if default else "needed", meaning))
+    return [_table(("key", "type", "default", "means"), rows)]
+
+
+def _help(command: list[str]) -> str:
+    run = subprocess.run(
+        [sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1",
+             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"},
+    )  # fmt: skip
+    # Paths of this machine are nobody else's.
+    return run.stdout.rstrip().replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
+
+
+def _openapi() -> dict[str, Any]:
+    with _code_on_path():
+        from deploy.api import build_api
+        from deploy.settings import AppArgs
+
+        engine: Any = None
+        document: dict[str, Any] = build_api(engine, AppArgs(release="unused")).openapi()
+    return document
+
+
+def _resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        found: Any = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        schema = found
+    return schema
+
+
+def _schema_rows(schema: dict[str, Any], document: dict[str, Any]) -> list[tuple[str, str, str]]:
+    required = schema.get("required", [])
+    rows = []
+    for name, value in schema.get("properties", {}).items():
+        value = _resolved(value, document)
+        kinds = value.get("anyOf") or value.get("oneOf") or [value]
+        kind = " or ".join(str(one.get("type", one.get("const", ""))) for one in kinds)
+        needed = "; needed" if name in required else ""
+        rows.append((f"`{name}`", kind + needed, value.get("description", "")))
+    return rows
+
+
+def _declared_metrics(folder: Path) -> Iterator[tuple[str, str, str, str]]:
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id not in ("Counter", "Gauge", "Histogram") or not node.args:
+                continue
+            name = node.args[0]
+            if not isinstance(name, ast.Constant) or not str(name.value).startswith("kintsugi_"):
+                continue
+            values = {one.arg: one.value for one in node.keywords}
+            labels = ast.literal_eval(values["tag_keys"]) if "tag_keys" in values else ()
+            text = ast.literal_eval(values["description"])
+            yield f"`{name.value}`", node.func.id.lower(), ", ".join(labels), text
+
+
+def _described(node: ast.ClassDef | ast.FunctionDef, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {node.name}"
+    if isinstance(node, ast.FunctionDef):
+        arguments, answer = ast.unparse(node.args), node.returns
+        returns = f" -> {ast.unparse(answer)}" if answer is not None else ""
+        yield f"```python\n{node.name}({arguments}){returns}\n```"
+    if text := ast.get_docstring(node):
+        yield f"```text\n{text}\n```"
+    if isinstance(node, ast.ClassDef):
+        for child in node.body:
+            public = isinstance(child, ast.FunctionDef) and not child.name.startswith("_")
+            if public or getattr(child, "name", "") == "__init__":
+                yield from _described(child, level + 1)
+
+
+def _shown(value: object) -> str:
+    return "needed" if value is None else f"`{value!r}`"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    def row(cells: tuple[Any, ...]) -> str:
+        texts = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
+        # In code markdown escapes by itself.
+        shown = (text if text.startswith("`") else text.replace("<", "&lt;") for text in texts)
+        return "| " + " | ".join(shown) + " |"
+
+    return "\n".join([row(head), "| " + " | ".join("---" for _ in head) + " |", *map(row, rows)])
