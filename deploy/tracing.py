@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: where spans go, and what the graph adds to Serve's; knows no node.
 
 Serve makes a span of each call between deployments where `span_processors` is named to it
-(ARCHITECTURE.md, Traces); elsewhere nothing here does anything. Spans hold sizes, shares and
+(docs/how-to/traces.md); elsewhere nothing here does anything. Spans hold sizes, shares and
 names of releases, never what is in an image or a header.
 """
 
