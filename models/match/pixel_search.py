@@ -28,6 +28,8 @@ _QUERIES_AT_ONCE = 2**15
 # Scores of an exhaustive search held at one time.
 _SCORES_AT_ONCE = 2**22
 NO_SOURCE = -1
+# Squared distance that cannot be seen: two grey levels in each of 7x7 pixels, three channels.
+_UNSEEN = 3 * 49 * (2 / 255) ** 2
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,42 @@ class Field:
         inside = (column >= 0) & (column < grid.width) & (place >= 0)
         inside &= place < len(grid.is_source)
         self._try(torch.where(inside, place, self.match))
+
+    def cohere(self, weight: float) -> None:
+        """Take over what neighbours found where that makes whole pieces of scraps.
+
+        Iterated conditional modes of a Potts model (Besag 1986): a match costs its distance, and
+        for each of the four neighbours that copies from another shift as much again as ``weight``
+        times the median distance. Places of one colour of a checkerboard do not change together.
+        Distances may rise.
+        """
+        grid = self._grid
+        penalty = weight * self.distance.median().clamp_min(_UNSEEN)
+        moves = self.match.new_tensor([-1, 1, -grid.width, grid.width])[:, None]
+        parity = (grid.queries // grid.width + grid.queries % grid.width) % 2
+        for colour in (0, 1):
+            chosen = (parity == colour).nonzero()[:, 0]
+            if not len(chosen):
+                continue
+            table = grid.queries.new_full((len(grid.is_source),), NO_SOURCE)
+            table[grid.queries] = self.match
+            found = table[(grid.queries[chosen] + moves).clamp(0, len(table) - 1)]
+            there = found != NO_SOURCE
+            own = self.match[chosen]
+            shifted = torch.where(there, found - moves, own).clamp(0, len(table) - 1)
+            proposed = torch.where(grid.is_source[shifted], shifted, own)
+            candidates = torch.cat([own[None], proposed])
+            distance = torch.stack(
+                [
+                    (self._queries[chosen] - self._sources[places]).square().sum(1)
+                    for places in candidates
+                ]
+            )
+            # A neighbour whose shift leads nowhere agrees with none.
+            differs = (candidates[:, None] != shifted) & there
+            best = (distance + penalty * differs.sum(1)).min(0).indices[None]
+            self.match[chosen] = candidates.gather(0, best)[0]
+            self.distance[chosen] = distance.gather(0, best)[0]
 
     def _try(self, proposed: Int64[Tensor, " q"]) -> None:
         """Take over the proposals that are sources and nearer."""

@@ -40,9 +40,11 @@ _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
 _GUIDE = (2.0, 1.0, 0.5, 0.2)
 # Queries times sources up to which a search is exhaustive.
-_MOST_SCORES = 2**24
+_MOST_SCORES = 2**18
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
+# What copying from another shift than a neighbour costs, in median distances.
+_COHERENCE = 0.25
 # Pixels within which the first of them lies at a later scale, where places are nearly right.
 _LATER_REACH = 8
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
@@ -188,6 +190,7 @@ class _Search:
                 for _ in range(_EXPLORED):
                     field.explore(reach, self._generator)
                     reach = max(1, reach // 2)
+            field.cohere(_COHERENCE)
             last = turn == turns - 1
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)

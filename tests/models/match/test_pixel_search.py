@@ -206,6 +206,37 @@ def test_what_a_neighbour_found_is_taken_over_shifted(generator: torch.Generator
     assert right[-1] == len(grid.queries)
 
 
+def test_scraps_become_whole_pieces(generator: torch.Generator) -> None:
+    """In an even picture with a little noise every place matches as well as any other."""
+    image = (0.5 + 0.001 * noise(40, 40)).clamp(0, 1)
+    grid = grid_of(image, (12, 28, 12, 28))
+    field, sketches, queries = field_of(grid, generator)
+    before = _pairs_of_one_shift(grid, field.match)
+    for _ in range(8):
+        field.cohere(1.0)
+    assert grid.is_source[field.match].all()
+    assert _pairs_of_one_shift(grid, field.match) > before + 0.5
+    compared = (queries - sketches[field.match]).square().sum(1)
+    torch.testing.assert_close(field.distance, compared)
+
+
+def test_without_weight_coherence_takes_only_what_is_nearer(generator: torch.Generator) -> None:
+    grid = grid_of(noise(40, 40), (12, 28, 12, 28))
+    field, _, _ = field_of(grid, generator)
+    before = field.distance.clone()
+    field.cohere(0.0)
+    assert (field.distance <= before).all()
+
+
+def _pairs_of_one_shift(grid: PatchGrid, match: Tensor) -> float:
+    """Of all pairs of queries next to each other in a row the share that copies from one shift."""
+    table = torch.full((len(grid.is_source),), 10**6)
+    table[grid.queries] = match - grid.queries
+    here, there = table[grid.queries], table[grid.queries + 1]
+    pairs = there != 10**6
+    return float((here == there)[pairs].float().mean())
+
+
 def test_exploring_stays_within_reach(generator: torch.Generator) -> None:
     grid = grid_of(noise(64, 64), (28, 36, 28, 36))
     field, _, _ = field_of(grid, generator)

@@ -204,8 +204,8 @@ def test_sources_of_a_scale_of_another_shape_are_brought_to_this_one() -> None:
     begun = torch.where(mask > 0, begun, image)
     found, sources = search_pixels(begun, mask, previous=first.sources)
     assert_sources(sources, mask)
-    # Stripes that are a phase off are off by 0.3.
-    assert off_by(found, image, mask) < 0.1
+    # Stripes that are a phase off are off by 0.3; where two phases meet some pixels are.
+    assert off_by(found, image, mask) < 0.15
 
 
 @pytest.mark.parametrize(
