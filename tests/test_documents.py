@@ -231,6 +231,30 @@ def test_the_first_tutorial_fills_a_hole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_other_tutorials_train_publish_and_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their commands as they are written, but for two steps of each training."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ran = []
+    for name in ("first-training.md", "first-release.md"):
+        for code in blocks(DOCS / "tutorials" / name, "bash"):
+            for words in commands(code):
+                # Others start a cluster or a service.
+                if words[0] != ".venv/bin/python" or words[1] == "jobs/serve.py":
+                    continue
+                command = [sys.executable, *words[1:]]
+                if "jobs/train_" in words[1]:
+                    command += ["--set", "loop.max_steps=2"]
+                subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+                ran.append(words[1])
+    assert len(ran) == 6
+    assert (tmp_path / ".kintsugi/runs/debug-stage1/metrics").is_dir()
+    assert (tmp_path / ".kintsugi/reports/debug/results.md").is_file()
+
+
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
