@@ -8,6 +8,7 @@ no rounding that a platform could do differently.
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from kintsugi.errors import ConfigError
 Mask = npt.NDArray[np.bool_]
 
 # Beside these, `center-<n>` is a square of n px in the middle.
-MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "border", "center-half")
+MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "blob", "border", "center-half")
 # Largest share of the image that a drawn hole may take; LaMa redraws above it too.
 MAX_HOLE_SHARE = 0.5
 MIN_SIDE_PX = 8
@@ -65,8 +66,9 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
             `rectangle`: sides 1/8 to 1/2 of the shorter side, anywhere (the
             paper's 32 to 128 of 256 px); `strokes`: a free-form brush
             (DeepFill v2); `thin`, `medium`, `thick`: LaMa's brushes and boxes,
-            scaled with the image; `border`: bands along one to four sides, as
-            for outpainting; `center-half`: the middle half of each side;
+            scaled with the image; `blob`: an object painted over with a broad brush, one or
+            two of them, 1/4 to 5/8 of the shorter side wide and high; `border`: bands along
+            one to four sides, as for outpainting; `center-half`: the middle half of each side;
             `center-<n>`: an n px square in the middle.
         height: In pixels, at least MIN_SIDE_PX.
         width: In pixels, at least MIN_SIDE_PX.
@@ -82,7 +84,9 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
     check_kind(kind)
     if kind.startswith("center-"):
         return _center(kind, height, width)
-    draw = {"rectangle": _rectangle, "strokes": _strokes, "border": _border}.get(kind)
+    draw = {"rectangle": _rectangle, "strokes": _strokes, "border": _border, "blob": _blob}.get(
+        kind
+    )
     for _ in range(_MAX_DRAWS):
         mask = draw(height, width, rng) if draw else _lama(kind, height, width, rng)
         if 0 < hole_share(mask) <= MAX_HOLE_SHARE:
@@ -151,6 +155,25 @@ def _strokes(height: int, width: int, rng: np.random.Generator) -> Mask:
     if rng.integers(2):
         mask = mask[::-1]
     return np.ascontiguousarray(mask[:, ::-1] if rng.integers(2) else mask)
+
+
+def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
+    """As people paint an object over: a broad brush to and fro within a box around it."""
+    mask = np.zeros((height, width), np.bool_)
+    short = min(height, width)
+    for _ in range(_between(rng, 1, 4) // 4 + 1):
+        tall, wide = (_between(rng, short // 4, 5 * short // 8) for _ in range(2))
+        brush = max(2, min(tall, wide) * _between(rng, 6, 12) // 16)
+        top, left = _between(rng, 0, height - tall), _between(rng, 0, width - wide)
+        # The brush's middle stays within the box by its radius.
+        low, high = (left + brush // 2, top + brush // 2), (wide - brush, tall - brush)
+        points = [
+            (low[0] + _between(rng, 0, high[0]), low[1] + _between(rng, 0, high[1]))
+            for _ in range(_between(rng, 3, 6))
+        ]
+        for start, end in pairwise(points):
+            _draw_line(mask, start, end, brush)
+    return mask
 
 
 def _lama(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:

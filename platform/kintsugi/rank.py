@@ -62,7 +62,7 @@ def build_stage(config: JobConfig) -> Stage:
     if config.stage == "context_encoder":
         return ContextEncoderStage(config)
     if config.stage == "first_fill":
-        return FirstFillStage(config)
+        return FirstFillStage(config, lambda: open_encoder(config.encoder, config.seed))
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)

@@ -168,6 +168,7 @@ def _with_first_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
             '--first-fill: stage 1\'s G1 draws all of the hole (model.generator_input = "grey") and'
             ' begins with no fill: train one with "smooth"'
         )
+    model = replace(model, initial_fill=predictor.model.initial_fill)
     check_fit(predictor, ["first_fill"], model, "--first-fill")
     return replace(model, generator_input="predicted")
 

@@ -139,6 +139,8 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
         return {}
     networks = open_networks(config.init_from)
     generator, discriminator = GENERATORS[config.stage], DISCRIMINATORS[config.stage]
+    if config.stage == "first_fill" and not config.losses.adversarial:
+        discriminator = ""  # The one that is built is never trained.
     missing = [part for part in generator if part not in networks.parts]
     if missing == ["infer"] and "first_fill" in networks.parts:
         return _pin_first_fill(run, config, networks)
