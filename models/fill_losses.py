@@ -74,5 +74,6 @@ def touched(
 
 
 def _of_hole(logits: Tensor, share: Tensor) -> Tensor:
-    """The logits of patches that touch the hole, one row."""
-    return logits[touched(share, *logits.shape[-2:]).bool()][None, None, None]
+    """The logits of patches that touch the hole, one row; every drawn mask has such patches."""
+    row = logits[touched(share, *logits.shape[-2:]).bool()][None, None, None]
+    return row
