@@ -89,8 +89,9 @@ test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
 	AXE_FOLDER=$(CURDIR)/$(dir $(AXE)) $(BIN)/pytest -m browser
 
 # Faults of bytes, of storage and of clients that need no cluster; `make test` runs them as well.
-FAULTS_ALONE := tests/deploy/test_edge.py $(addprefix tests/kintsugi/test_,checkpoints.py manifest.py scratch.py shard_check.py \
-	storage_failures.py storage_faults.py)
+FAULTS_ALONE := tests/deploy/test_edge.py $(addprefix tests/kintsugi/,runs/test_checkpoints.py \
+	data/test_shard_manifest.py data/test_shard_verify.py storage/test_scratch.py \
+	storage/test_storage_failures.py storage/test_storage_faults.py)
 test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's processes; see all recover; three times.
 	for round in 1 2 3; do \
 		$(BIN)/pytest -m "(slow or edge or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \

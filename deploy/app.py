@@ -6,9 +6,9 @@ How far each node scales, and on what, is said in `deploy/serve.yaml` by its nam
 from ray import serve
 from ray.serve import Application
 
-from deploy.graph import Feature2ImageNode, Image2FeatureNode, PatchSwapNode
-from deploy.ingress import Ingress
-from deploy.refiner import RefinerNode
+from deploy.graph.ingress import Ingress
+from deploy.graph.nodes import Feature2ImageNode, Image2FeatureNode, PatchSwapNode
+from deploy.graph.refiner import RefinerNode
 from deploy.settings import AppArgs
 
 

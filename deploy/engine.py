@@ -1,7 +1,7 @@
 """What the HTTP interface needs of whatever makes images; knows no Ray and no network.
 
-Two things are an Engine: the Serve graph (`deploy.ingress.GraphEngine`) and an
-Inpainter in the same process (`deploy.local.LocalEngine`).
+Two things are an Engine: the Serve graph (`deploy.graph.ingress.GraphEngine`) and an
+Inpainter in the same process (`deploy.in_process.LocalEngine`).
 """
 
 from dataclasses import dataclass

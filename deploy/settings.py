@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kintsugi.images import ImageLimits
+from kintsugi.imaging.codec import ImageLimits
 
 
 class AppArgs(BaseModel):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from jobs._bootstrap import DONE, SOME_REJECTED, write_figures
-from kintsugi.folder import REPORT_NAME, Outcome, Report, Summary
+from kintsugi.inference.folder import REPORT_NAME, Outcome, Report, Summary
 
 
 @contextmanager

@@ -12,10 +12,10 @@ def train(stage: str, argv: Sequence[str]) -> int:
     """Run the job that trains ``stage``. Returns its exit code."""
     args = _parser(stage).parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config import load_config
-    from kintsugi.dry_run import describe, dry_run
+    from kintsugi.config.run_config import load_config
     from kintsugi.errors import ConfigError
-    from kintsugi.reporting import Shown, reporting, summary
+    from kintsugi.monitor.reporting import Shown, reporting, summary
+    from kintsugi.train.dry_run import describe, dry_run
 
     config = load_config(args.config, args.overrides)
     if config.stage != stage:
@@ -27,10 +27,10 @@ def train(stage: str, argv: Sequence[str]) -> int:
         _bootstrap.write_figures(args.json, done.figures())
         return _bootstrap.DONE
     if args.without_ray:
-        from kintsugi.alone import fit
+        from kintsugi.train.local import fit
     else:
         _bootstrap.start_ray()
-        from kintsugi.training import fit
+        from kintsugi.train.ray_trainer import fit
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)

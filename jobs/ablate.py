@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train variants of the method and compare them in one table; kintsugi.ablation does the work."""
+"""Train variants of the method and compare them in one table; kintsugi.evaluation does the work."""
 
 import sys
 from collections.abc import Sequence
@@ -29,18 +29,18 @@ def main(argv: Sequence[str]) -> int:
     add("--without-ray", action="store_true", help="one worker, in this process")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.ablation import Interrupted, ablate
-    from kintsugi.ablation_plan import chosen, load_plan
+    from kintsugi.evaluation.ablation import Interrupted, ablate
+    from kintsugi.evaluation.ablation_plan import chosen, load_plan
 
     plan = load_plan(args.config, args.overrides)
     if args.variants:
         plan = chosen(plan, args.variants.split(","))
     plan = replace(plan, photos=args.photos or plan.photos, limit=args.limit or plan.limit)
     if args.without_ray:
-        from kintsugi.alone import fit
+        from kintsugi.train.local import fit
     else:
         _bootstrap.start_ray()
-        from kintsugi.training import fit
+        from kintsugi.train.ray_trainer import fit
     try:
         done = ablate(plan, fit, args.output or f"{plan.storage}/table")
     except Interrupted as interrupted:

@@ -43,14 +43,19 @@ def main(argv: Sequence[str]) -> int:
     if args.steps < 1 or args.step_seconds < 0:
         parser.error("--steps: at least 1; --step-seconds: at least 0")
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config import load_config
+    from kintsugi.config.run_config import load_config
 
     given = {key: getattr(args, name.replace("-", "_")) for name, (key, _, _) in VALUES.items()}
     values = [f"{key}={value}" for key, value in given.items() if value is not None]
     config = load_config(args.config, [*args.overrides, *values])
 
-    from kintsugi.data_benchmark import format_report, in_object_store, run_benchmark, with_shards
-    from kintsugi.training import ensure_shards
+    from kintsugi.benchmarks.data_reading import (
+        format_report,
+        in_object_store,
+        run_benchmark,
+        with_shards,
+    )
+    from kintsugi.train.ray_trainer import ensure_shards
 
     ensure_shards(config.data)
     shards = config.data.shards

@@ -21,7 +21,7 @@ EXAMPLES = (
 
 def main(argv: Sequence[str]) -> int:
     parser = _bootstrap.job_parser("Time the match and its published form.", EXAMPLES, config=None)
-    # What is not given keeps the default of `kintsugi.match_benchmark.benchmark.Plan`.
+    # What is not given keeps the default of `kintsugi.benchmarks.match.match_benchmark.Plan`.
     add = partial(parser.add_argument, default=SUPPRESS)
     add("--sizes", metavar="PX", type=numbers, help="sides, such as 256,512")
     add("--holes", metavar="PX", type=methodcaller("split", ","), help="such as half,224")
@@ -37,10 +37,10 @@ def main(argv: Sequence[str]) -> int:
     add("--plot", metavar="FILE", type=Path, default=None, help="draw time and memory (PNG)")
     args = vars(parser.parse_args(argv))
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.match_benchmark.benchmark import Plan, run_benchmark
-    from kintsugi.match_benchmark.needs import GIB
-    from kintsugi.match_benchmark.plot import draw_plot
-    from kintsugi.match_benchmark.report import format_report
+    from kintsugi.benchmarks.match.match_benchmark import Plan, run_benchmark
+    from kintsugi.benchmarks.match.match_report import format_report
+    from kintsugi.benchmarks.match.needs import GIB
+    from kintsugi.benchmarks.match.plot import draw_plot
 
     json, plot = args.pop("json"), args.pop("plot")
     args["max_memory"] = int(args["max_memory"] * GIB)

@@ -21,7 +21,7 @@ EXAMPLES = (
 
 def main(argv: Sequence[str]) -> int:
     parser = _bootstrap.job_parser("Measure a service under load.", EXAMPLES, config=None)
-    # What is not given keeps the default of `kintsugi.serve_benchmark.plan.Plan`.
+    # What is not given keeps the default of `kintsugi.benchmarks.serve.serve_plan.Plan`.
     add = partial(parser.add_argument, default=SUPPRESS)
     add("--release", metavar="URI", default=BUNDLED_RELEASE, help="what is served")
     add("--url", help="of a running service (key: KINTSUGI_API_KEY); else one is started here")
@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
     add("--overload", metavar="N", type=float, help="times what it answers (10); 0: none")
     args = vars(parser.parse_args(argv))
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.serve_benchmark.benchmark import run_benchmark
-    from kintsugi.serve_benchmark.plan import Plan
-    from kintsugi.serve_benchmark.report import format_report
+    from kintsugi.benchmarks.serve.serve_benchmark import run_benchmark
+    from kintsugi.benchmarks.serve.serve_plan import Plan
+    from kintsugi.benchmarks.serve.serve_report import format_report
 
     json, key = args.pop("json"), os.environ.get("KINTSUGI_API_KEY", "")
     plan = Plan(root=_bootstrap.ROOT, api_key=key, **args)

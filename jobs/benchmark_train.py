@@ -23,7 +23,7 @@ EXAMPLES = (
 def main(argv: Sequence[str]) -> int:
     text = "Time training steps on Ray and in a plain loop."
     parser = _bootstrap.job_parser(text, EXAMPLES, config="debug-stage1.toml")
-    # What is not given keeps the default of `kintsugi.train_benchmark.plan.Plan`.
+    # What is not given keeps the default of `kintsugi.benchmarks.train.train_plan.Plan`.
     add = partial(parser.add_argument, default=SUPPRESS)
     add("--steps", metavar="N", type=int, help="timed each time, after some that warm up (6)")
     add("--rounds", metavar="N", type=int, help="in which the loops take turns (3)")
@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> int:
     add("--peak-tflops", metavar="N", type=float, help="of the GPU in 16 bits, for the share of it")
     args = vars(parser.parse_args(argv))
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config import load_config
-    from kintsugi.train_benchmark.benchmark import run_benchmark
-    from kintsugi.train_benchmark.plan import Plan, check_plan
-    from kintsugi.train_benchmark.report import format_report
+    from kintsugi.benchmarks.train.train_benchmark import run_benchmark
+    from kintsugi.benchmarks.train.train_plan import Plan, check_plan
+    from kintsugi.benchmarks.train.train_report import format_report
+    from kintsugi.config.run_config import load_config
 
     json, config = args.pop("json"), load_config(args.pop("config"), args.pop("overrides"))
     plan = Plan(config, **args)

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, ROOT, interrupt_once, run
-from kintsugi.demo.console import Console
+from kintsugi.servers.console import Console
 
 
 def main(argv: Sequence[str]) -> int:

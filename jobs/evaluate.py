@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare methods on seeded holes; kintsugi.comparison does the work."""
+"""Compare methods on seeded holes; kintsugi.evaluation.comparison does the work."""
 
 import sys
 from collections.abc import Sequence
@@ -8,8 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs import _bootstrap
-from kintsugi.defaults import METHODS, SETS
-from kintsugi.photos import SAMPLES
+from kintsugi.defaults import METHODS, SAMPLES, SETS
 
 EXAMPLES = (
     "jobs/evaluate.py --photos ~/photos --masks center-96-256 --methods telea,ns --limit 24",
@@ -36,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
     add("--grid", metavar="FILE", type=Path, help="write a picture grid (PNG)")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi import comparison as work
-    from kintsugi.figures import draw_grid, format_table
-    from kintsugi.wanted import Wanted
+    from kintsugi.evaluation import comparison as work
+    from kintsugi.evaluation.report import draw_grid, format_table
+    from kintsugi.evaluation.request import Wanted
 
     same = ("release", "encoder", "seed", "lpips_weights", "inception_weights")
     how = {name: getattr(args, name) for name in same}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fill one photograph in this process; kintsugi.inpaint_folder fills folders of them."""
+"""Fill one photograph in this process; kintsugi.inference.inpaint fills folders of them."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from jobs._bootstrap import DONE, job_parser, run
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError
-from kintsugi.storage import Storage
+from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
     "jobs/inpaint.py photo.jpg mask.png filled.png",
@@ -45,9 +45,9 @@ def main(argv: Sequence[str]) -> int:
     if not folder.is_bucket and not Path(folder.uri).is_dir():
         raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
     from jobs._bootstrap import write_figures
-    from kintsugi.inpaint_folder import fill_photo
-    from kintsugi.methods import ReleaseMethod, open_release
-    from models.scales import FillOptions
+    from kintsugi.inference.inpaint import fill_photo
+    from kintsugi.inference.methods import ReleaseMethod, open_release
+    from models.plan.fill_plan import FillOptions
 
     inpainter, config = open_release(args.release)
     since = time.monotonic()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fill a folder of photographs with a folder of masks; kintsugi.inpaint_folder does the work."""
+"""Fill a folder of photographs with a folder of masks; kintsugi.inference.inpaint does the work."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.defaults import BUNDLED_RELEASE
-from kintsugi.storage import Storage
+from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
     "jobs/inpaint_folder.py --images photos --masks masks --output filled",
@@ -35,8 +35,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from jobs._folder import finish, telling
-    from kintsugi.inpaint_folder import Places, inpaint_folder
-    from kintsugi.methods import ReleaseMethod, open_release
+    from kintsugi.inference.inpaint import Places, inpaint_folder
+    from kintsugi.inference.methods import ReleaseMethod, open_release
 
     inpainter, config = open_release(args.release)
     print(f"release {config.name} {config.digest[:19]}", flush=True)

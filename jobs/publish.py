@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Join runs, or parts of releases, into a release; kintsugi.release does the work."""
+"""Join runs, or parts of releases, into a release; kintsugi.release.publish does the work."""
 
 import sys
 from argparse import Namespace
@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     add("--deep-detail", type=float, help="by how much more 48 px inside the hole: 0-4")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config import load_config
-    from kintsugi.release import Selection, publish
+    from kintsugi.config.run_config import load_config
+    from kintsugi.release.publish import Selection, publish
 
     config = load_config(args.config, args.overrides)
     matching = _named(args, "keys", "guard", "repeats", "colour", "max_uses")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serve a release on this machine until Ctrl-C; kintsugi.demo starts the parts."""
+"""Serve a release on this machine until Ctrl-C; kintsugi.servers starts the parts."""
 
 import argparse
 import os
@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.defaults import BUNDLED_RELEASE
-from kintsugi.demo.cluster import ray_cluster
-from kintsugi.demo.console import Console
-from kintsugi.demo.service import check_port, deploy_service
 from kintsugi.errors import ConfigError
-from kintsugi.storage import Storage
+from kintsugi.servers.cluster import ray_cluster
+from kintsugi.servers.console import Console
+from kintsugi.servers.service import check_port, deploy_service
+from kintsugi.storage.storage import Storage
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Give a folder of photographs the look of one picture; kintsugi.stylize_folder does the work."""
+"""Give a folder of photographs the look of one picture; kintsugi.inference does the work."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.defaults import BUNDLED_RELEASE
-from kintsugi.storage import Storage
+from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
     "jobs/stylize_folder.py --content photos --style painting.jpg --output styled",
@@ -38,8 +38,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from jobs._folder import finish, telling
-    from kintsugi.methods import open_release
-    from kintsugi.stylize_folder import Stylist, read_style, stylize_folder
+    from kintsugi.inference.methods import open_release
+    from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
 
     style = read_style(args.style)
     inpainter, config = open_release(args.release)

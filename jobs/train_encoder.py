@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train an encoder of our own on a teacher's features; kintsugi.encoder_training does it."""
+"""Train an encoder of our own on a teacher's features; kintsugi.encoder.training does it."""
 
 import sys
 import time
@@ -34,10 +34,10 @@ def main(argv: Sequence[str]) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     import torch
 
-    from kintsugi.encoder_photos import EncoderTraining
-    from kintsugi.encoder_training import ENCODER_NAME, train_encoder
-    from kintsugi.runs import open_encoder
-    from kintsugi.storage import Storage
+    from kintsugi.encoder.crops import EncoderTraining
+    from kintsugi.encoder.training import ENCODER_NAME, train_encoder
+    from kintsugi.runs.run import open_encoder
+    from kintsugi.storage.storage import Storage
 
     torch.set_num_threads(args.threads)
     given = (args.photos, args.steps, args.batch_size, args.crop, args.learning_rate, args.held_out)

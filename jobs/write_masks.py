@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write seeded mask sets as shards; kintsugi.mask_shards does the work."""
+"""Write seeded mask sets as shards; kintsugi.data.mask_shards does the work."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
-from kintsugi.storage import Storage
+from kintsugi.storage.storage import Storage
 
 OUTPUT = "~/.kintsugi/masks"
 EXAMPLES = (
@@ -32,10 +32,10 @@ def main(argv: Sequence[str]) -> int:
     if args.pairs and not args.photos:
         parser.error("--pairs needs --photos")
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.evaluation_photos import list_photos
-    from kintsugi.mask_pairs import write_pairs
-    from kintsugi.mask_sets import STANDARD_SETS, numbered_ids, parse_mask_set
-    from kintsugi.mask_shards import verify_mask_set, write_mask_set
+    from kintsugi.data.evaluation_photos import list_photos
+    from kintsugi.data.mask_shards import verify_mask_set, write_mask_set
+    from kintsugi.inference.mask_pairs import write_pairs
+    from kintsugi.masks.sets import STANDARD_SETS, numbered_ids, parse_mask_set
 
     names = args.masks.split(",") if args.masks else STANDARD_SETS
     ids = list_photos(args.photos) if args.photos else numbered_ids(args.count)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pack photographs into Parquet shards; kintsugi.shards does the work."""
+"""Pack photographs into Parquet shards; kintsugi.data.shard_writer does the work."""
 
 import sys
 import time
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_figures
-from kintsugi.photos import SAMPLES, open_photos
-from kintsugi.storage import Storage
+from kintsugi.data.sample_photos import open_photos
+from kintsugi.defaults import SAMPLES
+from kintsugi.storage.storage import Storage
 
 if TYPE_CHECKING:
-    from kintsugi.shards import PartResult
+    from kintsugi.data.shard_writer import PartResult
 
 EXAMPLES = (
     "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
@@ -36,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
     if args.decode and not args.verify:
         parser.error("--decode belongs to --verify: give both")
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config import load_config
-    from kintsugi.manifest import MANIFEST_NAME, read_manifest
-    from kintsugi.shard_check import verify_shards
-    from kintsugi.shard_plan import Packing
-    from kintsugi.shards import write_shards
+    from kintsugi.config.run_config import load_config
+    from kintsugi.data.packing import Packing
+    from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
+    from kintsugi.data.shard_verify import verify_shards
+    from kintsugi.data.shard_writer import write_shards
 
     config = load_config(args.config, args.overrides)
     source, output = args.input or config.data.photos, args.output or config.data.shards

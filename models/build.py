@@ -7,20 +7,20 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import nn
 
-from models.context_encoder import ContextEncoder, ImageDiscriminator
-from models.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
-from models.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
-from models.fill_discriminator import FillDiscriminator
-from models.finish import FinishConfig
-from models.fourier_fill import FourierFillPredictor
-from models.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
-from models.layers import Upsampling, initialise
 from models.matching import MatchingConfig
-from models.predicted_fill import FillNetwork, FillPredictor
-from models.vgg import Vgg19Relu3
+from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
+from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
+from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
+from models.networks.fill_discriminator import FillDiscriminator
+from models.networks.fourier_fill import FourierFillPredictor
+from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from models.networks.initial_fill import FillNetwork, FillPredictor
+from models.networks.layers import Upsampling, initialise
+from models.networks.vgg import Vgg19Relu3
 
-# Which network predicts the initial fill: `models.predicted_fill` or `models.fourier_fill`.
+# Which network predicts the initial fill, of `models.networks`: `initial_fill` or `fourier_fill`.
 InitialFill = Literal["unet", "ffc"]
 
 

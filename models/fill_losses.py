@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.fill_discriminator import Judged
 from models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
     weighted_l1,
 )
+from models.networks.fill_discriminator import Judged
 
 # Smallest mean of a map that differences are divided by: a black image has no features.
 _LEAST_MEAN = 1e-3

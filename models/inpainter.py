@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.feature2image import Feature2Image
-from models.finish import FinishConfig, finish
-from models.image2feature import Image2Feature
+from models.compose.finish import FinishConfig, finish
 from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
+from models.networks.feature2image import Feature2Image
+from models.networks.image2feature import Image2Feature
+from models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
+from models.plan.style_plan import plan_style
+from models.plan.tiles import encode_tiled, translate_tiled
 from models.precision import Precision, autocast
 from models.progress import Progress, Step, untold
-from models.scales import FillOptions, Mask, ScalePlan, plan_fill
-from models.style_plan import plan_style
 from models.stylize import swap_style
-from models.tiles import encode_tiled, translate_tiled
 
 # Called before each step of a long computation; what it raises ends the computation there.
 Check = Callable[[], None]
@@ -164,7 +164,7 @@ class Inpainter(nn.Module):
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
 
         Raises:
-            ValueError: as `models.scales.plan_fill`.
+            ValueError: as `models.plan.fill_plan.plan_fill`.
         """
         plan = plan_fill(image, mask, options)
         answer = plan.image.clone()
@@ -212,7 +212,7 @@ class Inpainter(nn.Module):
         Every patch of the content's features is swapped for its nearest one of the
         style's. Content over 1024 px goes through in overlapping tiles, so that only the
         pictures themselves grow with its size; a style of more than 512x512 px is shrunk
-        to that area (see `models.style_plan.prepare_style`).
+        to that area (see `models.plan.style_plan.prepare_style`).
 
         Args:
             content: RGB 0-1, any size.

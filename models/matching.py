@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.cells import PIXEL_CHANNELS, features_of
-from models.finish import guide_of
-from models.keys import KEYS_KINDS, KeysKind, blur_known, standardise
+from models.compose.finish import guide_of
 from models.match.approximate import upsample_matches
-from models.match.method import METHODS, Method
+from models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
+from models.match.patch_swap import match_patches, paste_patches
+from models.match.search import METHODS, Method
 from models.match.windows import hole_cells
-from models.patch_swap import match_patches, paste_patches
-from models.vgg import FEATURE_CHANNELS
+from models.networks.cells import PIXEL_CHANNELS, features_of
+from models.networks.vgg import FEATURE_CHANNELS
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
@@ -42,7 +42,7 @@ class MatchingConfig:
         colour: How much the pixels of a cell count beside its features where they are
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
-            (`models.cells`).
+            (`models.networks.cells`).
     """
 
     keys: KeysKind = "plain"
@@ -75,7 +75,7 @@ class MatchingConfig:
 
 
 class Encoded(NamedTuple):
-    """An image's cells (`models.cells`), and those compared in their place: None for themselves."""
+    """An image's cells, and those that are compared in their place: None for themselves."""
 
     features: Tensor
     keys: Tensor | None
@@ -87,7 +87,7 @@ class Matched(NamedTuple):
     Attributes:
         features: As in `Encoded`, the hole replaced.
         indices: B h-2 w-2; of the last match.
-        guide: What a finish goes by (`models.finish.guide_of`); None without pixels.
+        guide: What a finish goes by (`models.compose.finish.guide_of`); None without pixels.
     """
 
     features: Tensor

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.image2feature import paste_known
-from models.patch_swap import patch_swap
-from models.resizing import padded, padded_side, shrink
-from models.scales import Mask
-from models.smooth_fill import smooth_fill
-from models.vgg import Vgg19Relu3
+from models.match.patch_swap import patch_swap
+from models.networks.image2feature import paste_known
+from models.networks.smooth_fill import smooth_fill
+from models.networks.vgg import Vgg19Relu3
+from models.plan.fill_plan import Mask
+from models.plan.resizing import padded, padded_side, shrink
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.cells import features_of
-from models.match.method import Method, check_method, nearest
+from models.match.search import Method, check_method, nearest
 from models.match.windows import PATCH, Search
-from models.vgg import FEATURE_CHANNELS
+from models.networks.cells import features_of
+from models.networks.vgg import FEATURE_CHANNELS
 
 # Bytes of swapped features that are averaged at one time: they stay near the processor.
 _BAND_BYTES = 16 * 2**20
@@ -33,14 +33,14 @@ def swap_style(
     """Swap every content window for its nearest style window and blend.
 
     Args:
-        content: Features whose arrangement is kept, or cells with their pixels (`models.cells`).
+        content: Features whose arrangement is kept, or cells with their pixels.
         style: Those whose patches are copied, compared by their features; any size of at least
             3x3 cells. Pixels are the style's wherever there is any strength: a blend of two
             pictures' pixels would show both.
         strength: How much of the answer is style, 0-1: 0 gives the content's features to
             the bit, 1 the mean of the style windows that overlap in each cell.
         method: "exact", "approximate", or "auto": exact where that is affordable
-            (`models.match.method`).
+            (`models.match.search`).
         seed: Decides every random choice of the approximate search.
         memory_budget: Bytes for the scores held at one time; None: the search's own.
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.build import ModelConfig, build_inpainter
-from models.finish import FinishConfig
+from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
+from models.networks.vgg import Vgg19Relu3
 from models.precision import Precision
-from models.vgg import Vgg19Relu3
 
 FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"

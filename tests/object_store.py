@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from kintsugi.demo.object_store import Endpoint, object_store, weed_binary
+from kintsugi.servers.object_store import Endpoint, object_store, weed_binary
 
 BUCKET = "kintsugi-tests"
 

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from deploy.client.answers import Answer, ClientError, Response, answer_of, error_of
 from deploy.client.jobs import Job, Jobs
-from deploy.client.options import InpaintOptions, StylizeOptions
+from deploy.client.request_options import InpaintOptions, StylizeOptions
 
 __all__ = ["Answer", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
 

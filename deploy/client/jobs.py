@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, Unpack
 
 from deploy.client.answers import Answer, ClientError, Response, answer_of
-from deploy.client.options import InpaintOptions, StylizeOptions
+from deploy.client.request_options import InpaintOptions, StylizeOptions
 
 _PAUSE_SECONDS = 1.0
 

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.boxes import HALO, Box, cover
-from models.match.contenders import Contenders
-from models.match.float64 import best_of_pairs, nearest_in_float64, similarities_in_float64
-from models.match.score_error import scale_for, score_error
+from models.match.scoring.boxes import HALO, Box, cover
+from models.match.scoring.contenders import Contenders
+from models.match.scoring.float64 import best_of_pairs, nearest_in_float64, similarities_in_float64
+from models.match.scoring.score_error import scale_for, score_error
 from models.match.windows import KEPT, SMALLEST_NORM, Search, window_norms
 from models.precision import Precision
 

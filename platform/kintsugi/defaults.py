@@ -6,6 +6,8 @@ from pathlib import Path
 BUNDLED_RELEASE = str(Path(__file__).resolve().parents[2] / "models" / "pretrained" / "small")
 # Where jobs/publish.py writes.
 PUBLISHED_RELEASE = "~/.kintsugi/releases/debug"
+# Written where a URI of photographs is asked for, it means the sample photographs.
+SAMPLES = "samples"
 
 # Mask sets and methods of jobs/evaluate.py, for people.
 SETS = "center-N, rectangle, strokes, thin, medium, thick, border, random; each -SIDE; or URIs"

@@ -10,11 +10,11 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deploy.api import build_api
-from deploy.local import LocalEngine
+from deploy.in_process import LocalEngine
 from deploy.settings import AppArgs
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from tests.browser.screen import Screen
 from tests.deploy.conftest import MODEL, draw_photo, encode
 from tests.http_server import serving

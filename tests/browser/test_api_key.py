@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.api import build_api
-from deploy.local import LocalEngine
+from deploy.in_process import LocalEngine
 from deploy.settings import AppArgs
 from models.inpainter import Inpainter
 from tests.browser.screen import Screen

@@ -12,11 +12,11 @@ from PIL import Image
 
 from deploy.api import build_api
 from deploy.engine import Engine, ModelInfo
-from deploy.local import LocalEngine
+from deploy.in_process import LocalEngine
 from deploy.settings import AppArgs
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -13,7 +13,7 @@ from urllib.error import URLError
 
 import pytest
 
-from kintsugi.demo.processes import Server, free_ports, running
+from kintsugi.servers.processes import Server, free_ports, running
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 

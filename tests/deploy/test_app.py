@@ -69,6 +69,6 @@ def test_a_misspelt_setting_is_an_error() -> None:
 
 @pytest.mark.slow
 def test_the_ingress_imports_no_torch() -> None:
-    code = "import sys, deploy.ingress; sys.exit('torch' in sys.modules)"
+    code = "import sys, deploy.graph.ingress; sys.exit('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
     assert subprocess.run([sys.executable, "-c", code], env=env).returncode == 0

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import yaml
 
-from deploy.problems import ProblemDocument
+from deploy.http.problems import ProblemDocument
 from deploy.settings import AppArgs
 from tests.deploy.edge import FOLDER, Upstream, configure, edge, nginx, upstream
 

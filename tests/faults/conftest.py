@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kintsugi.demo.processes import free_ports
+from kintsugi.servers.processes import free_ports
 from tests.faults.serving import Service, make_releases, service_config
 from tests.faults.training_jobs import NUM_STEPS, ROOT, end_jobs, submit
 from tests.kintsugi.training_runs import pack_photos

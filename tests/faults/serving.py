@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from deploy.client import Client, ClientError
-from kintsugi.demo.processes import free_ports
+from kintsugi.servers.processes import free_ports
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
+from models.networks.vgg import Vgg19Relu3
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, load_release, save_release
 from tests.deploy.conftest import Pixels, decode, draw_mask, draw_photo, encode
 from tests.faults.training_jobs import ROOT, gone, kill, processes

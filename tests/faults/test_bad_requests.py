@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx2
 
-from deploy.problems import ProblemDocument
-from kintsugi.serve_benchmark.memory import tree_bytes
-from tests.deploy import bad_files
+from deploy.http.problems import ProblemDocument
+from kintsugi.benchmarks.serve.memory import tree_bytes
 from tests.deploy.conftest import MASK, PHOTO, encode
 from tests.deploy.edge import edge
+from tests.deploy.http import bad_files
 from tests.faults.conftest import FAULTS
 from tests.faults.serving import Service
 

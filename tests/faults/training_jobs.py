@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kintsugi.checkpoints import STATE_NAME, CheckpointStore, checkpoint_name
-from kintsugi.sealing import MANIFEST_NAME
-from kintsugi.storage import Storage
-from kintsugi.tracking import read_metrics
+from kintsugi.runs.checkpoints import STATE_NAME, CheckpointStore, checkpoint_name
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.storage.checksums import MANIFEST_NAME
+from kintsugi.storage.storage import Storage
 from tests.kintsugi.training_runs import losses
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,10 @@ import pytest
 
 from jobs import _bootstrap
 from jobs.ablate import main
-from kintsugi import ablation, alone
-from kintsugi.ablation import Interrupted
-from kintsugi.ablation_plan import Plan
+from kintsugi.evaluation import ablation
+from kintsugi.evaluation.ablation import Interrupted
+from kintsugi.evaluation.ablation_plan import Plan
+from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS
 
 
@@ -49,7 +50,7 @@ def test_flags_stand_over_the_plan(asked: Asked, tmp_path: Path) -> None:
     assert plan is not None
     assert [each.name for each in plan.variants] == ["coarse", "base"]
     assert (plan.limit, plan.photos, plan.set[-1]) == (2, "s3://p", "loop.max_steps=3")
-    assert asked.fit is alone.fit
+    assert asked.fit is local.fit
     assert asked.output == f"{plan.storage}/table"
     assert (tmp_path / "figures.json").exists()
     assert main(["--without-ray", "--config", str(CONFIGS / "ablation.toml")]) == _bootstrap.DONE

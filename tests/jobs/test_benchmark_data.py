@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from jobs.benchmark_data import main
-from kintsugi.data_benchmark import consume, format_report, in_object_store
-from kintsugi.samples import Batch
-from kintsugi.storage import Storage
+from kintsugi.benchmarks.data_reading import consume, format_report, in_object_store
+from kintsugi.data.batches import Batch
+from kintsugi.storage.storage import Storage
 
 
 def test_waiting_is_told_from_computing() -> None:

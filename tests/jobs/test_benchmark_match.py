@@ -9,10 +9,10 @@ from PIL import Image
 
 from jobs._bootstrap import DONE
 from jobs.benchmark_match import main
+from kintsugi.benchmarks.match.trial_worker import measure
 from kintsugi.errors import ConfigError
-from kintsugi.match_benchmark.worker import measure
 from models.build import ModelConfig, build_inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 
 
@@ -42,7 +42,8 @@ def test_prints_a_table_and_writes_figures_and_plot(
 ) -> None:
     # Every figure comes from a process of its own, which would take long to start.
     monkeypatch.setattr(
-        "kintsugi.match_benchmark.benchmark.run_trial", lambda task, *, time_limit: measure(task)
+        "kintsugi.benchmarks.match.match_benchmark.run_trial",
+        lambda task, *, time_limit: measure(task),
     )
     what = ["--sizes", "64", "--methods", "exact", "--photo", str(photo), "--pairs", "1"]
     files = ["--json", str(tmp_path / "new" / "f.json"), "--plot", str(tmp_path / "new" / "p.png")]

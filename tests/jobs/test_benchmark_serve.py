@@ -11,13 +11,13 @@ from PIL import Image
 
 from deploy.api import build_api
 from deploy.engine import ModelInfo
-from deploy.local import LocalEngine
+from deploy.in_process import LocalEngine
 from deploy.settings import AppArgs
 from jobs._bootstrap import DONE
 from jobs.benchmark_serve import main
 from kintsugi.errors import ConfigError
 from models.build import ModelConfig, build_inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 from tests.http_server import serving
 

@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.evaluation.ray_is_running", lambda: False)
+    monkeypatch.setattr("kintsugi.evaluation.evaluate.ray_is_running", lambda: False)
 
 
 def test_prints_a_table_and_writes_figures_and_grid(

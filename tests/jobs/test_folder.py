@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jobs._folder import telling
-from kintsugi.folder import Outcome, failed
+from kintsugi.inference.folder import Outcome, failed
 
 
 class Terminal(io.StringIO):

@@ -11,7 +11,7 @@ from jobs._bootstrap import DONE
 from jobs.inpaint import main
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from models.build import ModelConfig, build_inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")

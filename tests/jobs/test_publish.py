@@ -8,7 +8,7 @@ import pytest
 from jobs._bootstrap import DONE
 from jobs.publish import main
 from kintsugi.errors import ConfigError
-from kintsugi.rank import train_locally
+from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 

@@ -11,7 +11,7 @@ from jobs._bootstrap import DONE, SOME_REJECTED
 from jobs.stylize_folder import main
 from kintsugi.errors import ConfigError, StorageError
 from models.build import ModelConfig, build_inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
@@ -21,7 +21,7 @@ TINY = ModelConfig("tiny")
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from kintsugi.checkpoints import CheckpointStore
-from kintsugi.demo.cluster import Cluster, ray_cluster
-from kintsugi.rank import train_locally
-from kintsugi.runs import Run
-from kintsugi.storage import Storage
-from kintsugi.tracking import read_metrics
+from kintsugi.runs.checkpoints import CheckpointStore
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.runs.run import Run
+from kintsugi.servers.cluster import Cluster, ray_cluster
+from kintsugi.storage.storage import Storage
+from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 from tests.object_store import Endpoint
 

@@ -16,7 +16,7 @@ from kintsugi.errors import ConfigError
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.tasks.ray_is_running", lambda: False)
+    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
 
 
 def test_writes_and_verifies_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from jobs.write_shards import main
-from kintsugi.demo.cluster import ray_cluster
-from kintsugi.demo.object_store import Endpoint
+from kintsugi.data.shard_manifest import read_manifest
+from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError
-from kintsugi.manifest import read_manifest
-from kintsugi.splits import is_held_out
-from kintsugi.storage import Storage
+from kintsugi.servers.cluster import ray_cluster
+from kintsugi.servers.object_store import Endpoint
+from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
 from tests.kintsugi.pictures import photo
 

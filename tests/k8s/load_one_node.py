@@ -18,8 +18,8 @@ import numpy as np
 import ray
 from ray import serve
 
-from deploy.calls import Call, Release
-from deploy.graph import Encoded, Swapped
+from deploy.graph.nodes import Encoded, Swapped
+from deploy.graph.request_context import Call, Release
 
 APPLICATION = "kintsugi"
 # More than one replica is meant to have (target_ongoing_requests), fewer than its queue holds.

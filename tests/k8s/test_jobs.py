@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs._bootstrap import job_parser
-from kintsugi.capacity import check_resources, worker_resources
-from kintsugi.config import JobConfig, load_config
+from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.errors import ConfigError
+from kintsugi.train.resources import check_resources, worker_resources
 from tests.k8s.manifests import (
     ENVIRONMENTS,
     ROOT,

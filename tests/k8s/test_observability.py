@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kintsugi.exporters import _GAUGES, _NAMED_GAUGES
+from kintsugi.monitor.exporters import _GAUGES, _NAMED_GAUGES
 from tests.k8s.manifests import ROOT, named, of_kind, read, render
 
 FOLDER = ROOT / "deploy" / "observability"
@@ -58,7 +58,7 @@ def metrics_used() -> set[str]:
 @functools.cache
 def metrics_of_serving() -> set[str]:
     """The metrics that deploy/ makes, as Ray exports them."""
-    source = "\n".join(path.read_text() for path in (ROOT / "deploy").glob("*.py"))
+    source = "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
     made = re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(kintsugi_\w+)"', source)
     return {f"ray_{name}" for name in made}
 

@@ -19,10 +19,10 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from kintsugi.demo.cluster import Cluster, ray_cluster
-from kintsugi.demo.processes import free_ports
+from kintsugi.servers.cluster import Cluster, ray_cluster
+from kintsugi.servers.processes import free_ports
 from models.build import ModelConfig, build_inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
 from tests.k8s.manifests import ROOT, read
 

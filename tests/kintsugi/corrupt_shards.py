@@ -6,8 +6,8 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kintsugi.manifest import MANIFEST_NAME, SCHEMA, read_manifest, read_part
-from kintsugi.storage import Storage
+from kintsugi.data.shard_manifest import MANIFEST_NAME, SCHEMA, read_manifest, read_part
+from kintsugi.storage.storage import Storage
 
 
 def replace_rows(shards: Storage, part_index: int, rows: dict[int, bytes]) -> list[str]:

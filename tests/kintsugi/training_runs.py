@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kintsugi.config import JobConfig, load_config
-from kintsugi.images import encode_image
-from kintsugi.shard_plan import Packing
-from kintsugi.shards import write_shards
-from kintsugi.storage import Storage
+from kintsugi.config.run_config import JobConfig, load_config
+from kintsugi.data.packing import Packing
+from kintsugi.data.shard_writer import write_shards
+from kintsugi.imaging.codec import encode_image
+from kintsugi.storage.storage import Storage
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 # As few as show, after a cut behind the first, whether Adam's moments came back as well.

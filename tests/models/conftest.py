@@ -5,7 +5,7 @@ import torch
 
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 
 TINY = ModelConfig(size="tiny")
 

@@ -18,10 +18,10 @@ from models.build import (
     build_pair_discriminator,
     build_translator,
 )
-from models.image2feature import CoarseGenerator
-from models.layers import UpBlock
 from models.matching import MatchingConfig
-from models.vgg import Vgg19Relu3
+from models.networks.image2feature import CoarseGenerator
+from models.networks.layers import UpBlock
+from models.networks.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")
 SPECTRAL = ModelConfig("tiny", discriminator_norm="spectral")

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from models.fill_discriminator import Judged
 from models.fill_losses import (
     discriminator_judged,
     feature_distance,
     generator_judged,
     touched,
 )
+from models.networks.fill_discriminator import Judged
 
 
 def a_share() -> torch.Tensor:

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from models.inpainter import Inpainter
+from models.match.patch_swap import patch_swap
 from models.matching import MatchingConfig
-from models.patch_swap import patch_swap
+from models.plan.fill_plan import FillOptions
 from models.progress import Step
-from models.scales import FillOptions
-from tests.models.test_patch_swap import mask_of
-from tests.models.test_scales import photo
+from tests.models.match.test_patch_swap import mask_of
+from tests.models.plan.test_fill_plan import photo
 
 
 def assert_fills(inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def test_a_style_transfer_of_any_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # So that the last style is one of those that are too large.
-    monkeypatch.setattr("models.style_plan.STYLE_SIDE", 256)
+    monkeypatch.setattr("models.plan.style_plan.STYLE_SIDE", 256)
     pictures = photo(*content), photo(*style)
     styled = inpainter.stylize(*pictures)
     assert styled.shape == pictures[0].shape

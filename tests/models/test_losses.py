@@ -16,7 +16,7 @@ from models.losses import (
     squared_distance,
     weighted_l1,
 )
-from tests.models.test_patch_swap import mask_of
+from tests.models.match.test_patch_swap import mask_of
 
 Formula = Callable[[float], float]
 SMALL_AND_LARGE = ((0, 1, 0, 2), (0, 8, 0, 7))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 import models.matching
-from models.cells import with_pixels
-from models.keys import blur_known, standardise
 from models.match.approximate import upsample_matches
+from models.match.keys import blur_known, standardise
+from models.match.patch_swap import match_patches, paste_patches, patch_swap
 from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.patch_swap import match_patches, paste_patches, patch_swap
-from tests.models.test_patch_swap import features_of, mask_of
+from models.networks.cells import with_pixels
+from tests.models.match.test_patch_swap import features_of, mask_of
 
 MASK = mask_of(64, 64, (20, 44, 16, 48))
 

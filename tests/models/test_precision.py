@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from models.inpainter import Inpainter
+from models.plan.tiles import encode_tiled, translate_tiled
 from models.precision import Precision, autocast
-from models.tiles import encode_tiled, translate_tiled
 
 
 def test_float32_changes_nothing(inpainter: Inpainter) -> None:

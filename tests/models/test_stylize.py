@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.cells import with_pixels
 from models.match.windows import PATCH
+from models.networks.cells import with_pixels
+from models.networks.vgg import Vgg19Relu3
 from models.stylize import swap_style
-from models.vgg import Vgg19Relu3
 
 
 def maps(*sizes: tuple[int, int], batch: int = 1, channels: int = 6) -> list[Tensor]:
@@ -66,7 +66,7 @@ def test_large_maps_are_searched_approximately(monkeypatch: pytest.MonkeyPatch) 
     exact = swap_style(content, style, strength=1.0, method="exact")
     near = swap_style(content, style, strength=1.0, method="approximate", seed=3)
     assert torch.equal(swap_style(content, style, strength=1.0), exact)
-    monkeypatch.setattr("models.match.method.MOST_EXACT_SCORES", 18 * 22 * 14 * 28 - 1)
+    monkeypatch.setattr("models.match.search.MOST_EXACT_SCORES", 18 * 22 * 14 * 28 - 1)
     assert torch.equal(swap_style(content, style, strength=1.0, seed=3), near)
 
 

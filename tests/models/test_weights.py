@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.build import ModelConfig, build_inpainter
-from models.finish import FinishConfig
+from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 from models.weights import (
     ReleaseConfig,
     file_digest,
@@ -23,8 +23,8 @@ from models.weights import (
     read_release_config,
     save_release,
 )
-from tests.models.test_patch_swap import mask_of
-from tests.models.test_scales import photo
+from tests.models.match.test_patch_swap import mask_of
+from tests.models.plan.test_fill_plan import photo
 
 CONFIG = ReleaseConfig(
     name="test",

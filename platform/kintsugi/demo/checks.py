@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.config import JobConfig
-from kintsugi.demo.cluster import Cluster
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.errors import KintsugiError
-from kintsugi.manifest import read_manifest
-from kintsugi.storage import Storage
-
-Pixels = NDArray[np.uint8]
+from kintsugi.imaging.arrays import Pixels
+from kintsugi.servers.cluster import Cluster
+from kintsugi.storage.storage import Storage
 
 # Stages of the graph's four nodes, as its metrics name them.
 NODE_STAGES = ("infer", "match", "translate", "refine")

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.config import load_config
+from kintsugi.config.run_config import load_config
+from kintsugi.data.sample_photos import copy_sample_photos
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.demo import checks
-from kintsugi.demo.cluster import Cluster, ray_cluster
-from kintsugi.demo.console import Console
-from kintsugi.demo.object_store import object_store
-from kintsugi.demo.processes import free_ports
-from kintsugi.demo.service import deploy_service
-from kintsugi.masks import draw_mask
-from kintsugi.methods import ReleaseMethod, open_release
-from kintsugi.photos import copy_sample_photos
-from kintsugi.storage import Storage
+from kintsugi.inference.methods import ReleaseMethod, open_release
+from kintsugi.masks.generators import draw_mask
+from kintsugi.servers.cluster import Cluster, ray_cluster
+from kintsugi.servers.console import Console
+from kintsugi.servers.object_store import object_store
+from kintsugi.servers.processes import free_ports
+from kintsugi.servers.service import deploy_service
+from kintsugi.storage.storage import Storage
 
 BUCKETS = ("photos", "shards", "runs", "releases")
 RELEASE = "s3://releases/demo"

@@ -21,7 +21,7 @@ from models.match.approximate import (
 )
 from models.match.exact import nearest_exact
 from models.match.windows import Search, candidate_windows, windows_touching
-from models.vgg import Vgg19Relu3
+from models.networks.vgg import Vgg19Relu3
 
 Box = tuple[int, int, int, int]
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[3] / "shared"))

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import models.match.exact as exact_match
-from models.keys import standardise
-from models.match.boxes import Box
 from models.match.exact import nearest_exact
-from models.match.float64 import nearest_in_float64
+from models.match.keys import standardise
+from models.match.scoring.boxes import Box
+from models.match.scoring.float64 import nearest_in_float64
 from models.match.windows import Search, candidate_windows, windows_touching
+from models.networks.vgg import Vgg19Relu3
 from models.precision import PRECISIONS, Precision, autocast
-from models.vgg import Vgg19Relu3
 
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[4] / "shared"))
 WEIGHTS = SHARED / "weights/vgg19_relu3_1.safetensors"

@@ -1,0 +1,112 @@
+"""Which service works on which job: signs of life, and what the dead left; computes nothing.
+
+Every service that shares a store says all the while that it runs, and has its jobs
+claimed. One that has not said so for `lease_seconds`, by the clock of who looks, is dead:
+another claims its jobs. Two that claim the same job at once both wait a moment and look
+whose claim stands. Should both run it after all, they make the same image twice.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from deploy.async_jobs.records import Claim, fresh_id
+from deploy.async_jobs.store import JobStore
+
+Params = ParamSpec("Params")
+Value = TypeVar("Value")
+
+# Of a store that answers slowly, at one time.
+_STORE_THREADS = 4
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+class Claims:
+    """One service among those that share a store.
+
+    Attributes:
+        owner: Its id; each start of a service has another.
+        store: Where the jobs are; `call` calls it.
+    """
+
+    def __init__(self, store: JobStore, *, lease_seconds: float) -> None:
+        self.owner = fresh_id()
+        self.store = store
+        self._lease_seconds = lease_seconds
+        # Of others: the last sign of life, and when this service first saw it.
+        self._others: dict[str, tuple[float, float]] = {}
+        self._alive = False
+        self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="jobs")
+
+    async def call(
+        self, call: Callable[Params, Value], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Value:
+        """Call the store in a thread: it may block for seconds."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(call, *args, **kwargs))
+
+    async def beat(self) -> None:
+        """Say that this service runs."""
+        await self.call(self.store.beat, self.owner)
+        self._alive = True
+
+    async def ensure_alive(self) -> None:
+        """Have said so at least once: otherwise others would take what it claims."""
+        if not self._alive:
+            await self.beat()
+
+    async def leave(self) -> None:
+        """Say that this service has stopped: what it claimed is free at once."""
+        try:
+            await self.call(self.store.leave, self.owner)
+        finally:
+            self._threads.shutdown(wait=False)
+
+    async def bid(self, job_id: str) -> bool:
+        """Claim a job that nobody alive works on. Returns: whether it is such a job."""
+        claim = await self.call(self.store.claimed, job_id)
+        if claim is None or not await self._is_dead(claim.owner):
+            return False
+        mine = Claim(owner=self.owner, starts=claim.starts, started=None)
+        await self.call(self.store.claim, job_id, mine)
+        return True
+
+    async def settle(self) -> None:
+        """Wait after bids: others may have bid for the same jobs, and the last one has it."""
+        await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, self._lease_seconds / 10))
+
+    async def is_mine(self, job_id: str) -> bool:
+        """Whether this service has the job."""
+        claim = await self.call(self.store.claimed, job_id)
+        return claim is not None and claim.owner == self.owner
+
+    async def start(self, job_id: str, now: float) -> Claim | None:
+        """Note that a job is started. Returns: its claim before; None when it is another's."""
+        claim = await self.call(self.store.claimed, job_id)
+        if claim is None or claim.owner != self.owner:
+            return None
+        begun = Claim(owner=self.owner, starts=claim.starts + 1, started=now)
+        await self.call(self.store.claim, job_id, begun)
+        return claim
+
+    async def give_back(self, job_id: str, before: Claim) -> None:
+        """Let others have a job whose start shall not count: it did not fail."""
+        free = Claim(owner="", starts=before.starts, started=None)
+        await self.call(self.store.claim, job_id, free)
+
+    async def _is_dead(self, owner: str) -> bool:
+        """Whether a service has stopped, or has shown no sign of life for the lease."""
+        if owner == self.owner:
+            # It is not among this one's jobs: the store was gone while it ran.
+            return True
+        beat = await self.call(self.store.last_beat, owner)
+        if beat is None:
+            return True
+        last, since = self._others.get(owner, (None, 0.0))
+        if last != beat:
+            self._others[owner] = (beat, time.monotonic())
+            return False
+        return time.monotonic() - since >= self._lease_seconds

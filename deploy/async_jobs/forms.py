@@ -1,0 +1,97 @@
+"""The body of `POST /v1/jobs`: that of the request for the same image, and its kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+from starlette.requests import Request
+
+from deploy.async_jobs.records import Kind, OptionValue
+from deploy.http.request_kinds import (
+    INPAINT_FORM,
+    STYLIZE_FORM,
+    FormKind,
+    InpaintForm,
+    StylizeForm,
+    check_required,
+)
+from deploy.http.requests import form_schema, read_fields
+from deploy.options import (
+    AnswerOptions,
+    InpaintOptions,
+    StylizeOptions,
+    parse_options,
+    unknown_field,
+)
+
+_KIND = (
+    "inpaint: image, mask and the options of /v1/inpaint; stylize: content, style and those of"
+    " /v1/stylize"
+)
+FORMS: dict[Kind, FormKind[Any]] = {"inpaint": INPAINT_FORM, "stylize": STYLIZE_FORM}
+
+
+class _KindOption(AnswerOptions):
+    kind: Kind = Field(default="inpaint", description=_KIND)
+
+
+class _AnyFields(StylizeOptions, InpaintOptions, _KindOption):
+    """All fields that are no files: those of either job."""
+
+
+_ANY = FormKind({**INPAINT_FORM.files, **STYLIZE_FORM.files}, (), _AnyFields)
+
+
+@dataclass(frozen=True)
+class JobForm:
+    """What was sent.
+
+    Attributes:
+        kind: Which computation.
+        files: As they came, by field.
+        options: All of that computation's, checked.
+    """
+
+    kind: Kind
+    files: Mapping[str, bytes]
+    options: AnswerOptions
+
+    @property
+    def option_values(self) -> dict[str, OptionValue]:
+        """The options as they are kept."""
+        return self.options.model_dump(mode="json")
+
+    @property
+    def form(self) -> InpaintForm | StylizeForm:
+        """The form of a request for the same image."""
+        return job_form(self.kind, self.option_values, self.files)
+
+
+async def read_job_form(request: Request) -> JobForm:
+    """Read the body of `POST /v1/jobs`. Raises: as `deploy.http.requests.read_form`."""
+    files, fields, is_json = await read_fields(request, _ANY)
+    named = {"kind": fields.pop("kind")} if "kind" in fields else {}
+    kind = parse_options(named, _KindOption, strict=is_json).kind
+    form = FORMS[kind]
+    for name in (*files, *fields):
+        if name not in form.fields:
+            raise unknown_field(name, ["kind", *form.fields])
+    check_required(files, form)
+    return JobForm(kind, files, parse_options(fields, form.options, strict=is_json))
+
+
+def job_form(
+    kind: Kind, options: Mapping[str, OptionValue], files: Mapping[str, bytes]
+) -> InpaintForm | StylizeForm:
+    """A job's parts as the form of the request for the same image."""
+    if kind == "inpaint":
+        chosen = InpaintOptions.model_validate(options)
+        return InpaintForm(files["image"], files.get("mask"), chosen)
+    return StylizeForm(files["content"], files["style"], StylizeOptions.model_validate(options))
+
+
+def job_schema() -> dict[str, Any]:
+    """The form for OpenAPI, as `requestBody`: the fields of either job."""
+    example: dict[str, str | float] = {"image": "photo.jpg", "mask": "mask.png", "feather": 8}
+    return form_schema(_ANY, {"kind": "inpaint", **example})

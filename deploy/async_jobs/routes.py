@@ -1,0 +1,232 @@
+"""`/v1/jobs`: take, show, answer with and give up long work; runs and keeps nothing itself."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fastapi import FastAPI, Request, Response
+
+from deploy.async_jobs.documents import (
+    RETRY_AFTER,
+    UNENDED,
+    JobDocument,
+    image_response,
+    job_response,
+)
+from deploy.async_jobs.forms import JobForm, job_schema, read_job_form
+from deploy.async_jobs.records import Job, JobRecord, digests, fresh_id, key_digest, keyed_id
+from deploy.async_jobs.service import Jobs
+from deploy.http.problems import MEDIA_TYPE, Problem, ProblemDocument
+from kintsugi.errors import InvalidInput
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+
+
+def add_job_routes(app: FastAPI, jobs: Jobs | None, guards: Sequence[Any]) -> None:
+    """Long work over HTTP; without ``jobs`` every route says that there is none."""
+    routes = JobRoutes(jobs)
+    document = {"model": JobDocument}
+    app.post(
+        "/v1/jobs",
+        summary="Have an image made while nobody waits",
+        status_code=202,
+        response_model=JobDocument,
+        dependencies=guards,
+        responses={
+            200: {**document, "description": "The job that this Idempotency-Key has made before"},
+            **_problems(400, 413, 415, 422),
+        },
+        openapi_extra={
+            "requestBody": job_schema(),
+            "parameters": [
+                {
+                    "name": "Idempotency-Key",
+                    "in": "header",
+                    "description": "Of your choice, at most 255 visible ASCII characters: the"
+                    " same request sent again with it makes no second job",
+                    "schema": {"type": "string", "maxLength": 255},
+                    "example": "order-4711",
+                }
+            ],
+        },
+    )(routes.create)
+    app.get(
+        "/v1/jobs/{job_id}",
+        summary="How a job stands",
+        response_model=JobDocument,
+        dependencies=guards,
+        responses=_problems(404),
+    )(routes.show)
+    app.get(
+        "/v1/jobs/{job_id}/result",
+        summary="The image of a job",
+        response_class=Response,
+        dependencies=guards,
+        responses={
+            200: {"description": "the image", "content": {"image/*": {"schema": _BINARY}}},
+            **_problems(404, 409, 410),
+        },
+    )(routes.result)
+    app.delete(
+        "/v1/jobs/{job_id}",
+        summary="Give a job up, and delete its images",
+        response_model=JobDocument,
+        dependencies=guards,
+        responses=_problems(404),
+    )(routes.cancel)
+
+
+class JobRoutes:
+    """What each route does."""
+
+    def __init__(self, jobs: Jobs | None) -> None:
+        self._jobs = jobs
+        # Of requests that are here at the same time with the same Idempotency-Key.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def create(self, request: Request) -> Response:
+        """Check the same form as /v1/inpaint (or with `kind=stylize` /v1/stylize), and keep it.
+
+        The answer's `Location` is the job. It runs when its turn comes, and again should
+        the service be stopped meanwhile. A second request with the same `Idempotency-Key`
+        and the same content is answered with the same job.
+        """
+        jobs = self._enabled()
+        form = await read_job_form(request)
+        await jobs.work.check(form.form)
+        key = _idempotency_key(request)
+        record = _record(form, request, jobs.now())
+        with jobs.kept():
+            if not key:
+                return await _take(jobs, record, form, request)
+            record = record.model_copy(update={"id": keyed_id(record, key)})
+            name = key_digest(record.key_name, key)
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                known = await jobs.made_before(record, name)
+                if known is not None:
+                    return _shown(known, request)
+                answer = await _take(jobs, record, form, request)
+                await jobs.keep_key(name, record.id)
+                return answer
+
+    async def show(self, job_id: str, request: Request) -> Response:
+        """Its state, how far it is, and why it failed if it did.
+
+        Ask again after the seconds of `Retry-After`, which is there until the job has ended.
+        """
+        jobs = self._enabled()
+        with jobs.kept():
+            return _shown(await jobs.find(job_id, _key_name(request)), request)
+
+    async def result(self, job_id: str, request: Request) -> Response:
+        """The image, as the request for the same image would be answered.
+
+        409 until the job is done (`job_not_done`), or when it has failed (`job_failed`); 410
+        when it was given up (`job_cancelled`) or its time is over (`job_expired`).
+        """
+        jobs = self._enabled()
+        with jobs.kept():
+            job = await jobs.find(job_id, _key_name(request))
+            if job.state != "done":
+                raise _no_result(job)
+            return image_response(job, await jobs.image(job))
+
+    async def cancel(self, job_id: str, request: Request) -> Response:
+        """Stop it where it is, and delete what was sent and what was made; also when it is done.
+
+        Sent again, it changes nothing.
+        """
+        jobs = self._enabled()
+        with jobs.kept():
+            job = await jobs.find(job_id, _key_name(request))
+            if job.state not in ("cancelled", "expired"):
+                await jobs.runner.cancel(job_id)
+                job = await jobs.find(job_id, _key_name(request))
+            return _shown(job, request)
+
+    def _enabled(self) -> Jobs:
+        if self._jobs is None:
+            raise Problem(
+                501,
+                "jobs_disabled",
+                detail="this service keeps no jobs",
+                hint="use /v1/inpaint or /v1/stylize; the operator can name a place for jobs:"
+                " args.jobs in deploy/serve.yaml",
+            )
+        return self._jobs
+
+
+async def _take(jobs: Jobs, record: JobRecord, form: JobForm, request: Request) -> Response:
+    await jobs.runner.submit(record, dict(form.files))
+    job = await jobs.find(record.id, record.key_name)
+    return _shown(job, request, status=202)
+
+
+def _record(form: JobForm, request: Request, now: float) -> JobRecord:
+    return JobRecord(
+        id=fresh_id(),
+        kind=form.kind,
+        options=form.option_values,
+        files=digests(form.files),
+        key_name=_key_name(request),
+        request_id=request.state.request_id,
+        created=now,
+    )
+
+
+def _no_result(job: Job) -> Problem:
+    if job.state in UNENDED:
+        return Problem(
+            409,
+            "job_not_done",
+            detail=f"the job is {job.state}",
+            hint="ask again in a second",
+            headers=RETRY_AFTER,
+        )
+    if job.state == "failed":
+        hint = "look at the job's problem: it says why"
+        return Problem(409, "job_failed", detail="the job has failed", hint=hint)
+    return Problem(
+        410,
+        f"job_{job.state}",
+        detail=f"the job is {job.state}, and its image deleted",
+        hint="send the job again",
+    )
+
+
+def _idempotency_key(request: Request) -> str:
+    """Raises: InvalidInput `idempotency_key_invalid`."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return ""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidInput(
+            "the Idempotency-Key is empty, too long or holds other characters",
+            code="idempotency_key_invalid",
+            hint="send 1 to 255 visible ASCII characters, such as a UUID",
+        )
+    return key
+
+
+def _key_name(request: Request) -> str:
+    name: str = request.state.record.key_name
+    return name
+
+
+def _shown(job: Job, request: Request, *, status: int = 200) -> Response:
+    return job_response(job, root_path=request.scope.get("root_path", ""), status=status)
+
+
+_BINARY = {"type": "string", "format": "binary"}
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
+    of_all = (401, 403, 429, 500, 501, 503)
+    return {
+        status: {"description": HTTPStatus(status).phrase, **problem}
+        for status in sorted({*statuses, *of_all})
+    }

@@ -1,0 +1,287 @@
+"""Runs jobs, each when its turn comes; claims what is to be run, and writes how it ended."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from deploy.async_jobs.claims import Claims
+from deploy.async_jobs.forms import job_form
+from deploy.async_jobs.records import (
+    JobProblem,
+    JobRecord,
+    JobStep,
+    Outcome,
+    Result,
+    digest,
+    fresh_id,
+)
+from deploy.async_jobs.store import JobDamaged, JobStore
+from deploy.async_jobs.work import JobWork
+from deploy.http.image_service import Made
+from deploy.http.problems import Problem, to_problem
+from kintsugi.errors import StorageError
+from models.progress import Step
+
+logger = logging.getLogger(__name__)
+
+# A job whose service died this often while it ran is the likely cause.
+_MOST_STARTS = 3
+# How often it is written how far a job is.
+_REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """Of one service.
+
+    Attributes:
+        waiting: Jobs that wait, at most.
+        running: Jobs that run at one time, at most.
+        lease_seconds: After so long without a sign of life a service counts as dead.
+        sweep_seconds: How often what has expired is deleted.
+    """
+
+    waiting: int
+    running: int
+    lease_seconds: float
+    sweep_seconds: float
+
+
+class JobRunner:
+    """One service's share of the jobs of a store."""
+
+    def __init__(self, store: JobStore, work: JobWork, limits: JobLimits) -> None:
+        self._store = store
+        self._work = work
+        self._limits = limits
+        self._claims = Claims(store, lease_seconds=limits.lease_seconds)
+        self.call = self._claims.call
+        # Jobs that this service has claimed: those in the queue, and those that run.
+        self._mine: set[str] = set()
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._damaged: set[str] = set()
+        self._stopping = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run jobs until the block ends; those that run then are free for others at once."""
+        beat = self._limits.lease_seconds / 3
+        loops = [
+            _every(beat, self._claims.beat),
+            _every(beat, self._look),
+            _every(self._limits.sweep_seconds, partial(self.call, self._store.sweep)),
+            *(self._take_turns() for _ in range(self._limits.running)),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        try:
+            yield
+        finally:
+            self._stopping = True
+            tasks += self._running.values()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await _logged(self._claims.leave)
+
+    async def submit(self, record: JobRecord, files: dict[str, bytes]) -> None:
+        """Take a job; it runs when its turn comes.
+
+        Raises:
+            Problem: 503 `jobs_full`.
+            StorageError: It could not be written.
+        """
+        if not self._has_room():
+            raise Problem(
+                503,
+                "jobs_full",
+                detail=f"{self._limits.waiting} jobs wait already",
+                hint="send the same request again in 10 seconds",
+                headers={"retry-after": "10"},
+            )
+        # At once: others come in while this one is written.
+        self._mine.add(record.id)
+        try:
+            await self._claims.ensure_alive()
+            await self.call(self._store.create, record, files, self._claims.owner)
+        except BaseException:
+            self._mine.discard(record.id)
+            raise
+        self._queue.put_nowait(record.id)
+
+    async def cancel(self, job_id: str) -> None:
+        """Give a job up, whichever service runs it. Raises: StorageError."""
+        await self.call(self._store.cancel, job_id)
+        if job_id in self._running:
+            self._running[job_id].cancel()
+
+    def _has_room(self) -> bool:
+        return len(self._mine) - len(self._running) < self._limits.waiting
+
+    async def _look(self) -> None:
+        """Stop what was given up elsewhere, and take what nobody works on."""
+        for job_id, task in list(self._running.items()):
+            if await self.call(self._store.is_cancelled, job_id):
+                task.cancel()
+        bids: set[str] = set()
+        try:
+            for job_id in await self.call(self._store.open_jobs):
+                known = job_id in self._mine or job_id in self._damaged
+                if not known and self._has_room() and await self._bid(job_id):
+                    bids.add(job_id)
+            if bids:
+                await self._claims.settle()
+            for job_id in sorted(bids):
+                if await self._claims.is_mine(job_id):
+                    bids.remove(job_id)
+                    self._queue.put_nowait(job_id)
+        finally:
+            self._mine -= bids
+
+    async def _bid(self, job_id: str) -> bool:
+        self._mine.add(job_id)
+        bidden = False
+        try:
+            bidden = await self._claims.bid(job_id)
+        except JobDamaged as error:
+            # It will not get better.
+            self._damaged.add(job_id)
+            self._store.tell(error)
+        finally:
+            if not bidden:
+                self._mine.discard(job_id)
+        return bidden
+
+    async def _take_turns(self) -> None:
+        while True:
+            job_id = await self._queue.get()
+            task = self._running[job_id] = asyncio.create_task(self._run(job_id))
+            try:
+                await asyncio.wait([task])
+            finally:
+                del self._running[job_id]
+                self._mine.discard(job_id)
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, JobDamaged):
+                self._damaged.add(job_id)
+                self._store.tell(error)
+            elif error is not None:
+                # Its claim stands, and it is taken again by whoever looks next.
+                logger.error("job %s was not ended", job_id, exc_info=error)
+
+    async def _run(self, job_id: str) -> None:
+        job = await self.call(self._store.job, job_id)
+        if job is None or job.state not in ("queued", "running"):
+            return
+        started = self._store.now()
+        claim = await self._claims.start(job_id, started)
+        if claim is None:
+            return
+        try:
+            outcome, image = await self._outcome(job.record, claim.starts)
+        except asyncio.CancelledError:
+            if self._stopping:
+                await self._claims.give_back(job_id, claim)
+            raise
+        await self.call(self._store.finish, job.record, outcome, image)
+        how = "done" if outcome.problem is None else outcome.problem.code
+        logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - started)
+
+    async def _outcome(self, record: JobRecord, starts: int) -> tuple[Outcome, bytes]:
+        """How a job ends, and its image. Raises: StorageError when it cannot be told."""
+        try:
+            if starts >= _MOST_STARTS:
+                raise Problem(
+                    500,
+                    "job_given_up",
+                    detail=f"the service stopped {starts} times while it ran",
+                    hint="send a smaller image, or report the job's id",
+                )
+            made = await self._made(record)
+        except StorageError as error:
+            if not isinstance(error, JobDamaged):
+                raise
+            self._store.tell(error)
+            return self._failed(damaged()), b""
+        except Exception as error:
+            problem = to_problem(error)
+            if problem.status == 500:
+                logger.exception("job %s failed", record.id)
+            return self._failed(problem), b""
+        return self._done(made), made.answer.body
+
+    async def _made(self, record: JobRecord) -> Made:
+        files = await self.call(self._store.files, record)
+        reports = _Reports()
+        report = partial(self._report, record.id, reports)
+        reporting = asyncio.create_task(_every(_REPORT_SECONDS, report))
+        try:
+            return await self._work.make(job_form(record.kind, record.options, files), reports.told)
+        finally:
+            reporting.cancel()
+
+    async def _report(self, job_id: str, reports: "_Reports") -> None:
+        step = reports.news()
+        if step is not None:
+            await self.call(self._store.report, job_id, JobStep.model_validate(step._asdict()))
+
+    def _done(self, made: Made) -> Outcome:
+        result = Result(
+            file=f"result-{fresh_id()}",
+            sha256=digest(made.answer.body),
+            media_type=f"image/{made.format}",
+            model_version=made.model.version,
+            notes="; ".join(made.answer.notes),
+        )
+        return Outcome(finished=self._store.now(), result=result)
+
+    def _failed(self, problem: Problem) -> Outcome:
+        told = JobProblem(
+            status=problem.status, code=problem.code, detail=problem.detail, hint=problem.hint
+        )
+        return Outcome(finished=self._store.now(), problem=told)
+
+
+class _Reports:
+    """The newest step, from whatever thread computes; news once."""
+
+    def __init__(self) -> None:
+        self._step: Step | None = None
+        self._reported: Step | None = None
+
+    def told(self, step: Step) -> None:
+        self._step = step
+
+    def news(self) -> Step | None:
+        step = self._step
+        if step == self._reported:
+            return None
+        self._reported = step
+        return step
+
+
+def damaged() -> Problem:
+    """What is said of a job whose files were altered."""
+    return Problem(
+        500,
+        "job_damaged",
+        detail="what was kept of this job cannot be read any more",
+        hint="send the job again",
+    )
+
+
+async def _every(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        await _logged(action)
+        await asyncio.sleep(seconds)
+
+
+async def _logged(action: Callable[[], Awaitable[object]]) -> None:
+    """Go on when the place where jobs are kept does not answer: the next time it may."""
+    try:
+        await action()
+    except StorageError as error:
+        logger.warning("jobs: %s", error)

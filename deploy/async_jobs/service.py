@@ -1,0 +1,127 @@
+"""The jobs of one service: where they are, who runs them, who may see them; no HTTP routes."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from deploy.async_jobs.records import Job, JobRecord, is_job_id
+from deploy.async_jobs.runner import JobLimits, JobRunner, damaged
+from deploy.async_jobs.store import JobDamaged, JobStore
+from deploy.async_jobs.work import JobWork
+from deploy.engine import Engine, Observer
+from deploy.http.problems import Problem
+from deploy.release_files import ROOT
+from deploy.settings import AppArgs
+from kintsugi.errors import InvalidInput, StorageError
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SWEEP_SECONDS = 3600.0
+
+
+class Jobs:
+    """All that the routes need.
+
+    Attributes:
+        work: Checks what is sent.
+        runner: Takes and runs it.
+    """
+
+    def __init__(self, store: JobStore, runner: JobRunner, work: JobWork) -> None:
+        self.work = work
+        self.runner = runner
+        self._store = store
+        self._call = runner.call
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Run jobs while the application runs."""
+        async with self.runner.running():
+            yield
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Around what reads or writes jobs: errors of where they are kept as problems."""
+        try:
+            yield
+        except JobDamaged as error:
+            self._store.tell(error)
+            raise damaged() from error
+        except StorageError as error:
+            logger.warning("jobs: %s", error)
+            raise Problem(
+                503,
+                "jobs_unavailable",
+                detail="the place where jobs are kept does not answer",
+                hint="send the same request again in 10 seconds",
+                headers={"retry-after": "10"},
+            ) from error
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._store.now()
+
+    async def find(self, job_id: str, key_name: str) -> Job:
+        """A job of whoever has this API key. Raises: Problem 404 `job_unknown`."""
+        job = await self._call(self._store.job, job_id) if is_job_id(job_id) else None
+        # Somebody else's is as unknown as none.
+        if job is None or job.record.key_name != key_name:
+            raise Problem(
+                404,
+                "job_unknown",
+                detail="there is no job with this id, or not any more",
+                hint="take the id from the answer of POST /v1/jobs, and send the same API key",
+            )
+        return job
+
+    async def made_before(self, record: JobRecord, key: str) -> Job | None:
+        """The job that an Idempotency-Key has made of the same content; None for none.
+
+        Args:
+            record: Of the request of now; its id is the key's, by `keyed_id`.
+            key: By `key_digest`.
+
+        Raises: InvalidInput `idempotency_key_reused`: it has made another.
+        """
+        made = await self._call(self._store.job_of_key, key)
+        if made is not None and made != record.id:
+            raise InvalidInput(
+                "this Idempotency-Key came with other files or options before",
+                code="idempotency_key_reused",
+                hint="choose a new key for every job",
+            )
+        job = await self._call(self._store.job, record.id)
+        if job is not None and job.state == "expired":
+            await self._call(self._store.remove, record.id)
+            return None
+        return job
+
+    async def keep_key(self, key: str, job_id: str) -> None:
+        """Say which job an Idempotency-Key has made."""
+        await self._call(self._store.keep_key, key, job_id)
+
+    async def image(self, job: Job) -> bytes:
+        """The image of a job that is done."""
+        return await self._call(self._store.image, job)
+
+
+def open_jobs(engine: Engine, args: AppArgs, observer: Observer) -> Jobs | None:
+    """What the settings say of jobs; None where there shall be none.
+
+    Raises: ConfigError: `jobs` names no place.
+    """
+    if not args.jobs:
+        return None
+    uri = args.jobs if "://" in args.jobs else str(ROOT / Path(args.jobs).expanduser())
+    store = JobStore(uri, ttl_seconds=args.jobs_ttl_seconds)
+    work = JobWork(engine, args, observer)
+    limits = JobLimits(
+        waiting=args.jobs_waiting,
+        running=args.jobs_running,
+        lease_seconds=args.jobs_lease_seconds,
+        sweep_seconds=min(_LONGEST_SWEEP_SECONDS, args.jobs_ttl_seconds / 24),
+    )
+    return Jobs(store, JobRunner(store, work, limits), work)

@@ -1,0 +1,292 @@
+"""Jobs in a folder or a bucket: where each file is, which of them decides; runs nothing.
+
+open/<id>                 a job that has not ended, so that these are found without a search
+owners/<owner>            a running service, written anew while it runs
+keys/<digest>             the job that an Idempotency-Key made
+jobs/<id>/record.json     what was asked for; written last when the job is made
+jobs/<id>/input-<field>   the files that were sent; deleted when the job ends
+jobs/<id>/claim.json      which service works on it
+jobs/<id>/step.json       how far it is
+jobs/<id>/result-<digits> the image
+jobs/<id>/outcome.json    how it ended; written last
+jobs/<id>/cancelled.json  that it was given up; counts more than all else
+
+Every call may block for seconds: call it in a thread.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from deploy.async_jobs.records import (
+    Claim,
+    Job,
+    JobRecord,
+    JobStep,
+    Mark,
+    Outcome,
+    State,
+    digest,
+    is_job_id,
+)
+from kintsugi.errors import StorageError
+from kintsugi.storage.retry import Retry
+from kintsugi.storage.storage import Storage
+
+Model = TypeVar("Model", bound=BaseModel)
+logger = logging.getLogger(__name__)
+
+_RECORD, _CLAIM, _STEP = "record.json", "claim.json", "step.json"
+_OUTCOME, _CANCELLED = "outcome.json", "cancelled.json"
+_IMAGES = ("input-", "result-")
+# A request waits for it, so less than what training puts up with.
+_RETRY = Retry(total_seconds=10)
+
+
+class JobDamaged(StorageError):
+    """A file of a job is not what was written."""
+
+
+class JobStore:
+    """All jobs of one place; several services may share it."""
+
+    def __init__(
+        self, uri: str, *, ttl_seconds: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Name the place; nothing is opened or created.
+
+        Args:
+            uri: As `kintsugi.storage.storage.Storage`.
+            ttl_seconds: So long after a job ended its images are kept, and twice as long
+                what is known of it; one that never ends counts from when it was made.
+            clock: Gives seconds since 1970.
+
+        Raises: ConfigError for a URI that names no place.
+        """
+        self._place = Storage(uri, retry=_RETRY)
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+        # Of jobs that ended: when they expire, so that a sweep does not read them all again.
+        self._expiry: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._clock()
+
+    def create(self, record: JobRecord, files: Mapping[str, bytes], owner: str) -> None:
+        """Write a job, claimed by ``owner``."""
+        # First: what is in no list of those that have begun is swept away.
+        self._write(f"open/{record.id}", Mark(time=record.created))
+        self.claim(record.id, Claim(owner=owner, starts=0, started=None))
+        for name, data in files.items():
+            self._place.write(f"jobs/{record.id}/input-{name}", data)
+        self._write(f"jobs/{record.id}/{_RECORD}", record)
+
+    def remove(self, job_id: str) -> None:
+        """Delete all of a job."""
+        self._place.delete_folder(f"jobs/{job_id}")
+        self._expiry.pop(job_id, None)
+
+    def job(self, job_id: str) -> Job | None:
+        """A job as it stands; None where there is none. Raises: JobDamaged."""
+        names = set(self._place.list(f"jobs/{job_id}"))
+
+        def read(name: str, kind: type[Model]) -> Model | None:
+            path = f"jobs/{job_id}/{name}"
+            return self._read(path, kind) if path in names else None
+
+        record = read(_RECORD, JobRecord)
+        if record is None:
+            return None
+        claim, outcome = read(_CLAIM, Claim), read(_OUTCOME, Outcome)
+        cancelled = read(_CANCELLED, Mark)
+        finished = cancelled.time if cancelled else outcome.finished if outcome else None
+        expires = (record.created if finished is None else finished) + self._ttl_seconds
+        state = _state(claim, outcome, cancelled)
+        return Job(
+            record=record,
+            state="expired" if self.now() >= expires else state,
+            started=claim.started if claim else None,
+            finished=finished,
+            expires=expires,
+            step=read(_STEP, JobStep),
+            outcome=None if cancelled else outcome,
+        )
+
+    def files(self, record: JobRecord) -> dict[str, bytes]:
+        """The files that were sent. Raises: JobDamaged when they are others."""
+        return {
+            name: self._checked(f"jobs/{record.id}/input-{name}", expected)
+            for name, expected in record.files.items()
+        }
+
+    def claim(self, job_id: str, claim: Claim) -> None:
+        """Say who works on a job; the last one who says so does."""
+        self._write(f"jobs/{job_id}/{_CLAIM}", claim)
+
+    def claimed(self, job_id: str) -> Claim | None:
+        """Who works on a job; None where nobody ever did. Raises: JobDamaged."""
+        return self._read_if_there(f"jobs/{job_id}/{_CLAIM}", Claim)
+
+    def report(self, job_id: str, step: JobStep) -> None:
+        """Say how far a job is."""
+        self._write(f"jobs/{job_id}/{_STEP}", step)
+
+    def finish(self, record: JobRecord, outcome: Outcome, image: bytes = b"") -> None:
+        """End a job: with its image first, then how it ended; what was sent is deleted."""
+        folder = f"jobs/{record.id}"
+        if outcome.result is not None:
+            self._place.write(f"{folder}/{outcome.result.file}", image)
+        self._write(f"{folder}/{_OUTCOME}", outcome)
+        for name in record.files:
+            self._place.delete(f"{folder}/input-{name}")
+        self._place.delete(f"open/{record.id}")
+        if self.is_cancelled(record.id):
+            # Just now, so that nobody else deletes what was just made.
+            self._delete_images(record.id, self._place.list(folder))
+
+    def image(self, job: Job) -> bytes:
+        """The image of a job that is done. Raises: JobDamaged."""
+        assert job.outcome is not None
+        assert job.outcome.result is not None
+        result = job.outcome.result
+        return self._checked(f"jobs/{job.record.id}/{result.file}", result.sha256)
+
+    def cancel(self, job_id: str) -> None:
+        """Give a job up, whether it has ended or not, and delete its images."""
+        self._write(f"jobs/{job_id}/{_CANCELLED}", Mark(time=self.now()))
+        self._delete_images(job_id, self._place.list(f"jobs/{job_id}"))
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Whether somebody gave it up."""
+        return self._place.exists(f"jobs/{job_id}/{_CANCELLED}")
+
+    def open_jobs(self) -> list[str]:
+        """Ids of the jobs that have not ended, and of some that are just being made."""
+        names = (name.removeprefix("open/") for name in self._place.list("open"))
+        return [name for name in names if is_job_id(name)]
+
+    def beat(self, owner: str) -> None:
+        """Say that a service runs."""
+        self._write(f"owners/{owner}", Mark(time=self.now()))
+
+    def last_beat(self, owner: str) -> float | None:
+        """When a service last said that it runs, by its own clock; None after it stopped."""
+        mark = self._read_if_there(f"owners/{owner}", Mark) if owner else None
+        return None if mark is None else mark.time
+
+    def leave(self, owner: str) -> None:
+        """Say that a service has stopped: what it claimed is free at once."""
+        self._place.delete(f"owners/{owner}")
+
+    def job_of_key(self, key: str) -> str | None:
+        """Id of the job that an Idempotency-Key made, by `key_digest`; None for a fresh key."""
+        mark = self._read_if_there(f"keys/{key}", Mark)
+        return None if mark is None or self._is_over(mark) else mark.job
+
+    def keep_key(self, key: str, job_id: str) -> None:
+        """Say which job an Idempotency-Key makes."""
+        self._write(f"keys/{key}", Mark(job=job_id, time=self.now()))
+
+    def tell(self, error: JobDamaged) -> None:
+        """Log it once: who looks the next time finds it again."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            logger.error("jobs: %s", error)
+
+    def sweep(self) -> int:
+        """Delete what has expired. Returns: of how many jobs."""
+        files: dict[str, list[str]] = defaultdict(list)
+        for path in self._place.list("jobs"):
+            files[path.split("/")[1]].append(path)
+        for path in [*self._place.list("keys"), *self._place.list("owners")]:
+            mark = self._readable(path, Mark)
+            if mark is not None and self._is_over(mark):
+                self._place.delete(path)
+        begun = set()
+        for path in self._place.list("open"):
+            mark = self._readable(path, Mark)
+            if mark is not None and mark.time + self._ttl_seconds <= self.now():
+                self._place.delete(path)
+            else:
+                begun.add(path.removeprefix("open/"))
+        return sum(self._expire(job_id, files[job_id], job_id in begun) for job_id in files)
+
+    def _expire(self, job_id: str, paths: list[str], is_open: bool) -> bool:
+        """Delete a job's images when their time is over, and all of it later."""
+        folder = f"jobs/{job_id}"
+        if f"{folder}/{_RECORD}" not in paths:
+            # Being made, or left when that was cut short.
+            if not is_open:
+                self._place.delete_folder(folder)
+            return not is_open
+        if self.now() < self._expiry.get(job_id, 0):
+            return False
+        try:
+            job = self.job(job_id)
+        except JobDamaged as error:
+            self.tell(error)
+            return False
+        if job is None:
+            return False
+        if job.state != "expired":
+            if job.finished is not None:
+                self._expiry[job_id] = job.expires
+            return False
+        if self.now() < job.expires + self._ttl_seconds:
+            return self._delete_images(job_id, paths)
+        self.remove(job_id)
+        return True
+
+    def _delete_images(self, job_id: str, paths: list[str]) -> bool:
+        folder = f"jobs/{job_id}/"
+        images = [path for path in paths if path.removeprefix(folder).startswith(_IMAGES)]
+        for path in images:
+            self._place.delete(path)
+        self._place.delete(f"open/{job_id}")
+        return bool(images)
+
+    def _is_over(self, mark: Mark) -> bool:
+        return mark.time + 2 * self._ttl_seconds <= self.now()
+
+    def _checked(self, path: str, expected: str) -> bytes:
+        data = self._place.read(path)
+        if digest(data) != expected:
+            raise JobDamaged(f"{path} in {self._place.uri} was altered: send the job again")
+        return data
+
+    def _write(self, path: str, model: BaseModel) -> None:
+        self._place.write(path, model.model_dump_json().encode())
+
+    def _read(self, path: str, kind: type[Model]) -> Model:
+        try:
+            return kind.model_validate_json(self._place.read(path))
+        except ValidationError as error:
+            raise JobDamaged(
+                f"{path} in {self._place.uri} cannot be read"
+                f" ({error.error_count()} errors): delete its folder, and send the job again"
+            ) from error
+
+    def _read_if_there(self, path: str, kind: type[Model]) -> Model | None:
+        return self._read(path, kind) if self._place.exists(path) else None
+
+    def _readable(self, path: str, kind: type[Model]) -> Model | None:
+        """None, and a line in the log, for what is damaged."""
+        try:
+            return self._read_if_there(path, kind)
+        except JobDamaged as error:
+            self.tell(error)
+            return None
+
+
+def _state(claim: Claim | None, outcome: Outcome | None, cancelled: Mark | None) -> State:
+    if cancelled is not None:
+        return "cancelled"
+    if outcome is not None:
+        return "failed" if outcome.result is None else "done"
+    return "running" if claim is not None and claim.started is not None else "queued"

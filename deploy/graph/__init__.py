@@ -1,0 +1,1 @@
+"""The nodes of the graph on Ray Serve, and what carries requests between them."""

@@ -1,0 +1,158 @@
+"""What every node of the serving graph is: releases, and computations in turn; no network.
+
+Arrays go from node to node as numpy by reference. Layouts are those of `models`:
+float32, B C H W, RGB 0-1; a mask is bool, B 1 H W, True = hole.
+"""
+
+import math
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from opentelemetry import trace
+from ray.serve.metrics import Histogram
+from torch import Tensor
+
+from deploy.engine import STAGE_BOUNDARIES, ModelInfo
+from deploy.graph.release_cache import Held, Shelf
+from deploy.graph.request_context import Call
+from deploy.graph.scheduler import Turn, Turns
+from deploy.settings import AppArgs
+from deploy.tracing import describe_span
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What a replica says of itself: its release, and how many requests it has computed."""
+
+    model: ModelInfo
+    calls: int
+
+
+class Node:
+    """What all nodes share: how many requests they have computed, and how long it took."""
+
+    stage: str
+
+    def __init__(self, args: AppArgs) -> None:
+        torch.set_num_threads(args.threads)
+        self._calls, self._counting = 0, Lock()
+        self._seconds = Histogram(
+            "kintsugi_stage_seconds",
+            description="Time of one stage of one request",
+            boundaries=STAGE_BOUNDARIES,
+            tag_keys=("stage",),
+        )
+
+    def _computed(self, started: float) -> None:
+        """One request more, begun at ``started`` on the clock of `time.perf_counter`."""
+        # Several may be computed side by side.
+        with self._counting:
+            self._calls += 1
+        self._seconds.observe(time.perf_counter() - started, tags={"stage": self.stage})
+
+
+class ComputingNode(Node, Generic[Held]):
+    """A node that holds something of each release, and computes with it in turns."""
+
+    def __init__(
+        self, args: AppArgs, load: Callable[[str], tuple[Held, ModelInfo]], *, batch_pixels: int = 0
+    ) -> None:
+        """Load the release of ``args``.
+
+        Args:
+            load: Gives what the node needs of the release at a URI.
+            batch_pixels: Most pixels that are computed together; 0: each call alone.
+        """
+        super().__init__(args)
+        self._device = torch.device(args.device)
+        self._shelf = Shelf(load, args.release)
+        self._threads = args.threads
+        self._turns = Turns(
+            batch_pixels, threads=args.threads, side_by_side=args.share_threads, use=_use_threads
+        )
+        self._batch_size = Histogram(
+            "kintsugi_batch_size",
+            description="Requests that were computed together",
+            boundaries=[1, 2, 4, 8, 16],
+            tag_keys=("stage",),
+        )
+
+    async def ready(self) -> NodeStatus:
+        """Answer beside a running computation."""
+        return NodeStatus(self._shelf.own.model, self._calls)
+
+    def check_health(self) -> None:
+        """Fail when the device does: Serve then replaces this replica."""
+        torch.ones(1, device=self._device).add_(1).item()
+
+    async def _compute(
+        self,
+        call: Call,
+        work: Callable[[Held, list[Given]], list[Made]],
+        given: Given,
+        *,
+        pixels: int = 0,
+        alike: Hashable = None,
+    ) -> Made:
+        """Compute in turn, with the call's release.
+
+        Args:
+            call: Of which request.
+            work: Makes as many results as it is given inputs.
+            given: Input of this call.
+            pixels: How much it is.
+            alike: As `Turn.alike`; the release is added to it.
+        """
+        describe_span(release=call.release.model.version)
+        held = await self._shelf.get(call.release)
+        span = trace.get_current_span()
+
+        def compute(inputs: list[Given]) -> list[Made]:
+            # Until here it waited. Of several that are computed together the first one tells.
+            span.add_event("computing", {"kintsugi.together": len(inputs)})
+            started = time.perf_counter()
+            with torch.inference_mode():
+                made = work(held, inputs)
+            self._batch_size.observe(len(inputs), tags={"stage": self.stage})
+            for _ in inputs:
+                self._computed(started)
+            return made
+
+        together = None if alike is None else (call.release, alike)
+        threads = math.ceil(self._threads / call.in_progress)
+        turn = Turn(compute, given, call.deadline, pixels, together, threads)
+        return await self._turns.compute(turn)
+
+    def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
+        return as_tensor(array, self._device)
+
+
+def _use_threads(count: int) -> None:
+    """Compute with so many threads in this one from now on."""
+    # A thread takes up the process's number when it first asks for one: later it would undo ours.
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
+def as_tensor(array: FloatArray | BoolArray, device: torch.device | str = "cpu") -> Tensor:
+    """A float32 tensor of its own: an array that came by reference is read-only."""
+    return torch.tensor(array, device=device, dtype=torch.float32)
+
+
+def float_array(tensor: Tensor) -> FloatArray:
+    """A plain array of its own, in C order: what travels without a copy."""
+    array: FloatArray = tensor.contiguous().cpu().numpy()
+    return array

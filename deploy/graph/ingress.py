@@ -1,0 +1,197 @@
+"""The HTTP deployment: `deploy.api` over the handles of the graph; imports no torch."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import FastAPI
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from deploy.api import build_api
+from deploy.deadline import current_deadline
+from deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
+from deploy.graph.remote_calls import answer_of, persevere
+from deploy.http.access_log import log_access_to
+from deploy.options import InpaintOptions, StylizeOptions
+from deploy.progress_stream import Followed
+from deploy.settings import AppArgs
+from deploy.tracing import describe_span
+from models.progress import Progress, untold
+
+# A node answers beside its computation; only a queue in front of it takes longer.
+_READY_TIMEOUT_SECONDS = 5
+# Every node takes part in a fill or a transfer: while they succeed, a long queue is no reason
+# to be out of service.
+_FILL_COUNTS_SECONDS = 30
+
+
+class Ingress:
+    """Decodes, encodes, limits; Serve runs the application that it builds."""
+
+    def __init__(self, args: AppArgs, nodes: dict[str, DeploymentHandle]) -> None:
+        self._args = args
+        self._nodes = nodes
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve in the replica."""
+        log_access_to(logging.getLogger("ray.serve"))
+        return build_api(
+            GraphEngine(self._nodes),
+            self._args,
+            observer=MetricsObserver(),
+            # Serve's proxy gives every request its id and every answer this header.
+            echo_request_id=False,
+        )
+
+
+class GraphEngine:
+    """The graph as an Engine.
+
+    Args:
+        nodes: Handle of each node by its deployment's name, the Refiner among them.
+    """
+
+    def __init__(self, nodes: dict[str, DeploymentHandle]) -> None:
+        self._nodes = nodes
+        self._refiner = nodes["Refiner"]
+        self._last_fill = -math.inf
+        self._measures = _Measures()
+
+    async def inpaint(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.bool_],
+        options: InpaintOptions,
+        *,
+        progress: Progress = untold,
+    ) -> Filled:
+        """See Engine."""
+        self._measures.hole(mask)
+        if progress is untold:
+            return await self._ask(self._refiner.inpaint.remote, pixels, mask, options)
+        follow = _following(self._refiner.inpaint_followed, progress)
+        return await self._ask(follow, pixels, mask, options)
+
+    async def stylize(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+        *,
+        progress: Progress = untold,
+    ) -> Filled:
+        """See Engine."""
+        if progress is untold:
+            return await self._ask(self._refiner.stylize.remote, content, style, options)
+        follow = _following(self._refiner.stylize_followed, progress)
+        return await self._ask(follow, content, style, options)
+
+    async def _ask(self, call: Callable[..., Any], pixels: Any, *others: Any) -> Filled:
+        """A fill or a transfer of the Refiner, from another one when it dies meanwhile."""
+        deadline = current_deadline()
+        with self._measures.in_progress(pixels):
+            filled: Filled = await persevere(lambda: answer_of(call(pixels, *others, deadline)))
+        self._last_fill = time.monotonic()
+        return filled
+
+    async def model(self) -> ModelInfo:
+        """See Engine."""
+        status = await persevere(lambda: answer_of(self._refiner.ready.remote()))
+        model: ModelInfo = status.model
+        return model
+
+    async def ready(self) -> dict[str, bool]:
+        """See Engine."""
+        answers = await asyncio.gather(*(self._answers(handle) for handle in self._nodes.values()))
+        return dict(zip(self._nodes, answers, strict=True))
+
+    async def _answers(self, handle: DeploymentHandle) -> bool:
+        response = handle.ready.remote()
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_SECONDS):
+                await response
+        except (BackPressureError, TimeoutError):
+            response.cancel()
+            return time.monotonic() - self._last_fill < _FILL_COUNTS_SECONDS
+        except (RayError, RayServeException):
+            return False
+        return True
+
+
+def _following(method: DeploymentHandle, progress: Progress) -> Callable[..., Followed[Filled]]:
+    """A call of a method that streams its steps."""
+    stream = method.options(stream=True)
+    return lambda *arguments: Followed(stream.remote(*arguments), progress)
+
+
+class _Measures:
+    """What is asked of the engine, for Prometheus and for the request's span."""
+
+    def __init__(self) -> None:
+        self._in_progress = 0
+        self._gauge = Gauge(
+            "kintsugi_requests_in_progress",
+            description="Fills and transfers that are being computed or wait for it",
+        )
+        self._megapixels = Histogram(
+            "kintsugi_megapixels",
+            description="Size of a request's image",
+            boundaries=[0.1, 0.3, 1, 2, 4, 8, 16, 32],
+        )
+        self._hole_fraction = Histogram(
+            "kintsugi_hole_fraction",
+            description="Share of its image that a request's mask covers",
+            boundaries=[0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75],
+        )
+
+    def hole(self, mask: npt.NDArray[np.bool_]) -> None:
+        share = np.count_nonzero(mask) / mask.size
+        self._hole_fraction.observe(share)
+        describe_span(hole_share=round(share, 4))
+
+    @contextmanager
+    def in_progress(self, pixels: npt.NDArray[np.uint8]) -> Iterator[None]:
+        height, width = pixels.shape[:2]
+        self._megapixels.observe(height * width / 1e6)
+        describe_span(pixels=height * width)
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._in_progress += change
+        self._gauge.set(self._in_progress)
+
+
+class MetricsObserver:
+    """Counts for Prometheus; Ray exports the names with `ray_` in front."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "kintsugi_requests", description="Answered requests", tag_keys=("outcome",)
+        )
+        self._seconds = Histogram(
+            "kintsugi_stage_seconds",
+            description="Time of one stage of one request",
+            boundaries=STAGE_BOUNDARIES,
+            tag_keys=("stage",),
+        )
+
+    def answered(self, outcome: str) -> None:
+        """See Observer."""
+        self._requests.inc(tags={"outcome": outcome})
+
+    def stage(self, name: str, seconds: float) -> None:
+        """See Observer."""
+        self._seconds.observe(seconds, tags={"stage": name})

@@ -1,0 +1,61 @@
+"""The releases that a replica holds: its own, and the one before or after it; no network.
+
+While a release is rolled out, replicas of the old one and of the new one run side by side, and
+each request stays with the release of the Refiner that took it. Whichever replica a call
+meets, it answers with the call's release: it loads what it does not hold.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from deploy.engine import ModelInfo
+from deploy.graph.request_context import Release, ReleaseChanged
+
+Held = TypeVar("Held")
+
+# The current one, and the previous or the next.
+_MOST_HELD = 2
+
+
+class Shelf(Generic[Held]):
+    """Holds two releases; a third takes the place of the one that was not asked for longest."""
+
+    def __init__(self, load: Callable[[str], tuple[Held, ModelInfo]], uri: str) -> None:
+        """Load the first.
+
+        Args:
+            load: Gives what a node needs of the release at a URI.
+            uri: Of the replica's own release.
+        """
+        self._load = load
+        held, model = load(uri)
+        self.own = Release(uri, model)
+        self._held = OrderedDict({self.own: held})
+        self._loading = asyncio.Lock()
+
+    async def get(self, release: Release) -> Held:
+        """Give a release, after loading it beside running computations if need be.
+
+        Raises:
+            ReleaseChanged: There is another one at its place by now.
+            StorageError, ValueError: As loading raises them.
+        """
+        if release not in self._held:
+            async with self._loading:
+                if release not in self._held:
+                    await self._add(release)
+        self._held.move_to_end(release)
+        return self._held[release]
+
+    async def _add(self, release: Release) -> None:
+        held, found = await asyncio.to_thread(self._load, release.uri)
+        if found != release.model:
+            raise ReleaseChanged(
+                f"at {release.uri} is {found.version} by now, the request was begun with"
+                f" {release.model.version}: publish each release to a place of its own"
+            )
+        if len(self._held) == _MOST_HELD:
+            self._held.popitem(last=False)
+        self._held[release] = held

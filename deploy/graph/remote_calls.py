@@ -1,0 +1,96 @@
+"""Calls from one deployment to another: what goes wrong, as the Engine's errors; no torch."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+)
+
+from deploy.deadline import DeadlineExceeded
+from deploy.engine import Busy, WorkerDied
+from deploy.graph.request_context import ReleaseChanged
+from kintsugi.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# A request that kills whoever computes it costs two replicas, and not one after the other.
+_TRIES = 2
+# The other side works and says so.
+_OURS = (InputError, Busy, WorkerDied, DeadlineExceeded, ReleaseChanged)
+_FULL = (BackPressureError, DeploymentUnavailableError)
+_GONE = (
+    RayActorError,
+    ReplicaUnavailableError,
+    # What a replica computed went with its machine before it was used.
+    ObjectLostError,
+)
+
+
+class Lost(Busy):
+    """A replica or its machine died during a call: the same call can be made again."""
+
+
+async def answer_of(response: Any, *before: Any) -> Any:
+    """Await a DeploymentResponse; cancelling this call cancels that one.
+
+    Args:
+        response: Of the last call of a chain.
+        before: Of the calls whose results it takes; they are cancelled with it.
+
+    Raises:
+        Lost: A replica or its machine died, there or further on.
+        Busy: A queue was full, or a deployment could not be started.
+        InputError, WorkerDied, DeadlineExceeded, ReleaseChanged: As they were raised, without
+            the other process's stack trace in their text.
+    """
+    try:
+        return await response
+    except asyncio.CancelledError:
+        for one in (response, *before):
+            one.cancel()
+        raise
+    except (RayError, RayServeException) as error:
+        cause = _cause(error)
+        if isinstance(cause, _OURS):
+            raise cause from None
+        if isinstance(cause, _GONE):
+            raise Lost(str(cause)) from error
+        if isinstance(cause, _FULL):
+            raise Busy(str(cause)) from error
+        raise
+
+
+async def persevere(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Make calls whose result depends on nothing but their arguments; again when one is lost.
+
+    Args:
+        attempt: Makes all of them anew: what an earlier one returned may be lost as well.
+
+    Raises:
+        WorkerDied: Whoever took them died each time.
+    """
+    for tries in range(1, _TRIES + 1):
+        try:
+            return await attempt()
+        except Lost as error:
+            logger.warning("try %d of %d was lost: %s", tries, _TRIES, error)
+            last = error
+    raise WorkerDied(f"lost {_TRIES} times") from last
+
+
+def _cause(error: Exception) -> Exception:
+    """What an error is about, below what Ray and Serve wrap it in."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+        error = error.cause
+    # An argument that was to come from another replica.
+    of_argument = error.__cause__ if type(error) is RayServeException else None
+    return of_argument if isinstance(of_argument, RayActorError) else error

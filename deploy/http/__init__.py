@@ -1,0 +1,1 @@
+"""HTTP: requests to photographs and options, answers to bytes."""

@@ -1,0 +1,115 @@
+"""The outermost layer of the application: request ids, size of bodies, bugs, log; no routes."""
+
+import logging
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deploy.engine import Observer
+from deploy.http.access_log import Record, api_path
+from deploy.http.problems import problem_response
+from deploy.settings import AppArgs
+from kintsugi.errors import TooLarge
+
+logger = logging.getLogger(__name__)
+
+# Anything else could forge lines of a log.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+class Boundary:
+    """ASGI middleware around everything else.
+
+    Refuses a body from its declared length before anything of it is read, and one
+    without a length as soon as it passes the limit: before any parser holds it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, args: AppArgs, observer: Observer, echo_request_id: bool
+    ) -> None:
+        self._app = app
+        self._max_bytes = args.max_bytes
+        self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
+        self._observer = observer
+        self._echo_request_id = echo_request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        request.state.request_id = request_id(request.headers)
+        request.state.record = record = Record()
+
+        async def send_named(message: Message) -> None:
+            record.bytes_out += len(message.get("body", b""))
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                if self._echo_request_id:
+                    MutableHeaders(scope=message)["x-request-id"] = request.state.request_id
+            await send(message)
+
+        try:
+            limit = self._limit(request.headers)
+            _check_declared_length(request.headers, limit)
+            await self._app(scope, _limited(receive, record, limit), send_named)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing failed here.
+            record.outcome = "client_gone"
+        except Exception as error:
+            if not isinstance(error, TooLarge):
+                logger.exception("request %s failed", request.state.request_id)
+            if record.status:
+                raise
+            await problem_response(error, request)(scope, receive, send_named)
+        if _is_counted(scope):
+            self._observer.answered(record.outcome)
+            record.write(scope, request.state.request_id)
+
+    def _limit(self, headers: Headers) -> int:
+        is_json = headers.get("content-type", "").lower().startswith("application/json")
+        return self._max_json_bytes if is_json else self._max_bytes
+
+
+def _check_declared_length(headers: Headers, limit: int) -> None:
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(f"{declared} bytes", limit)
+
+
+def _limited(receive: Receive, record: Record, limit: int) -> Receive:
+    """The body, until it is longer than its limit."""
+
+    async def receive_limited() -> Message:
+        message = await receive()
+        record.bytes_in += len(message.get("body", b""))
+        if record.bytes_in > limit:
+            raise _too_large("more", limit)
+        return message
+
+    return receive_limited
+
+
+def _too_large(has: str, limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body has {has}, the limit is {limit} bytes",
+        code="body_too_large",
+        hint="send smaller files: JPEG or WebP for the image, a 1-bit PNG for the mask; as"
+        " multipart/form-data they take less than in JSON",
+    )
+
+
+def _is_counted(scope: Scope) -> bool:
+    """Whether this is a request of the API: not the page, nor a probe, which comes all the time."""
+    path = api_path(scope)
+    return path.startswith(("/v1/", "/v2")) and not path.startswith("/v2/health/")
+
+
+def request_id(headers: Headers) -> str:
+    """The id that the client gave, where it is harmless, or a fresh one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,121 @@
+"""An engine in this process: tests and small installations without Ray."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.engine import Filled, ModelInfo
+from deploy.options import InpaintOptions, StylizeOptions
+from deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
+from models.inpainter import Check, Inpainter
+from models.pixels import image_to_tensor, mask_to_tensor
+from models.progress import Progress, untold
+
+_Pixels = npt.NDArray[np.uint8]
+
+
+class _GivenUp(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class LocalEngine:
+    """Runs an Inpainter on the CPU, one request at a time.
+
+    A call that is cancelled ends before its next step: one network or one match, on one
+    scale of one crop or one tile.
+    """
+
+    def __init__(self, inpainter: Inpainter, model: ModelInfo) -> None:
+        self._inpainter = inpainter
+        self._model = model
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inpaint")
+
+    async def inpaint(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.bool_],
+        options: InpaintOptions,
+        *,
+        progress: Progress = untold,
+    ) -> Filled:
+        """See Engine."""
+        return await self._run(lambda check: self._fill(pixels, mask, options, check, progress))
+
+    async def stylize(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+        *,
+        progress: Progress = untold,
+    ) -> Filled:
+        """See Engine."""
+        return await self._run(lambda check: self._transfer(content, style, options, check))
+
+    async def model(self) -> ModelInfo:
+        """See Engine."""
+        return self._model
+
+    async def ready(self) -> dict[str, bool]:
+        """See Engine."""
+        return {"Inpainter": True}
+
+    async def _run(self, work: Callable[[Check], _Pixels]) -> Filled:
+        """Run the work in the one thread, until it is done or this call is cancelled."""
+        given_up = threading.Event()
+
+        def check() -> None:
+            if given_up.is_set():
+                raise _GivenUp
+
+        try:
+            # Cancelling takes what still waits out of the queue, but stops no thread.
+            pixels = await asyncio.get_running_loop().run_in_executor(self._executor, work, check)
+        finally:
+            given_up.set()
+        return Filled(pixels, self._model)
+
+    def _fill(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.bool_],
+        options: InpaintOptions,
+        check: Check,
+        progress: Progress,
+    ) -> _Pixels:
+        # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
+        plan_inpainting(pixels, mask, options)
+        answer: _Pixels = finite_image(
+            self._inpainter.inpaint(
+                image_to_tensor(pixels),
+                mask_to_tensor(mask),
+                fill_options(options),
+                check=check,
+                progress=progress,
+            )
+        )
+        return answer
+
+    def _transfer(
+        self,
+        content: npt.NDArray[np.uint8],
+        style: npt.NDArray[np.uint8],
+        options: StylizeOptions,
+        check: Check,
+    ) -> _Pixels:
+        # As above.
+        plan_transfer(content, style, options)
+        answer: _Pixels = finite_image(
+            self._inpainter.stylize(
+                image_to_tensor(content),
+                image_to_tensor(style),
+                strength=options.strength,
+                seed=options.seed,
+                check=check,
+            )
+        )
+        return answer

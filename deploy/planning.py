@@ -1,0 +1,74 @@
+"""One request around the networks: its pixels to a plan; knows no Ray and no weights."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deploy.engine import ModelInfo
+from deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.errors import InvalidInput
+from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.plan.fill_plan import FillOptions, FillPlan, plan_fill
+from models.plan.style_plan import StylePlan, plan_style
+from models.weights import ReleaseConfig
+
+
+def fill_options(options: InpaintOptions) -> FillOptions:
+    """The part of a request's options that the method knows."""
+    return FillOptions(
+        scales=options.scales,
+        grow_mask=options.grow_mask,
+        feather=options.feather,
+        align_colour=options.align_colour,
+        seed=options.seed,
+    )
+
+
+def plan_inpainting(
+    pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], options: InpaintOptions
+) -> FillPlan:
+    """Plan the fill of one image (uint8 H W 3, RGB) with a mask (bool H W, True = hole).
+
+    Raises: InvalidInput `options_do_not_fit`: too many scales for this size, or the mask,
+    once grown, covers everything.
+    """
+    try:
+        return plan_fill(image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options))
+    except ValueError as error:
+        raise InvalidInput(
+            str(error),
+            code="options_do_not_fit",
+            hint="change scales or grow_mask, or send a part of the image",
+        ) from error
+
+
+def plan_transfer(
+    content: npt.NDArray[np.uint8], style: npt.NDArray[np.uint8], options: StylizeOptions
+) -> StylePlan:
+    """Plan one style transfer (uint8 H W 3 and H2 W2 3, RGB).
+
+    Raises: InvalidInput `style_too_small`.
+    """
+    try:
+        return plan_style(image_to_tensor(content), image_to_tensor(style), options.strength)
+    except ValueError as error:
+        raise InvalidInput(
+            str(error), code="style_too_small", hint="send a larger style"
+        ) from error
+
+
+def finite_image(answer: Tensor) -> npt.NDArray[np.uint8]:
+    """RGB 0-1, 1 3 H W, to the pixels of an answer (uint8 H W 3).
+
+    Raises: FloatingPointError where the networks gave no number: that is no image.
+    """
+    if not torch.isfinite(answer).all():
+        raise FloatingPointError("the networks' answer holds values that are no numbers")
+    pixels: npt.NDArray[np.uint8] = tensor_to_image(answer)
+    return pixels
+
+
+def model_info(config: ReleaseConfig) -> ModelInfo:
+    """What answers say of a release."""
+    return ModelInfo(config.name, config.digest, config.model.size)

@@ -1,0 +1,1 @@
+"""Scores of the exact match: its blocks, their error, and who may win."""

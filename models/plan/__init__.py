@@ -1,0 +1,1 @@
+"""What is computed at which scale, crop and tile; runs no network."""

@@ -1,0 +1,220 @@
+"""Measuring how fast batches come out of shards, and how long steps would wait for them.
+
+A step is stood in for by sleeping: as with a GPU, the processor is free meanwhile.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
+from kintsugi.data.ray_pipeline import stream_batches
+from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.shard_reader import ShardReader, open_reader
+from kintsugi.servers.object_store import object_store
+from kintsugi.storage.storage import Storage
+from kintsugi.train.resources import check_resources, worker_resources
+
+_BUCKET = "benchmark"
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What one worker saw.
+
+    Attributes:
+        first_batch_seconds: Until the first batch was there, the start of the pipeline included.
+        seconds: Of all steps after it.
+        wait_seconds: For the batch of each of those steps.
+    """
+
+    first_batch_seconds: float
+    seconds: float
+    wait_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: all workers together.
+
+    Attributes:
+        reading: "ray" (as in training) or "one process" (without Ray).
+        step_seconds: Of the stand-in for a step.
+        images_per_second: From storage to batch.
+        megabytes_per_second: Of packed photographs, read and decoded.
+        wait_share: Of the time of the steps, spent waiting for a batch; mean over workers.
+        longest_wait_seconds: For one batch.
+        first_batch_seconds: The slowest worker's.
+    """
+
+    reading: str
+    workers: int
+    step_seconds: float
+    images_per_second: float
+    megabytes_per_second: float
+    wait_share: float
+    longest_wait_seconds: float
+    first_batch_seconds: float
+
+
+def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[str, Any]:
+    """Measure the connected Ray cluster, and this process without Ray.
+
+    Args:
+        config: Its data, seed, loop.batch_size and workers count; no network is built.
+        steps: Per worker and line, after the first batch.
+        step_seconds: Of a step, for the line that says how long it would wait.
+
+    Returns: The setting and a list ``rows`` of `Row` as dictionaries.
+
+    Raises:
+        ConfigError: The cluster is too small, or there are fewer photographs than a step takes.
+        StorageError: There are no shards.
+    """
+    # Reading needs no GPU, also where training does.
+    config = replace(config, workers=replace(config.workers, use_gpu=False))
+    check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    reader = open_reader(config.data.shards, config.data.resize_px)
+    photographs = sum(reader.rows_per_part)
+    mean_bytes = sum(part.bytes for part in reader.parts) / photographs
+    measured = [("one process", 0.0, _measure_here(config, reader, steps))]
+    for seconds in dict.fromkeys((0.0, step_seconds)):
+        measured.append(("ray", seconds, _measure_on_ray(config, reader, steps, seconds)))
+    return {
+        "shards": Storage(config.data.shards).uri,
+        "photographs": photographs,
+        "mean_bytes": round(mean_bytes),
+        "crop_px": config.data.crop_px,
+        "resize_px": config.data.resize_px,
+        "batch_size": config.loop.batch_size,
+        "tasks": config.data.tasks,
+        "steps": steps,
+        "seed": config.seed,
+        "cpus": os.cpu_count(),
+        "rows": [
+            asdict(_row(reading, seconds, waits, config.loop.batch_size, mean_bytes))
+            for reading, seconds, waits in measured
+        ],
+    }
+
+
+def with_shards(config: JobConfig, uri: str) -> JobConfig:
+    """The configuration with its shards elsewhere."""
+    return replace(config, data=replace(config.data, shards=uri))
+
+
+def format_report(figures: dict[str, Any]) -> str:
+    """What `run_benchmark` measured, as Markdown."""
+    head = (
+        "{shards}: {photographs} photographs of {mean_bytes} bytes on average; crop {crop_px} px of"
+        " {resize_px}, batch {batch_size} per worker, {tasks} reading tasks per worker, {steps}"
+        " steps, seed {seed}, {cpus} processors here"
+    )
+    lines = [
+        "| reading | workers | step s | images/s | MB/s | waiting | longest wait s | first batch |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in figures["rows"]:
+        lines.append(
+            "| {reading} | {workers} | {step_seconds:g} | {images_per_second:.1f} |"
+            " {megabytes_per_second:.2f} | {wait_share:.1%} | {longest_wait_seconds:.2f} |"
+            " {first_batch_seconds:.2f} s |".format(**row)
+        )
+    return "\n".join([head.format(**figures), "", *lines])
+
+
+@contextmanager
+def in_object_store(shards: str) -> Iterator[str]:
+    """Copy shards into an object store that runs on this machine until the block ends.
+
+    Ray must be started inside the block: its processes inherit how the store is reached.
+
+    Returns: The URI of the copy.
+    """
+    source = Storage(shards)
+    with (
+        tempfile.TemporaryDirectory(prefix="kintsugi-") as folder,
+        object_store(Path(folder), [_BUCKET]) as endpoint,
+    ):
+        earlier = dict(os.environ)
+        os.environ.update(endpoint.environment())
+        try:
+            target = Storage(f"s3://{_BUCKET}/shards")
+            for name in source.list():
+                target.write(name, source.read(name))
+            yield target.uri
+        finally:
+            for name in endpoint.environment():
+                os.environ.pop(name)
+            os.environ.update(earlier)
+
+
+def consume(batches: Iterator[Batch], steps: int, step_seconds: float) -> Waits:
+    """Take ``steps`` batches after the first, each when its step would want it."""
+    started = time.perf_counter()
+    next(batches)
+    first = time.perf_counter()
+    waits = []
+    for _ in range(steps):
+        time.sleep(step_seconds)
+        wanted = time.perf_counter()
+        next(batches)
+        waits.append(time.perf_counter() - wanted)
+    return Waits(first - started, time.perf_counter() - first, tuple(waits))
+
+
+def _order(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
+    return SampleOrder(
+        reader.rows_per_part,
+        seed=config.seed,
+        shuffle_parts=config.data.shuffle_parts,
+        workers=workers,
+        batch_size=config.loop.batch_size,
+    )
+
+
+def _measure_here(config: JobConfig, reader: ShardReader, steps: int) -> list[Waits]:
+    batches = local_batches(reader, _order(config, reader, 1), config.data, Position())
+    return [consume(batches, steps, 0.0)]
+
+
+def _measure_on_ray(
+    config: JobConfig, reader: ShardReader, steps: int, step_seconds: float
+) -> list[Waits]:
+    order = _order(config, reader, config.workers.count)
+
+    def measure(rank: int) -> Waits:
+        corrupt = corrupt_rows(reader, config.data)
+        request = Request(reader, order, Position(), rank, steps + 1, corrupt)
+        return consume(stream_batches(request, config.data), steps, step_seconds)
+
+    # As a train worker has them: those of its reading tasks are among its CPUs.
+    needs = worker_resources(config)
+    task = ray.remote(num_cpus=needs.pop("CPU"), resources=needs)(measure)
+    waits: list[Waits] = ray.get([task.remote(rank) for rank in range(order.workers)])
+    return waits
+
+
+def _row(
+    reading: str, step_seconds: float, waits: Sequence[Waits], batch_size: int, mean_bytes: float
+) -> Row:
+    rate = sum(len(each.wait_seconds) * batch_size / each.seconds for each in waits)
+    shares = [sum(each.wait_seconds) / each.seconds for each in waits]
+    return Row(
+        reading=reading,
+        workers=len(waits),
+        step_seconds=step_seconds,
+        images_per_second=rate,
+        megabytes_per_second=rate * mean_bytes / 1e6,
+        wait_share=sum(shares) / len(shares),
+        longest_wait_seconds=max(max(each.wait_seconds) for each in waits),
+        first_batch_seconds=max(each.first_batch_seconds for each in waits),
+    )

@@ -1,0 +1,1 @@
+"""Photographs to shards, and shards to training batches."""

@@ -1,0 +1,172 @@
+"""Shards -> decoded photographs in the order of a read; no Ray, no PyTorch, no randomness.
+
+Data workers import this and what it stands on, so it must stay light: a process that
+imports PyTorch takes seconds to start and half a gigabyte.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from kintsugi.data.sampler import Read
+from kintsugi.data.shard_manifest import PartInfo, Split, read_manifest, read_part
+from kintsugi.data.splits import HELD_OUT, TRAIN
+from kintsugi.errors import InputError, StorageError
+from kintsugi.imaging.codec import decode_image
+from kintsugi.storage.storage import Storage
+
+# Logical CPUs of a reading task.
+TASK_CPUS = 0.5
+# Rows that a data task hands on at a time: bounds the memory of a block (a photograph of
+# 286 px takes about 350 kB).
+BLOCK_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A photograph as the shards' readers hand it on.
+
+    Attributes:
+        key: `sample_key` of its id.
+        epoch: In which it is used.
+        pixels: HWC uint8 RGB.
+        instead_of: "shard: id (reason)" of the row that does not decode and whose place it
+            takes; "" for a photograph in its own place.
+    """
+
+    key: int
+    epoch: int
+    pixels: NDArray[np.uint8]
+    instead_of: str = ""
+
+
+class ShardReader:
+    """Reads rows by their index into all shards; every file is verified when opened.
+
+    Picklable: it travels to data workers as the URI and the parts.
+    """
+
+    def __init__(self, uri: str, parts: tuple[PartInfo, ...], resize_px: int) -> None:
+        self.uri = uri
+        self.parts = parts
+        self.resize_px = resize_px
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum(self.rows_per_part)
+
+    @property
+    def rows_per_part(self) -> tuple[int, ...]:
+        return tuple(part.rows for part in self.parts)
+
+    def decode(self, read: Read) -> Iterator[Decoded]:
+        """The photographs of a read, in its order.
+
+        In the place of a row that does not decode comes the next row of its shard that
+        does, after the last the first: that depends on the shard alone, so the samples of
+        a run stay the same however it is resumed or shared out.
+
+        Raises: StorageError naming the shard that is missing, altered or holds no
+            photograph at all that decodes.
+        """
+        storage = Storage(self.uri)
+        parts = np.searchsorted(self._ends, read.rows, side="right")
+        tables = {int(part): self._open(storage, self.parts[part]) for part in np.unique(parts)}
+        for row, part in zip(read.rows, parts, strict=True):
+            table = tables[int(part)]
+            index = int(row - self._ends[part]) + len(table)
+            photo_id, pixels, instead_of = self._decode_row(table, index, self.parts[part].name)
+            yield Decoded(sample_key(photo_id), read.epoch, pixels, instead_of)
+
+    def _open(self, storage: Storage, part: PartInfo) -> pa.Table:
+        table = read_part(storage, part)
+        if len(table) != part.rows or not {"id", "image"} <= set(table.schema.names):
+            raise StorageError(
+                f"{storage.uri}/{part.name} has {len(table)} rows of {table.schema.names}, expected"
+                f" {part.rows} with id and image: pack the photographs again"
+            )
+        return table.select(["id", "image"])
+
+    def _decode_row(
+        self, table: pa.Table, index: int, part_name: str
+    ) -> tuple[str, NDArray[np.uint8], str]:
+        """Id and pixels of a row or of the one in its place, and what that one replaces."""
+        instead_of = ""
+        for at in (*range(index, len(table)), *range(index)):
+            photo_id = table["id"][at].as_py()
+            try:
+                pixels = decode_sample(table["image"][at].as_py(), self.resize_px)
+            except InputError as error:
+                instead_of = instead_of or f"{part_name}: {photo_id} ({error.code})"
+            else:
+                return photo_id, pixels, instead_of
+        raise StorageError(
+            f"none of the {len(table)} photographs in {self.uri}/{part_name} decodes:"
+            " pack them again with --overwrite"
+        )
+
+
+def open_reader(uri: str, resize_px: int, *, split: Split = TRAIN) -> ShardReader:
+    """The reader of one split of a folder of shards.
+
+    Raises: StorageError when there are no shards, or none of that split.
+    """
+    parts = read_manifest(Storage(uri)).only(split)
+    if not parts:
+        remedy = "--held-out 0.1" if split == HELD_OUT else "a smaller --held-out"
+        without = ", or set held_out.photos to 0" if split == HELD_OUT else ""
+        raise StorageError(
+            f"{uri} holds no photographs of the split {split}: pack them anew with"
+            f" jobs/write_shards.py --input PHOTOS --output {uri} --overwrite {remedy}{without}"
+        )
+    return ShardReader(uri, parts, resize_px)
+
+
+class DecodeRead:
+    """One read (a row with ``epoch`` and ``rows``) to blocks of decoded photographs."""
+
+    def __init__(self, reader: ShardReader) -> None:
+        self.reader = reader
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        read = Read(int(batch["epoch"][0]), np.asarray(batch["rows"][0], dtype=np.int64))
+        block: dict[str, list[Any]] = _empty_block()
+        for decoded in self.reader.decode(read):
+            block["key"].append(decoded.key)
+            block["epoch"].append(decoded.epoch)
+            block["height"].append(decoded.pixels.shape[0])
+            block["width"].append(decoded.pixels.shape[1])
+            block["pixels"].append(decoded.pixels.tobytes())
+            block["instead_of"].append(decoded.instead_of)
+            if len(block["key"]) == BLOCK_ROWS:
+                yield block
+                block = _empty_block()
+        if block["key"]:
+            yield block
+
+
+def _empty_block() -> dict[str, list[Any]]:
+    return {name: [] for name in ("key", "epoch", "height", "width", "pixels", "instead_of")}
+
+
+def sample_key(photo_id: str) -> int:
+    """A number below 2^63 that names a photograph on every machine."""
+    return int.from_bytes(hashlib.sha256(photo_id.encode()).digest()[:8], "big") >> 1
+
+
+def decode_sample(data: bytes, resize_px: int) -> NDArray[np.uint8]:
+    """The part of the work that does not depend on the epoch: decode, bring to size.
+
+    Returns: HWC uint8 RGB whose shorter side is ``resize_px``.
+    """
+    image = Image.fromarray(decode_image(data).pixels)
+    scale = resize_px / min(image.size)
+    size = (max(resize_px, round(image.width * scale)), max(resize_px, round(image.height * scale)))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))

@@ -1,0 +1,83 @@
+"""Reading a whole folder of shards back and listing what is wrong with it; knows no Ray."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from kintsugi.data.shard_manifest import SCHEMA, PartInfo, is_part, read_manifest, read_part
+from kintsugi.data.splits import HELD_OUT, is_held_out
+from kintsugi.errors import InputError, StorageError
+from kintsugi.imaging.codec import decode_image
+from kintsugi.storage.storage import Storage
+
+# Shards that are held in memory at one time are no more than this.
+_MOST_THREADS = 8
+
+
+def verify_shards(uri: str, *, decode: bool = False) -> list[str]:
+    """Read every shard of a folder and list what is wrong, one sentence each.
+
+    Args:
+        uri: A folder that `write_shards` wrote.
+        decode: Also decode every photograph; takes as long as packing did.
+    """
+    storage = Storage(uri)
+    try:
+        manifest = read_manifest(storage)
+    except StorageError as error:
+        return [str(error)]
+    share = manifest.held_out_share
+
+    def check(part: PartInfo) -> tuple[list[str], list[str]]:
+        return _check_part(storage, part, share, decode)
+
+    problems: list[str] = []
+    seen = set[str]()
+    # Reading, hashing and decoding all let other threads run.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        for part, (found, ids) in zip(
+            manifest.parts, threads.map(check, manifest.parts), strict=True
+        ):
+            problems += found
+            for name in ids:
+                if name in seen:
+                    problems.append(f"{part.name}: {name} is packed twice")
+                seen.add(name)
+    known = {part.name for part in manifest.parts}
+    strays = [name for name in storage.list() if is_part(name) and name not in known]
+    return problems + [f"{name}: not in the manifest" for name in strays]
+
+
+def _check_part(
+    storage: Storage, part: PartInfo, share: float, decode: bool
+) -> tuple[list[str], list[str]]:
+    """What is wrong with one shard, and the ids in it."""
+    try:
+        table = read_part(storage, part)
+    except StorageError as error:
+        return [str(error)], []
+    if table.schema != SCHEMA:
+        columns = f"has the columns {table.schema.names}, expected {SCHEMA.names}"
+        return [f"{part.name}: {columns}"], []
+    problems = []
+    if len(table) != part.rows:
+        problems.append(f"has {len(table)} rows, expected {part.rows}")
+    ids: list[str] = table["id"].to_pylist()
+    problems += [
+        f"{name} is in the split {part.split}, where it does not belong"
+        for name in ids
+        if is_held_out(name, share) != (part.split == HELD_OUT)
+    ]
+    if decode:
+        problems += _undecodable(table)
+    return [f"{part.name}: {problem}" for problem in problems], ids
+
+
+def _undecodable(table: pa.Table) -> Iterator[str]:
+    for name, data in zip(table["id"], table["image"], strict=True):
+        try:
+            decode_image(data.as_py())
+        except InputError as error:
+            yield f"{name.as_py()} does not decode: {error}"

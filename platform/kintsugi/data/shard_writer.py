@@ -1,0 +1,246 @@
+"""Photographs -> Parquet shards with a manifest; knows no crop, no mask and no training.
+
+Each photograph is decoded once to prove that it can be, and stored as the
+bytes it came in. One part is packed at a time by each worker, so memory is
+bounded by the size of a part and not by the data set.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kintsugi.data.packing import Packing, PartPlan, plan_parts
+from kintsugi.data.sample_photos import PHOTO_SUFFIXES
+from kintsugi.data.shard_manifest import (
+    MANIFEST_NAME,
+    SCHEMA,
+    Manifest,
+    PartInfo,
+    Reject,
+    is_part,
+    part_name,
+)
+from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
+from kintsugi.imaging.codec import ImageLimits, decode_image
+from kintsugi.storage.storage import Storage
+
+# Rows that a reader which wants only some of them can skip at a time.
+_ROWS_PER_GROUP = 64
+# There while parts are written: a writing that was cut off can be told from others' files.
+_UNFINISHED_NAME = "manifest.unfinished"
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """What became of a plan; `part` is None when no photograph of it was usable."""
+
+    part: PartInfo | None
+    rejects: tuple[Reject, ...]
+
+    @property
+    def rows(self) -> int:
+        """Photographs that were packed."""
+        return self.part.rows if self.part else 0
+
+
+# Called after each part with its result, the number of parts done and of all.
+Report = Callable[[PartResult, int, int], None]
+
+
+def write_shards(
+    input_uri: str,
+    output_uri: str,
+    *,
+    seed: int = 0,
+    packing: Packing = Packing(),
+    report: Report | None = None,
+) -> Manifest:
+    """Pack all photographs under a folder or bucket into shards.
+
+    Parts are Ray tasks where this process has initialised Ray. The same input, packing and
+    library versions give the same files. An unreadable photograph is listed and left out.
+
+    Args:
+        input_uri: Where the photographs are, at any depth; found by extension.
+        output_uri: Folder of the shards.
+        seed: Decides the order of the rows.
+        packing: Sizes, limits and the share to hold out.
+        report: Is told of each part as it is done.
+
+    Returns: What was written; also in `manifest.json`, which is written last.
+
+    Raises:
+        ConfigError: No photographs there, or shards or other parts are there already.
+        InvalidInput: None of the photographs can be used.
+        StorageError: Reading or writing failed.
+    """
+    source, target = Storage(input_uri), Storage(output_uri)
+    if not packing.overwrite:
+        _check_free(target)
+    sizes = source.sizes()
+    photos = {name: size for name, size in sizes.items() if _is_photo(name)}
+    if not photos:
+        raise ConfigError(
+            f"no photographs in {source.uri} ({len(sizes)} other files): it must hold files"
+            f" that end in {', '.join(PHOTO_SUFFIXES)}"
+        )
+    plans, misnamed = plan_parts(photos, packing, seed)
+    earlier = _begin(target)
+    results = list(_pack_all(source, target, plans, packing.limits, report))
+    parts = tuple(result.part for result in results if result.part)
+    rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
+    if not parts:
+        _end(target, earlier)  # Nothing was written: what was there is still whole.
+        raise InvalidInput(
+            f"none of the {len(photos)} photographs in {source.uri} can be used;"
+            f" the first: {rejects[0].id}: {rejects[0].detail}",
+            code="no_usable_photographs",
+        )
+    manifest = Manifest(
+        seed=seed,
+        rows=sum(part.rows for part in parts),
+        parts=parts,
+        rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
+        ignored=len(sizes) - len(photos),
+        held_out_share=packing.held_out_share,
+    )
+    for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
+        target.delete(name)  # Of an earlier writing that had more of them.
+    _end(target, manifest.to_json().encode())
+    return manifest
+
+
+def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLimits) -> PartResult:
+    """Check the photographs of one plan and write those that are good as one shard.
+
+    Raises:
+        StorageError: Reading or writing failed for a reason that is not one
+            photograph's own.
+    """
+    rows: list[dict[str, object]] = []
+    rejects: list[Reject] = []
+    for name in plan.ids:
+        try:
+            data = _read_photo(source, name)
+            height, width = decode_image(data, limits).pixels.shape[:2]
+        except InputError as error:
+            rejects.append(Reject(name, error.code, str(error)))
+        else:
+            rows.append({"id": name, "image": data, "height": height, "width": width})
+    if not rows:
+        return PartResult(None, tuple(rejects))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=SCHEMA),
+        buffer,
+        row_group_size=_ROWS_PER_GROUP,
+        # Photographs are compressed already.
+        compression="none",
+        use_dictionary=False,
+    )
+    packed = buffer.getvalue().to_pybytes()
+    target.write(plan.name, packed)
+    digest = hashlib.sha256(packed).hexdigest()
+    part = PartInfo(plan.name, len(rows), len(packed), digest, plan.split)
+    return PartResult(part, tuple(rejects))
+
+
+def _pack_all(
+    source: Storage,
+    target: Storage,
+    plans: Sequence[PartPlan],
+    limits: ImageLimits,
+    report: Report | None,
+) -> Iterator[PartResult]:
+    """Pack every plan, here or in Ray; results come in the order of the plans."""
+    ray = sys.modules.get("ray")
+    # One part is not worth a task, and may lie in a folder that only this machine has.
+    if len(plans) > 1 and ray is not None and ray.is_initialized():
+        results = _pack_in_ray(source, target, plans, limits)
+    else:
+        results = ((i, pack_part(source, target, plan, limits)) for i, plan in enumerate(plans))
+    by_index: dict[int, PartResult] = {}
+    for index, result in results:
+        by_index[index] = result
+        if report is not None:
+            report(result, len(by_index), len(plans))
+    return iter([by_index[index] for index in range(len(plans))])
+
+
+def _pack_in_ray(
+    source: Storage, target: Storage, plans: Sequence[PartPlan], limits: ImageLimits
+) -> Iterator[tuple[int, PartResult]]:
+    import ray
+
+    task = ray.remote(num_cpus=1)(pack_part)
+    waiting = iter(enumerate(plans))
+    running: dict[ray.ObjectRef, int] = {}
+    while True:
+        # Some tasks wait for a CPU, of nodes that were added on demand, too; more would only
+        # make a queue of millions of parts.
+        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        for index, plan in islice(waiting, max(0, in_flight - len(running))):
+            running[task.remote(source, target, plan, limits)] = index
+        if not running:
+            return
+        for reference in ray.wait(list(running), num_returns=1)[0]:
+            index = running.pop(reference)
+            try:
+                yield index, ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                # What a user can mend is told without the trace through Ray.
+                if isinstance(error.cause, KintsugiError):
+                    raise error.cause from error
+                raise
+
+
+def _check_free(target: Storage) -> None:
+    """Refuse a folder with shards, or with parts that no cut-off writing of ours left."""
+    if target.exists(MANIFEST_NAME):
+        raise ConfigError(
+            f"{target.uri} holds shards already: choose another output, or replace them with"
+            " --overwrite"
+        )
+    found = [name for name in target.list() if re.fullmatch(r"part-[^/]*\.parquet", name)]
+    if found and not target.exists(_UNFINISHED_NAME):
+        raise ConfigError(
+            f"{target.uri} holds {len(found)} Parquet files such as {found[0]} but no manifest:"
+            f" choose another output, or --overwrite, which deletes those named like {part_name(0)}"
+        )
+
+
+def _begin(target: Storage) -> bytes | None:
+    """Take away an earlier manifest, and give it: it must not vouch for what changes now."""
+    earlier = target.read(MANIFEST_NAME) if target.exists(MANIFEST_NAME) else None
+    target.write(_UNFINISHED_NAME, b"write_shards has not finished here: run it again\n")
+    target.delete(MANIFEST_NAME)
+    return earlier
+
+
+def _end(target: Storage, manifest: bytes | None) -> None:
+    if manifest is not None:
+        target.write(MANIFEST_NAME, manifest)
+    target.delete(_UNFINISHED_NAME)
+
+
+def _read_photo(source: Storage, name: str) -> bytes:
+    try:
+        return source.read(name)
+    except StorageError as error:
+        # One photograph's own trouble; anything else concerns them all.
+        if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
+            raise InvalidInput(str(error), code="image_unreadable") from error
+        raise
+
+
+def _is_photo(name: str) -> bool:
+    path = PurePosixPath(name)
+    # Hidden files are other programs' notes, such as macOS's ._photo.jpg.
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")

@@ -1,0 +1,1 @@
+"""Training of an encoder of our own, from a teacher's features."""

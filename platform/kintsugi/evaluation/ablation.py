@@ -1,0 +1,163 @@
+"""An ablation: trains what its variants lack, publishes and evaluates all alike; knows no Ray.
+
+The caller says how a run is trained: `kintsugi.train.ray_trainer.fit` or
+`kintsugi.train.local.fit`. What is trained already is kept, what is filled already is found by
+its content, so that the same command goes on where it was ended and adds variants to a table.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.errors import ConfigError
+from kintsugi.evaluation.ablation_plan import Needed, Plan, Variant, needed_runs, runs_in_order
+from kintsugi.evaluation.ablation_table import format_ablation
+from kintsugi.evaluation.comparison import About, Progress, compare, open_comparison, write_report
+from kintsugi.evaluation.entrants import RELEASE, Computed, Entrant
+from kintsugi.evaluation.evaluate import Comparison
+from kintsugi.evaluation.request import Wanted, specs_of
+from kintsugi.inference.methods import CoarseFill, ReleaseMethod
+from kintsugi.release.publish import publish
+from kintsugi.runs.run import Trained
+from kintsugi.storage.storage import Storage
+from models.plan.fill_plan import FillOptions
+
+Fit = Callable[[JobConfig], Trained]
+
+
+class Interrupted(Exception):
+    """A run was asked to end before its last step; what it has done is kept."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What came of a plan: ``figures`` as jobs/evaluate.py has them, and the runs behind them."""
+
+    plan: Plan
+    needed: Sequence[Needed]
+    # By the names of the runs.
+    trained: Mapping[str, Trained]
+    figures: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON types: `ablation.json`."""
+        runs = {
+            name: {
+                "uri": self.trained[name].run,
+                "steps": self.trained[name].last_step,
+                "config": config.to_dict(),
+            }
+            for name, config in runs_in_order(self.needed).items()
+        }
+        variants = [
+            {**asdict(each.variant), "runs": {"stage1": each.stage1.run, "stage2": each.stage2.run}}
+            for each in self.needed
+        ]
+        plain: dict[str, Any] = json.loads(
+            json.dumps({"variants": variants, "runs": runs, "evaluation": self.figures})
+        )
+        return plain
+
+
+def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
+    """Train, publish, evaluate, write.
+
+    Args:
+        plan: What is compared.
+        fit: Trains one run to its end, from wherever it stands.
+        output: URI of a folder for ablation.json and ablation.md, and beside them what
+            jobs/evaluate.py writes.
+
+    Raises:
+        ConfigError: a variant or a base configuration is impossible.
+        Interrupted: a run was asked to end early.
+        KintsugiError: as training and evaluation do.
+    """
+    needed = [needed_runs(plan, variant) for variant in plan.variants]
+    _check_names(plan)
+    trained = _train(needed, fit)
+    releases = {each.variant.name: _publish(plan, each) for each in needed}
+    comparison, about = _open(plan, releases)
+    results, figures = compare(
+        plan.photos,
+        comparison,
+        about,
+        limit=plan.limit,
+        held_out=plan.held_out,
+        report=Progress(),
+    )
+    ablation = Ablation(plan, needed, trained, figures)
+    write_report(output, results, figures)
+    target = Storage(output)
+    plain = ablation.to_dict()
+    target.write("ablation.md", format_ablation(plain).encode())
+    target.write("ablation.json", (json.dumps(plain, indent=1) + "\n").encode())
+    print(f"wrote {target.uri}/ablation.json, ablation.md")
+    return ablation
+
+
+def _check_names(plan: Plan) -> None:
+    """Before hours of training. Raises: ConfigError."""
+    for label in specs_of(plan.methods):
+        if label in {variant.name for variant in plan.variants}:
+            raise ConfigError(f"methods: {label!r} is a variant's name as well: rename one")
+
+
+def _train(needed: Sequence[Needed], fit: Fit) -> dict[str, Trained]:
+    runs = runs_in_order(needed)
+    trained: dict[str, Trained] = {}
+    for number, (name, config) in enumerate(runs.items(), 1):
+        users = [each.variant.name for each in needed if name in (each.stage1.run, each.stage2.run)]
+        print(f"run {number} of {len(runs)}: {name}, for {', '.join(users)}", flush=True)
+        done = trained[name] = fit(config)
+        if done.stopped:
+            raise Interrupted(f"stopped at step {done.last_step} of {name}")
+        print(f"  steps {done.first_step} to {done.last_step}", flush=True)
+    return trained
+
+
+def _publish(plan: Plan, needed: Needed) -> str:
+    """Returns: URI of the variant's release."""
+    one, two = (f"{config.storage}/{config.run}" for config in (needed.stage1, needed.stage2))
+    variant = needed.variant
+    output = f"{plan.storage}/releases/{variant.name}"
+    published = publish(
+        one,
+        two,
+        output,
+        name=variant.name,
+        matching=variant.matching,
+        finishing=variant.finishing,
+    )
+    return published.uri
+
+
+def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, About]:
+    first = next(iter(releases.values()))
+    wanted = Wanted(
+        methods=[*(f"{name}={RELEASE}{uri}" for name, uri in releases.items()), *plan.methods],
+        masks=plan.masks,
+        # With whose encoder the VGG distance sees.
+        release=first,
+        seed=plan.seed,
+        cache=f"{plan.storage}/fills",
+    )
+    comparison, about = open_comparison(wanted)
+    entrants = dict(comparison.entrants)
+    for variant in plan.variants:
+        entrants[variant.name] = _as_wanted(entrants[variant.name], variant)
+    identities = {name: entrant.identity for name, entrant in entrants.items()}
+    return replace(comparison, entrants=entrants), replace(about, identities=identities)
+
+
+def _as_wanted(entrant: Entrant, variant: Variant) -> Entrant:
+    """A release as its variant fills with it."""
+    if variant.part == "whole" and variant.scales == "auto":
+        return entrant
+    assert isinstance(entrant, Computed)
+    assert isinstance(entrant.method, ReleaseMethod)
+    kind = CoarseFill if variant.part == "coarse" else ReleaseMethod
+    method = kind(entrant.method.inpainter, FillOptions(scales=variant.scales))
+    return Computed(method, f"{entrant.identity} {variant.part} scales {variant.scales}")

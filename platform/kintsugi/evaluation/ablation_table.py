@@ -1,0 +1,95 @@
+"""An ablation's figures as a Markdown page that says how little they were made with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
+
+
+def format_ablation(ablation: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args: ``ablation``: as `kintsugi.evaluation.ablation.Ablation.to_dict` gives it.
+    """
+    figures = ablation["evaluation"]
+    variants = {each["name"]: each for each in ablation["variants"]}
+    parts = ["# Ablation", _made_with(ablation)]
+    for masks in figures["masks"]:
+        rows = [row for row in figures["figures"] if row["masks"] == masks]
+        parts += [f"## {masks}", markdown_table(_lines(rows, variants, ablation["runs"]))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _made_with(ablation: Mapping[str, Any]) -> str:
+    figures = ablation["evaluation"]
+    configs = [run["config"] for run in ablation["runs"].values()]
+    sizes, crops, batches, shards, encoders = (
+        _all(config[section][key] if section else config[key] for config in configs)
+        for section, key in (
+            ("model", "size"),
+            ("data", "crop_px"),
+            ("loop", "batch_size"),
+            ("data", "shards"),
+            (None, "encoder"),
+        )
+    )
+    steps = ", ".join(
+        f"{stage} {_all(run['steps'] for run in runs)}"
+        for stage, runs in _by_stage(ablation["runs"]).items()
+    )
+    held_out = figures["held_out_share"]
+    of = f", held out at {held_out}" if held_out is not None else ""
+    return (
+        f"Networks of size {sizes}, encoder {encoders}; steps of training: {steps}, each with"
+        f" {batches} photographs a worker, crops of {crops} px, of `{shards}`."
+        f" {figures['photographs']} photographs of `{figures['photos']}`{of} are filled; seed"
+        f" {figures['seed']}. Means, in brackets the 95 % interval (bootstrap over photographs);"
+        f" {vgg_note(figures['vgg_encoder'])}. Figures of other sizes, steps or photographs do"
+        " not compare with these."
+    )
+
+
+def _lines(
+    rows: list[dict[str, Any]], variants: Mapping[str, Any], runs: Mapping[str, Any]
+) -> list[list[str]]:
+    shown = [name for name in COLUMNS if any(name in row.get("metrics", ()) for row in rows)]
+    lines = [["variant", "what differs", "steps", *(COLUMNS[name].heading for name in shown)]]
+    for row in rows:
+        variant = variants.get(row["method"])
+        cells = ["not ours", "-"]
+        if variant is not None:
+            used = dict.fromkeys(variant["runs"].values())
+            if variant["part"] == "coarse":
+                used = {variant["runs"]["stage1"]: None}
+            cells = [_difference(variant), " + ".join(str(runs[name]["steps"]) for name in used)]
+        for name in shown:
+            digits = COLUMNS[name].decimals
+            found = row.get("metrics", {}).get(name)
+            cells.append(
+                "-"
+                if found is None
+                else f"{found['mean']:.{digits}f}"
+                f" ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+            )
+        lines.append([row["method"], *cells])
+    return lines
+
+
+def _difference(variant: Mapping[str, Any]) -> str:
+    """In words where the plan has some, else as it is set."""
+    settings = [*variant["set"], *variant["stage1"], *variant["stage2"]]
+    for preferences in (variant["matching"], variant["finishing"]):
+        settings += [f"{name}={value}" for name, value in preferences.items()]
+    return variant["about"] or ", ".join(settings) or "-"
+
+
+def _by_stage(runs: Mapping[str, Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for run in runs.values():
+        found.setdefault(run["config"]["stage"], []).append(run)
+    return found
+
+
+def _all(values: Any) -> str:
+    """Each value once."""
+    return ", ".join(dict.fromkeys(str(value) for value in values))

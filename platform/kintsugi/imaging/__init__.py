@@ -1,0 +1,1 @@
+"""Files of images to arrays and back, with limits; knows no PyTorch and no storage."""

@@ -1,0 +1,156 @@
+"""An opened image of any mode to upright 8-bit RGB; knows no files and no limits.
+
+One convention: RGB, uint8 0-255, H W C.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms
+
+from kintsugi.errors import InvalidInput
+from kintsugi.imaging.headers import png_bit_depth
+from kintsugi.imaging.limits import undecodable
+
+# What the imaging library raises on broken files (found by mutating files of
+# every format); anything else is a bug and must be seen.
+BROKEN_FILE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+# Those from which there is a way to RGB; LAB and HSV have none without a profile.
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
+_ORIENTATION_TAG = 0x0112
+_TIFF_BITS_TAG = 258
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image as it is displayed: upright, 8 bit, RGB.
+
+    Attributes:
+        pixels: uint8 H W 3, RGB.
+        alpha: uint8 H W, 255 = opaque; None when the file has no transparency.
+        icc_profile: Colour profile of `pixels` to store with them again.
+        format: "png", "jpeg", "webp", "tiff" or "heif".
+        notes: What of the file was not kept, one short English clause each.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    alpha: npt.NDArray[np.uint8] | None
+    icc_profile: bytes | None
+    format: str
+    notes: tuple[str, ...]
+
+
+def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedImage:
+    """Bring a loaded image of any mode to upright 8-bit RGB.
+
+    Args:
+        image: Loaded; its colour profile is read from it.
+        data: The file's bytes, whose header tells the depth of its samples.
+        format: As `sniff_format` names it.
+        name: Start of error codes.
+
+    Raises:
+        InvalidInput: `{name}_bit_depth` for samples without a defined range,
+            `{name}_undecodable` for a colour space that is not read.
+    """
+    notes: list[str] = []
+    bits = _sample_bits(image, data, format)
+    icc_profile: bytes | None = image.info.get("icc_profile")
+    image = _upright(image)
+    if bits > 8:
+        notes.append(f"{bits}-bit samples reduced to 8 bit")
+    if image.mode.startswith("I;16"):
+        image = _reduce_grey(image, bits)
+    elif image.mode in ("I", "F"):
+        raise InvalidInput(
+            f"the {name} has 32-bit or floating-point samples",
+            code=f"{name}_bit_depth",
+            hint="save it with 8 or 16 bit a channel",
+        )
+    elif image.mode not in _MODES:
+        raise undecodable(f"its colour space {image.mode} is not read", name)
+    elif image.mode == "P" and image.palette is None:
+        raise undecodable("it has no palette", name)
+    if image.mode == "CMYK":
+        image, note = _from_cmyk(image, icc_profile)
+        notes.append(note)
+        icc_profile = None
+    elif icc_profile is not None and icc_profile[16:20] != b"RGB ":
+        # A profile of another colour space cannot be stored with RGB pixels.
+        notes.append("colour profile dropped: it is not for RGB")
+        icc_profile = None
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = np.array(image.getchannel("A"))
+    return DecodedImage(np.array(image.convert("RGB")), alpha, icc_profile, format, tuple(notes))
+
+
+def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
+    if format == "png":
+        return png_bit_depth(data)
+    if format == "tiff":
+        bits = image.tag_v2.get(_TIFF_BITS_TAG, (1,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    if format == "heif":
+        return int(image.info["bit_depth"])
+    return 8
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except BROKEN_FILE_ERRORS:
+        # Cameras and editors write broken EXIF; the pixels are good all the same.
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _reduce_grey(image: Image.Image, bits: int) -> Image.Image:
+    samples = np.asarray(image).astype(np.uint16)
+    grey = Image.fromarray((samples >> (bits - 8)).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _from_cmyk(image: Image.Image, icc_profile: bytes | None) -> tuple[Image.Image, str]:
+    if icc_profile is not None and icc_profile[16:20] == b"CMYK":
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            return image.convert(
+                "RGB"
+            ), "CMYK converted to RGB without its profile, which is broken"
+        if converted is not None:
+            return converted, "CMYK converted to RGB through its profile"
+    return image.convert("RGB"), "CMYK without a profile converted to RGB"

@@ -1,0 +1,101 @@
+"""Which image files are accepted, and the errors that say why one is not; opens none.
+
+Checks run from cheap to dear: length, kind by content, size from the header,
+container. Nothing is decoded.
+"""
+
+from dataclasses import dataclass
+
+from kintsugi.errors import InvalidInput, TooLarge, UnsupportedFormat
+from kintsugi.imaging.headers import (
+    container_problem,
+    declared_size,
+    is_animated_webp,
+    sniff_format,
+)
+from kintsugi.imaging.heif import reads_heif
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is accepted; checked before anything is decoded."""
+
+    max_bytes: int = 100_000_000
+    # Height x width as the header says. Above 178 million the imaging
+    # library's own guard against decompression bombs refuses too.
+    max_pixels: int = 32_000_000
+    # Shorter side in pixels.
+    min_side: int = 16
+
+
+def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
+    """Check all that can be checked without opening the file; return its format."""
+    if not data:
+        raise InvalidInput(
+            f"the {name} is empty", code=f"{name}_empty_file", hint="send the bytes of a file"
+        )
+    if len(data) > limits.max_bytes:
+        raise TooLarge(
+            f"the {name} has {len(data)} bytes, the limit is {limits.max_bytes}",
+            code=f"{name}_too_large",
+            hint="send a smaller file",
+        )
+    format = sniff_format(data)
+    if format is None:
+        raise UnsupportedFormat(
+            f"the {name} is not PNG, JPEG, WebP or TIFF",
+            code=f"{name}_format_not_allowed",
+            hint="the kind is read from the content, not from the file's name: convert it first",
+        )
+    if format == "heif" and not reads_heif():
+        raise UnsupportedFormat(
+            f"the {name} is HEIC, which is not read here",
+            code=f"{name}_format_not_allowed",
+            hint="save it as JPEG; or whoever runs this installs the extra heic (pillow-heif)",
+        )
+    size = declared_size(data, format)
+    if size is not None:
+        check_size(*size, limits, name)
+    problem = container_problem(data, format)
+    if problem is not None:
+        raise undecodable(problem, name)
+    if format == "webp" and is_animated_webp(data):
+        raise animated("more than one", name)
+    return format
+
+
+def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:
+    if height <= 0 or width <= 0:
+        raise undecodable(f"its header says {width}x{height} px", name)
+    if height * width > limits.max_pixels:
+        raise too_many_pixels(f"{width}x{height} = {height * width}", limits, name)
+    if min(height, width) < limits.min_side:
+        raise InvalidInput(
+            f"the {name} is {width}x{height} px, the shorter side must have {limits.min_side}",
+            code=f"{name}_too_small",
+            hint="send a larger one",
+        )
+
+
+def undecodable(why: str, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {name} cannot be decoded: {why}",
+        code=f"{name}_undecodable",
+        hint="open it in an image viewer and save it again",
+    )
+
+
+def too_many_pixels(has: str, limits: ImageLimits, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {name} has too many pixels: {has}, the limit is {limits.max_pixels}",
+        code=f"{name}_too_many_pixels",
+        hint="scale it down",
+    )
+
+
+def animated(frames: str, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {name} has {frames} frames or pages",
+        code=f"{name}_animated",
+        hint="send one still image",
+    )

@@ -1,0 +1,1 @@
+"""Methods that fill holes, and folders of photographs."""

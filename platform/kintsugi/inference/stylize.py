@@ -1,0 +1,101 @@
+"""Give a folder of photographs the look of one picture; `folder.py` walks through it."""
+
+from dataclasses import dataclass
+
+from kintsugi.errors import ConfigError
+from kintsugi.imaging.arrays import Pixels
+from kintsugi.imaging.codec import decode_image, encode_image
+from kintsugi.inference.folder import (
+    Item,
+    Report,
+    Summary,
+    check_any,
+    check_apart,
+    plan_outputs,
+    read_input,
+    work_folder,
+)
+from kintsugi.storage.storage import Storage
+from models.inpainter import Inpainter
+from models.pixels import image_to_tensor, tensor_to_image
+from models.stylize import check_strength
+
+
+@dataclass(frozen=True)
+class Stylist:
+    """Gives pictures one look.
+
+    Attributes:
+        inpainter: The networks.
+        style: The picture that has the look, uint8 H W 3, RGB.
+        strength: How much of it is taken, 0-1.
+
+    Raises: ConfigError: strength outside 0-1.
+    """
+
+    inpainter: Inpainter
+    style: Pixels
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        try:
+            check_strength(self.strength)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """Uint8 H W 3, RGB, in and out."""
+        answer: Pixels = tensor_to_image(
+            self.inpainter.stylize(
+                image_to_tensor(pixels), image_to_tensor(self.style), strength=self.strength
+            )
+        )
+        return answer
+
+
+def read_style(uri: str) -> Pixels:
+    """Read the one picture at a URI.
+
+    Raises:
+        StorageError: it cannot be read.
+        InputError: it is no image that is read here, or it is too small.
+    """
+    return decode_image(Storage(uri).read(""), name="style").pixels
+
+
+def stylize_folder(
+    content: Storage,
+    output: Storage,
+    *,
+    stylist: Stylist,
+    retry_failed: bool = False,
+    report: Report | None = None,
+) -> Summary:
+    """Restyle every photograph that has no output yet, in Ray tasks where Ray is initialised.
+
+    What is in the output already stays, whatever its style was.
+
+    Raises:
+        ConfigError: there are no photographs, or the output lies among them.
+        StorageError: a place cannot be read or written at all.
+    """
+    check_apart(output, {"content": content})
+    plan = plan_outputs(content.list())
+    check_any(plan, content)
+    work = _Restyling(content, stylist)
+    return work_folder(plan, work, output, retry_failed=retry_failed, report=report)
+
+
+@dataclass(frozen=True)
+class _Restyling:
+    """Reads, restyles and encodes one photograph."""
+
+    content: Storage
+    stylist: Stylist
+
+    def __call__(self, item: Item) -> bytes:
+        """Raises: InputError: the photograph cannot be used."""
+        image = decode_image(read_input(self.content, item.id, "content"), name="content")
+        return encode_image(
+            self.stylist(image.pixels), alpha=image.alpha, icc_profile=image.icc_profile
+        )

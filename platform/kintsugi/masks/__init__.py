@@ -1,0 +1,1 @@
+"""Holes that are drawn from a seed."""

@@ -1,0 +1,80 @@
+"""What a training job shows while and after it trains; knows no Ray."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.monitor.exporters import PrometheusExporter, TensorBoardWriter
+from kintsugi.monitor.tail import Watcher, following
+from kintsugi.monitor.terminal import format_duration, watcher_for_terminal
+from kintsugi.runs.run import Run, Trained
+
+# The losses by which stages' checkpoints are compared.
+CRITERIA = ("perceptual", "reconstruction")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a run is shown beside the terminal; no part of its identity.
+
+    Attributes:
+        tensorboard: Write event files into the run's folder `tensorboard`.
+        metrics_port: Serve Prometheus metrics at this port while the job runs; 0 = do not.
+        metrics_host: Address to serve them at.
+    """
+
+    tensorboard: bool = False
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+
+
+@contextmanager
+def reporting(config: JobConfig, shown: Shown) -> Iterator[None]:
+    """Show the run that trains while inside.
+
+    Raises:
+        ConfigError: the port is taken, or TensorBoard's writer is not installed.
+        StorageError: the run's folder cannot be read at the beginning.
+    """
+    storage = Run.of(config).storage
+    with ExitStack() as stack:
+        watchers: list[Watcher] = []
+        if shown.metrics_port:
+            exporter = PrometheusExporter(
+                config.run, host=shown.metrics_host, port=shown.metrics_port
+            )
+            stack.callback(exporter.close)
+            watchers.append(exporter)
+            print(f"metrics at http://{shown.metrics_host}:{exporter.port}/metrics", flush=True)
+        if shown.tensorboard:
+            board = TensorBoardWriter(storage.join("tensorboard"))
+            stack.callback(board.close)
+            watchers.append(board)
+            print(f"tensorboard --logdir {board.storage.uri}", flush=True)
+        watchers.append(watcher_for_terminal(config.loop.max_steps))
+        stack.enter_context(following(storage.join("metrics"), watchers))
+        yield
+
+
+def summary(trained: Trained, seconds: float) -> list[str]:
+    """What a submission that took so long did, in lines."""
+    first, last, rows = trained.first_step, trained.last_step, trained.metrics
+    if first == last:
+        lines = [f"already finished at step {last}: {trained.run}"]
+    else:
+        lines = [f"steps {first} to {last} in {format_duration(seconds)}: {trained.run}"]
+    titles = {"fixed": "the fixed photographs", "held_out": "held-out photographs"}
+    for kind, title in titles.items():
+        for loss in CRITERIA:
+            key = f"{kind}/{loss}"
+            measured = [row for row in rows if key in row]
+            if len(measured) > 1:
+                one, other = measured[0], measured[-1]
+                lines.append(
+                    f"{loss} loss on {title}: {one[key]:.4f} at step {one['step']},"
+                    f" {other[key]:.4f} at step {other['step']}"
+                )
+    if trained.stopped:
+        lines.append(f"stopped at step {last}: submit the job again to go on")
+    return lines

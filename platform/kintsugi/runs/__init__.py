@@ -1,0 +1,1 @@
+"""A run's folder: its lease, checkpoints, metrics and start."""

@@ -1,0 +1,110 @@
+"""What a run leaves for people: metrics/part-*.jsonl and sample pictures; knows no Ray."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from kintsugi.storage.storage import Storage
+
+Metrics = dict[str, float | int]
+
+# Metrics reach storage at least this often while a run goes on.
+FLUSH_SECONDS = 5.0
+# Of the sample pictures.
+COLUMN_TITLES = ("input", "fill", "truth")
+TITLE_PX = 20
+GAP_PX = 4
+
+
+class MetricsWriter:
+    """Rows of metrics in JSON lines, one part per stretch between two checkpoints."""
+
+    def __init__(
+        self, storage: Storage, step: int, *, is_lost: Callable[[], bool] = lambda: False
+    ) -> None:
+        """
+        Args:
+            storage: The run's folder of metrics.
+            step: Where the run goes on; rows of later steps are dropped.
+            is_lost: Whether somebody else writes there now; then this writes no more.
+        """
+        self.storage = storage
+        self._is_lost = is_lost
+        self._rows: list[Metrics] = []
+        self._flushed = time.monotonic()
+        for name in storage.list():
+            rows = read_rows(storage, name)
+            kept = [row for row in rows if row["step"] <= step]
+            if not kept:
+                storage.delete(name)
+            elif len(kept) < len(rows):
+                storage.write(name, _to_lines(kept))
+
+    def add(self, row: Metrics) -> None:
+        self._rows.append(row)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows of this part; the part is replaced whole."""
+        if self._rows and not self._is_lost():
+            self.storage.write(f"part-{self._rows[0]['step']:08d}.jsonl", _to_lines(self._rows))
+        self._flushed = time.monotonic()
+
+    def close_part(self) -> None:
+        """Flush, and begin the next part: what is written so far stands."""
+        self.flush()
+        self._rows = []
+
+
+def read_rows(storage: Storage, name: str) -> list[dict[str, Any]]:
+    """Rows of one part."""
+    return [json.loads(line) for line in storage.read(name).decode().splitlines()]
+
+
+def read_metrics(storage: Storage) -> list[dict[str, Any]]:
+    """Every row of a run's `metrics` folder, in the order of steps."""
+    return [row for name in storage.list() for row in read_rows(storage, name)]
+
+
+def picture(columns: list[Tensor], titles: Sequence[str] = COLUMN_TITLES) -> bytes:
+    """A PNG with one row per photograph and the given images side by side under their titles.
+
+    Args:
+        columns: B 3 H W each, 0-1.
+        titles: One for each column.
+    """
+    images = np.stack([_pixels(column) for column in columns])
+    num_columns, rows, height, width, _ = images.shape
+    top = TITLE_PX + GAP_PX
+    sheet = Image.new(
+        "RGB",
+        (num_columns * (width + GAP_PX) - GAP_PX, top + rows * (height + GAP_PX) - GAP_PX),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in zip(range(num_columns), titles, strict=True):
+        left = column * (width + GAP_PX)
+        draw.text((left + width / 2, TITLE_PX / 2), title, fill="black", anchor="mm")
+        for row in range(rows):
+            sheet.paste(Image.fromarray(images[column, row]), (left, top + row * (height + GAP_PX)))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _pixels(images: Tensor) -> NDArray[np.uint8]:
+    """B 3 H W, 0-1 -> uint8 B H W 3."""
+    whole = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte()
+    return np.ascontiguousarray(whole.permute(0, 2, 3, 1).numpy())
+
+
+def _to_lines(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -1,0 +1,135 @@
+"""A run's folder in storage, and the encoder that runs and releases name; knows no loop."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kintsugi.config.run_config import JobConfig, parse_config
+from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.runs.checkpoints import CheckpointStore
+from kintsugi.storage.storage import Storage
+from models.networks.vgg import Vgg19Relu3
+from models.weights import load_encoder
+
+CONFIG_NAME = "config.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder `<storage>/<run>`.
+
+    It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
+    predictions), start/ (with init_from), checkpoints/, metrics/, samples/, owner/ (who
+    trains it) and, where it was asked for, tensorboard/.
+    """
+
+    storage: Storage
+
+    @classmethod
+    def of(cls, config: JobConfig) -> Self:
+        return cls(Storage(config.storage).join(config.run))
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        return CheckpointStore(self.storage.join("checkpoints"))
+
+    def fetch_checkpoint(self, which: str, folder: Path) -> int:
+        """Copy a checkpoint into ``folder`` and verify it. Returns its step.
+
+        Args:
+            which: "newest" (the newest whole one), "best" (the lowest held-out loss), "auto"
+                (the best where there is one, else the newest) or a step.
+            folder: Empty, on the local disk.
+
+        Raises:
+            ConfigError: the run has no such checkpoint; says which there are.
+            StorageError: the run has none at all, or the one asked for is altered.
+        """
+        newest = self.checkpoints.newest_whole()
+        if newest == 0:
+            raise StorageError(f"{self.storage.uri} has no checkpoint yet: train the run first")
+        if which == "auto":
+            which = "best" if self.checkpoints.progress(newest).best else "newest"
+        step = newest if which == "newest" else self._step_of(which, newest)
+        self.checkpoints.fetch(step, folder)
+        return step
+
+    def _step_of(self, which: str, newest: int) -> int:
+        steps = self.checkpoints.steps()
+        if which == "best":
+            best = self.checkpoints.progress(newest).best
+            if best is None:
+                raise ConfigError(
+                    f"{self.storage.uri} has no best checkpoint: it was not measured on held-out"
+                    f" photographs (held_out.photos); choose newest or one of {_list(steps)}"
+                )
+            return best.step
+        if not which.isdecimal() or int(which) not in steps:
+            raise ConfigError(
+                f"{self.storage.uri} has no checkpoint {which!r}: choose newest, best or one of"
+                f" {_list(steps)}"
+            )
+        return int(which)
+
+    def config(self) -> JobConfig:
+        """The configuration the run was started with. Raises: StorageError when there is none."""
+        if not self.storage.exists(CONFIG_NAME):
+            raise StorageError(
+                f"{self.storage.uri} is no run: it has no {CONFIG_NAME}; train it first or"
+                " correct the address"
+            )
+        return parse_config(
+            json.loads(self.storage.read(CONFIG_NAME)), f"{self.storage.uri}/{CONFIG_NAME}"
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a submission did.
+
+    Attributes:
+        run: URI of the run's folder.
+        first_step: Where it started or resumed.
+        last_step: Where it ended.
+        stopped: It was asked to end before its last step; submitted again it goes on.
+        metrics: All rows of the run, from its very first step.
+    """
+
+    run: str
+    first_step: int
+    last_step: int
+    stopped: bool
+    metrics: list[dict[str, Any]]
+
+
+def open_encoder(source: str, seed: int) -> Vgg19Relu3:
+    """The encoder a configuration names, fetched first when it is a URI.
+
+    Raises: ConfigError naming the value and what else can be given.
+    """
+    if source == "release":
+        source = BUNDLED_RELEASE
+    try:
+        if source in ("random", "torchvision"):
+            return load_encoder(source, seed=seed)
+        with tempfile.TemporaryDirectory() as folder:
+            return load_encoder(str(_fetch_encoder(source, Path(folder))))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _fetch_encoder(uri: str, folder: Path) -> Path:
+    """A local copy of an encoder file or of a release folder."""
+    if not uri.endswith(".safetensors"):
+        Storage(uri).fetch_folder("", folder)
+        return folder
+    parent, _, name = uri.rpartition("/")
+    (folder / name).write_bytes(Storage(parent or "/").read(name))
+    return folder / name
+
+
+def _list(steps: list[int]) -> str:
+    return ", ".join(str(step) for step in steps)

@@ -1,0 +1,252 @@
+"""Trained networks out of a run or a release, by their part of the method; knows no training."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.runs.checkpoints import AVERAGE_NAME
+from kintsugi.runs.run import Run, open_encoder
+from kintsugi.storage.storage import Storage
+from models.build import (
+    ModelConfig,
+    build_context_encoder,
+    build_feature_discriminator,
+    build_fill_discriminator,
+    build_first_fill,
+    build_generator,
+    build_image_discriminator,
+    build_pair_discriminator,
+    build_translator,
+)
+from models.inpainter import Inpainter
+from models.networks.vgg import Vgg19Relu3
+from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
+from models.weights import ReleaseConfig, file_digest, load_release
+
+State = dict[str, Tensor]
+
+DISCRIMINATORS_NAME = "discriminators.safetensors"
+# The key of a release's `training` under which its discriminators' digest stands.
+DISCRIMINATORS_KEY = "discriminators"
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "first_fill": build_first_fill,
+    "infer": build_generator,
+    "translate": build_translator,
+    "pair_discriminator": build_pair_discriminator,
+    "feature_discriminator": build_feature_discriminator,
+    "fill_discriminator": build_fill_discriminator,
+    "context_encoder": build_context_encoder,
+    "image_discriminator": build_image_discriminator,
+}
+GENERATORS = {
+    "first_fill": ("first_fill",),
+    "stage1": ("infer",),
+    "stage2": ("translate",),
+    "end_to_end": ("infer", "translate"),
+    "context_encoder": ("context_encoder",),
+}
+DISCRIMINATORS = {
+    "first_fill": "fill_discriminator",
+    "stage1": "pair_discriminator",
+    "stage2": "feature_discriminator",
+    "end_to_end": "feature_discriminator",
+    "context_encoder": "image_discriminator",
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a run or a release has trained.
+
+    Attributes:
+        uri: Where it was found.
+        parts: Weights by the names of ``BUILDERS``; only those that are there.
+        model: Their architecture.
+        step: Of a run's checkpoint; 0 for a release.
+        weights: "running mean" or "last": which of a run's generator; "release".
+        open_encoder: Opens the encoder that they were trained with.
+        release: What the release says of itself; None of a run.
+    """
+
+    uri: str
+    parts: dict[str, State]
+    model: ModelConfig
+    step: int
+    weights: str
+    open_encoder: Callable[[], Vgg19Relu3]
+    release: ReleaseConfig | None = None
+
+    def digest(self) -> str:
+        """``sha256:`` of all weights, the same wherever they came from."""
+        total = hashlib.sha256()
+        for part in sorted(self.parts):
+            for name, tensor in sorted(self.parts[part].items()):
+                total.update(f"{part}.{name}".encode())
+                total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return f"sha256:{total.hexdigest()}"
+
+
+def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
+    """Read the networks of a release or of a run's checkpoint.
+
+    Args:
+        uri: Of the release's or the run's folder.
+        checkpoint: Of a run: "auto", "newest", "best" or a step; see `Run.fetch_checkpoint`. A
+            generator's running mean is taken where the run keeps one.
+
+    Raises:
+        ConfigError: the run has no such checkpoint.
+        StorageError: neither is there, or it is altered.
+    """
+    storage = Storage(uri)
+    with tempfile.TemporaryDirectory() as temporary:
+        if storage.exists(RELEASE_WEIGHTS):
+            storage.fetch_folder("", Path(temporary))
+            networks = _of_release(uri, Path(temporary))
+        else:
+            networks = _of_run(uri, Run(storage), checkpoint, Path(temporary))
+    return replace(networks, parts=_first_fill_in(networks.parts) | networks.parts)
+
+
+def _first_fill_in(parts: dict[str, State]) -> dict[str, State]:
+    """What G1 begins with, as a part of its own, where it holds one."""
+    prefix = "first_fill."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in parts.get("infer", {}).items()
+        if name.startswith(prefix)
+    }
+    return {"first_fill": state} if state else {}
+
+
+def _of_release(uri: str, folder: Path) -> Networks:
+    try:
+        inpainter, config = load_release(folder)
+    except ValueError as error:
+        raise StorageError(f"{uri}: {error}") from error
+    parts = {name: network.state_dict() for name, network in generators_of(inpainter).items()}
+    return Networks(
+        uri,
+        parts | _read_discriminators(uri, folder, config),
+        config.model,
+        step=0,
+        weights="release",
+        open_encoder=lambda: inpainter.image2feature.encoder,
+        release=config,
+    )
+
+
+def generators_of(inpainter: Inpainter) -> dict[str, nn.Module]:
+    """The trained networks of an Inpainter by their part."""
+    return {"infer": inpainter.image2feature.generator, "translate": inpainter.feature2image}
+
+
+def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
+    config = run.config()
+    step = run.fetch_checkpoint(checkpoint, folder)
+    averaged = (folder / AVERAGE_NAME).is_file()
+    generator = load_file(folder / (AVERAGE_NAME if averaged else "generator.safetensors"))
+    parts = split_generator(config.stage, generator)
+    # An initial fill that was trained without an opponent has one all the same, of another kind.
+    if config.stage != "first_fill" or config.losses.adversarial:
+        parts[DISCRIMINATORS[config.stage]] = load_file(folder / "discriminator.safetensors")
+    return Networks(
+        uri,
+        parts,
+        config.model,
+        step=step,
+        weights="running mean" if averaged else "last",
+        open_encoder=lambda: open_encoder(config.encoder, config.seed),
+    )
+
+
+def split_generator(stage: str, state: State) -> dict[str, State]:
+    """A stage's generator as parts of the method."""
+    names = GENERATORS[stage]
+    if len(names) == 1:
+        return {names[0]: state}
+    return {
+        name: {
+            key.removeprefix(f"{name}."): value
+            for key, value in state.items()
+            if key.startswith(f"{name}.")
+        }
+        for name in names
+    }
+
+
+def join_generator(stage: str, parts: dict[str, State]) -> State:
+    """Parts of the method as a stage's generator: what `split_generator` took apart."""
+    names = GENERATORS[stage]
+    if len(names) == 1:
+        return parts[names[0]]
+    return {f"{name}.{key}": value for name in names for key, value in parts[name].items()}
+
+
+def check_fit(networks: Networks, needed: list[str], model: ModelConfig, key: str) -> None:
+    """Compare parts with an architecture.
+
+    Args:
+        networks: What is there.
+        needed: Names of its parts.
+        model: What they must fit.
+        key: Of the configuration that named them, for the error.
+
+    Raises: ConfigError naming both architectures.
+    """
+    for part in needed:
+        built = BUILDERS[part](model, seed=0).state_dict()
+        if _shapes(networks.parts[part]) == _shapes(built):
+            continue
+        theirs, ours = asdict(networks.model), asdict(model)
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        there = ", ".join(f"{name}={theirs[name]!r}" for name in differing)
+        here = ", ".join(f"model.{name}={ours[name]!r}" for name in differing)
+        raise ConfigError(
+            f"{key}={networks.uri!r}: its {part} has {there or 'other layers'}, this configuration"
+            f" {here or 'the same names, but this version of the program builds others'}: set what"
+            " the source has, or name another source"
+        )
+
+
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def save_discriminators(folder: Path, parts: dict[str, State]) -> dict[str, str]:
+    """Write the discriminators of a release. Returns: what its config says of them."""
+    path = folder / DISCRIMINATORS_NAME
+    save_file(
+        {
+            f"{part}.{name}": value.contiguous()
+            for part in DISCRIMINATORS.values()
+            if part in parts
+            for name, value in parts[part].items()
+        },
+        path,
+        metadata={"format": "pt"},
+    )
+    return {"file": DISCRIMINATORS_NAME, "digest": file_digest(path)}
+
+
+def _read_discriminators(uri: str, folder: Path, config: ReleaseConfig) -> dict[str, State]:
+    about = config.training.get(DISCRIMINATORS_KEY)
+    if about is None:
+        return {}
+    path = folder / DISCRIMINATORS_NAME
+    if not path.is_file() or file_digest(path) != about["digest"]:
+        raise StorageError(
+            f"{uri}/{DISCRIMINATORS_NAME} is missing or is not the file that the release's"
+            " config.json names: publish the release again"
+        )
+    parts: dict[str, State] = {}
+    for key, value in load_file(path).items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value
+    return parts

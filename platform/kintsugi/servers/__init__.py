@@ -1,0 +1,1 @@
+"""Servers on this machine for demo, benchmarks and tests: S3, Ray, the service."""

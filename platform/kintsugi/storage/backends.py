@@ -1,0 +1,240 @@
+"""The two places that `kintsugi.storage.storage` reads and writes: a local folder and an S3 bucket.
+
+Plain operations without retries; each backend tells which of its errors may
+pass by themselves and what a user can do about the others.
+"""
+
+import errno
+import logging
+import os
+import shutil
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from kintsugi.storage.s3 import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_session, write_object
+
+_PARTIAL_SUFFIX = ".partial"
+# A write that has not ended after so long was killed.
+_ABANDONED_SECONDS = 3600.0
+# What says one of these will say it again.
+_LASTING_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LASTING_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENOSYS,
+}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Backend(Protocol):
+    """What `Storage` needs of a place; `path` is a full path inside it."""
+
+    def read(self, path: str) -> bytes: ...
+
+    def write(self, path: str, data: bytes) -> None: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of each file under the folder by its name relative to it."""
+
+    def delete(self, path: str) -> None: ...
+
+    def delete_folder(self, path: str) -> None: ...
+
+    def sweep(self, path: str) -> None:
+        """Delete what writers that were killed left under the folder."""
+
+    def arrow_filesystem(self) -> Any: ...
+
+    def is_storage_error(self, error: Exception) -> bool: ...
+
+    def is_transient(self, error: Exception) -> bool: ...
+
+    def remedy(self, error: Exception, path: str) -> str: ...
+
+
+class LocalFolders:
+    """Files of this machine, or of a network file system mounted on it."""
+
+    def read(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Unique to process and thread: two writers of one name must not share it.
+        unique = f"{os.getpid()}-{threading.get_ident()}"
+        partial = target.with_name(f".{target.name}.{unique}{_PARTIAL_SUFFIX}")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def exists(self, path: str) -> bool:
+        return Path(path).exists()
+
+    def sizes(self, path: str) -> dict[str, int]:
+        root = Path(path)
+        files = (Path(at, name) for at, _, names in os.walk(root) for name in names)
+        return {
+            file.relative_to(root).as_posix(): file.stat().st_size
+            for file in files
+            if not file.name.endswith(_PARTIAL_SUFFIX) and file.is_file()
+        }
+
+    def delete(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def delete_folder(self, path: str) -> None:
+        while Path(path).exists():
+            # Somebody else may be deleting it, too.
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path)
+
+    def sweep(self, path: str) -> None:
+        old = time.time() - _ABANDONED_SECONDS
+        files = (Path(at, name) for at, _, names in os.walk(path) for name in names)
+        for file in files:
+            if not file.name.endswith(_PARTIAL_SUFFIX):
+                continue
+            # Its writer, or somebody else who sweeps, may be quicker.
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < old:
+                    file.unlink()
+
+    def arrow_filesystem(self) -> Any:
+        from pyarrow import fs
+
+        return fs.LocalFileSystem()
+
+    def is_storage_error(self, error: Exception) -> bool:
+        return isinstance(error, OSError)
+
+    def is_transient(self, error: Exception) -> bool:
+        # Network file systems report their hiccups as EIO, ESTALE and the like.
+        return (
+            isinstance(error, OSError)
+            and not isinstance(error, _LASTING_ERRORS)
+            and error.errno not in _LASTING_ERRNOS
+        )
+
+    def remedy(self, error: Exception, path: str) -> str:
+        if isinstance(error, FileNotFoundError):
+            return "check the path"
+        if isinstance(error, PermissionError):
+            return "check who may read and write there"
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return f"{room_at(Path(path).parent)}; free some, or name a folder on a larger disk"
+        return "check the disk"
+
+
+class Buckets:
+    """S3 buckets; endpoint and credentials come from AWS_* as for any S3 client."""
+
+    def __init__(self) -> None:
+        # Where INFO is shown, they would say for every client where its credentials are from.
+        for name in ("aiobotocore", "botocore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._lock = threading.Lock()
+        # By process, and whether for writing.
+        self._clients: dict[tuple[int, bool], Any] = {}
+
+    def read(self, path: str) -> bytes:
+        data: bytes = self._s3().cat_file(path)
+        return data
+
+    def write(self, path: str, data: bytes) -> None:
+        # One PUT or one completed multipart upload: either appears whole or not at all.
+        write_object(self._s3(writing=True), path, data)
+
+    def exists(self, path: str) -> bool:
+        return bool(self._s3().exists(path))
+
+    def sizes(self, path: str) -> dict[str, int]:
+        found = self._s3().find(path, detail=True)
+        names = {key[len(path) + 1 :]: int(info["size"]) for key, info in found.items()}
+        # Some tools mark a folder by an empty object whose name ends with a slash.
+        return {name: size for name, size in names.items() if name and not name.endswith("/")}
+
+    def delete(self, path: str) -> None:
+        self._s3().rm_file(path)
+
+    def delete_folder(self, path: str) -> None:
+        files = [f"{path}/{name}" for name in self.sizes(path)]
+        if files:
+            self._s3().rm(files)
+
+    def sweep(self, path: str) -> None:
+        """Nothing: a cut upload is no object, and its parts are for the bucket's lifecycle rule."""
+
+    def arrow_filesystem(self) -> Any:
+        from pyarrow import fs
+
+        # Arrow calls it past the retries of `Storage`, so this client keeps its own: the
+        # pauses of twenty tries sum up to about three minutes.
+        return fs.PyFileSystem(fs.FSSpecHandler(open_s3(tries=20, silence=60.0)))
+
+    def is_storage_error(self, error: Exception) -> bool:
+        from aiohttp import ClientError as ConnectionLost
+        from botocore.exceptions import BotoCoreError
+
+        return isinstance(error, (OSError, BotoCoreError, ConnectionLost))
+
+    def is_transient(self, error: Exception) -> bool:
+        from botocore.exceptions import BotoCoreError, HTTPClientError
+        from botocore.exceptions import ConnectionError as Unreachable
+        from botocore.parsers import ResponseParserError
+
+        if isinstance(error, (Unreachable, HTTPClientError, ResponseParserError)):
+            return True
+        if isinstance(error, (*_LASTING_ERRORS, BotoCoreError)):
+            return False
+        lasting = isinstance(error, OSError) and error.errno in _LASTING_ERRNOS
+        return self.is_storage_error(error) and not lasting
+
+    def remedy(self, error: Exception, path: str) -> str:
+        from botocore.exceptions import NoCredentialsError
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's own")
+        if isinstance(error, NoCredentialsError):
+            return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        if isinstance(error, PermissionError):
+            return "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and what they may do"
+        if isinstance(error, FileNotFoundError):
+            if "bucket" in str(error):
+                bucket = path.split("/")[0]
+                return f"create the bucket {bucket} or check AWS_ENDPOINT_URL ({endpoint})"
+            return "check the URI"
+        return f"check that the object store runs, and AWS_ENDPOINT_URL ({endpoint})"
+
+    def _s3(self, *, writing: bool = False) -> Any:
+        # A connection does not survive a fork. The parent's client is kept all the same: to
+        # discard it would close connections in an event loop that does not run here.
+        key = os.getpid(), writing
+        with self._lock:
+            if key not in self._clients:
+                # How long a write may be silent depends on its size: `write_object` sees to it.
+                silence = LONGEST_SECONDS if writing else STALL_SECONDS
+                self._clients[key] = open_s3(tries=1, silence=silence, session=open_session())
+            return self._clients[key]
+
+
+def room_at(folder: Path) -> str:
+    """Words for how much room is left on the disk of a folder that may not exist yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    return (
+        f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free on the disk of {there}"
+    )

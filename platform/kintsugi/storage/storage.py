@@ -1,0 +1,187 @@
+"""One door to folders and object stores; knows nothing of what is stored.
+
+A place is named by a URI: a plain path, `~`, `file://...` or
+`s3://bucket/prefix`. Endpoint and credentials of an object store come from
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION.
+Names inside a place are relative and use `/`.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.storage.backends import Backend, Buckets, LocalFolders
+from kintsugi.storage.retry import Retry, call_with_retries
+
+Result = TypeVar("Result")
+
+
+class Storage:
+    """A folder or a prefix of a bucket.
+
+    Every operation repeats what may pass by itself and raises StorageError,
+    naming the URI and the remedy, for what does not. An object travels to
+    other processes as its URI and finds their own endpoint and credentials.
+    """
+
+    def __init__(self, uri: str | os.PathLike[str], *, retry: Retry | None = None) -> None:
+        """Name a place; nothing is opened or created.
+
+        Args:
+            uri: Path or URI; a relative path is taken from the current folder.
+            retry: How often and how long an operation is tried.
+
+        Raises:
+            ConfigError: The scheme is not known or the URI names no place.
+        """
+        self.uri = _normalise(os.fspath(uri))
+        self._retry = retry or Retry()
+        self._backend: Backend = Buckets() if self.is_bucket else LocalFolders()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _open, (self.uri, self._retry)
+
+    def __repr__(self) -> str:
+        return f"Storage({self.uri!r})"
+
+    @property
+    def is_bucket(self) -> bool:
+        """True for an object store, False for a folder of this machine."""
+        return self.uri.startswith("s3://")
+
+    def join(self, *parts: str) -> "Storage":
+        """Name a place below this one; both share their connection."""
+        below = Storage("/".join([self.uri.rstrip("/"), *(part.strip("/") for part in parts)]))
+        below._retry, below._backend = self._retry, self._backend
+        return below
+
+    def exists(self, name: str = "") -> bool:
+        """True when there is a file or a folder of this name."""
+        return self._do("look for", name, self._backend.exists)
+
+    def list(self, prefix: str = "") -> list[str]:
+        """List the files under a folder, at any depth, by name relative to this place.
+
+        Sorted; a folder that does not exist is an empty one.
+        """
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Bytes of each file that `list` names."""
+        found = self._do("list", prefix, self._backend.sizes)
+        start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        return {start + name: size for name, size in found.items()}
+
+    def read(self, name: str) -> bytes:
+        """Read a whole file."""
+        return self._do("read", name, self._backend.read)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a whole file: it appears complete or not at all."""
+        self._do("write", name, lambda path: self._backend.write(path, data))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is not there is deleted already."""
+        self._do("delete", name, self._backend.delete)
+
+    def delete_folder(self, name: str) -> None:
+        """Delete a folder with all that is in it; one that is not there is deleted already."""
+        if not name.strip("/"):
+            raise StorageError(f"refused to delete all of {self.uri}: name a folder in it")
+        self._do("delete", name, self._backend.delete_folder)
+
+    def sweep(self) -> None:
+        """Delete what writers that were killed an hour ago or more left half written."""
+        self._do("clear", "", self._backend.sweep)
+
+    def publish_folder(self, local: Path, name: str, *, last: str) -> None:
+        """Upload a folder so that it is complete as soon as the file `last` is there.
+
+        Raises:
+            StorageError: `local` has no file `last`, or writing failed.
+        """
+        files = sorted(p.relative_to(local).as_posix() for p in local.rglob("*") if p.is_file())
+        if last not in files:
+            raise StorageError(f"cannot publish {local}: it has no {last}, which marks it complete")
+        there = self.join(name)
+        # A mark from an earlier time would vouch for a mixture of old and new.
+        there.delete(last)
+        for file in [*(file for file in files if file != last), last]:
+            there.write(file, (local / file).read_bytes())
+
+    def fetch_folder(self, name: str, local: Path) -> None:
+        """Download every file of a folder.
+
+        Raises:
+            StorageError: There is no such folder, or reading failed.
+        """
+        there, here = self.join(name), Storage(local)
+        files = there.list()
+        if not files:
+            raise StorageError(f"there is nothing at {there.uri}: check the URI")
+        for file in files:
+            here.write(file, there.read(file))
+
+    def arrow_filesystem(self) -> tuple[Any, str]:
+        """Open this place for Arrow: (pyarrow file system, path in it).
+
+        This is what Ray Train takes as storage_filesystem and storage_path.
+        """
+        return self._backend.arrow_filesystem(), self._path("")
+
+    def _path(self, name: str) -> str:
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts:
+            raise StorageError(f"{name!r} leads out of {self.uri}: use a name inside it")
+        return "/".join(part for part in [self.uri.removeprefix("s3://"), name.strip("/")] if part)
+
+    def _do(self, verb: str, name: str, operation: Callable[[str], Result]) -> Result:
+        path, backend = self._path(name), self._backend
+        where = f"s3://{path}" if self.is_bucket else path
+        try:
+            return call_with_retries(
+                lambda: operation(path),
+                retry=self._retry,
+                is_transient=backend.is_transient,
+                what=f"{verb} {where}",
+            )
+        except Exception as error:
+            if not backend.is_storage_error(error):
+                raise
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            remedy = backend.remedy(error, path)
+            raise StorageError(f"cannot {verb} {where}: {why}: {remedy}") from error
+
+
+def _open(uri: str, retry: Retry) -> Storage:
+    return Storage(uri, retry=retry)
+
+
+def _normalise(uri: str) -> str:
+    if not uri:
+        raise ConfigError("the URI is empty: give a path or s3://bucket/prefix")
+    if "://" not in uri:
+        return str(Path(uri).expanduser().absolute())
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return str(Path(unquote(parts.path)).absolute())
+    if parts.scheme == "s3":
+        return _normalise_bucket(uri)
+    raise ConfigError(
+        f"{parts.scheme}:// in {uri} is not known: use a path, file:///path or s3://bucket/prefix"
+    )
+
+
+def _normalise_bucket(uri: str) -> str:
+    # Not through urlsplit: a key may hold `?` and `#`.
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if "@" in bucket:
+        raise ConfigError(
+            "an s3:// URI holds no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not bucket:
+        raise ConfigError(f"{uri} names no bucket: write s3://bucket/prefix")
+    return "/".join(["s3:/", bucket, *(part for part in prefix.split("/") if part)])

@@ -1,0 +1,269 @@
+"""The training loop of both stages; runs on one process or many, with or without Ray.
+
+It is given batches and told where to report; where the batches come from and who else
+trains is not its business. Gradients are averaged by DDP when a process group exists.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from kintsugi.collectives import Stop, added_up, take_statistics
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch
+from kintsugi.data.sampler import SampleOrder
+from kintsugi.errors import Diverged
+from kintsugi.runs.checkpoints import Best, Progress, TrainState, save_checkpoint
+from kintsugi.runs.metrics_log import Metrics
+from kintsugi.storage.scratch import scratch_folder
+from kintsugi.train.optim import scaler_for
+from kintsugi.train.stages.paper import Stage
+from kintsugi.train.step import TrainStep
+from kintsugi.train.throughput import Meter
+from kintsugi.train.validation import losses_on, picture_of
+
+
+class Reporter(Protocol):
+    """Where the loop's results go. Every rank calls every method equally often."""
+
+    def log(self, row: Metrics) -> None:
+        """Metrics of a step, averaged over all ranks."""
+        ...
+
+    def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
+        """A finished checkpoint in a local folder; None on all ranks but the first."""
+        ...
+
+    def sample(self, row: Metrics, png: bytes, step: int) -> None:
+        """Losses on the fixed photographs and a picture of them; first rank only."""
+        ...
+
+
+def never() -> bool:
+    """What `Surroundings.should_stop` says where nobody asks a run to stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where one process of a run stands.
+
+    Attributes:
+        rank: Of this process, from 0.
+        order: Of the samples; also says how many processes there are.
+        device: On which this process computes.
+        fixed: The photographs of the sample pictures; None on all ranks but the first.
+        held_out: This rank's part of what checkpoints are measured on; at least one.
+        spare: That part is another rank's, as none was left for this one: it does not count.
+        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+    """
+
+    rank: int
+    order: SampleOrder
+    device: torch.device
+    fixed: Batch | None = None
+    held_out: Sequence[Batch] = ()
+    spare: bool = False
+    should_stop: Callable[[], bool] = never
+
+
+def initial_state(stage: Stage, config: JobConfig) -> TrainState:
+    """A run's state before its first step; the stage is on its device."""
+    settings = config.optimizer
+    betas = (settings.beta1, settings.beta2)
+    rates = {"generator": settings.generator_lr, "discriminator": settings.discriminator_lr}
+    networks = {"generator": stage.generator, "discriminator": stage.discriminator}
+    if config.compute.channels_last:
+        for network in networks.values():
+            network.to(memory_format=torch.channels_last)
+    device = next(stage.generator.parameters()).device
+    average = copy.deepcopy(stage.generator).requires_grad_(False).eval()
+    scaler = scaler_for(device, config.compute.precision)
+    return TrainState(
+        networks=networks,
+        optimizers={
+            name: torch.optim.Adam(network.parameters(), rates[name], betas)
+            for name, network in networks.items()
+        },
+        average=average if settings.ema_decay else None,
+        scaler=scaler if scaler.is_enabled() else None,
+    )
+
+
+def train(
+    stage: Stage,
+    batches: Iterator[Batch],
+    config: JobConfig,
+    state: TrainState,
+    surroundings: Surroundings,
+    reporter: Reporter,
+) -> None:
+    """Train from ``state`` to ``config.loop.max_steps``, reporting on the way.
+
+    It ends before that when the held-out loss no longer falls (`is_finished`), or when
+    it is asked to stop; what is done then is in a checkpoint.
+
+    Raises: Diverged naming the loss and the step when a loss is no longer a number.
+    """
+    loop, device = config.loop, surroundings.device
+    step = TrainStep(stage, state, config, device)
+    start, first_step = state.position, state.step
+    meter = Meter(loop.batch_size * surroundings.order.workers, device)
+    stop = Stop(surroundings.should_stop, rank=surroundings.rank, device=device)
+    view = _View(stage, state, config, surroundings)
+    if state.step == 0 and loop.sample_every:
+        with meter.aside():
+            view.sample(reporter)
+    stopping = False
+    while not is_finished(config, state) and not stopping:
+        with meter.waiting():
+            batch = next(batches)
+        figures = step(batch.to(device))
+        state.step += 1
+        meter.count()
+        stopping = stop.agreed()
+        last = state.step == loop.max_steps
+        saving = last or stopping or state.step % loop.checkpoint_every == 0
+        if saving or state.step % loop.log_every == 0:
+            row = _row(state, figures, meter)
+            if saving and not stopping:
+                with meter.aside():
+                    row |= view.measure()
+            reporter.log(row)
+        ending = is_finished(config, state)
+        if loop.sample_every and (ending or state.step % loop.sample_every == 0):
+            with meter.aside():
+                view.sample(reporter)
+        if saving:
+            state.position = surroundings.order.advance(start, state.step - first_step)
+            _save(state, surroundings.rank, reporter, row)
+    stop.close()
+
+
+def is_finished(config: JobConfig, state: TrainState | Progress) -> bool:
+    """Whether a run has taken all its steps, or its held-out loss has not fallen for long."""
+    stale = 0 < config.held_out.patience <= state.stale
+    return stale or state.step >= config.loop.max_steps
+
+
+def settled_step(config: JobConfig) -> int:
+    """The step from which on a run trains as at its end: its schedule is through."""
+    mixing = config.translate
+    return mixing.truth_steps + mixing.ramp_steps if mixing.prediction_share else 0
+
+
+def _row(state: TrainState, figures: dict[str, Tensor], meter: Meter) -> Metrics:
+    rate = state.optimizers["generator"].param_groups[0]["lr"]
+    row: Metrics = {"step": state.step, **_mean_over_ranks(figures), "learning_rate": rate}
+    # In float16 a gradient may overflow: then the step is left out and the scale lowered.
+    checked = ("loss/",) if state.scaler else ("loss/", "grad_norm/")
+    _check_finite({name: value for name, value in row.items() if name.startswith(checked)}, state)
+    return row | meter.read()
+
+
+def _check_finite(figures: Metrics, state: TrainState) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            kind, _, which = name.partition("/")
+            raise Diverged(
+                f"{kind} {which} is {value} at step {state.step}: the run diverged; start another"
+                " from its last checkpoint with --set run=NAME --set init_from=RUN and a lower"
+                " optimizer.generator_lr"
+            )
+
+
+def _save(state: TrainState, rank: int, reporter: Reporter, row: Metrics) -> None:
+    with scratch_folder("a checkpoint") as temporary:
+        folder = temporary if rank == 0 else None
+        if folder is not None:
+            save_checkpoint(folder, state)
+        reporter.checkpoint(row, folder, state.step)
+
+
+def _mean_over_ranks(figures: dict[str, Tensor]) -> dict[str, float]:
+    values = torch.stack(list(figures.values())).float()
+    if dist.is_initialized():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return dict(zip(figures, values.tolist(), strict=True))
+
+
+class _View:
+    """Looks at the generator as a release would have it: its running mean where there is one."""
+
+    def __init__(
+        self, stage: Stage, state: TrainState, config: JobConfig, surroundings: Surroundings
+    ) -> None:
+        self._stage = stage
+        self._state = state
+        self._config = config
+        self._surroundings = surroundings
+
+    @property
+    def _generator(self) -> nn.Module:
+        return self._state.average or self._stage.generator
+
+    def _losses(
+        self,
+        batches: Sequence[Batch],
+        combine: Callable[[list[float]], list[float]] = lambda sums: sums,
+    ) -> dict[str, float]:
+        # As when every schedule is through: figures of different steps can be compared.
+        return losses_on(
+            self._stage,
+            self._generator,
+            (batch.to(self._surroundings.device) for batch in batches),
+            self._config.compute.precision,
+            step=settled_step(self._config),
+            combine=combine,
+        )
+
+    def sample(self, reporter: Reporter) -> None:
+        """Losses and a picture of the fixed photographs."""
+        if self._surroundings.fixed is None:
+            return
+        losses = self._losses([self._surroundings.fixed])
+        row: Metrics = {"step": self._state.step}
+        row |= {f"fixed/{name}": loss for name, loss in losses.items()}
+        png = picture_of(
+            self._stage,
+            self._generator,
+            self._surroundings.fixed.to(self._surroundings.device),
+            self._config.compute.precision,
+            step=settled_step(self._config),
+        )
+        reporter.sample(row, png, self._state.step)
+
+    def measure(self) -> Metrics:
+        """Losses on the held-out photographs; the state learns whether they still fall.
+
+        It learns nothing at a last step that is no checkpoint's turn, as the run may be
+        trained on, nor before the schedule is through: what is measured is not trained yet.
+        """
+        if not self._config.held_out.photos:
+            return {}
+        where = self._surroundings
+
+        def combine(sums: list[float]) -> list[float]:
+            return added_up([0.0] * len(sums) if where.spare else sums, where.device)
+
+        for network in (self._generator, self._stage.discriminator):
+            take_statistics(network)
+        losses = self._losses(where.held_out, combine)
+        criterion = self._stage.criterion
+        loss = losses[criterion]
+        _check_finite({f"held_out/{criterion}": loss}, self._state)
+        state, settled = self._state, settled_step(self._config)
+        if state.step % self._config.loop.checkpoint_every == 0:
+            if state.best is None or state.best.step < settled or loss < state.best.loss:
+                state.best, state.stale = Best(state.step, loss), 0
+            else:
+                state.stale += 1
+        return {f"held_out/{name}": value for name, value in losses.items()}

@@ -1,0 +1,220 @@
+"""TorchTrainer around the loop: workers, failures and checkpoints of a run on a cluster."""
+
+import gc
+import itertools
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from kintsugi.config.run_config import JobConfig, parse_config
+from kintsugi.config.sections import DataSection
+from kintsugi.data.packing import Packing
+from kintsugi.data.ray_pipeline import stream_batches
+from kintsugi.data.sample_photos import open_photos
+from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
+from kintsugi.data.shard_writer import write_shards
+from kintsugi.errors import ConfigError, Diverged, KintsugiError
+from kintsugi.runs.checkpoints import checkpoint_name
+from kintsugi.runs.lease import TakenOver, owning
+from kintsugi.runs.metrics_log import Metrics, read_metrics
+from kintsugi.runs.run import Run, Trained
+from kintsugi.runs.warm_start import check_run, open_run
+from kintsugi.storage.storage import Storage
+from kintsugi.train.loop import is_finished, never
+from kintsugi.train.preemption import asked_to_stop, stop_on_sigterm
+from kintsugi.train.ray_errors import describe_failure
+from kintsugi.train.resources import check_resources, worker_resources
+from kintsugi.train.worker import Place, train_rank
+
+logger = logging.getLogger(__name__)
+
+# Ray's own record of checkpoints.
+RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+# RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
+START_TIMEOUT_S = 20.0
+# What Ray tells of every checkpoint and every pipeline, up to these levels: a job's log is for
+# the run's own lines. Filters, as Ray Data sets all levels anew. The first logger goes by the
+# path of its file.
+NOISE = {
+    str(Path(ray.train.__file__).parent / "v2/_internal/execution/context.py"): logging.INFO,
+    "ray.data._internal.progress": logging.WARNING,
+}
+
+
+def fit(config: JobConfig) -> Trained:
+    """Train the run on the connected Ray cluster until it is finished, or SIGTERM arrives.
+
+    A run that exists resumes from its newest whole checkpoint; one that is finished is
+    returned as it is. SIGTERM makes it write a checkpoint and end.
+
+    Raises:
+        ConfigError: it cannot run here: too few resources, another configuration; or another
+            submission trains it.
+        StorageError: shards, encoder or stage 1 are missing or altered.
+        TakenOver: another submission took the run for lost and trains it.
+        KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
+    """
+    check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    ensure_shards(config.data)
+    # What is refused leaves nothing behind.
+    check_run(config)
+    stopped = False
+    with owning(Run.of(config)) as owner:
+        run = open_run(config)
+        first = last = run.checkpoints.newest_whole()
+        if not is_finished(config, run.checkpoints.progress(first)):
+            run.checkpoints.discard_after(first)
+            if first:
+                run.checkpoints.prune(config.loop.keep_checkpoints, first)
+            with stop_on_sigterm() as request:
+                last = _train(config, run, {"wish": request.wish, "owner": owner})
+            stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
+    metrics = read_metrics(run.storage.join("metrics"))
+    return Trained(run.storage.uri, first, last, stopped, metrics)
+
+
+def ensure_shards(config: DataSection) -> None:
+    """Pack ``photos`` into ``shards`` when that holds no shards yet and photographs are named.
+
+    Raises:
+        StorageError: There are neither.
+        ConfigError: The shards that are there hold out another share than is asked for.
+    """
+    target, share = Storage(config.shards), config.held_out_share
+    if target.exists(MANIFEST_NAME) or not config.photos:
+        packed = read_manifest(target).held_out_share
+        if share not in (0, packed):
+            raise ConfigError(
+                f"data.held_out_share={share:g}, but the shards at {target.uri} hold {packed:g}"
+                f" out: pack them again with --held-out {share:g} --overwrite, or set it to 0,"
+                " which takes them as they are"
+            )
+    else:
+        with open_photos(config.photos) as photos:
+            write_shards(photos, config.shards, packing=Packing(held_out_share=share))
+
+
+def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
+    """Train until the run ends. Returns the last step.
+
+    Args: ``submission``: what its ranks are told of it beside the configuration.
+    """
+    for failures in itertools.count(1):
+        # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
+        # cut short blocks every later start.
+        run.checkpoints.storage.delete(RAY_SNAPSHOT)
+        try:
+            ended: int | KintsugiError = _trainer(config, run, submission).fit().return_value
+            if isinstance(ended, KintsugiError):
+                raise ended
+            return ended
+        except ray.exceptions.RayActorError as error:
+            # Workers that die are Ray Train's to replace; nobody replaces its controller.
+            if failures > config.workers.max_failures:
+                raise describe_failure(error, config, run.checkpoints) from None
+            logger.warning("the controller of the run died: starting it again")
+        except ray.train.TrainingFailedError as error:
+            raise describe_failure(error, config, run.checkpoints) from None
+    raise AssertionError("unreachable: the loop ends by return or raise")
+
+
+def _trainer(config: JobConfig, run: Run, submission: dict[str, Any]) -> TorchTrainer:
+    filesystem, path = run.storage.arrow_filesystem()
+    workers = config.workers
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.to_dict(), **submission},
+        scaling_config=scaling_of(config),
+        torch_config=TorchConfig(
+            backend="nccl" if workers.use_gpu else "gloo", timeout_s=workers.timeout_s
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            logging_config=LoggingConfig(log_level="WARNING"),
+            failure_config=FailureConfig(
+                max_failures=workers.max_failures,
+                # Nodes taken away with notice are no fault of the run's.
+                max_preemption_failures=-1,
+                # Each is a wait for resources that ended without them.
+                controller_failure_limit=math.ceil(workers.wait_s / START_TIMEOUT_S),
+            ),
+            # The run prunes its checkpoints itself.
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=None),
+        ),
+    )
+
+
+def scaling_of(config: JobConfig) -> ScalingConfig:
+    """How many workers Ray Train starts, with what, and where."""
+    workers = config.workers
+    elastic = workers.min_count > 0
+    return ScalingConfig(
+        num_workers=(workers.min_count, workers.count) if elastic else workers.count,
+        use_gpu=workers.use_gpu,
+        resources_per_worker=worker_resources(config),
+        accelerator_type=workers.accelerator_type or None,
+        placement_strategy=workers.placement,
+    )
+
+
+def _above(level: int) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: record.levelno > level
+
+
+def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
+    """What runs on every train worker.
+
+    Returns: the last step; or an error that would come again with every attempt: whatever is
+    raised Ray Train tries ``max_failures`` times more.
+    """
+    for name, level in NOISE.items():
+        logging.getLogger(name).addFilter(_above(level))
+    config = parse_config(settings["config"], "the submitted configuration")
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    place = Place(
+        device=get_device() if config.workers.use_gpu else torch.device("cpu"),
+        rank=rank,
+        # An elastic run has not always as many as its configuration says.
+        workers=context.get_world_size(),
+        should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
+        owner=settings["owner"],
+    )
+    run = Run.of(config)
+
+    def publish(row: Metrics, folder: Path | None, step: int) -> None:
+        def upload(local: Checkpoint, name: str) -> Checkpoint:
+            storage = ray.train.get_context().get_storage()
+            run.checkpoints.publish(Path(local.path), step)
+            run.checkpoints.prune(config.loop.keep_checkpoints, step)
+            return Checkpoint(
+                f"{storage.experiment_fs_path}/{name}", filesystem=storage.storage_filesystem
+            )
+
+        ray.train.report(
+            dict(row),
+            checkpoint=Checkpoint.from_directory(folder) if folder is not None else None,
+            checkpoint_dir_name=checkpoint_name(step),
+            checkpoint_upload_fn=upload,
+        )
+
+    ended: int | KintsugiError
+    try:
+        ended = train_rank(config, place, partial(stream_batches, config=config.data), publish)
+    except (ConfigError, Diverged, TakenOver) as error:
+        ended = error
+    # Ray ends the process group next. What is left of DDP must be gone by then: freed later,
+    # it waits for a thread of gloo's that waits for the interpreter.
+    gc.collect()
+    return ended

@@ -1,0 +1,107 @@
+"""What the workers of a run need of a cluster, and whether it has that; arithmetic, no Ray."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.shard_reader import TASK_CPUS
+from kintsugi.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# Ray gives each node one of the kind of its GPUs; a worker that insists on it takes a crumb.
+_ACCELERATOR_CRUMB = 0.001
+# Sums of CPUs such as 0.1 are not exact; Ray itself counts in ten-thousandths.
+_ROUNDING = 1e-6
+
+
+def worker_resources(config: JobConfig) -> dict[str, float]:
+    """What Ray sets aside for one worker, by the names of Ray's resources.
+
+    The CPUs for its reading are among it, so that workers never take those that their own
+    data needs: two workers that held all CPUs would wait for data for ever.
+    """
+    workers = config.workers
+    reading = 0.0 if config.data.tasks_anywhere else config.data.tasks * TASK_CPUS
+    gpu = {"GPU": 1.0} if workers.use_gpu else {}
+    return {"CPU": workers.cpus + reading, **gpu, **workers.resources}
+
+
+def check_resources(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse what would hang.
+
+    Args:
+        config: Of the run.
+        nodes: The resources of each node of the cluster.
+
+    Raises: ConfigError with the arithmetic. Where ``workers.autoscaling`` promises more
+        nodes, it is logged as a warning instead.
+    """
+    workers = config.workers
+    if workers.min_count and config.data.tasks_anywhere:
+        raise ConfigError(
+            f"workers.min_count={workers.min_count} with data.tasks_anywhere: an elastic run"
+            " would take the CPUs that reading needs; set data.tasks_anywhere=false or"
+            " workers.min_count=0"
+        )
+    refusal = _too_few_in_all(config, nodes) or _too_few_together(config, nodes)
+    if refusal and not workers.autoscaling:
+        raise ConfigError(refusal)
+    if refusal:
+        logger.warning("%s; waiting up to %d s for more nodes", refusal, workers.wait_s)
+
+
+def _least(config: JobConfig) -> tuple[str, int]:
+    """The number of workers without which a run does not start, and its key."""
+    workers = config.workers
+    elastic = workers.min_count > 0
+    return ("min_count", workers.min_count) if elastic else ("count", workers.count)
+
+
+def _too_few_in_all(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> str:
+    """What the cluster as a whole lacks; "" for nothing."""
+    key, count = _least(config)
+    workers, tasks = config.workers, config.data.tasks
+    cpus = sum(node.get("CPU", 0.0) for node in nodes)
+    needed = count * (workers.cpus + tasks * TASK_CPUS)
+    if needed > cpus + _ROUNDING:
+        return (
+            f"workers.{key}={count} x (workers.cpus={workers.cpus:g} + data.tasks={tasks} x"
+            f" {TASK_CPUS:g} for reading) = {needed:g} logical CPUs, but the cluster has {cpus:g}:"
+            " lower one of the three, or start the nodes with a larger --num-cpus (logical CPUs"
+            " are free)"
+        )
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    if workers.use_gpu and gpus < count:
+        return (
+            f"workers.use_gpu with workers.{key}={count} needs as many GPUs, but the cluster has"
+            f" {gpus:g}: lower workers.{key} or set workers.use_gpu=false"
+        )
+    return ""
+
+
+def _too_few_together(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> str:
+    """Why workers find no room on single nodes although all nodes together have enough."""
+    key, count = _least(config)
+    needs, workers = worker_resources(config), config.workers
+    crumb = f"accelerator_type:{workers.accelerator_type}"
+    kind = {crumb: _ACCELERATOR_CRUMB} if workers.accelerator_type else {}
+    rooms = [_room(needs | kind, node) for node in nodes]
+    strict = {"STRICT_PACK": max(rooms, default=0), "STRICT_SPREAD": sum(r > 0 for r in rooms)}
+    found = strict.get(workers.placement, sum(rooms))
+    if found >= count:
+        return ""
+    wanted = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
+    on = f" on an {workers.accelerator_type}" if workers.accelerator_type else ""
+    return (
+        f"workers.{key}={count} of {wanted} each{on}, placed {workers.placement}, but the cluster's"
+        f" {len(nodes)} nodes have room for {found}: lower what a worker takes or their number, or"
+        " add nodes"
+    )
+
+
+def _room(needs: Mapping[str, float], node: Mapping[str, float]) -> int:
+    """How many workers find room on a node."""
+    return int(
+        min(node.get(name, 0.0) / amount + _ROUNDING for name, amount in needs.items() if amount)
+    )

@@ -1,0 +1,72 @@
+"""The context encoder as a stage (Pathak et al. 2016), for comparison; knows no loop and no VGG."""
+
+import torch
+from torch import Tensor, nn
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch
+from kintsugi.train.stages.paper import Output
+from models.build import build_context_encoder, build_image_discriminator
+from models.losses import (
+    context_weights,
+    discriminator_adversarial,
+    generator_adversarial,
+    weighted_squares,
+)
+from models.networks.image2feature import paste_known
+
+# Of a feature cell, in which the width of the band is given.
+_CELL_PX = 4
+
+
+class ContextEncoderStage:
+    """Squared difference of pixels, and a discriminator that sees whole pictures (section 3.2)."""
+
+    criterion = "reconstruction"
+
+    def __init__(self, config: JobConfig) -> None:
+        self.weights = config.losses
+        self.generator: nn.Module = build_context_encoder(config.model, seed=config.seed)
+        self.discriminator: nn.Module = build_image_discriminator(
+            config.model, seed=config.seed + 1
+        )
+
+    def to(self, device: torch.device) -> None:
+        self.generator.to(device)
+        self.discriminator.to(device)
+
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        whole = generator(batch.image, batch.mask).float()
+        return Output(
+            condition=batch.image * (1 - batch.mask),
+            image=paste_known(whole, batch.image, batch.mask),
+            target=batch.image,
+            target_features=None,
+            mask=batch.mask,
+            coarse=whole,
+        )
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        assert output.coarse is not None
+        weights = context_weights(
+            output.mask,
+            overlap_px=_CELL_PX * self.weights.overlap_cells,
+            overlap_weight=self.weights.overlap,
+        )
+        difference = weighted_squares(output.coarse, output.target, weights)
+        _, fake = _judge(discriminator, output, output.image)
+        adversarial = generator_adversarial(fake, self.weights.kind)
+        return {
+            "reconstruction": self.weights.reconstruction * difference,
+            "adversarial": self.weights.adversarial * adversarial,
+        }
+
+    def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        real, fake = _judge(discriminator, output, output.image.detach())
+        return {"discriminator": discriminator_adversarial(real, fake, self.weights.kind)}
+
+
+def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the truth and of ``image``, judged in one pass, as in the other stages."""
+    real, fake = discriminator(torch.cat([output.target, image])).float().chunk(2)
+    return real, fake

@@ -1,0 +1,77 @@
+"""Both stages trained at once on their own predictions, for the ablation; knows no loop."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch
+from kintsugi.train.stages.paper import AdversarialStage, Output, training_match
+from models.build import build_feature_discriminator, build_generator, build_translator
+from models.matching import Encoded, MatchingConfig, keys_image, match
+from models.networks.cells import features_of
+from models.networks.feature2image import Feature2Image
+from models.networks.image2feature import CoarseGenerator, paste_known
+from models.networks.vgg import Vgg19Relu3
+
+
+class WholeGenerator(nn.Module):
+    """G1, match and G2 as one network; an encoder is lent to each call."""
+
+    def __init__(
+        self, infer: CoarseGenerator, translate: Feature2Image, matching: MatchingConfig
+    ) -> None:
+        super().__init__()
+        self.infer = infer
+        self.translate = translate
+        self.matching = matching
+
+    def forward(
+        self, batch: Batch, describe: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns: coarse fill, swapped features, image; gradients reach G1 through all three."""
+        predicted = self.infer(batch.image, batch.mask).float()
+        coarse = paste_known(predicted, batch.image, batch.mask)
+        compared = keys_image(self.matching, coarse, batch.mask)
+        encoded = Encoded(describe(coarse), None if compared is None else describe(compared))
+        swapped = match(self.matching, encoded, batch.mask).features
+        return coarse, swapped, self.translate(swapped).float()
+
+
+class EndToEnd(AdversarialStage):
+    """Both networks trained at once on their own predictions, for the ablation.
+
+    The paper rejects it (section 3.4): G2 then learns from what G1 cannot do yet. What is
+    copied comes from known windows, so G1 keeps stage 1's perceptual loss beside the others.
+    """
+
+    def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
+        super().__init__(
+            config,
+            encoder,
+            WholeGenerator(
+                build_generator(config.model, seed=config.seed),
+                build_translator(config.model, seed=config.seed + 1),
+                training_match(config.translate),
+            ),
+            build_feature_discriminator(config.model, seed=config.seed + 2),
+        )
+
+    def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        with torch.no_grad():
+            truth = self.encode(batch.image)
+        coarse, swapped, image = generator(batch, self.describe)
+        return Output(
+            condition=features_of(swapped).detach(),
+            image=image,
+            target=batch.image,
+            target_features=truth,
+            mask=batch.mask,
+            coarse=coarse,
+        )
+
+    def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        assert output.coarse is not None
+        coarse = self.weights.perceptual * self.coarse_perceptual(output.coarse, output)
+        return super().generator_losses(output, discriminator) | {"coarse": coarse}

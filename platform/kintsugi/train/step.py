@@ -1,0 +1,124 @@
+"""One step of both networks: forward, losses, backward, update; knows no data and no reporting.
+
+Gradients are averaged by DDP when a process group exists.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch
+from kintsugi.runs.checkpoints import TrainState
+from kintsugi.train.optim import Update, follow, mean_of, sum_of
+from kintsugi.train.stages.paper import Output, Stage
+from models.precision import autocast
+
+
+class TrainStep:
+    """Trains the generator, then the discriminator on the same images.
+
+    Args:
+        stage: What is trained; its networks are put into training mode.
+        state: Holds the optimisers; its ``step`` says which step comes next.
+        config: Of the run.
+        device: Where all of it is.
+    """
+
+    def __init__(
+        self, stage: Stage, state: TrainState, config: JobConfig, device: torch.device
+    ) -> None:
+        self._stage = stage
+        self._state = state
+        self._config = config
+        self._device = device
+        self._scaler = state.scaler or torch.amp.GradScaler(device.type, enabled=False)
+        self._generator = _wrapped(stage.generator)
+        self._discriminator = _wrapped(stage.discriminator)
+        if config.compute.compile:
+            # In place: what DDP and the checkpoints know stays the same module.
+            stage.generator.compile()
+        settings = config.optimizer
+        self._generator_update = Update(
+            state.optimizers["generator"], settings.generator_lr, settings
+        )
+        self._discriminator_update = Update(
+            state.optimizers["discriminator"], settings.discriminator_lr, settings
+        )
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one step. Returns: losses and lengths of gradients by their names in a row."""
+        step = self._state.step
+        parts = split(batch, self._config.loop.accumulate)
+        outputs, generator_losses, generator_norm = self._train_generator(parts, step)
+        figures = mean_of(generator_losses)
+        norms = {"grad_norm/generator": generator_norm}
+        if self._config.losses.adversarial:
+            discriminator_losses, norm = self._train_discriminator(outputs, step)
+            figures |= mean_of(discriminator_losses)
+            norms["grad_norm/discriminator"] = norm
+        self._scaler.update()
+        if self._state.average is not None:
+            decay = self._config.optimizer.ema_decay
+            follow(self._state.average, self._stage.generator, decay=decay, step=step)
+        return {f"loss/{name}": loss for name, loss in figures.items()} | norms
+
+    def _train_generator(
+        self, parts: list[Batch], step: int
+    ) -> tuple[list[Output], list[dict[str, Tensor]], Tensor]:
+        self._generator_update.clear()
+        # Through the bare discriminator, with its weights held still: this pass takes
+        # gradients to the image only and must not touch DDP's bookkeeping.
+        self._stage.discriminator.requires_grad_(False)
+        outputs, losses = [], []
+        for number, part in enumerate(parts):
+            with self._averaging(self._generator, last=number == len(parts) - 1):
+                with autocast(self._device, self._config.compute.precision):
+                    output = self._stage.generate(self._generator, part, step)
+                    loss = self._stage.generator_losses(output, self._stage.discriminator)
+                self._backward(loss, len(parts))
+            outputs.append(output.detached())
+            losses.append(loss)
+        self._stage.discriminator.requires_grad_(True)
+        return outputs, losses, self._generator_update.step(step, self._scaler)
+
+    def _train_discriminator(
+        self, outputs: list[Output], step: int
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
+        self._discriminator_update.clear()
+        losses = []
+        for number, output in enumerate(outputs):
+            with self._averaging(self._discriminator, last=number == len(outputs) - 1):
+                with autocast(self._device, self._config.compute.precision):
+                    loss = self._stage.discriminator_losses(output, self._discriminator)
+                self._backward(loss, len(outputs))
+            losses.append(loss)
+        return losses, self._discriminator_update.step(step, self._scaler)
+
+    def _backward(self, losses: dict[str, Tensor], parts: int) -> None:
+        total = self._scaler.scale(sum_of(losses.values()) / parts)
+        total.backward()  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _averaging(network: nn.Module, *, last: bool) -> AbstractContextManager[object]:
+        """Gradients are exchanged between processes once, with a step's last part."""
+        if last or not isinstance(network, DistributedDataParallel):
+            return nullcontext()
+        waiting: AbstractContextManager[object] = network.no_sync()
+        return waiting
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """A step's photographs in equal parts."""
+    return [
+        Batch(*tensors)
+        for tensors in zip(*(tensor.chunk(parts) for tensor in batch.parts()), strict=True)
+    ]
+
+
+def _wrapped(network: nn.Module) -> nn.Module:
+    network.train()
+    return DistributedDataParallel(network) if dist.is_initialized() else network

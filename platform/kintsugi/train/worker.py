@@ -1,0 +1,244 @@
+"""One rank of a run, from its batches to its checkpoints; knows no Ray.
+
+`training.py` gives each rank Ray's batches and Ray's report; `train_locally` gives it
+batches read in this process. Both go through `train_rank`, so they compute the same.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from kintsugi.collectives import gathered
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
+from kintsugi.data.corrupt_rows import CorruptRows
+from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.shard_reader import ShardReader, open_reader
+from kintsugi.data.splits import HELD_OUT
+from kintsugi.runs.lease import Ownership, owning
+from kintsugi.runs.metrics_log import Metrics, MetricsWriter
+from kintsugi.runs.run import Run, open_encoder
+from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_stage1
+from kintsugi.train.loop import Surroundings, initial_state, never, train
+from kintsugi.train.stages.context_encoder import ContextEncoderStage
+from kintsugi.train.stages.end_to_end import EndToEnd
+from kintsugi.train.stages.initial_fill import FirstFillStage
+from kintsugi.train.stages.paper import Stage, Stage1, Stage2
+
+# Photographs in the sample pictures.
+SAMPLE_ROWS = 4
+
+BatchStream = Callable[[Request], Iterator[Batch]]
+Publish = Callable[[Metrics, Path | None, int], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one rank of a run stands.
+
+    Attributes:
+        device: On which it computes.
+        rank: Of this process, from 0.
+        workers: How many processes there are now; an elastic run has not always as many as
+            its configuration says.
+        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+        owner: Token of the submission that this rank belongs to (`kintsugi.runs.lease`); "":
+            of none that could be taken over.
+    """
+
+    device: torch.device
+    rank: int = 0
+    workers: int = 1
+    should_stop: Callable[[], bool] = never
+    owner: str = ""
+
+
+def build_stage(config: JobConfig) -> Stage:
+    """The networks of an opened run at their first step."""
+    if config.stage == "context_encoder":
+        return ContextEncoderStage(config)
+    if config.stage == "first_fill":
+        return FirstFillStage(config, lambda: open_encoder(config.encoder, config.seed))
+    encoder = open_encoder(config.encoder, config.seed)
+    if config.stage == "stage1":
+        return Stage1(config, encoder)
+    if config.stage == "end_to_end":
+        return EndToEnd(config, encoder)
+    predicting = config.translate.prediction_share > 0
+    return Stage2(config, encoder, pinned_stage1(Run.of(config)) if predicting else None)
+
+
+class RunReporter:
+    """Writes what the loop reports into the run's folder; checkpoints go to ``publish``."""
+
+    def __init__(
+        self,
+        run: Run,
+        metrics: MetricsWriter | None,
+        ownership: Ownership,
+        corrupt: CorruptRows,
+        publish: Publish,
+    ) -> None:
+        """
+        Args:
+            run: Where it writes.
+            metrics: Of the first rank; None on all others.
+            ownership: Asked before every checkpoint.
+            corrupt: Shared by all ranks at every checkpoint.
+            publish: Takes a checkpoint.
+        """
+        self.run = run
+        self.metrics = metrics
+        self.ownership = ownership
+        self.corrupt = corrupt
+        self.publish = publish
+
+    def log(self, row: Metrics) -> None:
+        if self.metrics is not None:
+            self.metrics.add(row)
+
+    def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
+        self.ownership.check()
+        self.corrupt.learn(gathered(self.corrupt.found()))
+        if self.metrics is not None:
+            self.metrics.close_part()
+        self.publish(row, folder, step)
+
+    def sample(self, row: Metrics, png: bytes, step: int) -> None:
+        if self.ownership.is_lost():
+            return
+        self.run.storage.join("samples").write(f"step-{step:08d}.png", png)
+        self.log(row)
+
+
+def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: Publish) -> int:
+    """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
+    torch.set_num_threads(config.workers.threads)
+    run = Run.of(config)
+    reader = open_reader(config.data.shards, config.data.resize_px)
+    order = SampleOrder(
+        rows_per_part=reader.rows_per_part,
+        seed=config.seed,
+        shuffle_parts=config.data.shuffle_parts,
+        workers=place.workers,
+        batch_size=config.loop.batch_size,
+    )
+    rank, device = place.rank, place.device
+    ownership = Ownership(run, place.owner, rank=rank, device=device)
+    ownership.check()
+    step = _agreed_step(run, rank, device)
+    stage = build_stage(config)
+    if config.init_from and not step:
+        load_start(run, stage.generator, stage.discriminator)
+    stage.to(device)
+    state = initial_state(stage, config)
+    if step:
+        run.checkpoints.restore(state, step)
+    if rank == 0:
+        print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
+    held_out, spare = _held_out(config, rank, place.workers)
+    fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
+    corrupt, steps_left = corrupt_rows(reader, config.data), config.loop.max_steps - step
+    metrics = None
+    if rank == 0:
+        metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=ownership.is_lost)
+    train(
+        stage,
+        batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
+        config,
+        state,
+        Surroundings(rank, order, device, fixed, held_out, spare, place.should_stop),
+        RunReporter(run, metrics, ownership, corrupt, publish),
+    )
+    return state.step
+
+
+def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[Batch], bool]:
+    """This rank's part of what checkpoints are measured on, and whether that is a spare one."""
+    if not config.held_out.photos:
+        return [], False
+    reader, order = _held_out_split(config)
+    count = min(config.held_out.photos, sum(reader.rows_per_part))
+    spare = rank >= count
+    singly = _singly(reader, order, config, count, first=0 if spare else rank, step=workers)
+    size = config.loop.batch_size // config.loop.accumulate
+    return [_joined(singly[start : start + size]) for start in range(0, len(singly), size)], spare
+
+
+def _held_out_split(config: JobConfig) -> tuple[ShardReader, SampleOrder]:
+    reader = open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
+    order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
+    return reader, order
+
+
+def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> Batch:
+    """The photographs of the sample pictures: the first that are held out, if any are."""
+    count = SAMPLE_ROWS
+    if config.held_out.photos:
+        reader, order = _held_out_split(config)
+        count = min(count, config.held_out.photos)
+    return _joined(_singly(reader, order, config, min(count, sum(reader.rows_per_part))))
+
+
+def _singly(
+    reader: ShardReader,
+    order: SampleOrder,
+    config: JobConfig,
+    count: int,
+    *,
+    first: int = 0,
+    step: int = 1,
+) -> list[Batch]:
+    """Of the first photographs of a split every ``step``-th in a batch of its own, as they are."""
+    alone = replace(order, workers=1, batch_size=1)
+    data = replace(config.data, window_px=0, recolour_share=0.0)
+    return list(islice(local_batches(reader, alone, data, Position()), first, count, step))
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several."""
+    return Batch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
+
+
+def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
+    """The step that all ranks resume at: the first rank's finding."""
+    step = run.checkpoints.newest_whole() if rank == 0 else 0
+    if not dist.is_initialized():
+        return step
+    shared = torch.tensor([step], device=device)
+    dist.broadcast(shared, src=0)
+    return int(shared.item())
+
+
+def train_locally(
+    config: JobConfig,
+    device: torch.device | str = "cpu",
+    *,
+    should_stop: Callable[[], bool] = never,
+) -> Run:
+    """Train a run in this process without Ray: the same losses as one Ray worker."""
+    config = replace(config, workers=replace(config.workers, count=1, min_count=0))
+    check_run(config)
+
+    def publish(_: Metrics, folder: Path | None, step: int) -> None:
+        if folder is not None:
+            run = Run.of(config)
+            run.checkpoints.publish(folder, step)
+            run.checkpoints.prune(config.loop.keep_checkpoints, step)
+
+    def batches(request: Request) -> Iterator[Batch]:
+        reader, order = request.reader, request.order
+        return local_batches(
+            reader, order, config.data, request.start, request.rank, request.corrupt
+        )
+
+    with owning(Run.of(config)) as owner:
+        run = open_run(config)
+        run.checkpoints.discard_after(run.checkpoints.newest_whole())
+        place = Place(torch.device(device), should_stop=should_stop, owner=owner)
+        train_rank(config, place, batches, publish)
+    return run

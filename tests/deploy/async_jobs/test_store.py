@@ -1,0 +1,150 @@
+"""What is deleted when; by a clock that is set."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.async_jobs.records import (
+    JobRecord,
+    Outcome,
+    Result,
+    digest,
+    digests,
+    fresh_id,
+    keyed_id,
+)
+from deploy.async_jobs.store import JobStore
+
+FILES = {"image": b"photo", "mask": b"mask"}
+TTL = 100.0
+OWNER = "0" * 32
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> JobStore:
+    return JobStore(str(tmp_path), ttl_seconds=TTL, clock=clock)
+
+
+def record(**changes: object) -> JobRecord:
+    values = {
+        "id": fresh_id(),
+        "kind": "inpaint",
+        "options": {"feather": 3},
+        "files": digests(FILES),
+        "key_name": "",
+        "request_id": "r",
+        "created": 1000.0,
+    }
+    return JobRecord.model_validate(values | changes)
+
+
+def finish(store: JobStore, job: JobRecord) -> None:
+    result = Result(
+        file="result-1", sha256=digest(b"i"), media_type="image/png", model_version="m", notes=""
+    )
+    store.finish(job, Outcome(finished=store.now(), result=result), b"i")
+
+
+def files_of(folder: Path, job: JobRecord) -> set[str]:
+    return {path.name for path in (folder / "jobs" / job.id).glob("*")}
+
+
+def test_images_go_after_the_time_and_the_rest_after_twice_the_time(
+    store: JobStore, clock: Clock, tmp_path: Path
+) -> None:
+    ended, waits = record(), record()
+    for job in (ended, waits):
+        store.create(job, FILES, OWNER)
+    clock.now = 1050
+    finish(store, ended)
+
+    def sweep_at(now: float) -> tuple[int, set[str], set[str]]:
+        clock.now = now
+        return store.sweep(), files_of(tmp_path, ended), files_of(tmp_path, waits)
+
+    rest = {"record.json", "claim.json"}
+    images = {"input-image", "input-mask"}
+    assert sweep_at(1099) == (0, {*rest, "result-1", "outcome.json"}, {*rest, *images})
+    # One that never ended counts from when it was made.
+    assert sweep_at(1101) == (1, {*rest, "result-1", "outcome.json"}, rest)
+    assert store.open_jobs() == []
+    assert sweep_at(1151) == (1, {*rest, "outcome.json"}, rest)
+    assert sweep_at(1152) == (0, {*rest, "outcome.json"}, rest)
+    assert sweep_at(1201) == (1, {*rest, "outcome.json"}, set())
+    assert sweep_at(1251) == (1, set(), set())
+
+
+def test_what_was_never_made_whole_goes(store: JobStore, clock: Clock, tmp_path: Path) -> None:
+    half = record()
+    store.create(half, FILES, OWNER)
+    (tmp_path / "jobs" / half.id / "record.json").unlink()
+    assert store.job(half.id) is None
+    # It may be about to be written.
+    assert store.sweep() == 0
+    clock.now += TTL
+    assert store.sweep() == 1
+    assert files_of(tmp_path, half) == set()
+
+
+def test_keys_and_services_are_forgotten(store: JobStore, clock: Clock, tmp_path: Path) -> None:
+    store.keep_key("k", "j")
+    store.beat(OWNER)
+    clock.now += 2 * TTL - 1
+    store.sweep()
+    assert store.job_of_key("k") == "j"
+    clock.now += 1
+    assert store.job_of_key("k") is None
+    store.sweep()
+    assert not list((tmp_path / "keys").iterdir())
+    assert not list((tmp_path / "owners").iterdir())
+
+
+def test_what_is_made_after_it_was_given_up_is_deleted(store: JobStore, tmp_path: Path) -> None:
+    job = record()
+    store.create(job, FILES, OWNER)
+    store.cancel(job.id)
+    finish(store, job)
+    assert "result-1" not in files_of(tmp_path, job)
+    found = store.job(job.id)
+    assert found is not None
+    assert (found.state, found.outcome) == ("cancelled", None)
+
+
+def test_damage_stops_no_sweep(
+    store: JobStore, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, other = record(), record()
+    for job in (damaged, other):
+        store.create(job, FILES, OWNER)
+    for name in (f"jobs/{damaged.id}/record.json", f"open/{damaged.id}"):
+        (tmp_path / name).write_text("{")
+    clock.now += 2 * TTL
+    assert (store.sweep(), store.sweep()) == (1, 0)
+    assert files_of(tmp_path, other) == set()
+    assert len(caplog.records) == 2
+
+
+def test_an_id_follows_from_all_that_was_sent_with_its_key() -> None:
+    one = keyed_id(record(), "k")
+    assert one == keyed_id(record(created=2.0, request_id="s"), "k")
+    different = [
+        keyed_id(record(), "l"),
+        keyed_id(record(options={"feather": 4}), "k"),
+        keyed_id(record(files=digests({**FILES, "mask": b"other"})), "k"),
+        keyed_id(record(kind="stylize"), "k"),
+        keyed_id(record(key_name="ann"), "k"),
+    ]
+    assert len({one, *different}) == 6

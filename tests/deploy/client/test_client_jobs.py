@@ -1,0 +1,99 @@
+"""Client.jobs against the service itself, over a real socket."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from deploy.api import build_api
+from deploy.client import Client, ClientError, Job
+from deploy.client.__main__ import main
+from deploy.settings import AppArgs
+from models.inpainter import Inpainter
+from tests.deploy.async_jobs.conftest import HeldEngine, wait_until
+from tests.deploy.conftest import MASK, PHOTO, STYLE, encode
+
+
+@dataclass
+class Service:
+    """A running service and its engine."""
+
+    url: str
+    engine: HeldEngine
+
+
+@pytest.fixture
+def service(
+    inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Service]:
+    monkeypatch.setattr("deploy.client.jobs._PAUSE_SECONDS", 0.02)
+    engine = HeldEngine(inpainter)
+    api = build_api(engine, AppArgs(release="unused", jobs=str(tmp_path / "jobs")))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(api, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", engine)
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_job_from_sending_it_to_its_image(service: Service) -> None:
+    client = Client(service.url)
+    seen: list[Job] = []
+
+    def told(job: Job) -> None:
+        seen.append(job)
+        service.engine.go = job.progress > 0
+
+    job = client.jobs.inpaint(encode(PHOTO), encode(MASK), seed=2, idempotency_key="k")
+    again = client.jobs.inpaint(encode(PHOTO), encode(MASK), seed=2, idempotency_key="k")
+    assert again.id == job.id
+    answer = client.jobs.wait(job.id, told=told)
+    same = client.inpaint(encode(PHOTO), encode(MASK), seed=2)
+    assert (answer.data, answer.content_type) == (same.data, same.content_type)
+    assert answer.model_version == same.model_version
+    assert {each.progress for each in seen} >= {0.25, 1.0}
+    assert [seen[0].has_ended, seen[-1].has_ended] == [False, True]
+
+
+def test_a_transfer_and_one_that_fails(service: Service) -> None:
+    client = Client(service.url)
+    service.engine.go = True
+    job = client.jobs.stylize(encode(PHOTO), encode(STYLE), strength=0.5)
+    assert client.jobs.wait(job.id).content_type == "image/png"
+    job = client.jobs.inpaint(encode(PHOTO), encode(MASK), scales=9)
+    with pytest.raises(ClientError, match="scales") as caught:
+        client.jobs.wait(job.id)
+    assert (caught.value.status, caught.value.code) == (422, "options_do_not_fit")
+
+
+def test_giving_up(service: Service) -> None:
+    client = Client(service.url)
+    job = client.jobs.inpaint(encode(PHOTO), encode(MASK))
+    with pytest.raises(TimeoutError, match=job.id):
+        client.jobs.wait(job.id, timeout_seconds=0.05)
+    assert client.jobs.cancel(job.id).state == "cancelled"
+    wait_until(lambda: service.engine.given_up == service.engine.begun)
+    with pytest.raises(ClientError) as caught:
+        client.jobs.wait(job.id)
+    assert (caught.value.status, caught.value.code) == (410, "job_cancelled")
+
+
+def test_as_a_command(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service.engine.go = True
+    for name, data in (("photo", encode(PHOTO)), ("mask", encode(MASK))):
+        (tmp_path / name).write_bytes(data)
+    files = [str(tmp_path / name) for name in ("photo", "mask", "made")]
+    assert main(["inpaint", *files, "--url", service.url, "--job", "--seed", "3"]) == 0
+    expected = Client(service.url).inpaint(encode(PHOTO), encode(MASK), seed=3)
+    assert (tmp_path / "made").read_bytes() == expected.data
+    assert "done, 100%" in capsys.readouterr().err

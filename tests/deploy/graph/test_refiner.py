@@ -1,0 +1,105 @@
+"""deploy.graph.refiner without a cluster: which release answers; the walks are in test_graph."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deploy.engine import Busy
+from deploy.graph.refiner import RefinerNode
+from deploy.graph.request_context import Call, ReleaseChanged
+from deploy.settings import AppArgs
+from models.build import ModelConfig, build_inpainter
+from models.inpainter import Inpainter
+from models.networks.vgg import Vgg19Relu3
+from models.weights import WEIGHTS_NAME, ReleaseConfig, save_release
+
+UNUSED: Any = None
+
+
+def publish(folder: Path, inpainter: Inpainter, name: str) -> str:
+    """Returns the digest."""
+    config = ReleaseConfig(name, ModelConfig("tiny"), encoder="random (seed 0)")
+    return save_release(folder, inpainter, config, card="").digest
+
+
+def refiner(folder: Path) -> RefinerNode:
+    args = AppArgs(release=str(folder), threads=torch.get_num_threads())
+    return RefinerNode(args, UNUSED, UNUSED, UNUSED)
+
+
+def test_a_request_begins_again_when_its_release_is_no_more(
+    inpainter: Inpainter, tmp_path: Path
+) -> None:
+    publish(tmp_path, inpainter, "first")
+    node = refiner(tmp_path)
+    other = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=2)
+    digest = publish(tmp_path, other, "second")
+    asked: list[str] = []
+
+    async def walk(call: Call) -> Tensor:
+        asked.append(call.release.model.name)
+        if call.release.model.name == "first":
+            raise ReleaseChanged("at its place is another one")
+        return torch.zeros(1, 3, 8, 8)
+
+    filled = asyncio.run(node._with_one_release(0.0, walk))
+
+    assert asked == ["first", "second"]
+    assert (filled.model.name, filled.model.digest) == ("second", digest)
+    assert asyncio.run(node.ready()).model == filled.model
+
+
+def test_it_does_not_begin_for_ever(inpainter: Inpainter, tmp_path: Path) -> None:
+    publish(tmp_path, inpainter, "first")
+
+    async def walk(call: Call) -> Tensor:
+        raise ReleaseChanged("again")
+
+    with pytest.raises(ReleaseChanged):
+        asyncio.run(refiner(tmp_path)._with_one_release(0.0, walk))
+
+
+def test_it_does_not_start_with_a_release_that_others_could_not_load(
+    inpainter: Inpainter, tmp_path: Path
+) -> None:
+    publish(tmp_path / "whole", inpainter, "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    weights = tmp_path / "cut" / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-1])
+    refiner(tmp_path / "whole")
+    with pytest.raises(ValueError, match="cut short"):
+        refiner(tmp_path / "cut")
+
+
+def test_more_than_may_be_in_progress_are_refused_at_once(
+    inpainter: Inpainter, tmp_path: Path
+) -> None:
+    publish(tmp_path, inpainter, "first")
+    args = AppArgs(release=str(tmp_path), threads=torch.get_num_threads(), max_in_progress=2)
+    node = RefinerNode(args, UNUSED, UNUSED, UNUSED)
+
+    async def load() -> None:
+        going_on = asyncio.Event()
+
+        async def walk(call: Call) -> Tensor:
+            await going_on.wait()
+            return torch.zeros(1, 3, 8, 8)
+
+        two = [asyncio.create_task(node._with_one_release(0.0, walk)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 requests are in progress"):
+            await node._with_one_release(0.0, walk)
+        # Who asks how it is does not count.
+        assert (await node.ready()).model.name == "first"
+        two[0].cancel()
+        await asyncio.wait(two[:1])
+        going_on.set()
+        assert (await node._with_one_release(0.0, walk)).model.name == "first"
+        await two[1]
+
+    asyncio.run(load())

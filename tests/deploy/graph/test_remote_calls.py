@@ -1,0 +1,105 @@
+"""deploy.graph.remote_calls: which failures of another process are a reason to try again."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from ray.exceptions import ActorUnavailableError, ObjectLostError, OwnerDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from deploy.deadline import DeadlineExceeded
+from deploy.engine import Busy, WorkerDied
+from deploy.graph.remote_calls import Lost, answer_of, persevere
+from kintsugi.errors import InvalidInput
+
+LOST = ObjectLostError("0" * 56, "", "")
+OWNER_DIED = OwnerDiedError("0" * 56, "", "")
+
+
+async def failing(error: Exception) -> None:
+    raise error
+
+
+def raised_by(error: Exception) -> Exception:
+    async def call() -> None:
+        response: Awaitable[None] = failing(error)
+        await answer_of(response)
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        asyncio.run(call())
+    return caught.value
+
+
+@pytest.mark.parametrize("error", [LOST, OWNER_DIED], ids=["lost", "owner died"])
+def test_features_that_went_with_their_machine_are_a_reason_to_try_again(error: Exception) -> None:
+    assert isinstance(raised_by(error), Lost)
+    in_task = RayTaskError("fill", "the trace", error)
+    assert isinstance(raised_by(in_task), Lost)
+    assert isinstance(raised_by(in_task.as_instanceof_cause()), Lost)
+    further_on = RayTaskError("swap", "the trace", in_task.as_instanceof_cause())
+    assert isinstance(raised_by(further_on.as_instanceof_cause()), Lost)
+
+
+def test_an_argument_whose_replica_died_is_lost() -> None:
+    of_argument = RayServeException("an upstream actor died")
+    of_argument.__cause__ = ActorUnavailableError("gone", None)
+    assert isinstance(raised_by(of_argument), Lost)
+    bug = RayServeException("something else")
+    assert raised_by(bug) is bug
+
+
+def test_a_full_queue_is_not_lost() -> None:
+    error = raised_by(BackPressureError(num_queued_requests=2, max_queued_requests=1))
+    assert type(error) is Busy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DeadlineExceeded("late"), WorkerDied("twice"), InvalidInput("no", code="x", hint="")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_other_side_says_comes_as_it_was_said(error: Exception) -> None:
+    in_task = RayTaskError("fill", "the trace", error)
+    in_chain = RayTaskError("swap", "the trace", in_task.as_instanceof_cause())
+    assert raised_by(in_chain.as_instanceof_cause()) is error
+
+
+class Attempts:
+    """Fails so often, then answers."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.left, self.error, self.made = failures, error, 0
+
+    async def __call__(self) -> str:
+        self.made += 1
+        if self.made <= self.left:
+            raise self.error
+        return "answer"
+
+
+def test_what_is_lost_is_asked_for_once_more() -> None:
+    attempts = Attempts(1, Lost("gone"))
+    assert asyncio.run(persevere(attempts)) == "answer"
+    assert attempts.made == 2
+
+
+def test_a_request_that_kills_whoever_takes_it_has_an_end() -> None:
+    attempts = Attempts(99, Lost("gone"))
+    with pytest.raises(WorkerDied):
+        asyncio.run(persevere(attempts))
+    assert attempts.made == 2
+
+
+@pytest.mark.parametrize(
+    "error", [Busy("full"), InvalidInput("no", code="x", hint=""), ValueError("bug")]
+)
+def test_nothing_else_is_tried_again(error: Exception) -> None:
+    attempts = Attempts(1, error)
+    with pytest.raises(type(error)):
+        asyncio.run(persevere(attempts))
+    assert attempts.made == 1
+
+
+def test_a_bug_stays_what_it_is() -> None:
+    bug = RayTaskError("fill", "the trace", ZeroDivisionError())
+    assert raised_by(bug) is bug

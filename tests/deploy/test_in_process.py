@@ -1,0 +1,76 @@
+"""The engine in this process: who gives up does not hold the next one up."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from deploy.engine import Filled
+from deploy.in_process import LocalEngine
+from deploy.options import InpaintOptions, StylizeOptions
+from models.inpainter import Inpainter
+from tests.deploy.conftest import MASK, MODEL, PHOTO, STYLE
+
+Call = Callable[[LocalEngine], Awaitable[Filled]]
+
+
+def fill(engine: LocalEngine) -> Awaitable[Filled]:
+    return engine.inpaint(PHOTO, MASK, InpaintOptions())
+
+
+def transfer(engine: LocalEngine) -> Awaitable[Filled]:
+    return engine.stylize(PHOTO, STYLE, StylizeOptions())
+
+
+class HeldEncoder:
+    """The encoder's call, which waits until it is let go; counts what is translated after."""
+
+    def __init__(self, inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.let_go, self.translated = threading.Event(), threading.Event(), 0
+        features, translate = Inpainter.features, Inpainter.translate
+
+        def held(image: Tensor, *colours: Tensor) -> Tensor:
+            self.reached.set()
+            assert self.let_go.wait(30)
+            return features(inpainter, image, *colours)
+
+        def counted(*args: Tensor, **guide: Tensor | None) -> Tensor:
+            self.translated += 1
+            return translate(inpainter, *args, **guide)
+
+        monkeypatch.setattr(inpainter, "features", held)
+        monkeypatch.setattr(inpainter, "translate", counted)
+
+
+@pytest.mark.parametrize("call", [fill, transfer])
+def test_a_call_that_is_cancelled_ends_at_its_next_step(
+    inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    expected = asyncio.run(_answer(LocalEngine(inpainter, MODEL), call))
+    encoder = HeldEncoder(inpainter, monkeypatch)
+
+    async def give_up_then_ask() -> Filled:
+        engine = LocalEngine(inpainter, MODEL)
+        given_up = asyncio.ensure_future(call(engine))
+        await asyncio.to_thread(encoder.reached.wait, 30)
+        in_the_queue = asyncio.ensure_future(call(engine))
+        await asyncio.sleep(0)
+        for task in (given_up, in_the_queue):
+            task.cancel()
+        await asyncio.wait([given_up, in_the_queue])
+        assert given_up.cancelled()
+        assert in_the_queue.cancelled()
+        encoder.let_go.set()
+        return await call(engine)
+
+    answer = asyncio.run(give_up_then_ask())
+
+    assert encoder.translated == 1
+    np.testing.assert_array_equal(answer.pixels, expected.pixels)
+
+
+async def _answer(engine: LocalEngine, call: Call) -> Filled:
+    return await call(engine)

@@ -1,0 +1,1 @@
+"""Tests of kintsugi.benchmarks.train."""

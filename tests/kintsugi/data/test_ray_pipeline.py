@@ -1,0 +1,93 @@
+"""Ray Data gives a worker the batches that reading in this process gives, in that order."""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kintsugi.config.sections import DataSection
+from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
+from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.shard_reader import open_reader
+from kintsugi.errors import StorageError
+from kintsugi.storage.storage import Storage
+from tests.kintsugi.corrupt_shards import replace_rows
+from tests.kintsugi.training_runs import pack_photos
+
+CONFIG = DataSection(
+    shards="unused",
+    crop_px=128,
+    resize_px=140,
+    masks=("rectangle", "strokes"),
+    # One of twelve photographs.
+    max_corrupt_share=0.1,
+)
+
+pytestmark = pytest.mark.ray
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parts(), other.parts(), strict=True))
+
+
+def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator[Batch], Any]:
+    from kintsugi.data.ray_pipeline import stream_batches
+
+    reader = open_reader(uri, CONFIG.resize_px)
+    order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
+    request = Request(reader, order, start, rank, count, corrupt_rows(reader, CONFIG))
+    stream = stream_batches(request, CONFIG)
+    return islice(stream, count), local_batches(reader, order, CONFIG, start, rank)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_batches_equal_those_read_here_over_several_epochs(
+    local_ray: object, tmp_path: Path, rank: int
+) -> None:
+    # 12 photographs and 6 a step: two steps an epoch, the third and fourth are epoch 1.
+    stream, local = streamed(pack_photos(tmp_path), Position(), rank, 5)
+    got = list(stream)
+    assert len(got) == 5
+    assert all(equal(one, other) for one, other in zip(got, local, strict=False))
+
+
+def test_a_stream_goes_on_inside_an_epoch(local_ray: object, tmp_path: Path) -> None:
+    uri = pack_photos(tmp_path)
+    reader = open_reader(uri, CONFIG.resize_px)
+    order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
+    stream, local = streamed(uri, order.advance(Position(), 1), 0, 2)
+    assert all(equal(one, other) for one, other in zip(stream, local, strict=False))
+
+
+def test_an_altered_shard_ends_the_stream_by_its_name(local_ray: object, tmp_path: Path) -> None:
+    uri = pack_photos(tmp_path)
+    storage = Storage(uri)
+    data = bytearray(storage.read("part-00001.parquet"))
+    data[len(data) // 2] ^= 1
+    storage.write("part-00001.parquet", bytes(data))
+    stream, _ = streamed(uri, Position(), 0, 2)
+    with pytest.raises(Exception, match=r"part-00001\.parquet has SHA-256"):
+        list(stream)
+
+
+def test_a_photograph_that_does_not_decode_is_replaced_as_it_is_here(
+    local_ray: object, tmp_path: Path
+) -> None:
+    uri = pack_photos(tmp_path)
+    replace_rows(Storage(uri), 1, {0: b"x"})
+    stream, local = streamed(uri, Position(), 1, 4)
+    assert all(equal(one, other) for one, other in zip(stream, local, strict=False))
+
+
+def test_too_many_that_do_not_decode_end_the_stream_by_their_names(
+    local_ray: object, tmp_path: Path
+) -> None:
+    uri = pack_photos(tmp_path)
+    names = [replace_rows(Storage(uri), part, {0: b"x"})[0] for part in (0, 2)]
+    streams = [streamed(uri, Position(), rank, 8)[0] for rank in (0, 1)]
+    with pytest.raises(StorageError, match="2 photographs do not decode") as caught:
+        list(chain(*streams))
+    assert all(name in str(caught.value) for name in names)

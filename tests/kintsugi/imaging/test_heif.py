@@ -1,0 +1,62 @@
+"""HEIC files: decoded as they are displayed, limited before, refused when broken."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintsugi.errors import InvalidInput
+from kintsugi.imaging.codec import ImageLimits, decode_image, sniff_format
+from kintsugi.imaging.heif import reads_heif
+from tests.kintsugi.pictures import gradient
+
+
+@pytest.fixture(scope="module")
+def heic() -> bytes:
+    """96 high and 64 wide, with a quality that shows."""
+    if not reads_heif():
+        pytest.skip("the extra heic is not installed")
+    buffer = io.BytesIO()
+    Image.fromarray(gradient()).save(buffer, "HEIF", quality=95)
+    return buffer.getvalue()
+
+
+def test_it_is_decoded(heic: bytes) -> None:
+    assert sniff_format(heic) == "heif"
+    decoded = decode_image(heic)
+    assert decoded.format == "heif"
+    assert decoded.pixels.shape == (96, 64, 3)
+    assert np.abs(decoded.pixels.astype(int) - gradient()).mean() < 3
+
+
+def test_limits_hold(heic: bytes) -> None:
+    for limits, code in (
+        (ImageLimits(max_pixels=96 * 64 - 1), "image_too_many_pixels"),
+        (ImageLimits(min_side=65), "image_too_small"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            decode_image(heic, limits)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_file_that_is_cut_is_undecodable(heic: bytes, share: float) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        decode_image(heic[: int(len(heic) * share)])
+    assert caught.value.code == "image_undecodable"
+
+
+def test_mutated_files_raise_nothing_else(heic: bytes) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        data = bytearray(heic)
+        for at in generator.integers(12, len(data), 4):
+            data[at] = generator.integers(256)
+        with contextlib.suppress(InvalidInput):
+            decode_image(bytes(data))
+
+
+def test_avif_is_none_of_it() -> None:
+    assert sniff_format(b"\0\0\0\x1cftypavif" + bytes(100)) is None

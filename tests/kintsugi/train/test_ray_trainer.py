@@ -1,0 +1,159 @@
+"""Training on Ray: the losses of a run without it, DDP over two workers, and what is refused."""
+
+import dataclasses
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs._bootstrap import _SETTINGS
+from kintsugi.errors import ConfigError, Diverged, StorageError
+from kintsugi.runs.checkpoints import CheckpointStore
+from kintsugi.runs.lease import OWNER_NAME, Owner, TakenOver
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.runs.run import Run
+from kintsugi.storage.storage import Storage
+from kintsugi.train.resources import worker_resources
+from kintsugi.train.worker import train_locally
+from tests.faults.training_jobs import kill, processes
+from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos
+from tests.local_ray import NUM_CPUS
+
+
+def test_missing_shards_are_refused_with_the_command(tmp_path: Path) -> None:
+    from kintsugi.train.ray_trainer import ensure_shards
+
+    with pytest.raises(StorageError, match=r"pack them first: jobs/write_shards\.py"):
+        ensure_shards(debug_config(tmp_path).data)
+
+
+@pytest.mark.ray
+def test_one_worker_over_s3_computes_what_the_loop_does_without_ray(
+    local_ray: object, tmp_path: Path, s3_uri: str
+) -> None:
+    from kintsugi.train.ray_trainer import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path)
+    here = train_locally(config)
+    data = dataclasses.replace(config.data, shards=f"{s3_uri}/shards")
+    for name in Storage(tmp_path / "shards").list():
+        Storage(data.shards).write(name, Storage(tmp_path / "shards").read(name))
+    trained = fit(dataclasses.replace(config, data=data, storage=f"{s3_uri}/runs"))
+    assert (trained.first_step, trained.last_step) == (0, NUM_STEPS)
+    assert losses(trained.metrics) == losses(read_metrics(here.storage.join("metrics")))
+    files = Storage(f"{s3_uri}/runs/debug-stage1/checkpoints").list()
+    assert f"step-{NUM_STEPS:08d}/manifest.json" in files
+
+
+@pytest.mark.ray
+def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_path: Path) -> None:
+    from kintsugi.train.ray_trainer import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=10, checkpoint_every=4)
+    # They take all CPUs there are, as on a small cluster; their data comes all the same.
+    workers = dataclasses.replace(config.workers, count=2, cpus=3.5)
+    config = dataclasses.replace(config, workers=workers)
+    assert 2 * worker_resources(config)["CPU"] == NUM_CPUS
+    whole = fit(config)
+    harmed = dataclasses.replace(config, run="harmed")
+    checkpoints = CheckpointStore(Storage(tmp_path / "runs" / "harmed" / "checkpoints"))
+    killed: list[int] = []
+    harm = threading.Thread(target=kill_a_worker_after, args=(checkpoints, 4, killed))
+    harm.start()
+    trained = fit(harmed)
+    harm.join()
+    assert len(killed) == 1
+    assert (trained.first_step, trained.last_step) == (0, 10)
+    assert not trained.stopped
+    assert len(losses(whole.metrics)) == 10
+    assert losses(trained.metrics) == losses(whole.metrics)
+    assert len(checkpoints.steps()) == config.loop.keep_checkpoints
+    again = fit(harmed)
+    assert (again.first_step, again.last_step) == (10, 10)
+
+
+@pytest.mark.ray
+def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: Path) -> None:
+    from kintsugi.train.ray_trainer import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=100)
+    too_fast = dataclasses.replace(config.optimizer, generator_lr=1e30)
+    assert config.workers.max_failures > 0
+    with pytest.raises(Diverged, match=r"at step \d+: the run diverged; start another"):
+        fit(dataclasses.replace(config, run="too-fast", optimizer=too_fast))
+
+
+@pytest.mark.ray
+def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
+    local_ray: object, tmp_path: Path
+) -> None:
+    from kintsugi.train.ray_trainer import fit
+
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=400, checkpoint_every=5, log_every=5)
+    run = Run.of(config)
+    other = Owner(token="other", host="there", pid=1, place="", since="noon")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fit, config)
+        wait_for(run.checkpoints, 5)
+        with pytest.raises(ConfigError, match="is being trained by another submission"):
+            fit(config)
+        # As if that one had given no sign of life for long.
+        run.storage.write(OWNER_NAME, json.dumps(dataclasses.asdict(other)).encode())
+        with pytest.raises(TakenOver, match="process 1 on there"):
+            first.result(timeout=100)
+    assert run.checkpoints.newest_whole() < 400
+
+
+def wait_for(checkpoints: CheckpointStore, step: int) -> None:
+    end = time.monotonic() + 200
+    while step not in checkpoints.steps():
+        assert time.monotonic() < end, f"there was no checkpoint {step}"
+        time.sleep(0.02)
+
+
+def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:
+    import ray._private.worker
+
+    (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+    wait_for(checkpoints, step)
+    victim = processes("RayTrainWorker", raylet.process.pid)[-1]
+    kill(victim)
+    killed.append(victim)
+
+
+def test_how_long_is_waited_for_nodes() -> None:
+    from kintsugi.train.ray_trainer import START_TIMEOUT_S
+
+    # Of Ray's workers; the driver counts with it.
+    assert float(_SETTINGS["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) == START_TIMEOUT_S
+
+
+def test_scaling_is_what_the_configuration_says(tmp_path: Path) -> None:
+    from kintsugi.train.ray_trainer import scaling_of
+
+    config = debug_config(tmp_path)
+    fixed = scaling_of(config)
+    assert (fixed.num_workers, fixed.use_gpu, fixed.resources_per_worker) == (1, False, {"CPU": 1})
+    workers = dataclasses.replace(
+        config.workers,
+        count=4,
+        min_count=2,
+        use_gpu=True,
+        accelerator_type="A100",
+        placement="SPREAD",
+        resources={"memory": 1e9},
+    )
+    elastic = scaling_of(dataclasses.replace(config, workers=workers))
+    assert elastic.num_workers == (2, 4)
+    assert elastic.placement_strategy == "SPREAD"
+    needs = elastic.total_resources
+    assert (needs["CPU"], needs["GPU"], needs["memory"]) == (4, 4, 4e9)
+    assert "accelerator_type:A100" in needs

@@ -1,0 +1,152 @@
+"""A run that is cut anywhere goes on to the bit, with everything switched on that has a state."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import ComputeSection, HeldOutSection, LossSection, ModelSection
+from kintsugi.data.batches import Batch
+from kintsugi.data.shard_reader import sample_key
+from kintsugi.data.splits import is_held_out
+from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.runs.run import Run
+from kintsugi.train import loop
+from kintsugi.train.validation import losses_on
+from kintsugi.train.worker import train_locally
+from tests.kintsugi.training_runs import debug_config, pack_photos
+
+STEPS = 4
+# Twelve photographs at this share leave nine for training: an epoch ends within the run.
+HELD_OUT_SHARE = 0.2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    pack_photos(folder, held_out_share=HELD_OUT_SHARE)
+    return folder
+
+
+def everything_on(folder: Path, name: str, stage: str = "stage1", **compute: Any) -> JobConfig:
+    config = debug_config(folder, stage, batch_size=4, accumulate=2, max_steps=STEPS)
+    optimizer = dataclasses.replace(config.optimizer, warmup_steps=4, clip_norm=1.0, ema_decay=0.9)
+    return dataclasses.replace(
+        config,
+        run=name,
+        optimizer=optimizer,
+        compute=ComputeSection(**compute),
+        held_out=HeldOutSection(photos=3, patience=9),
+        losses=LossSection(kind="hinge", adversarial=0.0 if stage == "first-fill" else 1.0),
+        model=ModelSection(
+            size="tiny",
+            generator_upsampling="resize",
+            discriminator_norm="spectral",
+            generator_input="smooth",
+        ),
+    )
+
+
+def train_to(config: JobConfig, step: int) -> None:
+    train_locally(
+        dataclasses.replace(config, loop=dataclasses.replace(config.loop, max_steps=step))
+    )
+
+
+def figures(config: JobConfig) -> list[dict[str, Any]]:
+    """All figures of a run that do not depend on the clock."""
+    kinds = ("loss/", "grad_norm/", "learning_rate")
+    rows = read_metrics(Run.of(config).storage.join("metrics"))
+    return [
+        {name: value for name, value in row.items() if name == "step" or name.startswith(kinds)}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "compute"),
+    [
+        ("stage1", {}),
+        ("end-to-end", {"channels_last": True}),
+        ("context-encoder", {"precision": "bfloat16"}),
+        ("first-fill", {"precision": "bfloat16", "channels_last": True}),
+    ],
+)
+@pytest.mark.slow
+def test_a_run_cut_in_two_is_the_run_in_one_piece(
+    folder: Path, stage: str, compute: dict[str, Any]
+) -> None:
+    name = "-".join([stage, *map(str, compute.values())])
+    whole = everything_on(folder, f"{name}-whole", stage, **compute)
+    pieces = everything_on(folder, f"{name}-pieces", stage, **compute)
+    train_to(whole, STEPS)
+    # The first cut is between two checkpoints' turns.
+    for step in (1, STEPS):
+        train_to(pieces, step)
+    assert len(figures(whole)) == STEPS
+    assert figures(pieces) == figures(whole)
+    one, other = (
+        Path(run.storage, run.run, "checkpoints", checkpoint_name(STEPS)) for run in (whole, pieces)
+    )
+    assert (one / STATE_NAME).read_text() == (other / STATE_NAME).read_text()
+    tensors = sorted(path.name for path in one.glob("*.safetensors"))
+    assert len(tensors) == 5
+    for name in tensors:
+        first, second = load_file(one / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+@pytest.mark.slow
+def test_the_held_out_photographs_are_never_trained_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    move = Batch.to
+
+    def noting(batch: Batch, device: torch.device) -> Batch:
+        seen.update(batch.keys.tolist())
+        return move(batch, device)
+
+    config = everything_on(folder, "apart")
+    monkeypatch.setattr(Batch, "to", noting)
+    config = dataclasses.replace(config, held_out=HeldOutSection())
+    train_to(config, 3)
+    names = [f"{number:03d}.png" for number in range(12)]
+    kept_out = {sample_key(name) for name in names if is_held_out(name, HELD_OUT_SHARE)}
+    assert kept_out
+    assert seen
+    assert seen <= set(map(sample_key, names)) - kept_out
+
+
+@pytest.mark.slow
+def test_the_best_checkpoint_is_kept_and_every_row_of_one_says_how_good_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = everything_on(folder, "best")
+    loop_section = dataclasses.replace(config.loop, checkpoint_every=1, keep_checkpoints=1)
+    config = dataclasses.replace(config, loop=loop_section)
+
+    added = iter((1000.0, 0.0, 1000.0, 2000.0))
+
+    def rising(*args: Any, **more: Any) -> dict[str, float]:
+        # After the second step, whatever the networks learn: that depends on the processor.
+        losses = losses_on(*args, **more)
+        return losses | {"perceptual": losses["perceptual"] + next(added)}
+
+    monkeypatch.setattr(loop, "losses_on", rising)
+    train_to(config, 4)
+    run = Run.of(config)
+    rows = read_metrics(run.storage.join("metrics"))
+    losses = {row["step"]: row["held_out/perceptual"] for row in rows}
+    best = min(losses, key=lambda step: (losses[step], step))
+    assert best == 2
+    assert run.checkpoints.steps() == [best, 4]
+    found = run.checkpoints.progress(4).best
+    assert found is not None
+    assert (found.step, found.loss) == (best, losses[best])
