@@ -18,10 +18,12 @@ from models.networks.fourier_fill import FourierFillPredictor
 from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
 from models.networks.initial_fill import FillNetwork, FillPredictor
 from models.networks.layers import Upsampling, initialise
+from models.networks.pointer_fill import PointerFillPredictor
 from models.networks.vgg import Vgg19Relu3
 
-# Which network predicts the initial fill, of `models.networks`: `initial_fill` or `fourier_fill`.
-InitialFill = Literal["unet", "ffc"]
+# Which network predicts the initial fill, of `models.networks`: `initial_fill`, `fourier_fill` or
+# `pointer_fill`.
+InitialFill = Literal["unet", "ffc", "pointer"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class ModelConfig:
             "predicted": the same of a fill whose colours a network of its own predicts.
         translator_input: "features" (the paper): G2 sees the matched features; or
             "features+pixels": the pixels that were copied with them too.
-        initial_fill: The network of the initial fill, where it is predicted: "unet", or "ffc",
-            which convolves in the Fourier domain.
+        initial_fill: The network of the initial fill, where it is predicted: "unet"; "ffc",
+            which convolves in the Fourier domain; or "pointer", which copies known cells.
     """
 
     size: str = "small"
@@ -126,6 +128,8 @@ def build_first_fill(config: ModelConfig, *, seed: int) -> FillNetwork:
     def build() -> FillNetwork:
         if config.initial_fill == "ffc":
             return FourierFillPredictor(widths[0])
+        if config.initial_fill == "pointer":
+            return PointerFillPredictor(widths)
         return FillPredictor(widths)
 
     network = _seeded(build, seed)
@@ -133,7 +137,9 @@ def build_first_fill(config: ModelConfig, *, seed: int) -> FillNetwork:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
-    nn.init.zeros_(network.end.weight)
+    # Queries and keys of nothing would learn nothing.
+    if config.initial_fill != "pointer":
+        nn.init.zeros_(network.end.weight)
     return network
 
 

@@ -103,10 +103,18 @@ class FillPredictor(FillNetwork):
         self.after = nn.ModuleList(_Block(width) for width in widths[:-1])
         self.end = nn.Conv2d(first, 3 * 4, 3, padding=1)
 
-    def _correction(self, smooth: Tensor, share: Tensor) -> Tensor:
-        """What is added to a shrunk smooth fill, of whose pixels that share is hole."""
+    def _correction(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B 3 h w"]:
+        correction: Tensor = F.pixel_shuffle(self.end(self.features(smooth, share)), 2)
+        return correction.float()
+
+    def features(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B C h/2 w/2"]:
+        """What ``end`` sees of a shrunk smooth fill, of whose pixels that share is hole."""
         seen = torch.cat([2 * smooth - 1, share], 1)
-        x = self.start(F.pixel_unshuffle(seen, 2))
+        x: Tensor = self.start(F.pixel_unshuffle(seen, 2))
         skipped = []
         for block, down in zip(self.before, self.down, strict=True):
             x = block(x)
@@ -116,8 +124,7 @@ class FillPredictor(FillNetwork):
         for block, up, skip in reversed(list(zip(self.after, self.up, skipped, strict=True))):
             # Of an odd side the enlarged map has one row more.
             x = block(F.interpolate(up(x), size=skip.shape[-2:], mode="nearest") + skip)
-        correction: Tensor = F.pixel_shuffle(self.end(x), 2)
-        return correction.float()
+        return x
 
 
 class _Block(nn.Module):

@@ -33,7 +33,7 @@ from kintsugi.runs.weights import (
 )
 from kintsugi.storage.checksums import MANIFEST_NAME, seal, verify_checkpoint
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_generator
+from models.build import ModelConfig, build_first_fill, build_generator
 from models.networks.feature2image import given_pixels
 from models.networks.image2feature import CoarseGenerator
 
@@ -153,6 +153,8 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     digest = networks.digest()
     if config.model.translator_input == "features+pixels" and "translate" in generator:
         networks = _given_pixels(networks)
+    if "first_fill" in generator:
+        networks = _given_pointers(networks, config)
     check_fit(networks, needed, config.model, "init_from")
     if "translate" in generator:
         _check_encoder(networks, config)
@@ -196,6 +198,18 @@ def _given_pixels(networks: Networks) -> Networks:
     return replace(
         networks, parts=parts, model=replace(networks.model, translator_input="features+pixels")
     )
+
+
+def _given_pointers(networks: Networks, config: JobConfig) -> Networks:
+    """The same networks; queries and keys take the place of a U-Net's colours if it shall point."""
+    if (networks.model.initial_fill, config.model.initial_fill) != ("unet", "pointer"):
+        return networks
+    model = replace(networks.model, initial_fill="pointer")
+    drawn = build_first_fill(model, seed=config.seed).state_dict()
+    learnt = networks.parts["first_fill"]
+    kept = {name: value for name, value in learnt.items() if not name.startswith("end.")}
+    parts = networks.parts | {"first_fill": drawn | kept}
+    return replace(networks, parts=parts, model=model)
 
 
 def _describe(networks: Networks, digest: str, taken: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
@@ -20,7 +21,9 @@ from models.losses import weighted_l1
 from models.networks.fill_discriminator import Judged
 from models.networks.image2feature import paste_known
 from models.networks.initial_fill import FILL_STRIDE
+from models.networks.pointer_fill import PointerFillPredictor
 from models.networks.vgg import Vgg19Relu3
+from models.pointer_loss import pointer_loss
 
 # Of 1 in the square root of a mean square: its slope ends somewhere.
 _SMALLEST_SQUARE = 1e-4
@@ -53,7 +56,10 @@ class FirstFillStage:
         build = build_fill_discriminator if judges else build_pair_discriminator
         self.discriminator: nn.Module = build(config.model, seed=config.seed + 1)
         self.encoder: Vgg19Relu3 | None = None
-        if judges or self.weights.fill_perceptual:
+        if isinstance(self.generator, PointerFillPredictor):
+            self.generator.keeps_pointers = True
+        points = config.model.initial_fill == "pointer"
+        if judges or points or self.weights.fill_perceptual:
             assert open_encoder is not None
             self.encoder = open_encoder()
             self.criterion = "fill_perceptual" if self.weights.fill_perceptual else self.criterion
@@ -66,11 +72,14 @@ class FirstFillStage:
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         small = generator(batch.image, batch.mask).float()
         large = F.interpolate(small.detach(), scale_factor=FILL_STRIDE, mode="bilinear")
+        network = generator.module if isinstance(generator, DistributedDataParallel) else generator
+        pointers = network.pointers if isinstance(network, PointerFillPredictor) else []
         maps: tuple[Tensor, ...] = ()
         target_maps: tuple[Tensor, ...] = ()
         if self.encoder is not None:
             target, share = _shrunk(batch.image), _shrunk(batch.mask)
-            maps = self.encoder.pyramid(paste_known(small, target, share))
+            if self.weights.adversarial or self.weights.fill_perceptual:
+                maps = self.encoder.pyramid(paste_known(small, target, share))
             with torch.no_grad():
                 target_maps = self.encoder.pyramid(target)
         return Output(
@@ -82,11 +91,17 @@ class FirstFillStage:
             coarse=small,
             maps=maps,
             target_maps=target_maps,
+            pointers=tuple(pointers),
         )
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         weights, share = self.weights, _shrunk(output.mask)
-        losses = {"reconstruction": weights.reconstruction * _colour_distance(output, share)}
+        if output.pointers:
+            target = _shrunk(output.target)
+            distance = pointer_loss(output.pointers, target, output.target_maps[1:])
+        else:
+            distance = _colour_distance(output, share)
+        losses = {"reconstruction": weights.reconstruction * distance}
         if weights.fill_perceptual:
             distance = feature_distance(output.maps, output.target_maps, share)
             losses["fill_perceptual"] = weights.fill_perceptual * distance

@@ -30,6 +30,7 @@ from models.losses import (
 from models.matching import Encoded, MatchingConfig, keys_image, match
 from models.networks.cells import features_of, with_pixels
 from models.networks.image2feature import CoarseGenerator, Image2Feature, paste_known
+from models.networks.pointer_fill import Pointers
 from models.networks.vgg import Vgg19Relu3
 
 
@@ -50,6 +51,7 @@ class Output:
         maps: Of the initial fill, where a loss compares them: the encoder's maps of the small
             filled image; else empty.
         target_maps: The same of the small true image, without gradient.
+        pointers: Of an initial fill that points at known cells; else empty.
     """
 
     condition: Tensor
@@ -60,6 +62,7 @@ class Output:
     coarse: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     target_maps: tuple[Tensor, ...] = ()
+    pointers: tuple[Pointers, ...] = ()
 
     def detached(self) -> Self:
         """The same for the discriminator's step: the generator's graph is not kept."""
@@ -68,6 +71,7 @@ class Output:
             image=self.image.detach(),
             coarse=None if self.coarse is None else self.coarse.detach(),
             maps=tuple(each.detach() for each in self.maps),
+            pointers=(),
         )
 
 
