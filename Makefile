@@ -37,7 +37,7 @@ MATCHING ?= $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8 \
 # The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400
-# Beside what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
+# In addition to what the configurations say, such as TRAIN="--set workers.use_gpu=true --without-ray".
 TRAIN ?= --without-ray
 NAMES = --set storage=$(OUT) --set data.shards=$(OUT)/shards \
 	--set encoder=$(OUT)/encoder/encoder.safetensors
@@ -46,7 +46,7 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 	$(BIN)/python jobs/write_shards.py --input $(PHOTOS) --output $(OUT)/shards --held-out 0.1 --verify || test $$? -eq 3
 	$(BIN)/python jobs/train_encoder.py --photos $(PHOTOS) --teacher $(TEACHER) \
 		--output $(OUT)/encoder --steps $(ENCODER_STEPS) --device $(DEVICE)
-	$(BIN)/python jobs/train_first_fill.py --config jobs/configs/$(FLAVOUR)-first-fill.toml $(NAMES) $(TRAIN)
+	$(BIN)/python jobs/train_initial_fill.py --config jobs/configs/$(FLAVOUR)-initial-fill.toml $(NAMES) $(TRAIN)
 	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
 	$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
@@ -54,7 +54,7 @@ release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each
 		$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(LAST).toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 --set init_from=$(OUT)/$(FLAVOUR)-stage2 $(TRAIN)
 	$(BIN)/python jobs/publish.py --config jobs/configs/$(LAST).toml \
-		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(LAST) --first-fill $(OUT)/$(FLAVOUR)-first-fill \
+		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(LAST) --initial-fill $(OUT)/$(FLAVOUR)-initial-fill \
 		--output $(OUT)/small $(MATCHING) --half
 	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.options import InpaintOptions, StylizeOptions
-from models.progress import Progress, untold
+from models.progress import Progress, no_progress
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
-# Of the weights' SHA-256; enough to tell releases apart.
+# Of the weights' SHA-256; enough to distinguish releases.
 _DIGEST_DIGITS = 12
 
 
@@ -53,7 +53,7 @@ class Busy(Exception):
 
 
 class WorkerDied(Exception):
-    """Whoever computed the request died of it, or beside it, as often as it was tried."""
+    """Each process that computed the request died, as often as it was tried."""
 
 
 class Engine(Protocol):
@@ -65,7 +65,7 @@ class Engine(Protocol):
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """Fill the hole of one image; cancelling the call gives the work up.
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
             pixels: H W 3, RGB 0-255.
             mask: H W, True = hole; neither empty nor full.
             options: The caller's choices.
-            progress: Told how far it is, by an engine that knows.
+            progress: Called with each step, by an engine that knows.
 
         Raises:
             InvalidInput: The options do not fit this image.
@@ -88,7 +88,7 @@ class Engine(Protocol):
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """Give one image the look of another; cancelling the call gives the work up.
 

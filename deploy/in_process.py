@@ -11,9 +11,9 @@ import numpy.typing as npt
 from deploy.engine import Filled, ModelInfo
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
-from models.inpainter import Check, Inpainter
+from models.inpainter import CancelCheck, Inpainter
 from models.pixels import image_to_tensor, mask_to_tensor
-from models.progress import Progress, untold
+from models.progress import Progress, no_progress
 
 _Pixels = npt.NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ class LocalEngine:
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
         return await self._run(lambda check: self._fill(pixels, mask, options, check, progress))
@@ -51,7 +51,7 @@ class LocalEngine:
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
         return await self._run(lambda check: self._transfer(content, style, options, check))
@@ -64,7 +64,7 @@ class LocalEngine:
         """See Engine."""
         return {"Inpainter": True}
 
-    async def _run(self, work: Callable[[Check], _Pixels]) -> Filled:
+    async def _run(self, work: Callable[[CancelCheck], _Pixels]) -> Filled:
         """Run the work in the one thread, until it is done or this call is cancelled."""
         given_up = threading.Event()
 
@@ -84,11 +84,11 @@ class LocalEngine:
         pixels: npt.NDArray[np.uint8],
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
-        check: Check,
+        check: CancelCheck,
         progress: Progress,
     ) -> _Pixels:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
-        plan_inpainting(pixels, mask, options)
+        plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
         answer: _Pixels = finite_image(
             self._inpainter.inpaint(
                 image_to_tensor(pixels),
@@ -105,7 +105,7 @@ class LocalEngine:
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
-        check: Check,
+        check: CancelCheck,
     ) -> _Pixels:
         # As above.
         plan_transfer(content, style, options)

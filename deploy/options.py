@@ -30,7 +30,7 @@ class AnswerOptions(BaseModel):
 
 
 class InpaintOptions(AnswerOptions):
-    """Every option of a fill, its values and its default; the fields beside the two files."""
+    """Every option of a fill, its values and its default; the fields next to the two files."""
 
     mask_convention: Literal["white", "alpha"] = Field(
         default="white",
@@ -57,7 +57,7 @@ class InpaintOptions(AnswerOptions):
 
 
 class StylizeOptions(AnswerOptions):
-    """Every option of a style transfer; the fields beside the two files."""
+    """Every option of a style transfer; the fields next to the two files."""
 
     strength: float = Field(
         default=1.0,

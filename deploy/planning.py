@@ -26,15 +26,25 @@ def fill_options(options: InpaintOptions) -> FillOptions:
 
 
 def plan_inpainting(
-    pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], options: InpaintOptions
+    pixels: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.bool_],
+    options: InpaintOptions,
+    first_side: int,
 ) -> FillPlan:
     """Plan the fill of one image (uint8 H W 3, RGB) with a mask (bool H W, True = hole).
+
+    ``first_side`` is the release's: `models.matching.MatchingConfig.first_side`.
 
     Raises: InvalidInput `options_do_not_fit`: too many scales for this size, or the mask,
     once grown, covers everything.
     """
     try:
-        return plan_fill(image_to_tensor(pixels), mask_to_tensor(mask), fill_options(options))
+        return plan_fill(
+            image_to_tensor(pixels),
+            mask_to_tensor(mask),
+            fill_options(options),
+            first_side=first_side,
+        )
     except ValueError as error:
         raise InvalidInput(
             str(error),

@@ -1,6 +1,6 @@
-"""A computation's steps, told as they begin, as a stream whose last item is its result.
+"""A computation's steps, reported as they begin, as a stream whose last item is its result.
 
-What computes calls `tell`; only where somebody follows does that reach anyone.
+What computes calls `report_progress`; only where somebody follows does that reach anyone.
 """
 
 import asyncio
@@ -8,26 +8,26 @@ from collections.abc import AsyncIterator, Awaitable, Generator
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
-from models.progress import Progress, Step, untold
+from models.progress import Progress, Step, no_progress
 
 Result = TypeVar("Result")
-_TELL: ContextVar[Progress] = ContextVar("progress", default=untold)
+_ON_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=no_progress)
 
 
-def tell(step: Step) -> None:
+def report_progress(step: Step) -> None:
     """Say how far the computation is that runs now."""
-    _TELL.get()(step)
+    _ON_PROGRESS.get()(step)
 
 
-async def followed(work: Awaitable[Result]) -> AsyncIterator[Step | Result]:
-    """Compute, and give every step that is told meanwhile, then the result.
+async def stream_progress(work: Awaitable[Result]) -> AsyncIterator[Step | Result]:
+    """Compute, and give every step that is reported meanwhile, then the result.
 
     Whoever stops listening cancels the work.
     """
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
     async def compute() -> Result:
-        _TELL.set(steps.put_nowait)
+        _ON_PROGRESS.set(steps.put_nowait)
         try:
             return await work
         finally:
@@ -42,11 +42,11 @@ async def followed(work: Awaitable[Result]) -> AsyncIterator[Step | Result]:
         task.cancel()
 
 
-class Followed(Generic[Result]):
-    """The stream of `followed` from another process, as what is awaited for its result."""
+class ProgressStream(Generic[Result]):
+    """The stream of `stream_progress` from another process, as what is awaited for its result."""
 
     def __init__(self, stream: Any, progress: Progress) -> None:
-        """Take a DeploymentResponseGenerator, and tell ``progress`` of each step."""
+        """Take a DeploymentResponseGenerator, and call ``progress`` with each step."""
         self._stream = stream
         self._progress = progress
 

@@ -1,4 +1,4 @@
-"""What a deployment of the service can be told: the `args` of `deploy/serve.yaml`."""
+"""The settings of a deployment of the service: the `args` of `deploy/serve.yaml`."""
 
 from typing import Literal, Self
 

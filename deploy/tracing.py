@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: where spans go, and what the graph adds to Serve's; knows no node.
 
 Serve makes a span of each call between deployments where `span_processors` is named to it
-(ARCHITECTURE.md, Traces); elsewhere nothing here does anything. Told are sizes, shares and
+(ARCHITECTURE.md, Traces); elsewhere nothing here does anything. Spans hold sizes, shares and
 names of releases, never what is in an image or a header.
 """
 
@@ -37,13 +37,13 @@ def span_processors() -> list[SpanProcessor]:
     return [BatchSpanProcessor(OTLPSpanExporter())]
 
 
-def describe_span(**told: str | float) -> None:
+def describe_span(**attributes: str | float) -> None:
     """Add attributes, named `kintsugi.` and their name here, to the span of this call."""
-    trace.get_current_span().set_attributes(_named(told))
+    trace.get_current_span().set_attributes(_named(attributes))
 
 
 @contextmanager
-def span(name: str, **told: str | float) -> Iterator[None]:
+def span(name: str, **attributes: str | float) -> Iterator[None]:
     """A span of a part of this call, with attributes as `describe_span`; calls in it are below it.
 
     None where the call has none: it would begin a trace of its own.
@@ -51,9 +51,9 @@ def span(name: str, **told: str | float) -> Iterator[None]:
     if not trace.get_current_span().is_recording():
         yield
         return
-    with trace.get_tracer("kintsugi").start_as_current_span(name, attributes=_named(told)):
+    with trace.get_tracer("kintsugi").start_as_current_span(name, attributes=_named(attributes)):
         yield
 
 
-def _named(told: dict[str, str | float]) -> dict[str, str | float]:
-    return {f"kintsugi.{name}": value for name, value in told.items()}
+def _named(attributes: dict[str, str | float]) -> dict[str, str | float]:
+    return {f"kintsugi.{name}": value for name, value in attributes.items()}

@@ -22,7 +22,8 @@ for _folder in (ROOT / "platform", ROOT):
 
 # Of every process that may compute: a thread that waits for another spins for about a tenth of
 # a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin
-# for a hundred times as long by default; beside other work each then waits for the others.
+# for a hundred times as long by default; with other work on the machine each then waits for the
+# others.
 _THREADS = {"GOMP_SPINCOUNT": "3000"}
 
 # Of Ray's own processes.
@@ -37,7 +38,7 @@ _SETTINGS = {
     # For how long it asks workers to leave one another before it ends them, in seconds; one that
     # does not answer never does. Its default is 30.
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
-    # How long Ray Train waits for room for its workers, in seconds, before it counts anew how
+    # How long Ray Train waits for room for its workers, in seconds, before it counts again how
     # many there may be: right after a node is lost it counts that, too. Its default is 60.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     # Ray Train repeats what workers print; once is enough.
@@ -87,13 +88,13 @@ def job_parser(
     return parser
 
 
-def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
+def write_results(path: Path | None, figures: dict[str, Any]) -> None:
     """Write what `--json` asks for, if it does."""
     if path is not None:
         write_file(path, (json.dumps(figures, indent=1) + "\n").encode())
 
 
-def read_figures(path: Path) -> dict[str, Any]:
+def read_results(path: Path) -> dict[str, Any]:
     """Read what another job's `--json` wrote. Raises: ConfigError when it is no such file."""
     from kintsugi.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""What the jobs that work through a folder tell and write; knows not what they do to it."""
+"""What the jobs that work through a folder report and write; knows not what they do to it."""
 
 import argparse
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from jobs._bootstrap import DONE, SOME_REJECTED, write_figures
+from jobs._bootstrap import DONE, SOME_REJECTED, write_results
 from kintsugi.inference.folder import REPORT_NAME, Outcome, Report, Summary
 
 
 @contextmanager
-def telling() -> Iterator[Report]:
-    """Give what tells each outcome: a bar where somebody sits before it, else a line each."""
+def reporting() -> Iterator[Report]:
+    """Give what reports each outcome: a bar where somebody sits before it, else a line each."""
     if not sys.stdout.isatty():
         yield _print_line
         return
@@ -51,7 +51,7 @@ def finish(summary: Summary, args: argparse.Namespace) -> int:
     """
     figures = {"photographs": len(summary.outcomes), "tried": summary.tried}
     figures["failed"] = len(summary.failed)
-    write_figures(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
+    write_results(args.json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
     print(", ".join(f"{name}: {value}" for name, value in figures.items()))
     if len(summary.outcomes) > summary.tried:
         print("  what was not tried was there already: another --output fills it again")

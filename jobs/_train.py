@@ -24,7 +24,7 @@ def train(stage: str, argv: Sequence[str]) -> int:
         )
     if args.dry_run:
         print(describe(done := dry_run(config)))
-        _bootstrap.write_figures(args.json, done.figures())
+        _bootstrap.write_results(args.json, done.to_dict())
         return _bootstrap.DONE
     if args.without_ray:
         from kintsugi.train.local import fit
@@ -38,7 +38,7 @@ def train(stage: str, argv: Sequence[str]) -> int:
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))
-    _bootstrap.write_figures(args.json, asdict(trained) | {"seconds": seconds})
+    _bootstrap.write_results(args.json, asdict(trained) | {"seconds": seconds})
     return _bootstrap.STOPPED if trained.stopped else _bootstrap.DONE
 
 

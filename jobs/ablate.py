@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     except Interrupted as interrupted:
         print(f"{interrupted}: start the job again to go on")
         return _bootstrap.STOPPED
-    _bootstrap.write_figures(args.json, done.to_dict())
+    _bootstrap.write_results(args.json, done.to_dict())
     return _bootstrap.DONE
 
 

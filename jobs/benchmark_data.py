@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         _bootstrap.start_ray()
         figures = run_benchmark(with_shards(config, uri), args.steps, args.step_seconds)
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(args.json, figures)
+    _bootstrap.write_results(args.json, figures)
     return _bootstrap.DONE
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time the match beside its published form, and fills beside PatchMatch; kintsugi measures."""
+"""Time the match against its published form, and fills against PatchMatch; kintsugi measures."""
 
 import sys
 from argparse import SUPPRESS
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     args["max_memory"] = int(args["max_memory"] * GIB)
     figures = run_benchmark(Plan(**args), partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(json, figures)
+    _bootstrap.write_results(json, figures)
     if plot is not None:
         _bootstrap.write_file(plot, draw_plot(figures))
     return _bootstrap.DONE

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put a service under load, and beside its networks in one process; kintsugi measures."""
+"""Put a service under load; compare it with one process; kintsugi measures."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     _bootstrap.interrupt_once()
     figures = run_benchmark(plan, partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(json, figures)
+    _bootstrap.write_results(json, figures)
     return _bootstrap.DONE
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time training steps on Ray beside a plain DDP loop's, formats and checkpoints; kintsugi does."""
+"""Time training on Ray against a plain DDP loop, formats and checkpoints; kintsugi does."""
 
 import sys
 from argparse import SUPPRESS
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         _bootstrap.start_ray()
     figures = run_benchmark(plan, partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")
-    _bootstrap.write_figures(json, figures)
+    _bootstrap.write_results(json, figures)
     return _bootstrap.DONE
 
 

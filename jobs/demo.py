@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.demo.walkthrough import NUM_STEPS, Demo
 
-    # Begin anew: what an earlier demo stored would let this one skip its training.
+    # Begin again: what an earlier demo stored would let this one skip its training.
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "logs").mkdir(parents=True)
     # Commands are shown as they would be typed, so they must be found.

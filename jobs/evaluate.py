@@ -37,17 +37,19 @@ def main(argv: Sequence[str]) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.evaluation import comparison as work
     from kintsugi.evaluation.report import draw_grid, format_table
-    from kintsugi.evaluation.request import Wanted
+    from kintsugi.evaluation.request import EvaluationRequest
 
     same = ("release", "encoder", "seed", "lpips_weights", "inception_weights")
     how = {name: getattr(args, name) for name in same}
     how["cache"] = args.cache or (f"{args.output}/fills" if args.output else None)
-    opened = work.open_comparison(Wanted(args.methods.split(","), args.masks.split(","), **how))
+    opened = work.open_comparison(
+        EvaluationRequest(args.methods.split(","), args.masks.split(","), **how)
+    )
     _bootstrap.join_ray()
     which = {"limit": args.limit, "held_out": args.held_out, "report": work.Progress()}
     results, figures = work.compare(args.photos, *opened, **which)
     print(format_table(figures))
-    _bootstrap.write_figures(args.json, figures)
+    _bootstrap.write_results(args.json, figures)
     if args.grid is not None:
         _bootstrap.write_file(args.grid, draw_grid(results))
     if args.output is not None:

@@ -39,12 +39,12 @@ def main(argv: Sequence[str]) -> int:
     format = FORMATS.get(PurePosixPath(args.output).suffix.lower())
     if format is None:
         raise ConfigError(f"{args.output}: let it end in one of {', '.join(FORMATS)}")
-    # Before anything slow: a mistyped name is told at once.
+    # Before anything slow: a mistyped name is refused at once.
     photo, mask = read(args.photo), read(args.mask)
     folder, name = split(args.output)
     if not folder.is_bucket and not Path(folder.uri).is_dir():
         raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
-    from jobs._bootstrap import write_figures
+    from jobs._bootstrap import write_results
     from kintsugi.inference.inpaint import fill_photo
     from kintsugi.inference.methods import ReleaseMethod, open_release
     from models.plan.fill_plan import FillOptions
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     seconds = round(time.monotonic() - since, 3)
     folder.write(name, filled)
     print(f"{folder.join(name).uri}: filled in {seconds:.1f} s by {config.name}")
-    write_figures(args.json, {"seconds": seconds, "release": config.name, "digest": config.digest})
+    write_results(args.json, {"seconds": seconds, "release": config.name, "digest": config.digest})
     return DONE
 
 

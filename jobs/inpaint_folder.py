@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, telling
+    from jobs._folder import finish, reporting
     from kintsugi.inference.inpaint import Places, inpaint_folder
     from kintsugi.inference.methods import ReleaseMethod, open_release
 
@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> int:
     join_ray()
     places = Places(Storage(args.images), Storage(args.masks), Storage(args.output))
     method = ReleaseMethod(inpainter)
-    with telling() as tell:
-        summary = inpaint_folder(places, method, retry_failed=args.retry_failed, report=tell)
+    with reporting() as report:
+        summary = inpaint_folder(places, method, retry_failed=args.retry_failed, report=report)
     return finish(summary, args)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, read_figures, run, write_figures
+from jobs._bootstrap import DONE, job_parser, read_results, run, write_results
 from kintsugi.defaults import PUBLISHED_RELEASE
 
 EXAMPLES = (
     "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"
     " --output s3://releases/street --keys matched-standardised --metrics results.json",
     "jobs/publish.py --stage1 s3://releases/street --stage2 s3://releases/street"
-    " --first-fill s3://runs/better-first-fill --output s3://releases/street-2   # one part anew",
+    " --initial-fill s3://runs/better-fill --output s3://releases/street-2   # one part again",
 )
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     add("--stage1", metavar="URI", help="of the run, or of a release that has it (--config's)")
     add("--stage2", metavar="URI", help="of the run, or of a release that has it (--config's)")
     add(
-        "--first-fill",
+        "--initial-fill",
         metavar="URI",
         help="of a run or release: G1 begins with its fill (stage 1's)",
     )
@@ -48,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
     add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
-    add("--max-uses", type=int, help="patches that may copy one and the same (0: no limit)")
     finish = "what is done to a fill's image; by default what a release does that --stage2 names"
     add = parser.add_argument_group("finish", finish).add_argument
     add("--shade", type=float, help="of each cell's colour, what stays the coarse fill's: 0-1")
@@ -62,9 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from kintsugi.release.publish import Selection, publish
 
     config = load_config(args.config, args.overrides)
-    matching = _named(args, "keys", "guard", "repeats", "colour", "max_uses")
-    if args.max_uses == 0:
-        matching["max_uses"] = None
+    matching = _named(args, "keys", "guard", "repeats", "colour")
     published = publish(
         args.stage1 or config.translate.stage1,
         args.stage2 or f"{config.storage}/{config.run}",
@@ -73,15 +70,15 @@ def main(argv: Sequence[str]) -> int:
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=matching,
         finishing=_named(args, "shade", "fine_shade", "deblock", "detail", "deep_detail"),
-        first_fill=args.first_fill,
-        metrics=read_figures(args.metrics) if args.metrics else None,
+        initial_fill=args.initial_fill,
+        metrics=read_results(args.metrics) if args.metrics else None,
     )
     print(f"published {published.config.name}: {published.uri}")
     print(f"  {published.config.digest}, encoder {published.config.encoder}")
-    for stage in ("first_fill", "stage1", "stage2"):
+    for stage in ("initial_fill", "stage1", "stage2"):
         if about := published.config.training.get(stage):
             print(f"  {stage}: step {about['steps']}, {about['weights']} weights")
-    write_figures(args.json, {"uri": published.uri, "config": asdict(published.config)})
+    write_results(args.json, {"uri": published.uri, "config": asdict(published.config)})
     return DONE
 
 

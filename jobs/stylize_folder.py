@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, telling
+    from jobs._folder import finish, reporting
     from kintsugi.inference.methods import open_release
     from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
 
@@ -48,8 +48,10 @@ def main(argv: Sequence[str]) -> int:
     join_ray()
     content, output = Storage(args.content), Storage(args.output)
     retry = args.retry_failed
-    with telling() as tell:
-        summary = stylize_folder(content, output, stylist=stylist, retry_failed=retry, report=tell)
+    with reporting() as report:
+        summary = stylize_folder(
+            content, output, stylist=stylist, retry_failed=retry, report=report
+        )
     return finish(summary, args)
 
 

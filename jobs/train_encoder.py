@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, run, write_figures
+from jobs._bootstrap import DONE, job_parser, run, write_results
 
 EXAMPLES = (
     "jobs/train_encoder.py --photos ~/photos --teacher vgg19.safetensors --output ~/encoder",
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     figures = train_encoder(training, teacher, output, device=args.device, report=show)
     print(f"{output.uri}/{ENCODER_NAME}: on {figures['photographs']} photographs held out:")
     print(f"  cosine {figures['cosine']:.4f}, error per channel {figures['error']:.4f}")
-    write_figures(args.json, figures)
+    write_results(args.json, figures)
     return DONE
 
 

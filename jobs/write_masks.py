@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_figures
+from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_results
 from kintsugi.storage.storage import Storage
 
 OUTPUT = "~/.kintsugi/masks"
@@ -49,10 +49,10 @@ def main(argv: Sequence[str]) -> int:
             manifest = write_mask_set(mask_set, ids, target, overwrite=args.overwrite)
         if args.pairs and not args.verify:
             rejects |= write_pairs(Storage(args.photos), ids, mask_set, target)
-        figures[mask_set.name] = manifest.figures()
+        figures[mask_set.name] = manifest.to_dict()
         print(f"{target.uri}: {figures[mask_set.name]}", flush=True)
     print("".join(f"rejected: {name}: {why}\n" for name, why in rejects.items()), end="")
-    write_figures(args.json, {"sets": figures, "rejects": rejects})
+    write_results(args.json, {"sets": figures, "rejects": rejects})
     return SOME_REJECTED if rejects else DONE
 
 

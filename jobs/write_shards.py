@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_figures
+from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_results
 from kintsugi.data.sample_photos import open_photos
 from kintsugi.defaults import SAMPLES
 from kintsugi.storage.storage import Storage
@@ -56,16 +56,16 @@ def main(argv: Sequence[str]) -> int:
         share = config.data.held_out_share if args.held_out is None else args.held_out
         how = Packing(overwrite=args.overwrite, held_out_share=share)
         with open_photos(source) as photos:
-            manifest = write_shards(photos, output, seed=seed, packing=how, report=tell)
+            manifest = write_shards(photos, output, seed=seed, packing=how, report=report_part)
     problems = verify_shards(output, decode=args.decode) if args.verify else []
     seconds = round(time.monotonic() - started, 1)
-    figures = {**manifest.figures(), "problems": problems, "seconds": seconds, "output": output}
-    write_figures(args.json, figures)
+    figures = {**manifest.to_dict(), "problems": problems, "seconds": seconds, "output": output}
+    write_results(args.json, figures)
     print("\n".join(f"{name}: {value}" for name, value in figures.items()))
     return FAILED if problems else SOME_REJECTED if manifest.rejects and not kept else DONE
 
 
-def tell(result: "PartResult", done: int, total: int) -> None:
+def report_part(result: "PartResult", done: int, total: int) -> None:
     rejects = [f"\n  {reject.id}: {reject.detail}" for reject in result.rejects]
     counts = f"{result.rows} photographs, {len(rejects)} rejected"
     print(f"part {done} of {total}: {counts}{''.join(rejects)}", flush=True)

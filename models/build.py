@@ -7,7 +7,6 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import nn
 
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
@@ -23,7 +22,7 @@ from models.networks.vgg import Vgg19Relu3
 
 # Which network predicts the initial fill, of `models.networks`: `initial_fill`, `fourier_fill` or
 # `pointer_fill`.
-InitialFill = Literal["unet", "ffc", "pointer"]
+InitialFillKind = Literal["unet", "ffc", "pointer"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Widths:
     discriminator: int
     # Of the context encoder: its first level, and its bottleneck.
     context: tuple[int, int]
-    # Of the first fill's predictor, at its three levels.
-    first_fill: tuple[int, int, int]
+    # Of the initial fill's predictor, at its three levels.
+    initial_fill: tuple[int, int, int]
 
 
 # `paper` is the publication as far as it is known; `small` is what a release carries;
@@ -60,7 +59,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "discriminator_norm": get_args(DiscriminatorNorm),
     "generator_input": get_args(GeneratorInput),
     "translator_input": get_args(TranslatorInput),
-    "initial_fill": get_args(InitialFill),
+    "initial_fill": get_args(InitialFillKind),
 }
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -90,7 +89,7 @@ class ModelConfig:
     discriminator_norm: DiscriminatorNorm = "batch"
     generator_input: GeneratorInput = "grey"
     translator_input: TranslatorInput = "features"
-    initial_fill: InitialFill = "unet"
+    initial_fill: InitialFillKind = "unet"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -106,7 +105,7 @@ class ModelConfig:
 def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     """G1 with seeded initial weights. With a fill as input it begins as that fill."""
     predicts = config.generator_input == "predicted"
-    first_fill = build_first_fill(config, seed=seed) if predicts else None
+    initial_fill = build_initial_fill(config, seed=seed) if predicts else None
     network = _seeded(
         lambda: CoarseGenerator(
             config.widths.generator,
@@ -117,13 +116,13 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     )
     if config.generator_input != "grey":
         nn.init.zeros_(network.up[-1].get_parameter("conv.weight"))
-    network.first_fill = first_fill.requires_grad_(False) if first_fill else None
+    network.initial_fill = initial_fill.requires_grad_(False) if initial_fill else None
     return network
 
 
-def build_first_fill(config: ModelConfig, *, seed: int) -> FillNetwork:
-    """The predictor of G1's first fill with seeded initial weights; it begins as a smooth fill."""
-    widths = config.widths.first_fill
+def build_initial_fill(config: ModelConfig, *, seed: int) -> FillNetwork:
+    """The predictor of G1's initial fill, seeded; untrained it is a smooth fill."""
+    widths = config.widths.initial_fill
 
     def build() -> FillNetwork:
         if config.initial_fill == "ffc":
@@ -203,12 +202,10 @@ def build_inpainter(
     *,
     seed: int = 0,
     matching: MatchingConfig = MatchingConfig(),
-    finishing: FinishConfig = FinishConfig(),
 ) -> Inpainter:
     """The whole method with seeded initial weights around a given encoder."""
     return Inpainter(
         Image2Feature(build_generator(config, seed=seed), encoder),
         build_translator(config, seed=seed + 1),
         matching,
-        finishing=finishing,
     )

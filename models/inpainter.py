@@ -2,28 +2,28 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.compose.finish import FinishConfig, finish
-from models.matching import Encoded, Matched, MatchingConfig, keys_image, match
+from models.match.pixel_synthesis import Searched
+from models.matching import Encoded, Matched, MatchingConfig, keys_image, match, search_scale
 from models.networks.feature2image import Feature2Image
 from models.networks.image2feature import Image2Feature
 from models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
 from models.plan.style_plan import plan_style
 from models.plan.tiles import encode_tiled, translate_tiled
+from models.plan.walk import ScaleFill, ScaleInput, walk_scales
 from models.precision import Precision, autocast
-from models.progress import Progress, Step, untold
+from models.progress import Progress, Step, no_progress
 from models.stylize import swap_style
 
 # Called before each step of a long computation; what it raises ends the computation there.
-Check = Callable[[], None]
+CancelCheck = Callable[[], None]
 
 
-def _go_on() -> None:
+def never_cancelled() -> None:
     """Never ends anything."""
 
 
@@ -34,14 +34,13 @@ def _scales_of(crop: int, crops: int, progress: Progress) -> Callable[[int, int]
 class Inpainter(nn.Module):
     """Image2Feature, patch-swap and Feature2Image, and the scales around them.
 
-    Every node of the serving graph runs one of the four methods below; this class runs
+    Every node of the serving graph runs one or two of the five steps below; this class runs
     all of them, and the two give the same answer.
 
-    Raises: ValueError when match or finish take pixels that Feature2Image is not given.
+    Raises: ValueError when the match takes pixels that Feature2Image is not given.
 
     Attributes:
         matching: How this release matches.
-        finishing: What it does to each scale's image.
         precision: The number format in which the networks compute; weights and results
             are float32. The match always compares in float32.
     """
@@ -52,21 +51,17 @@ class Inpainter(nn.Module):
         feature2image: Feature2Image,
         matching: MatchingConfig = MatchingConfig(),
         *,
-        finishing: FinishConfig = FinishConfig(),
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        wanted = {"colour": matching.colour, **asdict(finishing)}
-        for name, value in wanted.items():
-            if value and not feature2image.takes_pixels:
-                raise ValueError(
-                    f"{name}={value} takes pixels, which this Feature2Image is not given:"
-                    ' choose 0, or train one with model.translator_input = "features+pixels"'
-                )
+        if matching.colour and not feature2image.takes_pixels:
+            raise ValueError(
+                f"colour={matching.colour} takes pixels, which this Feature2Image is not given:"
+                ' choose 0, or train one with model.translator_input = "features+pixels"'
+            )
         self.image2feature = image2feature
         self.feature2image = feature2image
         self.matching = matching
-        self.finishing = finishing
         self.precision = precision
         self.eval()
 
@@ -79,15 +74,14 @@ class Inpainter(nn.Module):
             image: RGB 0-1; sides multiples of 8, at least 64.
             mask: 1 = hole.
         """
-        matched = self.match(self.infer(image, mask), mask)
-        return self.translate(matched.features, guide=matched.guide)
+        return self.translate(self.match(self.infer(image, mask), mask).features)
 
     def infer(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Encoded:
         """The first scale: fill the hole coarsely, then encode."""
         with self._autocast():
-            coarse, colours = (fill.float() for fill in self.image2feature.fills(image, mask))
+            coarse, initial = (fill.float() for fill in self.image2feature.fills(image, mask))
         compared = keys_image(self.matching, coarse, mask)
-        features = self.features(coarse, colours)
+        features = self.features(coarse, initial)
         return Encoded(features, None if compared is None else self.features(compared))
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
@@ -127,19 +121,27 @@ class Inpainter(nn.Module):
         self,
         features: Float[Tensor, "B C h w"],
         needed: Float[Tensor, "1 1 H W"] | None = None,
-        *,
-        guide: Float[Tensor, "B 4 2*h 2*w"] | None = None,
     ) -> Float[Tensor, "B 3 4*h 4*w"]:
         """The image of a feature map, 0-1.
 
         Args:
             features: Cells; after a match, those of `Matched`.
             needed: Where it is 0 the image may be left out.
-            guide: That of `Matched`: the image is finished by it. None: as it is drawn.
         """
         with self._autocast():
-            image = translate_tiled(self.feature2image, features, needed=needed)
-        return image if guide is None else finish(self.finishing, image, guide)
+            return translate_tiled(self.feature2image, features, needed=needed)
+
+    def search(
+        self,
+        image: Float[Tensor, "1 3 H W"],
+        mask: Float[Tensor, "1 1 H W"],
+        *,
+        guide: Float[Tensor, "1 3 H W"] | None = None,
+        previous: Tensor | None = None,
+        seed: int = 0,
+    ) -> Searched:
+        """The hole filled with copied pixels; see `models.matching.search_scale`."""
+        return search_scale(image, mask, guide=guide, previous=previous, seed=seed)
 
     @torch.inference_mode()
     def inpaint(
@@ -148,8 +150,8 @@ class Inpainter(nn.Module):
         mask: Mask,
         options: FillOptions = FillOptions(),
         *,
-        check: Check = _go_on,
-        progress: Progress = untold,
+        check: CancelCheck = never_cancelled,
+        progress: Progress = no_progress,
     ) -> Float[Tensor, "1 3 H W"]:
         """Fill the holes of one photograph of any size.
 
@@ -158,7 +160,7 @@ class Inpainter(nn.Module):
             mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
             check: Called before every step of every scale; it gives the work up by raising.
-            progress: Told as every scale of every crop begins.
+            progress: Called as every scale of every crop begins.
 
         Returns:
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
@@ -166,33 +168,48 @@ class Inpainter(nn.Module):
         Raises:
             ValueError: as `models.plan.fill_plan.plan_fill`.
         """
-        plan = plan_fill(image, mask, options)
+        plan = plan_fill(image, mask, options, first_side=self.matching.first_side)
         answer = plan.image.clone()
         # One crop's plan at a time.
         for number, crop in enumerate(plan.crops):
-            told = _scales_of(number, len(plan.crops), progress)
-            crop.paste(answer, self._walk(crop, options.seed, check, told))
+            on_progress = _scales_of(number, len(plan.crops), progress)
+            crop.paste(answer, self._walk(crop, options.seed, check, on_progress))
         return answer
 
     def _walk(
-        self, crop: ScalePlan, seed: int, check: Check, told: Callable[[int, int], None]
+        self,
+        crop: ScalePlan,
+        seed: int,
+        check: CancelCheck,
+        on_progress: Callable[[int, int], None],
     ) -> Tensor:
         """The last scale's image of one crop."""
-        filled: Tensor | None = None
-        indices: Tensor | None = None
-        for level in range(len(crop.sizes)):
-            told(level, len(crop.sizes))
+        walk = walk_scales(crop)
+        scale = next(walk)
+        while True:
+            on_progress(scale.level, len(crop.sizes))
             check()
-            image, mask = crop.inputs(level, filled)
-            encoded = self.infer(image, mask) if level == 0 else self.encode(image)
-            check()
-            matched = self.match(encoded, mask, previous=indices, seed=seed)
-            del encoded
-            check()
-            filled = self.translate(matched.features, crop.needed(level), guide=matched.guide)
-            indices = matched.indices
-        assert filled is not None
-        return filled
+            fill = self._fill_scale(scale, seed, check)
+            try:
+                scale = walk.send(fill)
+            except StopIteration as end:
+                image: Tensor = end.value
+                return image
+
+    def _fill_scale(self, scale: ScaleInput, seed: int, check: CancelCheck) -> ScaleFill:
+        image, mask = scale.image, scale.mask
+        if scale.level and self.matching.pixels:
+            return ScaleFill(*self.search(image, mask, previous=scale.previous, seed=seed))
+        encoded = self.infer(image, mask) if scale.level == 0 else self.encode(image)
+        check()
+        matched = self.match(encoded, mask, previous=scale.previous, seed=seed)
+        del encoded
+        check()
+        drawn = self.translate(matched.features, scale.needed)
+        if not self.matching.pixels:
+            return ScaleFill(drawn, matched.indices)
+        check()
+        return ScaleFill(*self.search(image, mask, guide=drawn, seed=seed))
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(next(self.parameters()).device, self.precision)
@@ -205,7 +222,7 @@ class Inpainter(nn.Module):
         *,
         strength: float = 1.0,
         seed: int = 0,
-        check: Check = _go_on,
+        check: CancelCheck = never_cancelled,
     ) -> Float[Tensor, "1 3 H W"]:
         """Give one picture the look of another.
 

@@ -48,7 +48,7 @@ def weighted_l1(
     """L1 distance of two feature maps under M_F: the perceptual loss of stage 1.
 
     Per photograph the sum of weighted differences over channels times the sum of weights,
-    then the mean over photographs: a small hole counts as much as a large one beside it,
+    then the mean over photographs: a small hole counts as much as a large one next to it,
     and the loss does not depend on how a batch is split among workers. A photograph
     without hole counts 0.
     """

@@ -8,18 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.compose.finish import guide_of
 from models.match.approximate import upsample_matches
 from models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from models.match.patch_swap import match_patches, paste_patches
+from models.match.pixel_synthesis import Searched, search_pixels
 from models.match.search import METHODS, Method
 from models.match.windows import hole_cells
 from models.networks.cells import PIXEL_CHANNELS, features_of
+from models.networks.image2feature import paste_known
 from models.networks.vgg import FEATURE_CHANNELS
+from models.plan.sizes import FIRST_SIDE, GUIDE_SIDE
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
-# Features hardly count beside more.
+# Above it features hardly count.
 MOST_COLOUR = 100
 
 
@@ -35,22 +37,24 @@ class MatchingConfig:
         guard: Cells around the hole that are not copied from. Features see 10 px beyond
             their cell, so with 3 nothing of the hole is in what is copied.
         method: "exact", "approximate", or "auto": exact while that is affordable.
-        max_uses: How many patches may copy one and the same; None: any number.
         repeats: How often the first scale is matched again, by what was pasted: the first
             match goes by a coarse fill, whose patches each choose for themselves, and their
             average is dull. Repeated, neighbours come to agree.
-        colour: How much the pixels of a cell count beside its features where they are
+        colour: How much the pixels of a cell count against its features where they are
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
             (`models.networks.cells`).
+        pixels: Search on to the pixel: the networks fill the first scale, which is small then, as
+            a guide, and each scale's hole is filled with pixels that are copied by it
+            (`models.match.pixel_synthesis`; beyond the paper).
     """
 
     keys: KeysKind = "plain"
     guard: int = 0
     method: Method = "auto"
-    max_uses: int | None = None
     repeats: int = 0
     colour: float = 0.0
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -61,12 +65,15 @@ class MatchingConfig:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if self.guard < 0:
             raise ValueError(f"guard={self.guard}: 0 cells or more")
-        if self.max_uses is not None and self.max_uses < 1:
-            raise ValueError(f"max_uses={self.max_uses}: 1 or more, or none for no limit")
         if not 0 <= self.repeats <= MOST_REPEATS:
             raise ValueError(f"repeats={self.repeats}: 0 to {MOST_REPEATS}")
         if not 0 <= self.colour <= MOST_COLOUR:
             raise ValueError(f"colour={self.colour}: 0 (features alone) to {MOST_COLOUR}")
+
+    @property
+    def first_side(self) -> int:
+        """The longer side of the first scale, in pixels."""
+        return GUIDE_SIDE if self.pixels else FIRST_SIDE
 
     @property
     def blurs_known(self) -> bool:
@@ -82,17 +89,15 @@ class Encoded(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Cells with the hole replaced, what was copied, and what the image is finished by.
+    """Cells with the hole replaced, and what was copied.
 
     Attributes:
         features: As in `Encoded`, the hole replaced.
         indices: B h-2 w-2; of the last match.
-        guide: What a finish goes by (`models.compose.finish.guide_of`); None without pixels.
     """
 
     features: Tensor
     indices: Tensor
-    guide: Tensor | None
 
 
 def keys_image(
@@ -134,18 +139,39 @@ def match(
         match_patches,
         guard=config.guard,
         method=config.method,
-        max_uses=config.max_uses,
         seed=seed,
     )
     indices = find(keys, mask, init=init)
-    # Keys of one's own need not live beside what is pasted.
+    # Keys of one's own need not live while features are pasted.
     del keys
     features = paste_patches(encoded.features, indices, mask)
     for _ in range(config.repeats if previous is None else 0):
         compared = _compared(features, mask, standardised=False, colour=config.colour)
         indices = find(compared, mask)
         features = paste_patches(features, indices, mask)
-    return Matched(features, indices, guide_of(encoded.features, mask))
+    return Matched(features, indices)
+
+
+def search_scale(
+    image: Float[Tensor, "1 3 H W"],
+    mask: Float[Tensor, "1 1 H W"],
+    *,
+    guide: Float[Tensor, "1 3 H W"] | None = None,
+    previous: Tensor | None = None,
+    seed: int = 0,
+) -> Searched:
+    """Search one scale's pixels.
+
+    Args:
+        image: Of this scale, RGB 0-1; its hole is 0 at the first scale, then holds the fill of the
+            scale before.
+        mask: 1 = hole.
+        guide: What the networks drew, at the first scale.
+        previous: `Searched.sources` of the scale before; None at the first.
+        seed: Decides every random choice.
+    """
+    begun = image if guide is None else paste_known(guide, image, mask)
+    return search_pixels(begun, mask, previous=previous, seed=seed)
 
 
 def _compared(

@@ -28,10 +28,10 @@ class SynthesisOptions:
     Attributes:
         scales: Each twice the size of the one before; 3 as published.
         iterations: Of L-BFGS at each scale; 100 as published.
-        rematch_every: Iterations after which patches are matched anew.
+        rematch_every: Iterations after which patches are matched again.
         smoothness: Weight of the mean squared difference of neighbouring pixels in the hole,
             against features scaled to a mean square of 1.
-        noise: Standard deviation (of 0-1) of what is added to the first fill.
+        noise: Standard deviation (of 0-1) of what is added to the initial fill.
     """
 
     scales: int = 3

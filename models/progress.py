@@ -21,5 +21,5 @@ class Step(NamedTuple):
 Progress = Callable[[Step], None]
 
 
-def untold(step: Step) -> None:
+def no_progress(step: Step) -> None:
     """A Progress for those who do not ask."""

@@ -28,7 +28,6 @@ def swap_style(
     strength: float,
     method: Method = "auto",
     seed: int = 0,
-    memory_budget: int | None = None,
 ) -> Float[Tensor, "B C h w"]:
     """Swap every content window for its nearest style window and blend.
 
@@ -42,7 +41,6 @@ def swap_style(
         method: "exact", "approximate", or "auto": exact where that is affordable
             (`models.match.search`).
         seed: Decides every random choice of the approximate search.
-        memory_budget: Bytes for the scores held at one time; None: the search's own.
 
     Raises:
         ValueError: strength outside 0-1, an unknown method, or a map smaller than a patch.
@@ -60,7 +58,7 @@ def swap_style(
     swapped = []
     for item, source in zip(content, style, strict=True):
         search = _search(features_of(item[None])[0].float(), features_of(source[None])[0].float())
-        indices = nearest(search, method=method, seed=seed, memory_budget=memory_budget)
+        indices = nearest(search, method=method, seed=seed)
         swapped.append(_paste_and_blend(item, source, indices, strength))
     return torch.stack(swapped)
 

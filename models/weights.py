@@ -11,23 +11,26 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.precision import Precision
 
+Value = TypeVar("Value")
+
 FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
+# What files from before a change of names call things; `current_name` reads them.
+_RENAMED = {"first_fill": "initial_fill"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,8 @@ class ReleaseConfig:
         model: Architecture.
         encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
         matching: How this release matches.
-        finishing: What it does to the image of each scale.
         training: By stage, how it was trained: the run's config, steps and weights; for whoever
-            publishes a part of it anew.
+            publishes a part of it again.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
         version: Of this format.
@@ -51,7 +53,6 @@ class ReleaseConfig:
     model: ModelConfig
     encoder: str
     matching: MatchingConfig = field(default_factory=MatchingConfig)
-    finishing: FinishConfig = field(default_factory=FinishConfig)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -72,7 +73,7 @@ def save_release(
         name: (tensor.half() if half and tensor.ndim == 4 else tensor).contiguous()
         for name, tensor in inpainter.state_dict().items()
     }
-    decides = (config.model, config.matching, config.finishing)
+    decides = (config.model, config.matching)
     preferences = json.dumps([asdict(part) for part in decides], sort_keys=True)
     # One entry alone: safetensors writes several in any order.
     save_file(state, folder / WEIGHTS_NAME, metadata={"preferences": preferences})
@@ -107,9 +108,7 @@ def load_release(
             f"{folder / WEIGHTS_NAME} has digest {found} but {CONFIG_NAME} names"
             f" {config.digest}: the file was cut short or altered; fetch the release again"
         )
-    inpainter = build_inpainter(
-        config.model, Vgg19Relu3(), matching=config.matching, finishing=config.finishing
-    )
+    inpainter = build_inpainter(config.model, Vgg19Relu3(), matching=config.matching)
     inpainter.precision = precision
     load_weights(inpainter, folder / WEIGHTS_NAME)
     return inpainter.to(device).eval(), config
@@ -135,23 +134,50 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
             f" {FORMAT_VERSION}: use the program that wrote it, or publish it again"
         )
     try:
+        # Earlier releases name how each scale's image was finished, which was given up: by eye
+        # it made fog of large holes.
+        raw.pop("finishing", None)
         return ReleaseConfig(
             **{
                 **raw,
+                "training": _by_current_name(raw.get("training", {})),
                 "model": ModelConfig(**raw["model"]),
-                "matching": MatchingConfig(**raw["matching"]),
-                # Releases from before there was any have none.
-                "finishing": FinishConfig(**raw.get("finishing", {})),
+                "matching": MatchingConfig(**_without_limit(raw["matching"])),
             }
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a release's configuration: {error}") from error
 
 
+def current_name(name: str) -> str:
+    """A name out of a file, dotted or not, with each of its parts as it is called now."""
+    return ".".join(_RENAMED.get(part, part) for part in name.split("."))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A safetensors file of weights, by the names that its networks have now."""
+    return _by_current_name(load_file(path))
+
+
+def _by_current_name(values: dict[str, Value]) -> dict[str, Value]:
+    return {current_name(name): value for name, value in values.items()}
+
+
+def _without_limit(matching: dict[str, Any]) -> dict[str, Any]:
+    """The preferences of a release, which once could limit how often a patch is copied."""
+    limit = matching.get("max_uses")
+    if limit is not None:
+        raise ValueError(
+            f"matching.max_uses={limit}: this program copies a patch any number of times; publish"
+            " the release again"
+        )
+    return {name: value for name, value in matching.items() if name != "max_uses"}
+
+
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file into ``module``; every name and shape must agree."""
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(read_weights(path))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit this architecture: {error}") from error
 

@@ -48,15 +48,15 @@ class Claims:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(call, *args, **kwargs))
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Say that this service runs."""
-        await self.call(self.store.beat, self.owner)
+        await self.call(self.store.heartbeat, self.owner)
         self._alive = True
 
     async def ensure_alive(self) -> None:
         """Have said so at least once: otherwise others would take what it claims."""
         if not self._alive:
-            await self.beat()
+            await self.heartbeat()
 
     async def leave(self) -> None:
         """Say that this service has stopped: what it claimed is free at once."""
@@ -102,11 +102,11 @@ class Claims:
         if owner == self.owner:
             # It is not among this one's jobs: the store was gone while it ran.
             return True
-        beat = await self.call(self.store.last_beat, owner)
-        if beat is None:
+        heartbeat = await self.call(self.store.last_heartbeat, owner)
+        if heartbeat is None:
             return True
         last, since = self._others.get(owner, (None, 0.0))
-        if last != beat:
-            self._others[owner] = (beat, time.monotonic())
+        if last != heartbeat:
+            self._others[owner] = (heartbeat, time.monotonic())
             return False
         return time.monotonic() - since >= self._lease_seconds

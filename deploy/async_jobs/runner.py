@@ -69,10 +69,10 @@ class JobRunner:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run jobs until the block ends; those that run then are free for others at once."""
-        beat = self._limits.lease_seconds / 3
+        heartbeat = self._limits.lease_seconds / 3
         loops = [
-            _every(beat, self._claims.beat),
-            _every(beat, self._look),
+            _every(heartbeat, self._claims.heartbeat),
+            _every(heartbeat, self._look),
             _every(self._limits.sweep_seconds, partial(self.call, self._store.sweep)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
@@ -149,7 +149,7 @@ class JobRunner:
         except JobDamaged as error:
             # It will not get better.
             self._damaged.add(job_id)
-            self._store.tell(error)
+            self._store.log_damaged(error)
         finally:
             if not bidden:
                 self._mine.discard(job_id)
@@ -167,7 +167,7 @@ class JobRunner:
             error = None if task.cancelled() else task.exception()
             if isinstance(error, JobDamaged):
                 self._damaged.add(job_id)
-                self._store.tell(error)
+                self._store.log_damaged(error)
             elif error is not None:
                 # Its claim stands, and it is taken again by whoever looks next.
                 logger.error("job %s was not ended", job_id, exc_info=error)
@@ -191,7 +191,7 @@ class JobRunner:
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - started)
 
     async def _outcome(self, record: JobRecord, starts: int) -> tuple[Outcome, bytes]:
-        """How a job ends, and its image. Raises: StorageError when it cannot be told."""
+        """How a job ends, and its image. Raises: StorageError when it cannot be known."""
         try:
             if starts >= _MOST_STARTS:
                 raise Problem(
@@ -204,7 +204,7 @@ class JobRunner:
         except StorageError as error:
             if not isinstance(error, JobDamaged):
                 raise
-            self._store.tell(error)
+            self._store.log_damaged(error)
             return self._failed(damaged()), b""
         except Exception as error:
             problem = to_problem(error)

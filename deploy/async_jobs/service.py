@@ -48,7 +48,7 @@ class Jobs:
         try:
             yield
         except JobDamaged as error:
-            self._store.tell(error)
+            self._store.log_damaged(error)
             raise damaged() from error
         except StorageError as error:
             logger.warning("jobs: %s", error)

@@ -1,7 +1,7 @@
 """Jobs in a folder or a bucket: where each file is, which of them decides; runs nothing.
 
 open/<id>                 a job that has not ended, so that these are found without a search
-owners/<owner>            a running service, written anew while it runs
+owners/<owner>            a running service, written again while it runs
 keys/<digest>             the job that an Idempotency-Key made
 jobs/<id>/record.json     what was asked for; written last when the job is made
 jobs/<id>/input-<field>   the files that were sent; deleted when the job ends
@@ -171,11 +171,11 @@ class JobStore:
         names = (name.removeprefix("open/") for name in self._place.list("open"))
         return [name for name in names if is_job_id(name)]
 
-    def beat(self, owner: str) -> None:
+    def heartbeat(self, owner: str) -> None:
         """Say that a service runs."""
         self._write(f"owners/{owner}", Mark(time=self.now()))
 
-    def last_beat(self, owner: str) -> float | None:
+    def last_heartbeat(self, owner: str) -> float | None:
         """When a service last said that it runs, by its own clock; None after it stopped."""
         mark = self._read_if_there(f"owners/{owner}", Mark) if owner else None
         return None if mark is None else mark.time
@@ -193,7 +193,7 @@ class JobStore:
         """Say which job an Idempotency-Key makes."""
         self._write(f"keys/{key}", Mark(job=job_id, time=self.now()))
 
-    def tell(self, error: JobDamaged) -> None:
+    def log_damaged(self, error: JobDamaged) -> None:
         """Log it once: who looks the next time finds it again."""
         if str(error) not in self._told:
             self._told.add(str(error))
@@ -230,7 +230,7 @@ class JobStore:
         try:
             job = self.job(job_id)
         except JobDamaged as error:
-            self.tell(error)
+            self.log_damaged(error)
             return False
         if job is None:
             return False
@@ -280,7 +280,7 @@ class JobStore:
         try:
             return self._read_if_there(path, kind)
         except JobDamaged as error:
-            self.tell(error)
+            self.log_damaged(error)
             return None
 
 

@@ -75,7 +75,7 @@ async def _patiently(work: Work, form: InpaintForm | StylizeForm) -> Made:
 
 @dataclass(frozen=True)
 class _Followed:
-    """An engine that tells one caller how far it is."""
+    """An engine that reports its progress to one caller."""
 
     engine: Engine
     progress: Progress

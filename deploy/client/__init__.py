@@ -3,10 +3,10 @@
 answer = Client("http://127.0.0.1:8000").inpaint(Path("photo.jpg"), Path("mask.png"))
 Path("filled.png").write_bytes(answer.data)
 
-Long work, which goes on when the service is started anew:
+Long work, which goes on when the service restarts:
 
 job = client.jobs.inpaint(Path("poster.tiff"), Path("mask.png"))
-answer = client.jobs.wait(job.id, told=lambda job: print(f"{job.progress:.0%}"))
+answer = client.jobs.wait(job.id, on_progress=lambda job: print(f"{job.progress:.0%}"))
 
 From the command line, with --job for long work:
 

@@ -79,7 +79,7 @@ def _wait(client: Client, job: Job) -> Answer:
     """Follow a job on the terminal; Ctrl-C gives it up."""
     print(f"job {job.id}", file=sys.stderr)
     try:
-        return client.jobs.wait(job.id, told=_show)
+        return client.jobs.wait(job.id, on_progress=_show)
     except KeyboardInterrupt:
         client.jobs.cancel(job.id)
         print("given up", file=sys.stderr)

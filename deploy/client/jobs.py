@@ -95,14 +95,14 @@ class Jobs:
         self,
         job_id: str,
         *,
-        told: Callable[[Job], object] | None = None,
+        on_progress: Callable[[Job], object] | None = None,
         timeout_seconds: float | None = None,
     ) -> Answer:
         """Wait until a job has ended, and fetch its image.
 
         Args:
             job_id: Of `Job.id`.
-            told: Called with the job each time it was looked at.
+            on_progress: Called with the job each time it was looked at.
             timeout_seconds: How long at most; the job goes on.
 
         Raises:
@@ -111,13 +111,13 @@ class Jobs:
         """
         give_up = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not (job := self.get(job_id)).has_ended:
-            if told is not None:
-                told(job)
+            if on_progress is not None:
+                on_progress(job)
             if give_up is not None and time.monotonic() > give_up:
                 raise TimeoutError(f"job {job_id} is {job.state} after {timeout_seconds:g} s")
             time.sleep(_PAUSE_SECONDS)
-        if told is not None:
-            told(job)
+        if on_progress is not None:
+            on_progress(job)
         if job.problem is not None:
             raise _failure(job.problem)
         # Of one that was cancelled or has expired the service says so.

@@ -19,9 +19,9 @@ from ray.serve.metrics import Histogram
 from torch import Tensor
 
 from deploy.engine import STAGE_BOUNDARIES, ModelInfo
-from deploy.graph.release_cache import Held, Shelf
-from deploy.graph.request_context import Call
-from deploy.graph.scheduler import Turn, Turns
+from deploy.graph.release_cache import Held, ReleaseCache
+from deploy.graph.request_context import RequestContext
+from deploy.graph.scheduler import ComputeQueue, WorkItem
 from deploy.settings import AppArgs
 from deploy.tracing import describe_span
 
@@ -78,9 +78,9 @@ class ComputingNode(Node, Generic[Held]):
         """
         super().__init__(args)
         self._device = torch.device(args.device)
-        self._shelf = Shelf(load, args.release)
+        self._cache = ReleaseCache(load, args.release)
         self._threads = args.threads
-        self._turns = Turns(
+        self._queue = ComputeQueue(
             batch_pixels, threads=args.threads, side_by_side=args.share_threads, use=_use_threads
         )
         self._batch_size = Histogram(
@@ -91,8 +91,8 @@ class ComputingNode(Node, Generic[Held]):
         )
 
     async def ready(self) -> NodeStatus:
-        """Answer beside a running computation."""
-        return NodeStatus(self._shelf.own.model, self._calls)
+        """Answer, even during a computation."""
+        return NodeStatus(self._cache.own.model, self._calls)
 
     def check_health(self) -> None:
         """Fail when the device does: Serve then replaces this replica."""
@@ -100,28 +100,28 @@ class ComputingNode(Node, Generic[Held]):
 
     async def _compute(
         self,
-        call: Call,
+        context: RequestContext,
         work: Callable[[Held, list[Given]], list[Made]],
         given: Given,
         *,
         pixels: int = 0,
-        alike: Hashable = None,
+        batch_key: Hashable = None,
     ) -> Made:
         """Compute in turn, with the call's release.
 
         Args:
-            call: Of which request.
+            context: Of which request.
             work: Makes as many results as it is given inputs.
             given: Input of this call.
             pixels: How much it is.
-            alike: As `Turn.alike`; the release is added to it.
+            batch_key: As `WorkItem.batch_key`; the release is added to it.
         """
-        describe_span(release=call.release.model.version)
-        held = await self._shelf.get(call.release)
+        describe_span(release=context.release.model.version)
+        held = await self._cache.get(context.release)
         span = trace.get_current_span()
 
         def compute(inputs: list[Given]) -> list[Made]:
-            # Until here it waited. Of several that are computed together the first one tells.
+            # Until here it waited. Of several that are computed together the first one reports.
             span.add_event("computing", {"kintsugi.together": len(inputs)})
             started = time.perf_counter()
             with torch.inference_mode():
@@ -131,10 +131,10 @@ class ComputingNode(Node, Generic[Held]):
                 self._computed(started)
             return made
 
-        together = None if alike is None else (call.release, alike)
-        threads = math.ceil(self._threads / call.in_progress)
-        turn = Turn(compute, given, call.deadline, pixels, together, threads)
-        return await self._turns.compute(turn)
+        together = None if batch_key is None else (context.release, batch_key)
+        threads = math.ceil(self._threads / context.in_progress)
+        item = WorkItem(compute, given, context.deadline, pixels, together, threads)
+        return await self._queue.compute(item)
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
         return as_tensor(array, self._device)

@@ -19,15 +19,15 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from deploy.api import build_api
 from deploy.deadline import current_deadline
 from deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
-from deploy.graph.remote_calls import answer_of, persevere
+from deploy.graph.remote_calls import answer_of, retry_lost
 from deploy.http.access_log import log_access_to
 from deploy.options import InpaintOptions, StylizeOptions
-from deploy.progress_stream import Followed
+from deploy.progress_stream import ProgressStream
 from deploy.settings import AppArgs
 from deploy.tracing import describe_span
-from models.progress import Progress, untold
+from models.progress import Progress, no_progress
 
-# A node answers beside its computation; only a queue in front of it takes longer.
+# A node answers during its computation; only a queue in front of it takes longer.
 _READY_TIMEOUT_SECONDS = 5
 # Every node takes part in a fill or a transfer: while they succeed, a long queue is no reason
 # to be out of service.
@@ -72,13 +72,13 @@ class GraphEngine:
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
         self._measures.hole(mask)
-        if progress is untold:
+        if progress is no_progress:
             return await self._ask(self._refiner.inpaint.remote, pixels, mask, options)
-        follow = _following(self._refiner.inpaint_followed, progress)
+        follow = _following(self._refiner.inpaint_with_progress, progress)
         return await self._ask(follow, pixels, mask, options)
 
     async def stylize(
@@ -87,25 +87,25 @@ class GraphEngine:
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
-        progress: Progress = untold,
+        progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        if progress is untold:
+        if progress is no_progress:
             return await self._ask(self._refiner.stylize.remote, content, style, options)
-        follow = _following(self._refiner.stylize_followed, progress)
+        follow = _following(self._refiner.stylize_with_progress, progress)
         return await self._ask(follow, content, style, options)
 
     async def _ask(self, call: Callable[..., Any], pixels: Any, *others: Any) -> Filled:
         """A fill or a transfer of the Refiner, from another one when it dies meanwhile."""
         deadline = current_deadline()
         with self._measures.in_progress(pixels):
-            filled: Filled = await persevere(lambda: answer_of(call(pixels, *others, deadline)))
+            filled: Filled = await retry_lost(lambda: answer_of(call(pixels, *others, deadline)))
         self._last_fill = time.monotonic()
         return filled
 
     async def model(self) -> ModelInfo:
         """See Engine."""
-        status = await persevere(lambda: answer_of(self._refiner.ready.remote()))
+        status = await retry_lost(lambda: answer_of(self._refiner.ready.remote()))
         model: ModelInfo = status.model
         return model
 
@@ -127,10 +127,12 @@ class GraphEngine:
         return True
 
 
-def _following(method: DeploymentHandle, progress: Progress) -> Callable[..., Followed[Filled]]:
+def _following(
+    method: DeploymentHandle, progress: Progress
+) -> Callable[..., ProgressStream[Filled]]:
     """A call of a method that streams its steps."""
     stream = method.options(stream=True)
-    return lambda *arguments: Followed(stream.remote(*arguments), progress)
+    return lambda *arguments: ProgressStream(stream.remote(*arguments), progress)
 
 
 class _Measures:

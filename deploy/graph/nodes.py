@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deploy.engine import ModelInfo
 from deploy.graph.base_node import BoolArray, ComputingNode, FloatArray, IndexArray, float_array
-from deploy.graph.request_context import Call
+from deploy.graph.request_context import RequestContext
 from deploy.options import StylizeOptions
 from deploy.planning import model_info
 from deploy.release_files import local_release
@@ -41,16 +41,10 @@ class Encoded(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Features after the match, what was copied where, and what was there before.
-
-    Of a transfer only the features.
-    """
+    """Features after the match, and what was copied where (1 h-2 w-2); not of a transfer."""
 
     features: FloatArray
-    # 1 h-2 w-2
     indices: IndexArray | None = None
-    # 1 4 2h 2w; see `models.matching.Matched`.
-    guide: FloatArray | None = None
 
 
 class Translated(NamedTuple):
@@ -62,6 +56,13 @@ class Translated(NamedTuple):
 
     image: FloatArray
     indices: IndexArray | None
+
+
+class Searched(NamedTuple):
+    """One scale filled with copied pixels; as `models.match.pixel_synthesis.Searched`."""
+
+    image: FloatArray
+    sources: IndexArray
 
 
 # An image, and its mask.
@@ -78,19 +79,21 @@ class Image2FeatureNode(ComputingNode[Inpainter]):
     def __init__(self, args: AppArgs) -> None:
         super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    async def infer(self, call: Call, image: FloatArray, mask: BoolArray) -> Encoded:
+    async def infer(self, context: RequestContext, image: FloatArray, mask: BoolArray) -> Encoded:
         """The first scale: fill the hole of ``image`` coarsely, then encode."""
-        given, alike = (image, mask), ("infer", image.shape)
-        return await self._compute(call, self._infer, given, pixels=mask.size, alike=alike)
+        given, batch_key = (image, mask), ("infer", image.shape)
+        return await self._compute(
+            context, self._infer, given, pixels=mask.size, batch_key=batch_key
+        )
 
-    async def encode(self, call: Call, image: FloatArray) -> Encoded:
+    async def encode(self, context: RequestContext, image: FloatArray) -> Encoded:
         """A later scale: encode ``image`` as it is, with the last scale's fill in it."""
-        pixels, alike = math.prod(image.shape[2:]), ("encode", image.shape)
-        return await self._compute(call, self._encode, image, pixels=pixels, alike=alike)
+        pixels, batch_key = math.prod(image.shape[2:]), ("encode", image.shape)
+        return await self._compute(context, self._encode, image, pixels=pixels, batch_key=batch_key)
 
-    async def encode_whole(self, call: Call, image: FloatArray) -> FloatArray:
+    async def encode_whole(self, context: RequestContext, image: FloatArray) -> FloatArray:
         """Features of an image without a hole: content or style of a transfer."""
-        return await self._compute(call, self._encode_whole, image)
+        return await self._compute(context, self._encode_whole, image)
 
     def _infer(self, inpainter: Inpainter, given: list[_Masked]) -> list[Encoded]:
         masks = torch.cat([self._tensor(mask) for _, mask in given])
@@ -107,7 +110,7 @@ class Image2FeatureNode(ComputingNode[Inpainter]):
 
 
 class PatchSwapNode(ComputingNode[MatchingConfig]):
-    """Match: has no weights, only the release's way of matching."""
+    """Match, cells and pixels: has no weights, only the release's way of matching."""
 
     stage = "match"
 
@@ -116,7 +119,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
 
     async def swap(
         self,
-        call: Call,
+        context: RequestContext,
         encoded: Encoded,
         mask: BoolArray,
         previous: IndexArray | None,
@@ -125,7 +128,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         """Features with the hole's patches replaced by known ones.
 
         Args:
-            call: Of which request.
+            context: Of which request.
             encoded: Of this scale.
             mask: Of this scale.
             previous: Indices of the scale before, which start the approximate search.
@@ -135,17 +138,46 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         def swap_each(config: MatchingConfig, given: list[Encoded]) -> list[Swapped]:
             return [self._swap(config, one, mask, previous, seed) for one in given]
 
-        return await self._compute(call, swap_each, encoded)
+        return await self._compute(context, swap_each, encoded)
+
+    async def search(
+        self,
+        context: RequestContext,
+        image: FloatArray,
+        mask: BoolArray,
+        guide: Translated | None,
+        previous: IndexArray | None,
+        seed: int,
+    ) -> Searched:
+        """The hole of one scale filled with copied pixels.
+
+        Args:
+            context: Of which request.
+            image: Of this scale.
+            mask: Of this scale.
+            guide: What was drawn, at the first scale.
+            previous: ``sources`` of the scale before, at a later one.
+            seed: Decides every random choice.
+        """
+
+        def search_each(config: MatchingConfig, given: list[FloatArray]) -> list[Searched]:
+            return [self._search(one, mask, guide, previous, seed) for one in given]
+
+        return await self._compute(context, search_each, image)
 
     async def swap_style(
-        self, call: Call, content: FloatArray, style: FloatArray, options: StylizeOptions
+        self,
+        context: RequestContext,
+        content: FloatArray,
+        style: FloatArray,
+        options: StylizeOptions,
     ) -> Swapped:
         """The content's features made of the style's patches."""
 
         def swap_each(config: MatchingConfig, given: list[FloatArray]) -> list[Swapped]:
             return [self._swap_style(one, style, options) for one in given]
 
-        return await self._compute(call, swap_each, content)
+        return await self._compute(context, swap_each, content)
 
     def _swap(
         self,
@@ -166,8 +198,24 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         return Swapped(
             float_array(matched.features),
             matched.indices.cpu().numpy(),
-            None if matched.guide is None else float_array(matched.guide),
         )
+
+    def _search(
+        self,
+        image: FloatArray,
+        mask: BoolArray,
+        guide: Translated | None,
+        previous: IndexArray | None,
+        seed: int,
+    ) -> Searched:
+        searched = matching.search_scale(
+            self._tensor(image),
+            self._tensor(mask),
+            guide=None if guide is None else self._tensor(guide.image),
+            previous=None if previous is None else torch.tensor(previous, device=self._device),
+            seed=seed,
+        )
+        return Searched(float_array(searched.image), searched.sources.cpu().numpy())
 
     def _swap_style(
         self, content: FloatArray, style: FloatArray, options: StylizeOptions
@@ -189,27 +237,24 @@ class Feature2ImageNode(ComputingNode[Inpainter]):
     def __init__(self, args: AppArgs) -> None:
         super().__init__(args, partial(_load, args), batch_pixels=args.batch_pixels)
 
-    async def translate(self, call: Call, swapped: Swapped, needed: BoolArray | None) -> Translated:
+    async def translate(
+        self, context: RequestContext, swapped: Swapped, needed: BoolArray | None
+    ) -> Translated:
         """Features to an image of four times the side, where ``needed`` at least."""
         shape = swapped.features.shape
         # A map of several tiles is translated where it is needed, which differs.
         one_tile = max(shape[2:]) <= TRANSLATOR_TILE
-        alike = (shape, swapped.guide is None) if one_tile else None
+        batch_key = shape if one_tile else None
         pixels = FEATURE_STRIDE**2 * math.prod(shape[2:])
         image = await self._compute(
-            call, self._translate, (swapped, needed), pixels=pixels, alike=alike
+            context, self._translate, (swapped, needed), pixels=pixels, batch_key=batch_key
         )
         return Translated(image, swapped.indices)
 
     def _translate(self, inpainter: Inpainter, given: list[_Wanted]) -> list[FloatArray]:
         features = torch.cat([self._tensor(swapped.features) for swapped, _ in given])
-        known = [self._tensor(one.guide) for one, _ in given if one.guide is not None]
         needed = given[0][1] if len(given) == 1 else None
-        images = inpainter.translate(
-            features,
-            None if needed is None else self._tensor(needed),
-            guide=torch.cat(known) if known else None,
-        )
+        images = inpainter.translate(features, None if needed is None else self._tensor(needed))
         return [float_array(image) for image in torch.split(images, 1)]
 
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,17 +31,18 @@ from deploy.graph.base_node import (
     as_tensor,
     float_array,
 )
-from deploy.graph.remote_calls import Lost, answer_of, persevere
-from deploy.graph.request_context import Call, Release, ReleaseChanged
+from deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
+from deploy.graph.request_context import Release, ReleaseChanged, RequestContext
 from deploy.options import InpaintOptions, StylizeOptions
 from deploy.planning import finite_image, model_info, plan_inpainting, plan_transfer
-from deploy.progress_stream import followed, tell
+from deploy.progress_stream import report_progress, stream_progress
 from deploy.release_files import local_release
 from deploy.settings import AppArgs
 from deploy.tracing import describe_span, span
 from models.plan.crops import Box
 from models.plan.fill_plan import ScalePlan
 from models.plan.style_plan import StylePlan
+from models.plan.walk import ScaleFill, ScaleInput, walk_scales
 from models.progress import Step
 from models.weights import load_release
 
@@ -49,13 +50,20 @@ logger = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """What one scale of one crop begins with."""
+    """What one scale of one crop begins with; as `models.plan.walk.ScaleInput`."""
 
     level: int
     image: FloatArray
-    hole: BoolArray
+    mask: BoolArray
     needed: BoolArray
-    indices: IndexArray | None
+    previous: IndexArray | None
+
+
+class Fill(NamedTuple):
+    """What it ends with; as `models.plan.walk.ScaleFill`."""
+
+    image: FloatArray
+    matches: IndexArray
 
 
 class RefinerNode(Node):
@@ -98,7 +106,7 @@ class RefinerNode(Node):
             deadline: See `deploy.deadline`.
         """
         return await self._with_one_release(
-            deadline, lambda call: self._inpaint(call, pixels, mask, options)
+            deadline, lambda context: self._inpaint(context, pixels, mask, options)
         )
 
     async def stylize(
@@ -110,10 +118,10 @@ class RefinerNode(Node):
     ) -> Filled:
         """Transfer a style; the same walk as `Inpainter.stylize`, over the same plan."""
         return await self._with_one_release(
-            deadline, lambda call: self._stylize(call, content, style, options)
+            deadline, lambda context: self._stylize(context, content, style, options)
         )
 
-    async def inpaint_followed(
+    async def inpaint_with_progress(
         self,
         pixels: npt.NDArray[np.uint8],
         mask: BoolArray,
@@ -121,10 +129,10 @@ class RefinerNode(Node):
         deadline: float,
     ) -> AsyncIterator[Step | Filled]:
         """`inpaint` as a stream: each scale as it begins, the answer last."""
-        async for told in followed(self.inpaint(pixels, mask, options, deadline)):
-            yield told
+        async for item in stream_progress(self.inpaint(pixels, mask, options, deadline)):
+            yield item
 
-    async def stylize_followed(
+    async def stylize_with_progress(
         self,
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
@@ -132,11 +140,11 @@ class RefinerNode(Node):
         deadline: float,
     ) -> AsyncIterator[Step | Filled]:
         """`stylize` as a stream: each tile as it begins, the answer last."""
-        async for told in followed(self.stylize(content, style, options, deadline)):
-            yield told
+        async for item in stream_progress(self.stylize(content, style, options, deadline)):
+            yield item
 
     async def _with_one_release(
-        self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]
+        self, deadline: float, walk: Callable[[RequestContext], Awaitable[Tensor]]
     ) -> Filled:
         """Answer with the release of now, all of it, and otherwise all of it with the next.
 
@@ -150,119 +158,131 @@ class RefinerNode(Node):
         finally:
             self._in_progress -= 1
 
-    async def _answer(self, deadline: float, walk: Callable[[Call], Awaitable[Tensor]]) -> Filled:
+    async def _answer(
+        self, deadline: float, walk: Callable[[RequestContext], Awaitable[Tensor]]
+    ) -> Filled:
         started = time.perf_counter()
-        call = Call(self._release, deadline)
-        describe_span(release=call.release.model.version)
+        context = RequestContext(self._release, deadline)
+        describe_span(release=context.release.model.version)
         try:
-            answer = await walk(call)
+            answer = await walk(context)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
-            self._release = await asyncio.to_thread(_sound_release, call.release.uri)
-            call = Call(self._release, deadline)
-            describe_span(release=call.release.model.version)
-            answer = await walk(call)
+            self._release = await asyncio.to_thread(_sound_release, context.release.uri)
+            context = RequestContext(self._release, deadline)
+            describe_span(release=context.release.model.version)
+            answer = await walk(context)
         pixels = await asyncio.to_thread(finite_image, answer)
         self._computed(started)
-        return Filled(pixels, call.release.model)
+        return Filled(pixels, context.release.model)
 
     async def _inpaint(
         self,
-        call: Call,
+        context: RequestContext,
         pixels: npt.NDArray[np.uint8],
         mask: BoolArray,
         options: InpaintOptions,
     ) -> Tensor:
-        plan = await asyncio.to_thread(plan_inpainting, pixels, mask, options)
+        plan = await asyncio.to_thread(
+            plan_inpainting, pixels, mask, options, context.release.matching.first_side
+        )
         answer = plan.image.clone()
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
         crops, done = iter(plan.crops), 0
         while (crop := await asyncio.to_thread(next, crops, None)) is not None:
             filled = await self._fill(
-                call, crop, options.seed, partial(Step, done, len(plan.crops))
+                context, crop, options.seed, partial(Step, done, len(plan.crops))
             )
             done += 1
             await asyncio.to_thread(self._paste_crop, answer, crop, filled)
         return answer
 
     async def _fill(
-        self, call: Call, crop: ScalePlan, seed: int, step: Callable[[int, int], Step]
-    ) -> FloatArray:
+        self, context: RequestContext, crop: ScalePlan, seed: int, step: Callable[[int, int], Step]
+    ) -> Tensor:
         """The last scale's image of one crop."""
-        filled: FloatArray | None = None
-        indices: IndexArray | None = None
-        for level in range(len(crop.sizes)):
-            check_deadline(call.deadline)
-            tell(now := step(level, len(crop.sizes)))
-            with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[level])):
-                pixels = await asyncio.to_thread(self._inputs, crop, level, filled)
-                scale = Scale(level, *pixels, indices)
-                filled, indices = await persevere(partial(self._fill_scale, call, scale, seed))
-        assert filled is not None
-        return filled
+        walk = walk_scales(crop)
+        scale = await asyncio.to_thread(_next_scale, walk, None)
+        while isinstance(scale, Scale):
+            check_deadline(context.deadline)
+            report_progress(now := step(scale.level, len(crop.sizes)))
+            with span("scale", **now._asdict(), pixels=math.prod(crop.sizes[scale.level])):
+                fill = await retry_lost(partial(self._fill_scale, context, scale, seed))
+                scale = await asyncio.to_thread(_next_scale, walk, fill)
+        return scale
 
-    async def _fill_scale(
-        self, call: Call, scale: Scale, seed: int
-    ) -> tuple[FloatArray, IndexArray | None]:
-        call = self._shared(call)
-        # Not awaited: the next node gets a reference and fetches the map itself.
-        if scale.level == 0:
-            encoded = self._image2feature.infer.remote(call, scale.image, scale.hole)
+    async def _fill_scale(self, context: RequestContext, scale: Scale, seed: int) -> Fill:
+        """The steps of `Inpainter`, by calls to the other nodes.
+
+        What one node gives is not awaited: the next one gets a reference and fetches it itself.
+        """
+        searches = context.release.matching.pixels
+        context = self._shared(context)
+        if scale.level and searches:
+            searched = self._patch_swap.search.remote(
+                context, scale.image, scale.mask, None, scale.previous, seed
+            )
+            return Fill(*await answer_of(searched))
+        if scale.level:
+            encoded = self._image2feature.encode.remote(context, scale.image)
         else:
-            encoded = self._image2feature.encode.remote(call, scale.image)
-        swapped = self._patch_swap.swap.remote(call, encoded, scale.hole, scale.indices, seed)
-        translated = self._feature2image.translate.remote(call, swapped, scale.needed)
-        image, indices = await answer_of(translated, encoded, swapped)
-        return image, indices
+            encoded = self._image2feature.infer.remote(context, scale.image, scale.mask)
+        swapped = self._patch_swap.swap.remote(context, encoded, scale.mask, scale.previous, seed)
+        translated = self._feature2image.translate.remote(context, swapped, scale.needed)
+        if not searches:
+            return Fill(*await answer_of(translated, encoded, swapped))
+        searched = self._patch_swap.search.remote(
+            context, scale.image, scale.mask, translated, None, seed
+        )
+        return Fill(*await answer_of(searched, encoded, swapped, translated))
 
     async def _stylize(
         self,
-        call: Call,
+        context: RequestContext,
         content: npt.NDArray[np.uint8],
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
     ) -> Tensor:
         plan = await asyncio.to_thread(plan_transfer, content, style, options)
-        of_style = _StyleFeatures(self._image2feature, call, float_array(plan.style))
+        of_style = _StyleFeatures(self._image2feature, context, float_array(plan.style))
         canvas = plan.canvas()
         for number, box in enumerate(plan.boxes):
-            check_deadline(call.deadline)
-            tell(now := Step(number, len(plan.boxes), 0, 1))
+            check_deadline(context.deadline)
+            report_progress(now := Step(number, len(plan.boxes), 0, 1))
             with span("tile", **now._asdict()):
                 tile = await asyncio.to_thread(self._tile, plan, box)
-                image = await persevere(partial(self._style_tile, call, tile, of_style, options))
+                image = await retry_lost(
+                    partial(self._style_tile, context, tile, of_style, options)
+                )
             await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
         return canvas
 
     async def _style_tile(
-        self, call: Call, tile: FloatArray, of_style: "_StyleFeatures", options: StylizeOptions
+        self,
+        context: RequestContext,
+        tile: FloatArray,
+        of_style: "_StyleFeatures",
+        options: StylizeOptions,
     ) -> FloatArray:
-        call = self._shared(call)
-        of_tile = self._image2feature.encode_whole.remote(call, tile)
-        swapped = self._patch_swap.swap_style.remote(call, of_tile, of_style.get(), options)
-        translated = self._feature2image.translate.remote(call, swapped, None)
+        context = self._shared(context)
+        of_tile = self._image2feature.encode_whole.remote(context, tile)
+        swapped = self._patch_swap.swap_style.remote(context, of_tile, of_style.get(), options)
+        translated = self._feature2image.translate.remote(context, swapped, None)
         try:
             image, _ = await answer_of(translated, of_tile, swapped, of_style.get())
-        except Lost:
+        except ReplicaLost:
             of_style.ask_again()
             raise
         filled: FloatArray = image
         return filled
 
-    def _shared(self, call: Call) -> Call:
+    def _shared(self, context: RequestContext) -> RequestContext:
         """The call as it is now: how many are in progress changes from scale to scale."""
-        return replace(call, in_progress=self._in_progress) if self._share_threads else call
+        return replace(context, in_progress=self._in_progress) if self._share_threads else context
 
-    def _inputs(
-        self, plan: ScalePlan, level: int, previous: FloatArray | None
-    ) -> tuple[FloatArray, BoolArray, BoolArray]:
+    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: Tensor) -> None:
         with torch.inference_mode():
-            image, mask = plan.inputs(level, None if previous is None else as_tensor(previous))
-            return float_array(image), mask.numpy() > 0, plan.needed(level).numpy() > 0
-
-    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: FloatArray) -> None:
-        with torch.inference_mode():
-            crop.paste(answer, as_tensor(filled))
+            crop.paste(answer, filled)
 
     def _tile(self, plan: StylePlan, box: Box) -> FloatArray:
         with torch.inference_mode():
@@ -273,11 +293,36 @@ class RefinerNode(Node):
             plan.paste(canvas, box, as_tensor(image))
 
 
+def _next_scale(
+    walk: Generator[ScaleInput, ScaleFill, Tensor], fill: Fill | None
+) -> Scale | Tensor:
+    """The next scale of a walk that is sent the fill of the last one, or its end."""
+    with torch.inference_mode():
+        try:
+            if fill is None:
+                scale = next(walk)
+            else:
+                matches = torch.from_numpy(np.array(fill.matches))
+                scale = walk.send(ScaleFill(as_tensor(fill.image), matches))
+        except StopIteration as end:
+            image: Tensor = end.value
+            return image
+    return Scale(
+        scale.level,
+        float_array(scale.image),
+        scale.mask.numpy() > 0,
+        scale.needed.numpy() > 0,
+        None if scale.previous is None else scale.previous.numpy(),
+    )
+
+
 class _StyleFeatures:
     """The style's features by reference, of which every tile is made."""
 
-    def __init__(self, image2feature: DeploymentHandle, call: Call, style: FloatArray) -> None:
-        self._ask = partial(image2feature.encode_whole.remote, call, style)
+    def __init__(
+        self, image2feature: DeploymentHandle, context: RequestContext, style: FloatArray
+    ) -> None:
+        self._ask = partial(image2feature.encode_whole.remote, context, style)
         self._asked: Any = None
 
     def get(self) -> Any:
@@ -297,4 +342,4 @@ def _sound_release(uri: str) -> Release:
     """
     with local_release(uri) as folder:
         _, config = load_release(folder)
-    return Release(uri, model_info(config))
+    return Release(uri, model_info(config), config.matching)

@@ -19,7 +19,7 @@ Held = TypeVar("Held")
 _MOST_HELD = 2
 
 
-class Shelf(Generic[Held]):
+class ReleaseCache(Generic[Held]):
     """Holds two releases; a third takes the place of the one that was not asked for longest."""
 
     def __init__(self, load: Callable[[str], tuple[Held, ModelInfo]], uri: str) -> None:
@@ -36,7 +36,7 @@ class Shelf(Generic[Held]):
         self._loading = asyncio.Lock()
 
     async def get(self, release: Release) -> Held:
-        """Give a release, after loading it beside running computations if need be.
+        """Give a release; load it first, during running computations, if need be.
 
         Raises:
             ReleaseChanged: There is another one at its place by now.

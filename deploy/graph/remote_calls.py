@@ -35,7 +35,7 @@ _GONE = (
 )
 
 
-class Lost(Busy):
+class ReplicaLost(Busy):
     """A replica or its machine died during a call: the same call can be made again."""
 
 
@@ -47,7 +47,7 @@ async def answer_of(response: Any, *before: Any) -> Any:
         before: Of the calls whose results it takes; they are cancelled with it.
 
     Raises:
-        Lost: A replica or its machine died, there or further on.
+        ReplicaLost: A replica or its machine died, there or further on.
         Busy: A queue was full, or a deployment could not be started.
         InputError, WorkerDied, DeadlineExceeded, ReleaseChanged: As they were raised, without
             the other process's stack trace in their text.
@@ -63,17 +63,17 @@ async def answer_of(response: Any, *before: Any) -> Any:
         if isinstance(cause, _OURS):
             raise cause from None
         if isinstance(cause, _GONE):
-            raise Lost(str(cause)) from error
+            raise ReplicaLost(str(cause)) from error
         if isinstance(cause, _FULL):
             raise Busy(str(cause)) from error
         raise
 
 
-async def persevere(attempt: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_lost(attempt: Callable[[], Awaitable[Result]]) -> Result:
     """Make calls whose result depends on nothing but their arguments; again when one is lost.
 
     Args:
-        attempt: Makes all of them anew: what an earlier one returned may be lost as well.
+        attempt: Makes all of them again: what an earlier one returned may be lost as well.
 
     Raises:
         WorkerDied: Whoever took them died each time.
@@ -81,7 +81,7 @@ async def persevere(attempt: Callable[[], Awaitable[Result]]) -> Result:
     for tries in range(1, _TRIES + 1):
         try:
             return await attempt()
-        except Lost as error:
+        except ReplicaLost as error:
             logger.warning("try %d of %d was lost: %s", tries, _TRIES, error)
             last = error
     raise WorkerDied(f"lost {_TRIES} times") from last

@@ -1,8 +1,9 @@
-"""What goes with every call of one request through the graph; knows no network and no torch."""
+"""What goes with every call of one request through the graph; knows no network."""
 
 from dataclasses import dataclass
 
 from deploy.engine import ModelInfo
+from models.matching import MatchingConfig
 
 
 @dataclass(frozen=True)
@@ -12,14 +13,16 @@ class Release:
     Attributes:
         uri: As `AppArgs.release`.
         model: What was found there; the same digest is expected by all who load it.
+        matching: How it matches, which decides the walk over the scales.
     """
 
     uri: str
     model: ModelInfo
+    matching: MatchingConfig = MatchingConfig()
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestContext:
     """Of one request.
 
     Attributes:

@@ -18,7 +18,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
-class Turn(Generic[Given, Made]):
+class WorkItem(Generic[Given, Made]):
     """One call that wants to be computed.
 
     Attributes:
@@ -26,9 +26,9 @@ class Turn(Generic[Given, Made]):
         given: The input of this call.
         deadline: After which it is not begun; see `deploy.deadline`.
         pixels: How much it is.
-        alike: Calls that may be computed together have an equal one; None: alone. They must
+        batch_key: Calls that may be computed together have an equal one; None: alone. They must
             not differ in `compute`.
-        threads: With how many it is computed beside others, or with those that are free; None:
+        threads: With how many it is computed among others, or with those that are free; None:
             all.
     """
 
@@ -36,17 +36,17 @@ class Turn(Generic[Given, Made]):
     given: Given
     deadline: float
     pixels: int
-    alike: Hashable = None
+    batch_key: Hashable = None
     threads: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    turn: Turn[Any, Any]
+    item: WorkItem[Any, Any]
     answer: "asyncio.Future[Any]"
 
 
-class Turns:
+class ComputeQueue:
     """First come, first served, while there are threads to compute with."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Turns:
         self._pool = ThreadPoolExecutor(threads if side_by_side else 1, "compute")
         self._running: set[asyncio.Task[None]] = set()
 
-    async def compute(self, turn: Turn[Given, Made]) -> Made:
+    async def compute(self, item: WorkItem[Given, Made]) -> Made:
         """Wait for the turn and for its result; cancelled before, it is never computed.
 
         Raises:
@@ -82,7 +82,7 @@ class Turns:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Made] = loop.create_future()
-        self._waiting.append(_Waiting(turn, answer))
+        self._waiting.append(_Waiting(item, answer))
         # Soon: what comes at the same moment may be computed together.
         loop.call_soon(self._begin)
         return await answer
@@ -90,7 +90,7 @@ class Turns:
     def _begin(self) -> None:
         """Start what there are threads for."""
         while self._free and (batch := self._next()):
-            wanted = batch[0].turn.threads if self._side_by_side else None
+            wanted = batch[0].item.threads if self._side_by_side else None
             threads = min(wanted or self._threads, self._free)
             self._free -= threads
             running = asyncio.create_task(self._run(batch, threads))
@@ -114,27 +114,27 @@ class Turns:
         while self._waiting:
             first = self._waiting.popleft()
             if _is_wanted(first):
-                return [first, *self._take_alike(first.turn)]
+                return [first, *self._take_matching(first.item)]
         return []
 
-    def _take_alike(self, first: Turn[Any, Any]) -> list[_Waiting]:
+    def _take_matching(self, first: WorkItem[Any, Any]) -> list[_Waiting]:
         """Of what waits, what fits together with it."""
-        if first.alike is None:
+        if first.batch_key is None:
             return []
         left = self._batch_pixels - first.pixels
         taken: list[_Waiting] = []
         for waiting in list(self._waiting):
-            if waiting.turn.alike == first.alike and waiting.turn.pixels <= left:
+            if waiting.item.batch_key == first.batch_key and waiting.item.pixels <= left:
                 self._waiting.remove(waiting)
                 if _is_wanted(waiting):
                     taken.append(waiting)
-                    left -= waiting.turn.pixels
+                    left -= waiting.item.pixels
         return taken
 
     async def _answer(self, batch: list[_Waiting], threads: int) -> None:
         def compute() -> list[Any]:
             self._use(threads)
-            return batch[0].turn.compute([waiting.turn.given for waiting in batch])
+            return batch[0].item.compute([waiting.item.given for waiting in batch])
 
         computed = asyncio.get_running_loop().run_in_executor(self._pool, compute)
         await asyncio.wait([computed])
@@ -154,11 +154,11 @@ class Turns:
 
 
 def _is_wanted(waiting: _Waiting) -> bool:
-    """Whether somebody still waits for it; who waits in vain is told."""
+    """Whether somebody still waits for it; who waits in vain gets an error."""
     if waiting.answer.done():
         return False
     try:
-        check_deadline(waiting.turn.deadline)
+        check_deadline(waiting.item.deadline)
     except DeadlineExceeded as late:
         waiting.answer.set_exception(late)
         return False

@@ -75,7 +75,7 @@ def api_path(scope: Scope) -> str:
 
 
 def log_access_to(logger: logging.Logger) -> None:
-    """Write the access log where this logger writes, now and after it is set up anew."""
+    """Write the access log where this logger writes, now and after it is set up again."""
     access_logger.setLevel(logging.INFO)
     access_logger.propagate = False
     # The list itself: Serve empties and fills it when its configuration changes.

@@ -1,7 +1,7 @@
 """Bodies of KServe's V2 protocol: BYTES tensors in JSON or in its binary extension; no route.
 
 In JSON a tensor's element is the file in base64. In the extension it stands behind the
-JSON, whose length a header tells: four bytes of its length (little-endian), then the file.
+JSON, whose length stands in a header: four bytes of its length (little-endian), then the file.
 """
 
 import base64

@@ -35,7 +35,7 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
 
     Args:
         app: Whose routes are added to; none of them is part of the API's documentation.
-        args: Limits that the page tells before anything is sent.
+        args: Limits that the page shows before anything is sent.
     """
     samples = find_samples()
     settings = {

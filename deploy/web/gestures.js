@@ -101,7 +101,7 @@ export class Gestures {
     if (event.altKey) return this.#handler.resize(-Math.sign(event.deltaY));
     const { x, y } = this.#point(event);
     const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 20 : 1;
-    // Trackpads tell a pinch as a wheel with Ctrl, in small steps.
+    // Trackpads report a pinch as a wheel with Ctrl, in small steps.
     const speed = event.ctrlKey ? 0.01 : 0.0018;
     this.#view.zoom(Math.exp(-event.deltaY * lines * speed), x, y);
   }
@@ -125,7 +125,7 @@ export class Gestures {
 
   #point(event) {
     const box = this.#view.stage.getBoundingClientRect();
-    // Only pens tell how hard they press.
+    // Only pens report how hard they press.
     const pressure = event.pointerType === "pen" ? event.pressure || 0.5 : 1;
     return { x: event.clientX - box.left, y: event.clientY - box.top, pressure };
   }

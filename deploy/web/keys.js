@@ -71,6 +71,6 @@ function startPeeking(current) {
     if (event.timeStamp - since > HELD_MS) from?.focus({ preventScroll: true });
     since = null;
   });
-  // What is let go elsewhere is not told here.
+  // What is let go elsewhere is not reported here.
   window.addEventListener("blur", () => current().peek(false));
 }

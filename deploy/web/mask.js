@@ -23,7 +23,7 @@ export class Mask {
 
   #context;
 
-  /** Paint anew what these steps make. */
+  /** Paint again what these steps make. */
   replay(steps) {
     this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     for (const step of sinceEmpty(steps)) this.add(step);

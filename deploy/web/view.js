@@ -7,7 +7,7 @@ export class View {
   #canvas;
   #draw;
   #queued = false;
-  // Whether the person has not moved the picture: then it is fitted anew when the stage changes.
+  // Whether the person has not moved the picture: then it is fitted again when the stage changes.
   #fitted = true;
 
   /**

@@ -2,7 +2,7 @@
 
 Windows are compared by short sketches (`models.match.sketch`). Each query looks into the
 few groups of candidates that are most like it (`models.match.tree`) and around the match
-of a smaller scale, then tries what its neighbours found and what lies beside its own
+of a smaller scale, then tries what its neighbours found and what lies next to its own
 best; at the end the few best are compared by all channels in float32. Knows no mask and
 pastes nothing. Shapes: Q queries, N candidates, in reading order; windows and their
 indices as in `models.match.windows`.
@@ -29,7 +29,7 @@ _KEPT_MATCHES = 4
 # Rounds of trying what the neighbours found.
 _ROUNDS = 2
 # Candidates among which starts are looked for; of more every second, every third ..., so
-# that the cost of a query stays the same. Those between are found beside their neighbours.
+# that the cost of a query stays the same. Those between are found through their neighbours.
 _MOST_STARTS = 2**18
 
 
@@ -107,7 +107,7 @@ def nearest_approximate(
             `upsample_matches` gives it; -1 where nothing is known. It need not be a
             candidate. The search finds starts by itself as well.
         seed: Decides every random choice.
-        memory_budget: Bytes for chunks of queries, at most; beside them live the sketches
+        memory_budget: Bytes for chunks of queries, at most; the sketches come on top
             (256 for each query, 256 to 512 for each candidate) and later a slice of the
             keys (128 for each cell). It decides between matches only where they differ
             by rounding. None, or more than is of use: 8 MiB, on accelerators 128 MiB.

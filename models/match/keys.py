@@ -20,7 +20,7 @@ KEYS_KINDS: tuple[KeysKind, ...] = get_args(KeysKind)
 
 # Standard deviations, in pixels, among which the fill's blur is sought.
 _BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-# Detail finer than this many pixels against all detail tells how sharp a picture is.
+# Detail finer than this many pixels against all detail shows how sharp a picture is.
 _FINE = 1.5
 # Of the known side's broad detail. A fill with less is called smooth, whatever noise is in it.
 _LEAST_DETAIL = 0.1
@@ -40,7 +40,7 @@ def standardise(
     """
     known = hole_cells(mask, *features.shape[-2:]) == 0
     scaled = torch.empty_like(features)
-    # A few channels at a time: beside the result only they take memory.
+    # A few channels at a time: only they and the result take memory.
     for first in range(0, features.shape[1], _CHANNELS):
         channels = slice(first, first + _CHANNELS)
         part = features[:, channels]

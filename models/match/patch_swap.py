@@ -32,9 +32,7 @@ def patch_swap(
     guard: int = 0,
     method: Method = "exact",
     init: Int64[Tensor, "B h-2 w-2"] | None = None,
-    max_uses: int | None = None,
     seed: int = 0,
-    memory_budget: int | None = None,
     precision: Precision = "float32",
 ) -> Float[Tensor, "B C h w"]:
     """Patch-swap (paper section 3.3): match, then paste.
@@ -43,8 +41,7 @@ def patch_swap(
         features: Feature map whose hole holds the coarse prediction; its patches are copied.
         mask: 1 or true = hole, at image size: a whole multiple of the map's size.
         keys: What is compared; the features themselves if None.
-        guard, method, init, max_uses, seed, memory_budget, precision: As `match_patches`
-            takes them.
+        guard, method, init, seed, precision: As `match_patches` takes them.
 
     Returns:
         Features with the hole replaced; known cells are bit-equal to the input's. Where
@@ -64,9 +61,7 @@ def patch_swap(
         guard=guard,
         method=method,
         init=init,
-        max_uses=max_uses,
         seed=seed,
-        memory_budget=memory_budget,
         precision=precision,
     )
     return paste_patches(features, indices, mask)
@@ -80,9 +75,7 @@ def match_patches(
     guard: int = 0,
     method: Method = "exact",
     init: Int64[Tensor, "B h-2 w-2"] | None = None,
-    max_uses: int | None = None,
     seed: int = 0,
-    memory_budget: int | None = None,
     precision: Precision = "float32",
 ) -> Int64[Tensor, "B h-2 w-2"]:
     """Find, for every window that touches the hole, the most similar window without hole.
@@ -100,12 +93,7 @@ def match_patches(
             (`models.match.search`).
         init: Where the approximate search starts: indices on this map's own grid, as
             `models.match.approximate.upsample_matches` carries them up.
-        max_uses: How many windows over the hole may copy one known window, at least 1
-            (more where there are too few for that); None: as many as like, the paper's. It
-            costs up to 8 searches (`models.match.reuse_limit`).
         seed: Decides every random choice of the approximate search.
-        memory_budget: Bytes for the scores held at one time, at least 1; None: the search's
-            own.
         precision: What the exact search multiplies in; changes its speed, not its answer.
 
     Returns:
@@ -119,9 +107,7 @@ def match_patches(
     height, width = keys.shape[-2:]
     if min(height, width) < PATCH:
         raise ValueError(f"feature map is {width}x{height}: a patch needs {PATCH}x{PATCH} cells")
-    check_options(
-        method=method, max_uses=max_uses, memory_budget=memory_budget, precision=precision
-    )
+    check_options(method=method, precision=precision)
     if guard < 0:
         raise ValueError(f"guard={guard}: give 0 cells or more")
     if init is not None:
@@ -138,9 +124,7 @@ def match_patches(
                 search,
                 method=method,
                 init=None if init is None else init[item],
-                max_uses=max_uses,
                 seed=seed,
-                memory_budget=memory_budget,
                 precision=precision,
             )
     return matches

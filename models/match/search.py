@@ -10,7 +10,6 @@ from torch import Tensor
 
 from models.match.approximate import nearest_approximate
 from models.match.exact import nearest_exact
-from models.match.reuse_limit import check_max_uses, spread_matches
 from models.match.windows import Search, windows_touching
 from models.precision import PRECISIONS, Precision
 
@@ -26,9 +25,7 @@ def nearest(
     *,
     method: Method = "exact",
     init: Int64[Tensor, "rows columns"] | None = None,
-    max_uses: int | None = None,
     seed: int = 0,
-    memory_budget: int | None = None,
     precision: Precision = "float32",
 ) -> Int64[Tensor, "rows columns"]:
     """The nearest candidate of every query by the chosen search.
@@ -43,46 +40,33 @@ def nearest(
             candidates), beyond that approximate.
         init: Where the approximate search starts, as `models.match.approximate` takes it;
             the exact one needs none.
-        max_uses: How many queries may have one window as their match, at least 1; None:
-            as many as like.
         seed: Decides every random choice of the approximate search.
-        memory_budget: Bytes for the scores held at one time, at least 1; None: the search's
-            own.
         precision: What the exact search multiplies in (`models.match.exact`); its answer is
             the same in all. The approximate one computes in float32.
 
     Returns: per query window the index of its match, -1 elsewhere.
 
-    Raises: ValueError for another method or precision, or ``max_uses`` or
-        ``memory_budget`` less than 1.
+    Raises: ValueError for another method or precision.
     """
-    check_options(
-        method=method, max_uses=max_uses, memory_budget=memory_budget, precision=precision
-    )
+    check_options(method=method, precision=precision)
     search = _finite(search)
     if method == "auto":
         scores = int(search.queries.sum()) * int(search.candidates.sum())
         method = "exact" if scores <= MOST_EXACT_SCORES else "approximate"
     answer = (
-        partial(nearest_exact, memory_budget=memory_budget, precision=precision)
+        partial(nearest_exact, precision=precision)
         if method == "exact"
-        else partial(nearest_approximate, init=init, seed=seed, memory_budget=memory_budget)
+        else partial(nearest_approximate, init=init, seed=seed)
     )
     with torch.autocast(search.query_keys.device.type, enabled=False):
-        return answer(search) if max_uses is None else spread_matches(search, max_uses, answer)
+        return answer(search)
 
 
-def check_options(
-    *, method: str, max_uses: int | None, memory_budget: int | None, precision: str
-) -> None:
+def check_options(*, method: str, precision: str) -> None:
     """Raises: ValueError for an option that `nearest` does not take."""
     check_method(method)
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: choose one of {', '.join(PRECISIONS)}")
-    if max_uses is not None:
-        check_max_uses(max_uses)
-    if memory_budget is not None and memory_budget < 1:
-        raise ValueError(f"memory_budget={memory_budget}: give 1 byte or more, or None")
 
 
 def check_method(method: str) -> None:

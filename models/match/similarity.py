@@ -21,7 +21,7 @@ def similarities(
         queries: Indices of windows in the grid of the queries.
         matches: Indices of windows in the grid of the candidates.
         budget: Bytes for one chunk of queries. A slice of the channels with the channels
-            last takes 128 a cell beside it.
+            last takes 128 more a cell.
     """
     query_width, width = search.query_keys.shape[2], search.candidate_keys.shape[2]
     query_cells = _cells_of(queries, query_width)

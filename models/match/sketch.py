@@ -1,6 +1,6 @@
 """Sketches: windows as short vectors whose products are near their similarity; no search.
 
-A window of 256 channels has 2304 numbers; what tells windows apart lies in far fewer
+A window of 256 channels has 2304 numbers; what distinguishes windows lies in far fewer
 directions. Shapes: C channels, h w feature cells, D numbers of a sketch; windows as in
 `models.match.windows`.
 """

@@ -16,7 +16,7 @@ PIXEL_CHANNELS = 3 * FEATURE_STRIDE**2
 SHADE_PIXELS = 2
 
 
-def with_pixels(
+def append_pixels(
     features: Float[Tensor, "B 256 h w"], image: Float[Tensor, "B 3 4*h 4*w"]
 ) -> Float[Tensor, "B 304 h w"]:
     """Features with the pixels under each cell behind them."""

@@ -27,7 +27,7 @@ class TranslatorWidths:
 
     Attributes:
         first: After the stride-1 block at the feature map's own resolution.
-        inner: After each of the six stride-2 blocks, and of the decoder beside them.
+        inner: After each of the six stride-2 blocks, and of the decoder at their level.
         last: At twice the feature map's resolution.
     """
 
@@ -126,7 +126,7 @@ class Feature2Image(nn.Module):
         return torch.lerp(pixels_of(features).float(), image, answer[:, 3:].float().sigmoid())
 
 
-def given_pixels(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def add_pixel_inputs(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a network without pixels as those of one with them, to train on from.
 
     It makes nothing of them in what it draws, and half of its image is drawn everywhere.

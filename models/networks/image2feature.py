@@ -31,12 +31,12 @@ class Fills(NamedTuple):
 
     Attributes:
         coarse: G1's, whose features are matched.
-        colours: The one with the nearer colours: a predicted first fill, which is trained for
-            them alone, where G1 begins with one; else G1's as well.
+        initial: A predicted initial fill, which is trained for colours alone and has the
+            nearer ones; where G1 begins with none, G1's fill as well.
     """
 
     coarse: Tensor
-    colours: Tensor
+    initial: Tensor
 
 
 class CoarseGenerator(nn.Module):
@@ -53,7 +53,7 @@ class CoarseGenerator(nn.Module):
     themselves: no gradient goes there.
 
     Attributes:
-        first_fill: The predictor, with "predicted"; else None.
+        initial_fill: The predictor, with "predicted"; else None.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CoarseGenerator(nn.Module):
         super().__init__()
         first, second, third = channels
         self.starts_filled = input != "grey"
-        self.first_fill: FillNetwork | None = None
+        self.initial_fill: FillNetwork | None = None
         seen = 4 if self.starts_filled else 3
         self.down = nn.Sequential(
             ConvBlock(seen, first, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
@@ -84,14 +84,14 @@ class CoarseGenerator(nn.Module):
         self,
         image: Float[Tensor, "B 3 H W"],
         mask: Float[Tensor, "B 1 H W"],
-        begun: Float[Tensor, "B 3 H W"] | None = None,
+        initial: Float[Tensor, "B 3 H W"] | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
         """Predict the whole frame, 0-1, from the known pixels.
 
         Args:
             image: RGB 0-1; what it holds inside the hole is not looked at.
             mask: 1 = hole. Sides are multiples of 8, at least 32.
-            begun: What `begin` gives, where it is known already.
+            initial: What `compute_initial_fill` gives, where it is known already.
 
         Raises:
             ValueError: for other sides.
@@ -103,7 +103,9 @@ class CoarseGenerator(nn.Module):
                 f" {GENERATOR_STRIDE} and at least 32; pad it first"
             )
         if self.starts_filled:
-            return self._refine(self.begin(image, mask) if begun is None else begun, mask)
+            if initial is None:
+                initial = self.compute_initial_fill(image, mask)
+            return self._refine(initial, mask)
         # -1..1 with the hole at 0, i.e. mid-grey. Not by the product alone: nothing times
         # NaN is NaN.
         known = torch.where(mask == 1, 0.0, (image * 2 - 1) * (1 - mask))
@@ -111,17 +113,17 @@ class CoarseGenerator(nn.Module):
         return (predicted + 1) / 2
 
     @torch.no_grad()
-    def begin(
+    def compute_initial_fill(
         self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
     ) -> Float[Tensor, "B 3 H W"]:
         """The fill that the network adds to."""
-        if self.first_fill is None:
+        if self.initial_fill is None:
             return smooth_fill(image, mask)
-        return self.first_fill.fill(image, mask)
+        return self.initial_fill.fill(image, mask)
 
-    def _refine(self, fill: Tensor, mask: Tensor) -> Tensor:
-        residual: Tensor = self.up(self.blocks(self.down(torch.cat([fill * 2 - 1, mask], 1))))
-        whole = fill + residual
+    def _refine(self, initial: Tensor, mask: Tensor) -> Tensor:
+        residual: Tensor = self.up(self.blocks(self.down(torch.cat([initial * 2 - 1, mask], 1))))
+        whole = initial + residual
         # The value is clamped, the gradient is not: a pixel that once left 0-1 finds back.
         # Squashing the sum instead would move known colours, and the darkest and lightest most.
         return whole.detach().clamp(0, 1) + (whole - whole.detach())
@@ -156,13 +158,15 @@ class Image2Feature(nn.Module):
         return self.fills(image, mask).coarse
 
     def fills(self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Fills:
-        """The coarse fill, and the one with the nearer colours; arguments as above."""
-        begun = None if self.generator.first_fill is None else self.generator.begin(image, mask)
-        coarse = paste_known(self.generator(image, mask, begun), image, mask)
-        return Fills(coarse, coarse if begun is None else begun)
+        """The coarse fill and the initial one; arguments as above."""
+        initial = None
+        if self.generator.initial_fill is not None:
+            initial = self.generator.compute_initial_fill(image, mask)
+        coarse = paste_known(self.generator(image, mask, initial), image, mask)
+        return Fills(coarse, coarse if initial is None else initial)
 
     def encode(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 256 h w"]:
-        """relu3_1 of ``image`` as it is: the later scales, where nothing is inferred anew."""
+        """relu3_1 of ``image`` as it is: the later scales, where nothing is inferred again."""
         features: Tensor = self.encoder(image)
         return features
 

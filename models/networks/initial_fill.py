@@ -1,4 +1,4 @@
-"""A first fill of a hole whose colours a small network predicts; knows no other network.
+"""An initial fill of a hole whose colours a small network predicts; knows no other network.
 
 Beyond the paper. What a hole's colours are on the whole is learnt at a quarter of the
 resolution with a few hundredths of the work that G1 and its perceptual loss take, so that a

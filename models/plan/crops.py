@@ -24,7 +24,7 @@ LARGEST_CROP = 2048 * 2048
 # A part of them is this long, or as long as it may be where it is narrow; this much around it.
 PART = 1536
 PART_CONTEXT = 256
-# Holes are told apart on a grid of blocks of this side, coarser when they are too many.
+# Holes are separated on a grid of blocks of this side, coarser when they are too many.
 BLOCK = 32
 MOST_NEAR_GROUPS = 256
 # Holes with at most this many blocks between them are one group from the start.

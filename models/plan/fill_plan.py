@@ -19,7 +19,7 @@ from models.compose.colour import MOST_REACH, RING_PIXELS, align_colours, feathe
 from models.networks.image2feature import paste_known
 from models.plan.crops import Box, Crop, crops_of
 from models.plan.resizing import padded, padded_side, shrink
-from models.plan.sizes import scale_sizes, worth_while
+from models.plan.sizes import FIRST_SIDE, scale_sizes, worth_while
 
 # A photograph's mask: 1 or True = hole.
 Mask = Float[Tensor, "1 1 Hm Wm"] | Bool[Tensor, "1 1 Hm Wm"]
@@ -123,7 +123,7 @@ class ScalePlan:
 
 @dataclass(frozen=True, eq=False)
 class CropPlans(Sequence[ScalePlan]):
-    """The plans of a photograph's crops, each made anew whenever it is asked for.
+    """The plans of a photograph's crops, each made again whenever it is asked for.
 
     However many crops there are, only those plans take memory that the caller holds.
     """
@@ -132,6 +132,7 @@ class CropPlans(Sequence[ScalePlan]):
     hole: Tensor
     boxes: Sequence[Crop]
     options: FillOptions
+    first_side: int
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -145,7 +146,7 @@ class CropPlans(Sequence[ScalePlan]):
     def __getitem__(self, index: int | slice) -> "ScalePlan | CropPlans":
         if isinstance(index, slice):
             return replace(self, boxes=self.boxes[index])
-        return _plan_crop(self.image, self.hole, self.boxes[index], self.options)
+        return _plan_crop(self.image, self.hole, self.boxes[index], self.options, self.first_side)
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,20 @@ class FillPlan:
     crops: Sequence[ScalePlan]
 
 
-def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions) -> FillPlan:
+def plan_fill(
+    image: Float[Tensor, "1 3 H W"],
+    mask: Mask,
+    options: FillOptions,
+    *,
+    first_side: int = FIRST_SIDE,
+) -> FillPlan:
     """Plan the fill of one photograph: a crop for each group of holes.
 
     Args:
         image: RGB 0-1, any size; what it holds inside the hole does not matter.
         mask: 1 or True = hole; at least one hole pixel and one known pixel.
         options: The caller's choices.
+        first_side: The longer side of the first scale under "auto", in pixels.
 
     Raises:
         ValueError: more than one photograph; the mask is of another size, no float or bool,
@@ -183,7 +191,7 @@ def plan_fill(image: Float[Tensor, "1 3 H W"], mask: Mask, options: FillOptions)
     for top, bottom, left, right in (crop.box for crop in crops):
         # What does not fit is refused now, not when the crop's turn comes.
         scale_sizes(padded_side(bottom - top), padded_side(right - left), options.scales)
-    return FillPlan(image, CropPlans(image, hole, crops, options))
+    return FillPlan(image, CropPlans(image, hole, crops, options, first_side))
 
 
 def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
@@ -219,7 +227,9 @@ def _checked_mask(image: Tensor, mask: Tensor) -> Float[Tensor, "1 1 H W"]:
     return mask
 
 
-def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) -> ScalePlan:
+def _plan_crop(
+    image: Tensor, hole: Tensor, crop: Crop, options: FillOptions, first_side: int
+) -> ScalePlan:
     top, bottom, left, right = crop.box
     inside = (..., slice(top, bottom), slice(left, right))
     # Of the holes in sight only this crop's own are filled by it.
@@ -228,7 +238,7 @@ def _plan_crop(image: Tensor, hole: Tensor, crop: Crop, options: FillOptions) ->
     here = (..., slice(first - top, last - top), slice(start - left, end - left))
     own[here] = hole[..., first:last, start:end]
     work, work_hole = padded(image[inside]), padded(hole[inside])
-    sizes = scale_sizes(work.shape[-2], work.shape[-1], options.scales)
+    sizes = scale_sizes(work.shape[-2], work.shape[-1], options.scales, first_side=first_side)
     return ScalePlan(
         crop=crop.box,
         alpha=feathered(own, options.feather),

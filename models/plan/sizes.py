@@ -13,16 +13,20 @@ from models.plan.resizing import SMALLEST_SIDE
 
 # The longer side at which the hole is first inferred: what G1 is trained at.
 FIRST_SIDE = 256
+# The same where its fill is a guide for a search of pixels, which needs no detail of it.
+GUIDE_SIDE = 128
 # G1 sees its whole input and takes 235 MiB per megapixel: its size is not the caller's choice.
 LARGEST_FIRST = 1024 * 1024
 
 Size = tuple[int, int]
 
 
-def scale_sizes(height: int, width: int, scales: int | Literal["auto"]) -> list[Size]:
+def scale_sizes(
+    height: int, width: int, scales: int | Literal["auto"], *, first_side: int = FIRST_SIDE
+) -> list[Size]:
     """Sizes from the first scale to (height, width); each side a multiple of 8.
 
-    Under "auto" the longer side halves down to about 256 px, the shorter to no less than
+    Under "auto" the longer side halves down to about ``first_side`` px, the shorter to no less than
     64. Where that leaves more than 1024*1024 px (pictures over 128 times as long as wide)
     only the longer side halves further, so that the first sizes are not of the picture's
     aspect.
@@ -33,7 +37,7 @@ def scale_sizes(height: int, width: int, scales: int | Literal["auto"]) -> list[
     longer, shorter = max(height, width), min(height, width)
     most = 1 + int(math.log2(shorter / SMALLEST_SIDE))
     if scales == "auto":
-        count = min(most, 1 + max(0, round(math.log2(longer / FIRST_SIDE))))
+        count = min(most, 1 + max(0, round(math.log2(longer / first_side))))
         while _area(_halved(height, width, count - 1)) > LARGEST_FIRST:
             count += 1
     else:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.match.windows import hole_cells
-from models.networks.cells import PIXEL_CHANNELS, features_of, with_pixels
+from models.networks.cells import PIXEL_CHANNELS, append_pixels, features_of
 from models.networks.feature2image import Feature2Image
 from models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE, Vgg19Relu3
 
@@ -49,7 +49,7 @@ def encode_tiled(
         image: RGB 0-1, both sides multiples of 4.
         tile: Side of a tile in pixels, a multiple of 4.
         behind: Put the pixels of this image behind the features, as
-            `models.networks.cells.with_pixels` does, without a second map. None: there are none.
+            `models.networks.cells.append_pixels` does, without a second map. None: there are none.
 
     Raises: ValueError for other sides.
     """
@@ -59,7 +59,7 @@ def encode_tiled(
     if max(height, width) <= tile or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
         # One tile, or an image that the encoder refuses.
         features: Tensor = encoder(image).float()
-        return features if behind is None else with_pixels(features, behind)
+        return features if behind is None else append_pixels(features, behind)
     channels = FEATURE_CHANNELS + (0 if behind is None else PIXEL_CHANNELS)
     cells = image.new_empty(batch, channels, height // FEATURE_STRIDE, width // FEATURE_STRIDE)
     if behind is not None:

@@ -10,7 +10,7 @@ from torch import nn
 GPU_STOP_STEPS = 10
 
 
-def from_first_rank(value: float, device: torch.device) -> float:
+def broadcast(value: float, device: torch.device) -> float:
     """The first rank's value, on all ranks; each must call it."""
     if not dist.is_initialized():
         return value
@@ -19,7 +19,7 @@ def from_first_rank(value: float, device: torch.device) -> float:
     return shared.item()
 
 
-def added_up(values: list[float], device: torch.device) -> list[float]:
+def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
     """Each value summed over all ranks, on all of them; each must call it."""
     if not dist.is_initialized():
         return values
@@ -29,7 +29,7 @@ def added_up(values: list[float], device: torch.device) -> list[float]:
     return sums
 
 
-def gathered(names: list[str]) -> list[str]:
+def all_gather(names: list[str]) -> list[str]:
     """The names of all ranks, on all of them; each must call it."""
     if not dist.is_initialized():
         return names
@@ -38,7 +38,7 @@ def gathered(names: list[str]) -> list[str]:
     return [name for part in parts for name in part]
 
 
-def take_statistics(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Give a network's buffers, such as batch norm's, the first rank's values on all ranks.
 
     Between two forward passes of DDP each rank has its own; a checkpoint holds the first's.

@@ -95,7 +95,7 @@ def open_page(chromium: Any, service: str) -> Iterator[Callable[..., Screen]]:
 
 
 def _is_bad(message: Any) -> bool:
-    # An answer with an error's status is told here, too, and is some tests' aim.
+    # An answer with an error's status is reported here, too, and is some tests' aim.
     return message.type == "error" and "Failed to load resource" not in message.text
 
 

@@ -10,7 +10,7 @@ from tests.deploy.conftest import draw_photo, encode
 
 pytestmark = pytest.mark.browser
 
-# The first picture takes as long as it is told to.
+# The first picture takes as long as the test wants.
 _HOLD_FIRST = """() => {
     const decode = window.createImageBitmap.bind(window);
     let first = new Promise(done => { window.letGo = done; });

@@ -84,7 +84,7 @@ def test_lint_rules_hold(instructions: list[Instruction]) -> None:
 
 def test_runs_as_the_user_of_the_manifests(instructions: list[Instruction]) -> None:
     (user,) = every(last_stage(instructions), "USER")
-    # Numbers: the kubelet cannot tell whether a name is root.
+    # Numbers: the kubelet cannot know whether a name is root.
     uid, gid = user.split(":")
     assert int(uid) > 0
     for name, pod in pods(environment("production")):

@@ -1,4 +1,4 @@
-"""jobs._bootstrap: exit codes, one-line errors, and what workers are told."""
+"""jobs._bootstrap: exit codes, one-line errors, and what workers get."""
 
 import json
 import subprocess
@@ -68,9 +68,9 @@ def test_figures_are_written_where_asked_and_the_place_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _bootstrap.write_figures(None, {"a": 1})
+    _bootstrap.write_results(None, {"a": 1})
     assert capsys.readouterr().out == ""
-    _bootstrap.write_figures(Path("new/f.json"), {"a": 1})
+    _bootstrap.write_results(Path("new/f.json"), {"a": 1})
     assert capsys.readouterr().out == f"wrote {tmp_path}/new/f.json\n"
     assert json.loads((tmp_path / "new" / "f.json").read_text()) == {"a": 1}
 
@@ -128,7 +128,7 @@ except KeyboardInterrupt:
 
 def test_figures_are_read(tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text('{"psnr": 1}')
-    assert _bootstrap.read_figures(tmp_path / "f.json") == {"psnr": 1}
+    assert _bootstrap.read_results(tmp_path / "f.json") == {"psnr": 1}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff\xfe"])
@@ -137,4 +137,4 @@ def test_a_file_that_is_none_is_one_line(content: bytes | None, tmp_path: Path) 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"/f\.json.*: give what a job's --json wrote"):
-        _bootstrap.read_figures(path)
+        _bootstrap.read_results(path)

@@ -1,11 +1,11 @@
-"""How the jobs that work through a folder tell what happens."""
+"""How the jobs that work through a folder report what happens."""
 
 import io
 import sys
 
 import pytest
 
-from jobs._folder import telling
+from jobs._folder import reporting
 from kintsugi.inference.folder import Outcome, failed
 
 
@@ -17,9 +17,9 @@ class Terminal(io.StringIO):
 
 
 def tell_two() -> None:
-    with telling() as tell:
-        tell(Outcome("a.png", "done", "a.png"), 1, 2)
-        tell(failed("b[1].png", "image_bad", "it is bad"), 2, 2)
+    with reporting() as report:
+        report(Outcome("a.png", "done", "a.png"), 1, 2)
+        report(failed("b[1].png", "image_bad", "it is bad"), 2, 2)
 
 
 def test_a_log_gets_a_line_for_each_photograph(capsys: pytest.CaptureFixture[str]) -> None:

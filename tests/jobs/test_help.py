@@ -1,4 +1,4 @@
-"""`jobs/NAME.py --help`: every job tells its flags with examples, and at once."""
+"""`jobs/NAME.py --help`: every job lists its flags with examples, and at once."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("[!_]*.py"))
-# Each job in a fork of one process: to start Python anew for each would take longer.
+# Each job in a fork of one process: to start Python again for each would take longer.
 SCRIPT = """
 import os, runpy, sys
 for job in sys.argv[1:]:

@@ -30,11 +30,10 @@ def test_flags_choose_checkpoint_and_discriminators(
     assert (tmp_path / "first" / training["discriminators"]["file"]).is_file()
     with pytest.raises(ConfigError, match="has no best checkpoint"):
         main([*runs, *output, "--checkpoint", "best"])
-    # One part of that release anew, and what it limited is set free.
+    # That release again, with another preference.
     mine = [f"--{stage}={tmp_path / 'first'}" for stage in ("stage1", "stage2")]
-    limited = ["--max-uses", "3", "--output", str(tmp_path / "second")]
-    for flags, expected in ((limited, 3), ([*limited[2:], "--max-uses", "0"], None)):
-        assert main([*mine, *flags, "--json", str(tmp_path / "f.json")]) == DONE
-        config = json.loads((tmp_path / "f.json").read_text())["config"]
-        assert config["matching"]["max_uses"] == expected
-        assert config["training"]["stage2"]["steps"] == 1
+    again = ["--guard", "3", "--output", str(tmp_path / "second")]
+    assert main([*mine, *again, "--json", str(tmp_path / "f.json")]) == DONE
+    config = json.loads((tmp_path / "f.json").read_text())["config"]
+    assert config["matching"]["guard"] == 3
+    assert config["training"]["stage2"]["steps"] == 1

@@ -95,8 +95,8 @@ def test_some_are_held_out_and_what_does_not_decode_is_found_when_asked(
     assert main([*flags, "--held-out", "0.3"]) == 0
     manifest = read_manifest(shards)
     assert manifest.held_out_share == 0.3
-    assert manifest.figures()["held_out"] == sum(is_held_out(name, 0.3) for name in photos.list())
-    assert 0 < manifest.figures()["held_out"] < 12
+    assert manifest.to_dict()["held_out"] == sum(is_held_out(name, 0.3) for name in photos.list())
+    assert 0 < manifest.to_dict()["held_out"] < 12
     replace_rows(shards, 0, {0: b"x"})
     assert main(flags[:-1]) == 0
     assert main(flags) == 1

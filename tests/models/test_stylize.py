@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from models.match.windows import PATCH
-from models.networks.cells import with_pixels
+from models.networks.cells import append_pixels
 from models.networks.vgg import Vgg19Relu3
 from models.stylize import swap_style
 
@@ -99,7 +99,7 @@ def test_pixels_come_from_the_style_and_are_not_compared() -> None:
     generator = torch.Generator().manual_seed(4)
     content, style = (torch.rand(1, 256, 6, 6, generator=generator) for _ in range(2))
     looks = [torch.rand(1, 3, 24, 24, generator=generator) for _ in range(2)]
-    cells = [with_pixels(*pair) for pair in zip((content, style), looks, strict=True)]
+    cells = [append_pixels(*pair) for pair in zip((content, style), looks, strict=True)]
     half = swap_style(*cells, strength=0.5)
     assert torch.equal(half[:, :256], swap_style(content, style, strength=0.5))
     whole = swap_style(*cells, strength=1.0)

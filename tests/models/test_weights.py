@@ -183,6 +183,35 @@ def test_refuses_a_config_it_does_not_know(
         load_release(release)
 
 
+def test_a_release_from_before_the_initial_fill_had_its_name(
+    encoder: Vgg19Relu3, tmp_path: Path
+) -> None:
+    model = ModelConfig("tiny", generator_input="predicted")
+    inpainter = build_inpainter(model, encoder, seed=5)
+    config = replace(CONFIG, model=model, matching=MatchingConfig(), training={"initial_fill": 7})
+    save_release(tmp_path, inpainter, config, card="# test\n")
+    path = tmp_path / "model.safetensors"
+    old = {name.replace("initial_fill.", "first_fill."): v for name, v in load_file(path).items()}
+    assert old.keys() != load_file(path).keys()
+    save_file(old, path)
+    edit_config(
+        tmp_path,
+        lambda raw: raw.update(digest=file_digest(path), training={"first_fill": 7, "note": 1}),
+    )
+    loaded, found = load_release(tmp_path)
+    assert found.training == {"initial_fill": 7, "note": 1}
+    expected = inpainter.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_a_release_from_when_copies_could_be_limited(release: Path) -> None:
+    edit_config(release, lambda raw: raw["matching"].update(max_uses=None))
+    assert load_release(release)[1].matching == CONFIG.matching
+    edit_config(release, lambda raw: raw["matching"].update(max_uses=4))
+    with pytest.raises(ValueError, match=r"matching\.max_uses=4.*publish the release again"):
+        load_release(release)
+
+
 def test_refuses_weights_of_another_architecture(release: Path) -> None:
     path = release / "model.safetensors"
     state = load_file(path)

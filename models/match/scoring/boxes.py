@@ -12,7 +12,7 @@ from torch import Tensor
 
 # A rectangle of windows takes this many rows and columns of cells beyond its own.
 HALO = 2
-# What a box costs beside its cells, in cells: the steps of its search.
+# What a box costs on top of its cells, in cells: the steps of its search.
 PRICE = 256
 
 

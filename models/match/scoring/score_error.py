@@ -11,7 +11,7 @@ from models.match.windows import PATCH, SMALLEST_NORM, Search, window_norms
 _LARGEST_NORM = 128.0
 # Rows of cells whose rounding is measured at one time.
 _ROWS = 16
-# Steps of float32 arithmetic that a score goes through beside the sum over channels.
+# Steps of float32 arithmetic that a score goes through after the sum over channels.
 _STEPS = 32
 
 

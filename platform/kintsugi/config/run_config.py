@@ -31,6 +31,7 @@ from kintsugi.config.sections import (
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.storage.storage import Storage
+from models.weights import current_name
 
 # It names a folder, and part of a URI.
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -59,7 +60,7 @@ class JobConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: Literal["first_fill", "stage1", "stage2", "end_to_end", "context_encoder"]
+    stage: Literal["initial_fill", "stage1", "stage2", "end_to_end", "context_encoder"]
     run: str
     # Name of the run and of its folder in `storage`. The same name and configuration resume.
     storage: str
@@ -88,7 +89,7 @@ class JobConfig:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: 0 or more")
         judged = self.losses.adversarial or self.losses.fill_perceptual
-        if self.stage == "first_fill" and judged and self.data.crop_px % 32:
+        if self.stage == "initial_fill" and judged and self.data.crop_px % 32:
             raise ValueError(
                 f"data.crop_px={self.data.crop_px}: a multiple of 32, as an encoder and a"
                 " discriminator see the initial fill at a quarter of it"
@@ -96,8 +97,8 @@ class JobConfig:
         trains_g1 = self.stage in ("stage1", "end_to_end")
         if trains_g1 and self.model.generator_input == "predicted" and not self.init_from:
             raise ValueError(
-                'model.generator_input="predicted" takes a first fill that was trained before: name'
-                " a run of jobs/train_first_fill.py, or a release that has one, in init_from"
+                'model.generator_input="predicted" takes an initial fill that was trained before:'
+                " name a run of jobs/train_initial_fill.py, or a release that has one, in init_from"
             )
         if self.translate.colour and self.model.translator_input == "features":
             raise ValueError(
@@ -136,6 +137,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
 
 def parse_config(raw: Mapping[str, Any], source: str) -> JobConfig:
     """Validate a nested mapping of plain values. Raises: ConfigError naming ``source`` and keys."""
+    if isinstance(stage := raw.get("stage"), str):
+        # Runs from before a change of names.
+        raw = {**raw, "stage": current_name(stage)}
     try:
         return TypeAdapter(JobConfig).validate_json(json.dumps(raw))
     except ValidationError as error:

@@ -58,7 +58,7 @@ class DataSection:
     # Reading tasks of Ray Data at one time per worker; each is a process.
     tasks_anywhere: bool = False
     # Reading tasks run on any node with CPUs to spare, for example on those without GPUs;
-    # else beside their worker, on CPUs that are set aside together with it.
+    # else on their worker's node, on CPUs that are set aside together with it.
     max_corrupt_share: float = 0.001
     # Of the photographs: so many may not decode, and another of their shard takes their
     # place, before the run ends. 0 = none may.
@@ -103,7 +103,7 @@ class LossSection:
     perceptual: float = 10.0
     adversarial: float = 1.0
     reconstruction: float = 0.999
-    # Weight of the difference of pixels; context encoder (squared) and first fill alone.
+    # Weight of the difference of pixels; context encoder (squared) and initial fill alone.
     pixels: float = 0.0
     # Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image
     # (stage 2); the paper has none. With few steps it is what fills converge by.
@@ -179,7 +179,7 @@ class LoopSection:
     sample_every: int = 500
     # A picture of fixed photographs: input, fill, truth. 0 = never.
     keep_checkpoints: int = 2
-    # The newest; beside them the one with the lowest held-out loss stays.
+    # The newest; the one with the lowest held-out loss stays as well.
 
     def __post_init__(self) -> None:
         _check_at_least(
@@ -252,7 +252,7 @@ class TranslateSection:
     repeats: int = 0
     # How often a map is matched again by what was pasted, 0 to 20.
     colour: float = 0.0
-    # How much pixels count beside features where patches are compared, 0 to 100; above 0 only
+    # How much pixels count against features where patches are compared, 0 to 100; above 0 only
     # with model.translator_input = "features+pixels".
 
     def __post_init__(self) -> None:
@@ -281,7 +281,7 @@ class WorkersSection:
     # lost, and takes more again as they come back. 0 = always `count`. A step of fewer
     # workers holds fewer photographs.
     cpus: float = 0.5
-    # Logical CPUs that Ray sets aside per worker, beside those for reading (data.tasks).
+    # Logical CPUs that Ray sets aside per worker, in addition to those for reading (data.tasks).
     resources: dict[str, float] = field(default_factory=dict)
     # What else it sets aside per worker: memory in bytes or the cluster's own resources.
     use_gpu: bool = False

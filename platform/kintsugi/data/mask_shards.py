@@ -78,7 +78,7 @@ class MaskManifest:
         default_factory=lambda: {column.name: str(column.type) for column in _SCHEMA}
     )
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What to print."""
         return {"rows": self.rows, "masks_sha256": self.masks_sha256, **self.hole_share}
 

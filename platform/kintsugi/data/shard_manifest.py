@@ -90,7 +90,7 @@ class Manifest:
         """The parts of one split, in order."""
         return tuple(part for part in self.parts if part.split == split)
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What to print: rows, how many are held out, parts, bytes, ignored files, rejects."""
         return {
             "rows": self.rows,

@@ -7,10 +7,8 @@ bounded by the size of a part and not by the data set.
 
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -27,13 +25,14 @@ from kintsugi.data.shard_manifest import (
     is_part,
     part_name,
 )
-from kintsugi.errors import ConfigError, InputError, InvalidInput, KintsugiError, StorageError
+from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
 from kintsugi.imaging.codec import ImageLimits, decode_image
+from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
-# There while parts are written: a writing that was cut off can be told from others' files.
+# There while parts are written: a writing that was cut off differs from others' files.
 _UNFINISHED_NAME = "manifest.unfinished"
 
 
@@ -72,7 +71,7 @@ def write_shards(
         output_uri: Folder of the shards.
         seed: Decides the order of the rows.
         packing: Sizes, limits and the share to hold out.
-        report: Is told of each part as it is done.
+        report: Called with each part once it is done, in the order of the plans.
 
     Returns: What was written; also in `manifest.json`, which is written last.
 
@@ -160,45 +159,19 @@ def _pack_all(
     report: Report | None,
 ) -> Iterator[PartResult]:
     """Pack every plan, here or in Ray; results come in the order of the plans."""
-    ray = sys.modules.get("ray")
+    work = (source, target, limits)
     # One part is not worth a task, and may lie in a folder that only this machine has.
-    if len(plans) > 1 and ray is not None and ray.is_initialized():
-        results = _pack_in_ray(source, target, plans, limits)
-    else:
-        results = ((i, pack_part(source, target, plan, limits)) for i, plan in enumerate(plans))
-    by_index: dict[int, PartResult] = {}
-    for index, result in results:
-        by_index[index] = result
+    one_here = len(plans) == 1
+    results = [_pack(work, plans[0])] if one_here else map_tasks(_pack, work, plans)
+    for done, result in enumerate(results, start=1):
         if report is not None:
-            report(result, len(by_index), len(plans))
-    return iter([by_index[index] for index in range(len(plans))])
+            report(result, done, len(plans))
+        yield result
 
 
-def _pack_in_ray(
-    source: Storage, target: Storage, plans: Sequence[PartPlan], limits: ImageLimits
-) -> Iterator[tuple[int, PartResult]]:
-    import ray
-
-    task = ray.remote(num_cpus=1)(pack_part)
-    waiting = iter(enumerate(plans))
-    running: dict[ray.ObjectRef, int] = {}
-    while True:
-        # Some tasks wait for a CPU, of nodes that were added on demand, too; more would only
-        # make a queue of millions of parts.
-        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        for index, plan in islice(waiting, max(0, in_flight - len(running))):
-            running[task.remote(source, target, plan, limits)] = index
-        if not running:
-            return
-        for reference in ray.wait(list(running), num_returns=1)[0]:
-            index = running.pop(reference)
-            try:
-                yield index, ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                # What a user can mend is told without the trace through Ray.
-                if isinstance(error.cause, KintsugiError):
-                    raise error.cause from error
-                raise
+def _pack(work: tuple[Storage, Storage, ImageLimits], plan: PartPlan) -> PartResult:
+    source, target, limits = work
+    return pack_part(source, target, plan, limits)
 
 
 def _check_free(target: Storage) -> None:

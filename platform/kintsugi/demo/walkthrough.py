@@ -32,7 +32,7 @@ HELD_OUT = ("astronaut.png", "coffee.png")
 PHOTO_SIDE = 512
 NUM_STEPS = 10
 
-# What a stage's command says beside its debug configuration.
+# What a stage's command says on top of its debug configuration.
 TRAINING = (
     "storage=s3://runs",
     "data.shards=s3://shards/demo",

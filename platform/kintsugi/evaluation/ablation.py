@@ -14,10 +14,16 @@ from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.ablation_plan import Needed, Plan, Variant, needed_runs, runs_in_order
 from kintsugi.evaluation.ablation_table import format_ablation
-from kintsugi.evaluation.comparison import About, Progress, compare, open_comparison, write_report
+from kintsugi.evaluation.comparison import (
+    Progress,
+    Provenance,
+    compare,
+    open_comparison,
+    write_report,
+)
 from kintsugi.evaluation.entrants import RELEASE, Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison
-from kintsugi.evaluation.request import Wanted, specs_of
+from kintsugi.evaluation.request import EvaluationRequest, specs_of
 from kintsugi.inference.methods import CoarseFill, ReleaseMethod
 from kintsugi.release.publish import publish
 from kintsugi.runs.run import Trained
@@ -67,7 +73,7 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
     Args:
         plan: What is compared.
         fit: Trains one run to its end, from wherever it stands.
-        output: URI of a folder for ablation.json and ablation.md, and beside them what
+        output: URI of a folder for ablation.json and ablation.md, and next to them what
             jobs/evaluate.py writes.
 
     Raises:
@@ -79,11 +85,11 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
     _check_names(plan)
     trained = _train(needed, fit)
     releases = {each.variant.name: _publish(plan, each) for each in needed}
-    comparison, about = _open(plan, releases)
+    comparison, provenance = _open(plan, releases)
     results, figures = compare(
         plan.photos,
         comparison,
-        about,
+        provenance,
         limit=plan.limit,
         held_out=plan.held_out,
         report=Progress(),
@@ -134,9 +140,9 @@ def _publish(plan: Plan, needed: Needed) -> str:
     return published.uri
 
 
-def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, About]:
+def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, Provenance]:
     first = next(iter(releases.values()))
-    wanted = Wanted(
+    request = EvaluationRequest(
         methods=[*(f"{name}={RELEASE}{uri}" for name, uri in releases.items()), *plan.methods],
         masks=plan.masks,
         # With whose encoder the VGG distance sees.
@@ -144,12 +150,12 @@ def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, About]:
         seed=plan.seed,
         cache=f"{plan.storage}/fills",
     )
-    comparison, about = open_comparison(wanted)
+    comparison, provenance = open_comparison(request)
     entrants = dict(comparison.entrants)
     for variant in plan.variants:
         entrants[variant.name] = _as_wanted(entrants[variant.name], variant)
     identities = {name: entrant.identity for name, entrant in entrants.items()}
-    return replace(comparison, entrants=entrants), replace(about, identities=identities)
+    return replace(comparison, entrants=entrants), replace(provenance, identities=identities)
 
 
 def _as_wanted(entrant: Entrant, variant: Variant) -> Entrant:

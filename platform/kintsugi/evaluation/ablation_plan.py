@@ -75,7 +75,7 @@ class Plan:
     storage: str
     # URI of a folder for runs/, releases/ and fills/.
     stage1: str
-    # Base configuration: a file beside the plan's.
+    # Base configuration: a file next to the plan's.
     stage2: str
     # The same.
     end_to_end: str
@@ -92,7 +92,7 @@ class Plan:
     masks: tuple[str, ...] = ("random-256",)
     # Mask sets, or URIs of written ones.
     methods: tuple[str, ...] = ()
-    # What stands beside the variants, as jobs/evaluate.py names it.
+    # What the variants are compared with, as jobs/evaluate.py names it.
     seed: int = 0
     # Decides every mask.
     folder: Path = Path()

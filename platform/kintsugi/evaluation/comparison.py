@@ -25,7 +25,7 @@ from kintsugi.evaluation.learned_metrics import open_learned_metrics
 from kintsugi.evaluation.metrics import VggDistance
 from kintsugi.evaluation.report import draw_grid, format_markdown
 from kintsugi.evaluation.request import (
-    Wanted,
+    EvaluationRequest,
     open_encoder_of,
     open_entrant,
     open_mask_sets,
@@ -46,11 +46,11 @@ Report = Callable[[Evaluated, int, int], None]
 
 
 @dataclass(frozen=True)
-class About:
+class Provenance:
     """What the figures are of.
 
     Attributes:
-        seed: As `Wanted` has it.
+        seed: As `EvaluationRequest` has it.
         releases: method -> URI, name and digest; trained networks that are no release, too.
         identities: method -> what decides its answers.
         vgg_encoder: Whose features the VGG distance compares; "" where it is not computed.
@@ -64,23 +64,23 @@ class About:
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
+def open_comparison(request: EvaluationRequest) -> tuple[Comparison, Provenance]:
     """Open what the names stand for.
 
     Raises:
         ConfigError: a name is not known, or given twice, or a method needs what is not named.
         StorageError: a release, a written mask set or the encoder cannot be read.
     """
-    mask_sets = open_mask_sets(wanted.masks, wanted.seed)
-    specs = specs_of(wanted.methods)
-    releases = {label: release_of(spec, wanted) for label, spec in specs.items()}
+    mask_sets = open_mask_sets(request.masks, request.seed)
+    specs = specs_of(request.methods)
+    releases = {label: release_of(spec, request) for label, spec in specs.items()}
     opened = {
         label: open_our_release(uri, coarse=specs[label].startswith(OUR_COARSE))
         for label, uri in releases.items()
         if uri is not None
     }
     ours = next((opened[label] for label, spec in specs.items() if spec == OURS), None)
-    encoder, name_of_encoder = open_encoder_of(wanted, ours)
+    encoder, name_of_encoder = open_encoder_of(request, ours)
     drawing = {
         label: open_context_encoder(spec.removeprefix(CONTEXT_ENCODER))
         for label, spec in specs.items()
@@ -90,12 +90,12 @@ def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
     known |= {label: entrant for label, (entrant, _) in drawing.items()}
     names = [each.name for each in mask_sets]
     entrants = {
-        label: known[label] if label in known else open_entrant(spec, encoder, wanted, names)
+        label: known[label] if label in known else open_entrant(spec, encoder, request, names)
         for label, spec in specs.items()
     }
-    learned = open_learned_metrics(wanted.lpips_weights, wanted.inception_weights)
-    about = About(
-        seed=wanted.seed,
+    learned = open_learned_metrics(request.lpips_weights, request.inception_weights)
+    provenance = Provenance(
+        seed=request.seed,
         releases={
             label: {"uri": str(releases[label]), "name": each.name, "digest": each.digest}
             for label, each in opened.items()
@@ -109,16 +109,16 @@ def open_comparison(wanted: Wanted) -> tuple[Comparison, About]:
         entrants=entrants,
         mask_sets=mask_sets,
         vgg=VggDistance(encoder) if encoder is not None else None,
-        cache=FillCache(Storage(wanted.cache)) if wanted.cache is not None else None,
+        cache=FillCache(Storage(request.cache)) if request.cache is not None else None,
         learned=learned,
     )
-    return comparison, about
+    return comparison, provenance
 
 
 def compare(
     photos: str,
     comparison: Comparison,
-    about: About,
+    provenance: Provenance,
     *,
     limit: int | None = None,
     held_out: float | None = None,
@@ -129,10 +129,10 @@ def compare(
     Args:
         photos: URI, or "samples" for those that scikit-image and scikit-learn ship.
         comparison: What each goes through.
-        about: What is written beside the figures.
+        provenance: What is written with the figures.
         limit: Only the first so many photographs by name.
         held_out: Only photographs that training at this share kept out.
-        report: Is told of each photograph.
+        report: Called with each photograph.
 
     Raises:
         ConfigError: there are no photographs, or a folder of results could hold one picture for
@@ -160,13 +160,13 @@ def compare(
         "photographs": len(results) - len(rejects),
         "held_out_share": held_out,
         "rejects": rejects,
-        "seed": about.seed,
+        "seed": provenance.seed,
         "masks": {each.name: each.about() for each in comparison.mask_sets},
-        "methods": about.identities,
-        "releases": about.releases,
-        "vgg_encoder": about.vgg_encoder,
-        "learned_weights": about.weights,
-        "figures": summarise(results, seed=about.seed),
+        "methods": provenance.identities,
+        "releases": provenance.releases,
+        "vgg_encoder": provenance.vgg_encoder,
+        "learned_weights": provenance.weights,
+        "figures": summarise(results, seed=provenance.seed),
         "times": summarise_times(results),
     }
 

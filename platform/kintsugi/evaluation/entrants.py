@@ -50,7 +50,7 @@ PATCH_SYNTHESIS = "patch-synthesis"
 RELEASE, FOLDER, CONTEXT_ENCODER = "release:", "folder:", "context-encoder:"
 # G1 alone: of --release, or of another.
 OUR_COARSE, COARSE = "coarse", "coarse:"
-# Packages beside those that a method is named after, whose arithmetic its answers may show.
+# Packages other than those that a method is named after, whose arithmetic its answers may show.
 _BENEATH = ("numpy", "scipy")
 
 
@@ -76,7 +76,7 @@ class Entrant(Protocol):
 
     @property
     def identity(self) -> str:
-        """What decides its answers beside the case; "" where answers must not be kept."""
+        """What decides its answers other than the case; "" where answers must not be kept."""
 
     @property
     def is_timed(self) -> bool:
@@ -270,7 +270,7 @@ def split_label(text: str) -> tuple[str, str]:
 
 
 def _code() -> dict[str, str]:
-    """What decides a network's answers beside its weights and settings."""
+    """What decides a network's answers other than its weights and settings."""
     return {"code": code_digest(), "torch": torch.__version__, **_versions()}
 
 

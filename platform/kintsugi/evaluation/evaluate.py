@@ -3,7 +3,7 @@
 Everything but the times is decided by the photographs, the masks and the methods. Where Ray is
 initialised it is a Ray Data job: actors read the photographs themselves, so that no process
 sees them all, and hold the networks for as long as they live, each on a GPU where the cluster
-has some. `kintsugi.storage.parallel.map_tasks` would bring the networks to every photograph anew.
+has some. `kintsugi.storage.parallel.map_tasks` would bring the networks to every photograph again.
 """
 
 import time
@@ -241,7 +241,7 @@ def _evaluate_in_ray(photos: Sequence[Photo], comparison: Comparison) -> Iterato
         for row in results.iter_rows():
             yield adapter.validate_json(row["evaluated"])
     except ray.exceptions.RayTaskError as error:
-        # What a user can mend is told without the trace through Ray.
+        # What a user can mend is raised without the trace through Ray.
         cause = error.cause
         if isinstance(cause, KintsugiError):
             cause.args = (str(cause).partition(_RETRY_NOTE)[0], *cause.args[1:])

@@ -2,7 +2,7 @@
 
 An entry is `<key>.png`, the picture, and `<key>.json`, written last: how long it took and what
 it was made of. The key is a SHA-256 over the holed pixels, the mask and the method's identity,
-so nothing has to be told stale: whatever changes an answer changes its key.
+so nothing becomes stale: whatever changes an answer changes its key.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Fill(NamedTuple):
 
 @dataclass(frozen=True)
 class _About:
-    """What is read back of the file beside a fill."""
+    """What is read back of the file next to a fill."""
 
     seconds: float
     png_sha256: str

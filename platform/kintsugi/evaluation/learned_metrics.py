@@ -141,7 +141,7 @@ def frechet_distance(one: Features, other: Features) -> float:
 def inception_discrimination(answers: Features, truths: Features) -> dict[str, float]:
     """U-IDS and P-IDS (Zhao et al. 2021) of filled photographs and their truths, pairwise.
 
-    A linear support vector machine is fitted to tell both apart by Inception's features:
+    A linear support vector machine is fitted to separate both by Inception's features:
     ``u_ids`` is the share that it gets wrong, ``p_ids`` the share of pairs in which the filled
     one looks more real to it. Both 0-0.5 and 0-1, higher is better.
 

@@ -94,7 +94,7 @@ class VggDistance:
     Sum over relu1_1, relu2_1 and relu3_1 of: mean over cells of the squared difference
     of the two feature vectors, each scaled to unit length, summed over channels. Two
     equal images have 0; no layer adds more than 2. It means what its encoder means:
-    name that beside it. It is not LPIPS, whose channel weights are learnt.
+    name that as well. It is not LPIPS, whose channel weights are learnt.
     """
 
     def __init__(self, encoder: Vgg19Relu3) -> None:
@@ -129,7 +129,7 @@ def measure(
     """Every metric by its name in reports; ``vgg_distance`` only with an encoder.
 
     All but ``known_equal`` are of the composed image: what a method does to known pixels
-    tells nothing about its fills.
+    says nothing about its fills.
     """
     composed = compose(answer, truth, mask)
     similarity = structural_similarity(composed, truth, mask)

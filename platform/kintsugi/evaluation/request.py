@@ -30,7 +30,7 @@ from models.networks.vgg import Vgg19Relu3
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvaluationRequest:
     """What is compared, as the command line says it.
 
     Attributes:
@@ -71,34 +71,36 @@ def specs_of(methods: Sequence[str]) -> dict[str, str]:
     return specs
 
 
-def release_of(spec: str, wanted: Wanted) -> str | None:
+def release_of(spec: str, request: EvaluationRequest) -> str | None:
     """URI of the release that a specification names; None for anything else."""
     if spec in (OURS, OUR_COARSE):
-        return wanted.release or BUNDLED_RELEASE
+        return request.release or BUNDLED_RELEASE
     prefix = next((each for each in (RELEASE, COARSE) if spec.startswith(each)), None)
     return None if prefix is None else spec.removeprefix(prefix)
 
 
-def open_encoder_of(wanted: Wanted, ours: OpenedRelease | None) -> tuple[Vgg19Relu3 | None, str]:
+def open_encoder_of(
+    request: EvaluationRequest, ours: OpenedRelease | None
+) -> tuple[Vgg19Relu3 | None, str]:
     """What the VGG distance sees with, and its name: as asked for, else that of --release."""
-    if wanted.encoder is not None:
-        is_random = wanted.encoder == "random"
-        name = f"random (seed {wanted.seed})" if is_random else wanted.encoder
-        return open_encoder(wanted.encoder, wanted.seed), name
-    if ours is None and wanted.release is not None:
-        ours = open_our_release(wanted.release)
+    if request.encoder is not None:
+        is_random = request.encoder == "random"
+        name = f"random (seed {request.seed})" if is_random else request.encoder
+        return open_encoder(request.encoder, request.seed), name
+    if ours is None and request.release is not None:
+        ours = open_our_release(request.release)
     return (None, "") if ours is None else (ours.encoder, ours.name_of_encoder)
 
 
 def open_entrant(
-    spec: str, encoder: Vgg19Relu3 | None, wanted: Wanted, masks: Sequence[str]
+    spec: str, encoder: Vgg19Relu3 | None, request: EvaluationRequest, masks: Sequence[str]
 ) -> Entrant:
     """Open what has no trained networks of its own.
 
     Args:
         spec: As `specs_of` gives it.
         encoder: For neural patch synthesis; None where there is none.
-        wanted: Has the seed.
+        request: Has the seed.
         masks: Names of the mask sets, for a folder of results.
 
     Raises: ConfigError: there is nothing, or no encoder.
@@ -111,7 +113,7 @@ def open_entrant(
         raise ConfigError(
             f"method {PATCH_SYNTHESIS!r} needs an encoder: name --encoder, or --release for its own"
         )
-    return open_patch_synthesis(encoder, wanted.seed)
+    return open_patch_synthesis(encoder, request.seed)
 
 
 def open_mask_sets(names: Sequence[str], seed: int) -> list[Masks]:

@@ -85,7 +85,7 @@ def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
 
     Poisson bootstrap (Hanley and MacGibbon 2006): in each resample every photograph comes a
     Poisson(1) number of times, which its id and the seed alone decide. So it does not matter
-    how many photographs there are beside it. Resamples without any are left out.
+    how many others there are. Resamples without any are left out.
     """
     counts = np.stack([_times_drawn(each, seed) for each in ids], axis=1).astype(np.float64)
     counts = counts[counts.sum(axis=1) > 0]

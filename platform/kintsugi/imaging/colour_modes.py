@@ -70,7 +70,7 @@ def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedIm
 
     Args:
         image: Loaded; its colour profile is read from it.
-        data: The file's bytes, whose header tells the depth of its samples.
+        data: The file's bytes, whose header gives the depth of its samples.
         format: As `sniff_format` names it.
         name: Start of error codes.
 

@@ -17,7 +17,7 @@ from kintsugi.errors import ConfigError
 
 Mask = npt.NDArray[np.bool_]
 
-# Beside these, `center-<n>` is a square of n px in the middle.
+# In addition, `center-<n>` is a square of n px in the middle.
 MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "blob", "border", "center-half")
 # Largest share of the image that a drawn hole may take; LaMa redraws above it too.
 MAX_HOLE_SHARE = 0.5

@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 # An event file on an object store is written whole each time: not at every row.
 PUBLISH_SECONDS = 30.0
-# What each metric tells, by its name after `kintsugi_train_` and the row's key.
+# What each metric means, by its name after `kintsugi_train_` and the row's key.
 _GAUGES = {
     "step": ("step", "Optimiser steps done."),
     "step_seconds": ("step_seconds", "Mean duration of a step since the row before."),
@@ -88,7 +88,7 @@ class PrometheusExporter:
 class TensorBoardWriter:
     """Event files in the run's folder `tensorboard`, always those of the run's whole history.
 
-    They are a view of the run's metrics and made anew by each submission. On an object
+    They are a view of the run's metrics, made again by each submission. On an object
     store, where nothing can be appended, they are written locally and published whole.
     """
 
@@ -147,7 +147,7 @@ class TensorBoardWriter:
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row["step"] < self._last_step:
-                # Trained again after a failure: tells TensorBoard to forget what came after.
+                # Trained again after a failure: makes TensorBoard forget what came after.
                 self._open(row["step"])
             self._last_step = row["step"]
             assert self._writer is not None

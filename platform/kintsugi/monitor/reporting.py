@@ -16,7 +16,7 @@ CRITERIA = ("perceptual", "reconstruction")
 
 @dataclass(frozen=True)
 class Shown:
-    """Where a run is shown beside the terminal; no part of its identity.
+    """Where a run is shown besides the terminal; no part of its identity.
 
     Attributes:
         tensorboard: Write event files into the run's folder `tensorboard`.

@@ -67,7 +67,7 @@ class Follower:
 
 @contextmanager
 def following(storage: Storage, watchers: Sequence[Watcher]) -> Iterator[None]:
-    """While inside, tell ``watchers`` of each new row in a run's `metrics` folder.
+    """While inside, call ``watchers`` with each new row in a run's `metrics` folder.
 
     Storage that fails while inside is logged and tried again: to show a run must not end it.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-# Shown in this order; "loss/perceptual" is told as "perceptual".
+# Shown in this order; "loss/perceptual" is shown as "perceptual".
 _KINDS = {"loss": "", "held_out": "held out:", "fixed": "fixed photographs:"}
 
 

@@ -66,7 +66,7 @@ def publish(
     select: Selection = Selection(),
     matching: dict[str, Any] | None = None,
     finishing: dict[str, Any] | None = None,
-    first_fill: str | None = None,
+    initial_fill: str | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Published:
     """Join a stage 1 and a stage 2 run into one release folder.
@@ -86,7 +86,7 @@ def publish(
             all of it that of the release which stage 2 comes from.
         finishing: What it does to each scale's image, by the names of `FinishConfig`; where
             nothing is named nothing, or what the release does which stage 2 comes from.
-        first_fill: URI of a run of that stage, or of a release, whose predictor G1 then begins
+        initial_fill: URI of a run of that stage, or of a release, whose predictor G1 then begins
             with instead of a smooth fill.
         metrics: Figures of an evaluation for the config and the model card.
 
@@ -111,12 +111,12 @@ def publish(
     }
     training = one.training | {"stage2": two.training["stage2"]}
     model = _joint_model(one.networks.model, two.networks.model)
-    if first_fill is not None:
-        predictor = open_networks(first_fill, select.checkpoint)
-        model = _with_first_fill(model, predictor)
-        parts["infer"] = _replace_first_fill(parts["infer"], predictor.parts["first_fill"])
-        training.pop("first_fill", None)
-        training |= training_of(first_fill, "first_fill", predictor)
+    if initial_fill is not None:
+        predictor = open_networks(initial_fill, select.checkpoint)
+        model = _with_initial_fill(model, predictor)
+        parts["infer"] = _replace_initial_fill(parts["infer"], predictor.parts["initial_fill"])
+        training.pop("initial_fill", None)
+        training |= training_of(initial_fill, "initial_fill", predictor)
     encoder = joint_encoder(one, two)
     inpainter = _build(
         model, encoder, two.matching | (matching or {}), two.finishing | (finishing or {})
@@ -156,26 +156,26 @@ def _write(
     return saved
 
 
-def _with_first_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
-    """The architecture with a predicted first fill. Raises: ConfigError: it cannot have it."""
-    if "first_fill" not in predictor.parts:
+def _with_initial_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
+    """The architecture with a predicted initial fill. Raises: ConfigError: it cannot have it."""
+    if "initial_fill" not in predictor.parts:
         raise ConfigError(
-            f"--first-fill {predictor.uri} has none: it holds {', '.join(predictor.parts)}; name a"
-            " run of jobs/train_first_fill.py, or a release that has one"
+            f"--initial-fill {predictor.uri} has none: it holds {', '.join(predictor.parts)}; name"
+            " a run of jobs/train_initial_fill.py, or a release that has one"
         )
     if model.generator_input == "grey":
         raise ConfigError(
-            '--first-fill: stage 1\'s G1 draws all of the hole (model.generator_input = "grey") and'
-            ' begins with no fill: train one with "smooth"'
+            '--initial-fill: stage 1\'s G1 draws all of the hole (model.generator_input = "grey")'
+            ' and begins with no fill: train one with "smooth"'
         )
     model = replace(model, initial_fill=predictor.model.initial_fill)
-    check_fit(predictor, ["first_fill"], model, "--first-fill")
+    check_fit(predictor, ["initial_fill"], model, "--initial-fill")
     return replace(model, generator_input="predicted")
 
 
-def _replace_first_fill(infer: State, first_fill: State) -> State:
-    rest = {name: value for name, value in infer.items() if not name.startswith("first_fill.")}
-    return rest | {f"first_fill.{name}": value for name, value in first_fill.items()}
+def _replace_initial_fill(infer: State, initial_fill: State) -> State:
+    rest = {name: value for name, value in infer.items() if not name.startswith("initial_fill.")}
+    return rest | {f"initial_fill.{name}": value for name, value in initial_fill.items()}
 
 
 def _build(

@@ -15,7 +15,7 @@ from kintsugi.storage.storage import Storage
 from models.networks.vgg import Vgg19Relu3
 from models.weights import WEIGHTS_NAME
 
-# What a release matches by as its stage 2 was trained, unless told otherwise.
+# What a release matches by as its stage 2 was trained, unless something else is asked for.
 _MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
 # What a release says of how a stage was trained.
 _TOLD = ("config", "steps", "weights")
@@ -107,16 +107,16 @@ def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:
 
     Args:
         uri: Where ``networks`` were found.
-        stage: "stage1", "stage2" or "first_fill".
+        stage: "stage1", "stage2" or "initial_fill".
         networks: Of a run, or of a release, which says so itself.
 
     Returns:
-        By the name of the stage; by that of the first fill too, where stage 1 holds one. A
+        By the name of the stage; by that of the initial fill too, where stage 1 holds one. A
         release may not say.
     """
     if networks.release is not None:
         known = networks.release.training
-        stages = (stage, "first_fill") if stage == "stage1" else (stage,)
+        stages = (stage, "initial_fill") if stage == "stage1" else (stage,)
         return {name: known[name] for name in stages if _is_told(known.get(name))}
     config = Run(Storage(uri)).config()
     about = {"config": config.to_dict(), "steps": networks.step, "weights": networks.weights}

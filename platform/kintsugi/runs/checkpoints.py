@@ -20,8 +20,14 @@ from torch import Tensor, nn
 
 from kintsugi.data.sampler import Position, Used
 from kintsugi.errors import StorageError
-from kintsugi.storage.checksums import MANIFEST_NAME, DamagedCheckpoint, seal, verify_checkpoint
+from kintsugi.storage.checksums import (
+    MANIFEST_NAME,
+    DamagedCheckpoint,
+    verify_checksums,
+    write_checksums,
+)
 from kintsugi.storage.storage import Storage
+from models.weights import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +117,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
             }
         )
     )
-    seal(folder)
+    write_checksums(folder)
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> None:
@@ -122,7 +128,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     saved = json.loads((folder / STATE_NAME).read_text())
     for name, network in state.networks.items():
         with _fitting(folder.name, name):
-            network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+            network.load_state_dict(read_weights(folder / f"{name}.safetensors"))
             state.optimizers[name].load_state_dict(
                 {
                     "state": _moments(load_file(folder / f"{name}-optimizer.safetensors")),
@@ -132,7 +138,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
         _lay_out(state.optimizers[name])
     if state.average is not None:
         with _fitting(folder.name, "running mean"):
-            state.average.load_state_dict(load_file(folder / AVERAGE_NAME))
+            state.average.load_state_dict(read_weights(folder / AVERAGE_NAME))
     if state.scaler is not None:
         state.scaler.load_state_dict(saved["scaler"])
     position = saved["position"]
@@ -199,7 +205,7 @@ class CheckpointStore:
         """Step of the newest checkpoint whose files are what its manifest says; 0 without any.
 
         Raises: StorageError when storage fails, or when there are checkpoints and none is
-        whole: starting anew would throw the run away.
+        whole: a new start would throw the run away.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -243,7 +249,7 @@ class CheckpointStore:
         """
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
-        verify_checkpoint(folder, f"{self.storage.uri}/{name}")
+        verify_checksums(folder, f"{self.storage.uri}/{name}")
         saved = json.loads((folder / STATE_NAME).read_text())["step"]
         if saved != step:
             raise DamagedCheckpoint(
@@ -257,7 +263,7 @@ class CheckpointStore:
         another process's and stays.
 
         Args:
-            keep: How many stay beside the best, ``newest`` among them.
+            keep: How many stay in addition to the best, ``newest`` among them.
             newest: Step of the newest whole one.
         """
         best = self.progress(newest).best

@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from kintsugi.collectives import from_first_rank
+from kintsugi.collectives import broadcast
 from kintsugi.errors import ConfigError, KintsugiError, StorageError
 from kintsugi.runs.run import Run
 from kintsugi.storage.retry import Retry
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 OWNER_NAME = "owner/submission.json"
 # Between two signs of life, and for how long they may stay away.
-BEAT_SECONDS = 4.0
+HEARTBEAT_SECONDS = 4.0
 SILENT_SECONDS = 30.0
 _ENDED = b"ended"
 
 
-class TakenOver(KintsugiError):
+class LeaseLost(KintsugiError):
     """Another submission trains the run now; nothing more of it is this one's to write."""
 
 
@@ -65,7 +65,7 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     @property
-    def beat_name(self) -> str:
+    def heartbeat_name(self) -> str:
         """The file of its signs of life."""
         return f"owner/{self.token}.beat"
 
@@ -80,7 +80,7 @@ _OWNER = TypeAdapter(Owner)
 
 
 @contextmanager
-def owning(run: Run) -> Iterator[str]:
+def hold_lease(run: Run) -> Iterator[str]:
     """Be the submission that trains ``run`` while inside. Yields: its token.
 
     Raises: ConfigError: another submission trains it.
@@ -90,29 +90,29 @@ def owning(run: Run) -> Iterator[str]:
         _wait_for_silence(run, before)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     ours = Owner(secrets.token_hex(8), socket.gethostname(), os.getpid(), _place(), now)
-    run.storage.write(ours.beat_name, b"0")
+    run.storage.write(ours.heartbeat_name, b"0")
     run.storage.write(OWNER_NAME, _OWNER.dump_json(ours))
     if before is not None:
-        run.storage.delete(before.beat_name)
+        run.storage.delete(before.heartbeat_name)
     done = threading.Event()
-    beats = threading.Thread(target=_beat, args=(run, ours, done), daemon=True)
-    beats.start()
+    heartbeats = threading.Thread(target=_send_heartbeats, args=(run, ours, done), daemon=True)
+    heartbeats.start()
     try:
         yield ours.token
     finally:
         done.set()
-        beats.join()
+        heartbeats.join()
 
 
-def _beat(run: Run, owner: Owner, done: threading.Event) -> None:
+def _send_heartbeats(run: Run, owner: Owner, done: threading.Event) -> None:
     """Give signs of life until the end, which is the last of them."""
     # Tried once: the next sign comes soon, and the end shall not wait for storage that is gone.
     storage = Storage(run.storage.uri, retry=Retry(tries=1))
     count, ended = 0, False
     while not ended:
-        ended, count = done.wait(BEAT_SECONDS), count + 1
+        ended, count = done.wait(HEARTBEAT_SECONDS), count + 1
         try:
-            storage.write(owner.beat_name, _ENDED if ended else str(count).encode())
+            storage.write(owner.heartbeat_name, _ENDED if ended else str(count).encode())
         except StorageError as error:
             logger.warning("could not give a sign of life of this submission: %s", error)
 
@@ -127,7 +127,7 @@ def _wait_for_silence(run: Run, owner: Owner) -> None:
     while sign == first and not owner.is_dead() and time.monotonic() < end:
         if sign == _ENDED:
             return
-        time.sleep(BEAT_SECONDS / 4)
+        time.sleep(HEARTBEAT_SECONDS / 4)
         sign = _sign_of(run, owner)
     if sign not in (first, _ENDED):
         raise ConfigError(
@@ -144,7 +144,7 @@ def _wait_for_silence(run: Run, owner: Owner) -> None:
 
 def _sign_of(run: Run, owner: Owner) -> bytes:
     """The last sign of life; one that is deleted belongs to nobody."""
-    return _read(run, owner.beat_name) or _ENDED
+    return _read(run, owner.heartbeat_name) or _ENDED
 
 
 def owner_of(run: Run) -> Owner | None:
@@ -177,12 +177,12 @@ def _place() -> str:
     return f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
 
 
-class Ownership:
+class Lease:
     """One rank's question whether the run is still its submission's.
 
     Args:
         run: The run.
-        token: What `owning` gave the driver; "" asks nothing.
+        token: What `hold_lease` gave the driver; "" asks nothing.
         rank: Of this process; the first one looks.
         device: On which it computes.
     """
@@ -196,10 +196,10 @@ class Ownership:
     def check(self) -> None:
         """On every rank, before what another submission could be writing is written.
 
-        Raises: TakenOver on all of them when the run is another's.
+        Raises: LeaseLost on all of them when the run is another's.
         """
-        if from_first_rank(float(self._first and self.is_lost()), self._device):
-            raise TakenOver(
+        if broadcast(float(self._first and self.is_lost()), self._device):
+            raise LeaseLost(
                 f"{self._run.storage.uri} was taken over by another submission"
                 f" ({owner_of(self._run)}): this one ends without writing more of it"
             )

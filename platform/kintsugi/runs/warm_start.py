@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from kintsugi.config.run_config import JobConfig, differing_keys
@@ -31,22 +31,22 @@ from kintsugi.runs.weights import (
     join_generator,
     open_networks,
 )
-from kintsugi.storage.checksums import MANIFEST_NAME, seal, verify_checkpoint
+from kintsugi.storage.checksums import MANIFEST_NAME, verify_checksums, write_checksums
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_first_fill, build_generator
-from models.networks.feature2image import given_pixels
+from models.build import ModelConfig, build_generator, build_initial_fill
+from models.networks.feature2image import add_pixel_inputs
 from models.networks.image2feature import CoarseGenerator
+from models.weights import current_name, read_weights
 
 INPUTS_NAME = "inputs.json"
 PINNED_STAGE1 = "stage1"
 PINNED_START = "start"
-FIRST_FILL_NAME = "first_fill.safetensors"
 
 
 def open_run(config: JobConfig) -> Run:
     """Start the run that a configuration names, or take it up again; in the driver, once.
 
-    A run that has no checkpoint yet is started anew, with whatever configuration.
+    A run that has no checkpoint yet is started again, with whatever configuration.
 
     Raises:
         ConfigError: the run has checkpoints, and another configuration or other shards; or
@@ -129,7 +129,7 @@ def pinned_stage1(run: Run) -> CoarseGenerator:
         _fetch(run, PINNED_STAGE1, folder)
         model = ModelConfig(**json.loads((folder / CONFIG_NAME).read_text()))
         generator = build_generator(model, seed=0)
-        generator.load_state_dict(load_file(folder / "generator.safetensors"))
+        generator.load_state_dict(read_weights(folder / "generator.safetensors"))
         return generator
 
 
@@ -139,11 +139,11 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
         return {}
     networks = open_networks(config.init_from)
     generator, discriminator = GENERATORS[config.stage], DISCRIMINATORS[config.stage]
-    if config.stage == "first_fill" and not config.losses.adversarial:
+    if config.stage == "initial_fill" and not config.losses.adversarial:
         discriminator = ""  # The one that is built is never trained.
     missing = [part for part in generator if part not in networks.parts]
-    if missing == ["infer"] and "first_fill" in networks.parts:
-        return _pin_first_fill(run, config, networks)
+    if missing == ["infer"] and "initial_fill" in networks.parts:
+        return _pin_initial_fill(run, config, networks)
     if missing:
         raise ConfigError(
             f"init_from={config.init_from!r} has no {missing[0]}, which {config.stage} trains: it"
@@ -152,9 +152,9 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     needed = [*generator, *({discriminator} & networks.parts.keys())]
     digest = networks.digest()
     if config.model.translator_input == "features+pixels" and "translate" in generator:
-        networks = _given_pixels(networks)
-    if "first_fill" in generator:
-        networks = _given_pointers(networks, config)
+        networks = _add_pixel_inputs(networks)
+    if "initial_fill" in generator:
+        networks = _add_pointers(networks, config)
     check_fit(networks, needed, config.model, "init_from")
     if "translate" in generator:
         _check_encoder(networks, config)
@@ -166,16 +166,16 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     return {"init_from": about}
 
 
-def _pin_first_fill(run: Run, config: JobConfig, networks: Networks) -> dict[str, Any]:
-    """Keep the predictor of G1's first fill; the rest of G1 is drawn from the seed."""
+def _pin_initial_fill(run: Run, config: JobConfig, networks: Networks) -> dict[str, Any]:
+    """Keep the predictor of G1's initial fill; the rest of G1 is drawn from the seed."""
     if config.model.generator_input != "predicted":
         raise ConfigError(
-            f"init_from={config.init_from!r} predicts a first fill, which G1 takes only with"
+            f"init_from={config.init_from!r} predicts an initial fill, which G1 takes only with"
             ' model.generator_input = "predicted": set that'
         )
-    check_fit(networks, ["first_fill"], config.model, "init_from")
-    about = _describe(networks, networks.digest(), ["first_fill"])
-    _publish(run, PINNED_START, {"first_fill": networks.parts["first_fill"]}, about)
+    check_fit(networks, ["initial_fill"], config.model, "init_from")
+    about = _describe(networks, networks.digest(), ["initial_fill"])
+    _publish(run, PINNED_START, {"initial_fill": networks.parts["initial_fill"]}, about)
     return {"init_from": about}
 
 
@@ -190,25 +190,25 @@ def _check_encoder(networks: Networks, config: JobConfig) -> None:
         )
 
 
-def _given_pixels(networks: Networks) -> Networks:
+def _add_pixel_inputs(networks: Networks) -> Networks:
     """The same networks, whose Feature2Image takes pixels if it did not yet."""
     if networks.model.translator_input == "features+pixels":
         return networks
-    parts = networks.parts | {"translate": given_pixels(networks.parts["translate"])}
+    parts = networks.parts | {"translate": add_pixel_inputs(networks.parts["translate"])}
     return replace(
         networks, parts=parts, model=replace(networks.model, translator_input="features+pixels")
     )
 
 
-def _given_pointers(networks: Networks, config: JobConfig) -> Networks:
+def _add_pointers(networks: Networks, config: JobConfig) -> Networks:
     """The same networks; queries and keys take the place of a U-Net's colours if it shall point."""
     if (networks.model.initial_fill, config.model.initial_fill) != ("unet", "pointer"):
         return networks
     model = replace(networks.model, initial_fill="pointer")
-    drawn = build_first_fill(model, seed=config.seed).state_dict()
-    learnt = networks.parts["first_fill"]
+    drawn = build_initial_fill(model, seed=config.seed).state_dict()
+    learnt = networks.parts["initial_fill"]
     kept = {name: value for name, value in learnt.items() if not name.startswith("end.")}
-    parts = networks.parts | {"first_fill": drawn | kept}
+    parts = networks.parts | {"initial_fill": drawn | kept}
     return replace(networks, parts=parts, model=model)
 
 
@@ -231,13 +231,14 @@ def load_start(run: Run, generator: nn.Module, discriminator: nn.Module) -> None
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _fetch(run, PINNED_START, folder)
-        if (folder / FIRST_FILL_NAME).is_file():
-            predictor = generator.get_submodule("first_fill")
-            predictor.load_state_dict(load_file(folder / FIRST_FILL_NAME))
+        kept = {current_name(path.stem): path for path in folder.glob("*.safetensors")}
+        if "initial_fill" in kept:
+            predictor = generator.get_submodule("initial_fill")
+            predictor.load_state_dict(read_weights(kept["initial_fill"]))
             return
-        generator.load_state_dict(load_file(folder / "generator.safetensors"))
-        if (folder / "discriminator.safetensors").is_file():
-            discriminator.load_state_dict(load_file(folder / "discriminator.safetensors"))
+        generator.load_state_dict(read_weights(kept["generator"]))
+        if "discriminator" in kept:
+            discriminator.load_state_dict(read_weights(kept["discriminator"]))
 
 
 def _publish(run: Run, name: str, states: dict[str, State], about: dict[str, Any]) -> None:
@@ -247,7 +248,7 @@ def _publish(run: Run, name: str, states: dict[str, State], about: dict[str, Any
             plain = {key: value.contiguous() for key, value in state.items()}
             save_file(plain, folder / f"{network}.safetensors")
         (folder / CONFIG_NAME).write_text(json.dumps(about))
-        seal(folder)
+        write_checksums(folder)
         # Another try of the run may have left more files than this one writes.
         run.storage.delete_folder(name)
         run.storage.publish_folder(folder, name, last=MANIFEST_NAME)
@@ -255,4 +256,4 @@ def _publish(run: Run, name: str, states: dict[str, State], about: dict[str, Any
 
 def _fetch(run: Run, name: str, folder: Path) -> None:
     run.storage.fetch_folder(name, folder)
-    verify_checkpoint(folder, f"{run.storage.uri}/{name}")
+    verify_checksums(folder, f"{run.storage.uri}/{name}")

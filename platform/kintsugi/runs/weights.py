@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kintsugi.errors import ConfigError, StorageError
@@ -18,16 +18,16 @@ from models.build import (
     build_context_encoder,
     build_feature_discriminator,
     build_fill_discriminator,
-    build_first_fill,
     build_generator,
     build_image_discriminator,
+    build_initial_fill,
     build_pair_discriminator,
     build_translator,
 )
 from models.inpainter import Inpainter
 from models.networks.vgg import Vgg19Relu3
 from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
-from models.weights import ReleaseConfig, file_digest, load_release
+from models.weights import ReleaseConfig, file_digest, load_release, read_weights
 
 State = dict[str, Tensor]
 
@@ -35,7 +35,7 @@ DISCRIMINATORS_NAME = "discriminators.safetensors"
 # The key of a release's `training` under which its discriminators' digest stands.
 DISCRIMINATORS_KEY = "discriminators"
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "first_fill": build_first_fill,
+    "initial_fill": build_initial_fill,
     "infer": build_generator,
     "translate": build_translator,
     "pair_discriminator": build_pair_discriminator,
@@ -45,14 +45,14 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "image_discriminator": build_image_discriminator,
 }
 GENERATORS = {
-    "first_fill": ("first_fill",),
+    "initial_fill": ("initial_fill",),
     "stage1": ("infer",),
     "stage2": ("translate",),
     "end_to_end": ("infer", "translate"),
     "context_encoder": ("context_encoder",),
 }
 DISCRIMINATORS = {
-    "first_fill": "fill_discriminator",
+    "initial_fill": "fill_discriminator",
     "stage1": "pair_discriminator",
     "stage2": "feature_discriminator",
     "end_to_end": "feature_discriminator",
@@ -111,18 +111,18 @@ def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
             networks = _of_release(uri, Path(temporary))
         else:
             networks = _of_run(uri, Run(storage), checkpoint, Path(temporary))
-    return replace(networks, parts=_first_fill_in(networks.parts) | networks.parts)
+    return replace(networks, parts=_initial_fill_in(networks.parts) | networks.parts)
 
 
-def _first_fill_in(parts: dict[str, State]) -> dict[str, State]:
+def _initial_fill_in(parts: dict[str, State]) -> dict[str, State]:
     """What G1 begins with, as a part of its own, where it holds one."""
-    prefix = "first_fill."
+    prefix = "initial_fill."
     state = {
         name.removeprefix(prefix): value
         for name, value in parts.get("infer", {}).items()
         if name.startswith(prefix)
     }
-    return {"first_fill": state} if state else {}
+    return {"initial_fill": state} if state else {}
 
 
 def _of_release(uri: str, folder: Path) -> Networks:
@@ -151,11 +151,11 @@ def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
     config = run.config()
     step = run.fetch_checkpoint(checkpoint, folder)
     averaged = (folder / AVERAGE_NAME).is_file()
-    generator = load_file(folder / (AVERAGE_NAME if averaged else "generator.safetensors"))
+    generator = read_weights(folder / (AVERAGE_NAME if averaged else "generator.safetensors"))
     parts = split_generator(config.stage, generator)
     # An initial fill that was trained without an opponent has one all the same, of another kind.
-    if config.stage != "first_fill" or config.losses.adversarial:
-        parts[DISCRIMINATORS[config.stage]] = load_file(folder / "discriminator.safetensors")
+    if config.stage != "initial_fill" or config.losses.adversarial:
+        parts[DISCRIMINATORS[config.stage]] = read_weights(folder / "discriminator.safetensors")
     return Networks(
         uri,
         parts,
@@ -246,7 +246,7 @@ def _read_discriminators(uri: str, folder: Path, config: ReleaseConfig) -> dict[
             " config.json names: publish the release again"
         )
     parts: dict[str, State] = {}
-    for key, value in load_file(path).items():
+    for key, value in read_weights(path).items():
         part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = value
     return parts

@@ -61,7 +61,7 @@ class Cluster:
 def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
     """Run a cluster until the block ends.
 
-    Some of Ray's ports listen on every network of the machine, whatever it is told, and
+    Some of Ray's ports listen on every network of the machine, whatever its settings say, and
     whoever reaches them can run code: they answer only to the cluster's own token.
 
     Args:

@@ -56,7 +56,7 @@ class Endpoint:
 
 
 def weed_binary() -> Path | None:
-    """Find the server's program beside this Python or on the path."""
+    """Find the server's program next to this Python or on the path."""
     beside = Path(sys.executable).parent / "weed"
     if beside.exists():
         return beside

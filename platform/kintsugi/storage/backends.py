@@ -1,6 +1,6 @@
 """The two places that `kintsugi.storage.storage` reads and writes: a local folder and an S3 bucket.
 
-Plain operations without retries; each backend tells which of its errors may
+Plain operations without retries; each backend says which of its errors may
 pass by themselves and what a user can do about the others.
 """
 

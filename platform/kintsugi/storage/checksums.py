@@ -43,14 +43,14 @@ class DamagedCheckpoint(StorageError):
     """A checkpoint that is not what its manifest says, as opposed to storage that fails."""
 
 
-def seal(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Write the manifest that vouches for every file in ``folder``."""
     files = {path.name: _fingerprint(path.read_bytes()) for path in sorted(folder.iterdir())}
     manifest = asdict(_Manifest(FORMAT_VERSION, files))
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2))
 
 
-def verify_checkpoint(folder: Path, name: str) -> None:
+def verify_checksums(folder: Path, name: str) -> None:
     """Compare every file with the manifest.
 
     Raises:

@@ -60,7 +60,7 @@ def _map_in_ray(
         try:
             yield ray.get(running.popleft())
         except ray.exceptions.RayTaskError as error:
-            # What a user can mend is told without the trace through Ray.
+            # What a user can mend is raised without the trace through Ray.
             if isinstance(error.cause, KintsugiError):
                 raise error.cause from error
             raise

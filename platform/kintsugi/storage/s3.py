@@ -89,7 +89,7 @@ def open_s3(*, tries: int, silence: float, session: Any = None) -> Any:
             "connector_args": {"socket_factory": _open_socket},
         },
     )
-    # Beside those: of answers that are cut short, which only s3fs sees.
+    # And those of answers that are cut short, which only s3fs sees.
     filesystem.retries = min(tries, 5)
     return filesystem
 

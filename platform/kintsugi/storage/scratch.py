@@ -37,5 +37,5 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in NO_ROOM
-    # safetensors tells the cause only in words.
+    # safetensors gives the cause only in words.
     return f"(os error {errno.ENOSPC})" in str(error)

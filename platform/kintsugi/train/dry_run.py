@@ -22,7 +22,7 @@ from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.worker import build_stage, train_locally
 
-# Photographs that are packed where there are no shards yet, beside those of a batch.
+# Photographs that are packed where there are no shards yet, more than those of a batch.
 SPARE_PHOTOS = 4
 
 
@@ -48,7 +48,7 @@ class DryRun:
     run: str
     resumes: int
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON types."""
         return {**vars(self), "config": self.config.to_dict()}
 
@@ -67,7 +67,7 @@ def dry_run(config: JobConfig) -> DryRun:
         trial = _one_step(config, Path(temporary))
         if trial.data.shards == config.data.shards:
             check_run(config)
-        # What the loop says goes beside the figures, which may be read by a program.
+        # What the loop prints stays out of the figures, which a program may read.
         with redirect_stdout(sys.stderr):
             run = train_locally(trial, device)
         newest = run.checkpoints.newest_whole()

@@ -4,10 +4,7 @@ For a machine that has only PyTorch. The same losses and the same folder as with
 worker: a run that began here can go on there, and the other way round.
 """
 
-import signal
 import threading
-from types import FrameType
-from typing import Any
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
@@ -15,6 +12,7 @@ from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run, Trained
 from kintsugi.runs.warm_start import check_run
 from kintsugi.train.loop import is_finished
+from kintsugi.train.sigterm import on_first_sigterm
 from kintsugi.train.worker import train_locally
 
 
@@ -37,19 +35,9 @@ def fit(config: JobConfig) -> Trained:
     stopped = False
     if not is_finished(config, run.checkpoints.progress(first)):
         asked = threading.Event()
-        before: Any = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            # A second one ends the process at once.
-            signal.signal(signal.SIGTERM, before)
-            asked.set()
-
-        signal.signal(signal.SIGTERM, ask)
-        try:
-            device = "cuda" if config.workers.use_gpu else "cpu"
+        device = "cuda" if config.workers.use_gpu else "cpu"
+        with on_first_sigterm(asked.set):
             train_locally(config, device, should_stop=asked.is_set)
-        finally:
-            signal.signal(signal.SIGTERM, before)
         last = run.checkpoints.newest_whole()
         stopped = asked.is_set() and not is_finished(config, run.checkpoints.progress(last))
     return Trained(run.storage.uri, first, last, stopped, read_metrics(run.storage.join("metrics")))

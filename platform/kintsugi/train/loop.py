@@ -1,7 +1,7 @@
 """The training loop of both stages; runs on one process or many, with or without Ray.
 
-It is given batches and told where to report; where the batches come from and who else
-trains is not its business. Gradients are averaged by DDP when a process group exists.
+The caller gives it batches and a reporter. It does not know where the batches come from, or who
+else trains. Gradients are averaged by DDP when a process group exists.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kintsugi.collectives import Stop, added_up, take_statistics
+from kintsugi.collectives import Stop, all_reduce_sum, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.data.sampler import SampleOrder
@@ -27,7 +27,7 @@ from kintsugi.train.optim import scaler_for
 from kintsugi.train.stages.paper import Stage
 from kintsugi.train.step import TrainStep
 from kintsugi.train.throughput import Meter
-from kintsugi.train.validation import losses_on, picture_of
+from kintsugi.train.validation import evaluate_losses, render_samples
 
 
 class Reporter(Protocol):
@@ -47,31 +47,35 @@ class Reporter(Protocol):
 
 
 def never() -> bool:
-    """What `Surroundings.should_stop` says where nobody asks a run to stop."""
+    """What `WorkerContext.should_stop` says where nobody asks a run to stop."""
     return False
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """Where one process of a run stands.
+class WorkerContext:
+    """One process of a run: its number among the others, its device, and what it validates on.
 
     Attributes:
-        rank: Of this process, from 0.
-        order: Of the samples; also says how many processes there are.
         device: On which this process computes.
+        rank: Of this process, from 0.
+        workers: How many processes there are now; an elastic run has not always as many as
+            its configuration says.
+        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+        owner: Token of the submission that this process belongs to (`kintsugi.runs.lease`);
+            "": of none, and no lease is checked.
         fixed: The photographs of the sample pictures; None on all ranks but the first.
         held_out: This rank's part of what checkpoints are measured on; at least one.
         spare: That part is another rank's, as none was left for this one: it does not count.
-        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
     """
 
-    rank: int
-    order: SampleOrder
     device: torch.device
+    rank: int = 0
+    workers: int = 1
+    should_stop: Callable[[], bool] = never
+    owner: str = ""
     fixed: Batch | None = None
     held_out: Sequence[Batch] = ()
     spare: bool = False
-    should_stop: Callable[[], bool] = never
 
 
 def initial_state(stage: Stage, config: JobConfig) -> TrainState:
@@ -100,9 +104,10 @@ def initial_state(stage: Stage, config: JobConfig) -> TrainState:
 def train(
     stage: Stage,
     batches: Iterator[Batch],
+    order: SampleOrder,
     config: JobConfig,
     state: TrainState,
-    surroundings: Surroundings,
+    context: WorkerContext,
     reporter: Reporter,
 ) -> None:
     """Train from ``state`` to ``config.loop.max_steps``, reporting on the way.
@@ -112,12 +117,12 @@ def train(
 
     Raises: Diverged naming the loss and the step when a loss is no longer a number.
     """
-    loop, device = config.loop, surroundings.device
+    loop, device = config.loop, context.device
     step = TrainStep(stage, state, config, device)
     start, first_step = state.position, state.step
-    meter = Meter(loop.batch_size * surroundings.order.workers, device)
-    stop = Stop(surroundings.should_stop, rank=surroundings.rank, device=device)
-    view = _View(stage, state, config, surroundings)
+    meter = Meter(loop.batch_size * order.workers, device)
+    stop = Stop(context.should_stop, rank=context.rank, device=device)
+    view = _View(stage, state, config, context)
     if state.step == 0 and loop.sample_every:
         with meter.aside():
             view.sample(reporter)
@@ -142,8 +147,8 @@ def train(
             with meter.aside():
                 view.sample(reporter)
         if saving:
-            state.position = surroundings.order.advance(start, state.step - first_step)
-            _save(state, surroundings.rank, reporter, row)
+            state.position = order.advance(start, state.step - first_step)
+            _save(state, context.rank, reporter, row)
     stop.close()
 
 
@@ -199,12 +204,12 @@ class _View:
     """Looks at the generator as a release would have it: its running mean where there is one."""
 
     def __init__(
-        self, stage: Stage, state: TrainState, config: JobConfig, surroundings: Surroundings
+        self, stage: Stage, state: TrainState, config: JobConfig, context: WorkerContext
     ) -> None:
         self._stage = stage
         self._state = state
         self._config = config
-        self._surroundings = surroundings
+        self._context = context
 
     @property
     def _generator(self) -> nn.Module:
@@ -216,10 +221,10 @@ class _View:
         combine: Callable[[list[float]], list[float]] = lambda sums: sums,
     ) -> dict[str, float]:
         # As when every schedule is through: figures of different steps can be compared.
-        return losses_on(
+        return evaluate_losses(
             self._stage,
             self._generator,
-            (batch.to(self._surroundings.device) for batch in batches),
+            (batch.to(self._context.device) for batch in batches),
             self._config.compute.precision,
             step=settled_step(self._config),
             combine=combine,
@@ -227,15 +232,15 @@ class _View:
 
     def sample(self, reporter: Reporter) -> None:
         """Losses and a picture of the fixed photographs."""
-        if self._surroundings.fixed is None:
+        if self._context.fixed is None:
             return
-        losses = self._losses([self._surroundings.fixed])
+        losses = self._losses([self._context.fixed])
         row: Metrics = {"step": self._state.step}
         row |= {f"fixed/{name}": loss for name, loss in losses.items()}
-        png = picture_of(
+        png = render_samples(
             self._stage,
             self._generator,
-            self._surroundings.fixed.to(self._surroundings.device),
+            self._context.fixed.to(self._context.device),
             self._config.compute.precision,
             step=settled_step(self._config),
         )
@@ -249,14 +254,14 @@ class _View:
         """
         if not self._config.held_out.photos:
             return {}
-        where = self._surroundings
+        context = self._context
 
         def combine(sums: list[float]) -> list[float]:
-            return added_up([0.0] * len(sums) if where.spare else sums, where.device)
+            return all_reduce_sum([0.0] * len(sums) if context.spare else sums, context.device)
 
         for network in (self._generator, self._stage.discriminator):
-            take_statistics(network)
-        losses = self._losses(where.held_out, combine)
+            broadcast_buffers(network)
+        losses = self._losses(context.held_out, combine)
         criterion = self._stage.criterion
         loss = losses[criterion]
         _check_finite({f"held_out/{criterion}": loss}, self._state)

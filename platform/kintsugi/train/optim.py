@@ -77,7 +77,7 @@ def mean_of(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+def update_ema(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
     """Move the running mean of a network's weights after step ``step``, from 0.
 
     The first steps weigh more, as ``decay`` would keep the initial weights for long: the mean

@@ -4,19 +4,19 @@ An actor on the driver's node carries the wish, as driver and ranks share no oth
 Knows nothing of training.
 """
 
-import signal
 import threading
 from asyncio import Event
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import ray
 
+from kintsugi.train.sigterm import on_first_sigterm
+
 
 class _Wish:
-    """The actor: whoever waits is told as soon as it is made."""
+    """The actor: it answers whoever waits as soon as the wish is made."""
 
     def __init__(self) -> None:
         self._made = Event()
@@ -70,21 +70,10 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
     Outside the main thread, where no signal can be caught, only `StopRequest.make` asks.
     """
     request = StopRequest()
-    caught = threading.current_thread() is threading.main_thread()
-    # None: not set from Python, and so not to be set from there.
-    before: Any = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, before)
-        request.make()
-
-    if caught:
-        signal.signal(signal.SIGTERM, ask)
     try:
-        yield request
+        with on_first_sigterm(request.make):
+            yield request
     finally:
-        if caught:
-            signal.signal(signal.SIGTERM, before)
         request.close()
 
 

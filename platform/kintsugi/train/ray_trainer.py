@@ -24,16 +24,16 @@ from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.errors import ConfigError, Diverged, KintsugiError
 from kintsugi.runs.checkpoints import checkpoint_name
-from kintsugi.runs.lease import TakenOver, owning
+from kintsugi.runs.lease import LeaseLost, hold_lease
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
 from kintsugi.runs.warm_start import check_run, open_run
 from kintsugi.storage.storage import Storage
-from kintsugi.train.loop import is_finished, never
+from kintsugi.train.loop import WorkerContext, is_finished, never
 from kintsugi.train.preemption import asked_to_stop, stop_on_sigterm
 from kintsugi.train.ray_errors import describe_failure
 from kintsugi.train.resources import check_resources, worker_resources
-from kintsugi.train.worker import Place, train_rank
+from kintsugi.train.worker import train_worker
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 # RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
 START_TIMEOUT_S = 20.0
-# What Ray tells of every checkpoint and every pipeline, up to these levels: a job's log is for
-# the run's own lines. Filters, as Ray Data sets all levels anew. The first logger goes by the
+# What Ray logs of every checkpoint and every pipeline, up to these levels: a job's log is for
+# the run's own lines. Filters, as Ray Data sets all levels again. The first logger goes by the
 # path of its file.
 NOISE = {
     str(Path(ray.train.__file__).parent / "v2/_internal/execution/context.py"): logging.INFO,
@@ -60,7 +60,7 @@ def fit(config: JobConfig) -> Trained:
         ConfigError: it cannot run here: too few resources, another configuration; or another
             submission trains it.
         StorageError: shards, encoder or stage 1 are missing or altered.
-        TakenOver: another submission took the run for lost and trains it.
+        LeaseLost: another submission took the run for lost and trains it.
         KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
     """
     check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -68,7 +68,7 @@ def fit(config: JobConfig) -> Trained:
     # What is refused leaves nothing behind.
     check_run(config)
     stopped = False
-    with owning(Run.of(config)) as owner:
+    with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
         first = last = run.checkpoints.newest_whole()
         if not is_finished(config, run.checkpoints.progress(first)):
@@ -106,7 +106,7 @@ def ensure_shards(config: DataSection) -> None:
 def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
     """Train until the run ends. Returns the last step.
 
-    Args: ``submission``: what its ranks are told of it beside the configuration.
+    Args: ``submission``: what its ranks get with the configuration.
     """
     for failures in itertools.count(1):
         # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
@@ -131,7 +131,7 @@ def _trainer(config: JobConfig, run: Run, submission: dict[str, Any]) -> TorchTr
     filesystem, path = run.storage.arrow_filesystem()
     workers = config.workers
     return TorchTrainer(
-        train_worker,
+        run_ray_worker,
         train_loop_config={"config": config.to_dict(), **submission},
         scaling_config=scaling_of(config),
         torch_config=TorchConfig(
@@ -172,7 +172,7 @@ def _above(level: int) -> Callable[[logging.LogRecord], bool]:
     return lambda record: record.levelno > level
 
 
-def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
+def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
     """What runs on every train worker.
 
     Returns: the last step; or an error that would come again with every attempt: whatever is
@@ -181,13 +181,13 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
     for name, level in NOISE.items():
         logging.getLogger(name).addFilter(_above(level))
     config = parse_config(settings["config"], "the submitted configuration")
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
-    place = Place(
+    ray_context = ray.train.get_context()
+    rank = ray_context.get_world_rank()
+    context = WorkerContext(
         device=get_device() if config.workers.use_gpu else torch.device("cpu"),
         rank=rank,
         # An elastic run has not always as many as its configuration says.
-        workers=context.get_world_size(),
+        workers=ray_context.get_world_size(),
         should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
         owner=settings["owner"],
     )
@@ -211,8 +211,8 @@ def train_worker(settings: dict[str, Any]) -> int | KintsugiError:
 
     ended: int | KintsugiError
     try:
-        ended = train_rank(config, place, partial(stream_batches, config=config.data), publish)
-    except (ConfigError, Diverged, TakenOver) as error:
+        ended = train_worker(config, context, partial(stream_batches, config=config.data), publish)
+    except (ConfigError, Diverged, LeaseLost) as error:
         ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,
     # it waits for a thread of gloo's that waits for the interpreter.

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.runs.checkpoints import TrainState
-from kintsugi.train.optim import Update, follow, mean_of, sum_of
+from kintsugi.train.optim import Update, mean_of, sum_of, update_ema
 from kintsugi.train.stages.paper import Output, Stage
 from models.precision import autocast
 
@@ -63,7 +63,7 @@ class TrainStep:
         self._scaler.update()
         if self._state.average is not None:
             decay = self._config.optimizer.ema_decay
-            follow(self._state.average, self._stage.generator, decay=decay, step=step)
+            update_ema(self._state.average, self._stage.generator, decay=decay, step=step)
         return {f"loss/{name}": loss for name, loss in figures.items()} | norms
 
     def _train_generator(

@@ -14,7 +14,7 @@ from models.precision import Precision, autocast
 
 
 @torch.no_grad()
-def losses_on(
+def evaluate_losses(
     stage: Stage,
     generator: nn.Module,
     batches: Iterable[Batch],
@@ -48,7 +48,7 @@ def losses_on(
 
 
 @torch.no_grad()
-def picture_of(
+def render_samples(
     stage: Stage, generator: nn.Module, batch: Batch, precision: Precision, *, step: int
 ) -> bytes:
     """A PNG: each photograph with its hole, as the generator fills it, and as it is."""

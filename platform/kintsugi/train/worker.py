@@ -1,32 +1,32 @@
 """One rank of a run, from its batches to its checkpoints; knows no Ray.
 
-`training.py` gives each rank Ray's batches and Ray's report; `train_locally` gives it
-batches read in this process. Both go through `train_rank`, so they compute the same.
+`ray_trainer.py` gives each rank Ray's batches and Ray's report; `train_locally` gives it
+batches read in this process. Both go through `train_worker`, so they compute the same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from kintsugi.collectives import gathered
+from kintsugi.collectives import all_gather
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import ShardReader, open_reader
 from kintsugi.data.splits import HELD_OUT
-from kintsugi.runs.lease import Ownership, owning
+from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_stage1
-from kintsugi.train.loop import Surroundings, initial_state, never, train
+from kintsugi.train.loop import WorkerContext, initial_state, never, train
 from kintsugi.train.stages.context_encoder import ContextEncoderStage
 from kintsugi.train.stages.end_to_end import EndToEnd
-from kintsugi.train.stages.initial_fill import FirstFillStage
+from kintsugi.train.stages.initial_fill import InitialFillStage
 from kintsugi.train.stages.paper import Stage, Stage1, Stage2
 
 # Photographs in the sample pictures.
@@ -36,33 +36,12 @@ BatchStream = Callable[[Request], Iterator[Batch]]
 Publish = Callable[[Metrics, Path | None, int], None]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where one rank of a run stands.
-
-    Attributes:
-        device: On which it computes.
-        rank: Of this process, from 0.
-        workers: How many processes there are now; an elastic run has not always as many as
-            its configuration says.
-        should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
-        owner: Token of the submission that this rank belongs to (`kintsugi.runs.lease`); "":
-            of none that could be taken over.
-    """
-
-    device: torch.device
-    rank: int = 0
-    workers: int = 1
-    should_stop: Callable[[], bool] = never
-    owner: str = ""
-
-
 def build_stage(config: JobConfig) -> Stage:
     """The networks of an opened run at their first step."""
     if config.stage == "context_encoder":
         return ContextEncoderStage(config)
-    if config.stage == "first_fill":
-        return FirstFillStage(config, lambda: open_encoder(config.encoder, config.seed))
+    if config.stage == "initial_fill":
+        return InitialFillStage(config, lambda: open_encoder(config.encoder, config.seed))
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)
@@ -79,7 +58,7 @@ class RunReporter:
         self,
         run: Run,
         metrics: MetricsWriter | None,
-        ownership: Ownership,
+        lease: Lease,
         corrupt: CorruptRows,
         publish: Publish,
     ) -> None:
@@ -87,13 +66,13 @@ class RunReporter:
         Args:
             run: Where it writes.
             metrics: Of the first rank; None on all others.
-            ownership: Asked before every checkpoint.
+            lease: Asked before every checkpoint.
             corrupt: Shared by all ranks at every checkpoint.
             publish: Takes a checkpoint.
         """
         self.run = run
         self.metrics = metrics
-        self.ownership = ownership
+        self.lease = lease
         self.corrupt = corrupt
         self.publish = publish
 
@@ -102,20 +81,22 @@ class RunReporter:
             self.metrics.add(row)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
-        self.ownership.check()
-        self.corrupt.learn(gathered(self.corrupt.found()))
+        self.lease.check()
+        self.corrupt.learn(all_gather(self.corrupt.found()))
         if self.metrics is not None:
             self.metrics.close_part()
         self.publish(row, folder, step)
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None:
-        if self.ownership.is_lost():
+        if self.lease.is_lost():
             return
         self.run.storage.join("samples").write(f"step-{step:08d}.png", png)
         self.log(row)
 
 
-def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: Publish) -> int:
+def train_worker(
+    config: JobConfig, context: WorkerContext, batches: BatchStream, publish: Publish
+) -> int:
     """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
     torch.set_num_threads(config.workers.threads)
     run = Run.of(config)
@@ -124,12 +105,12 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         rows_per_part=reader.rows_per_part,
         seed=config.seed,
         shuffle_parts=config.data.shuffle_parts,
-        workers=place.workers,
+        workers=context.workers,
         batch_size=config.loop.batch_size,
     )
-    rank, device = place.rank, place.device
-    ownership = Ownership(run, place.owner, rank=rank, device=device)
-    ownership.check()
+    rank, device = context.rank, context.device
+    lease = Lease(run, context.owner, rank=rank, device=device)
+    lease.check()
     step = _agreed_step(run, rank, device)
     stage = build_stage(config)
     if config.init_from and not step:
@@ -140,19 +121,20 @@ def train_rank(config: JobConfig, place: Place, batches: BatchStream, publish: P
         run.checkpoints.restore(state, step)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
-    held_out, spare = _held_out(config, rank, place.workers)
+    held_out, spare = _held_out(config, rank, context.workers)
     fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
     corrupt, steps_left = corrupt_rows(reader, config.data), config.loop.max_steps - step
     metrics = None
     if rank == 0:
-        metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=ownership.is_lost)
+        metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=lease.is_lost)
     train(
         stage,
         batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
+        order,
         config,
         state,
-        Surroundings(rank, order, device, fixed, held_out, spare, place.should_stop),
-        RunReporter(run, metrics, ownership, corrupt, publish),
+        replace(context, fixed=fixed, held_out=held_out, spare=spare),
+        RunReporter(run, metrics, lease, corrupt, publish),
     )
     return state.step
 
@@ -236,9 +218,9 @@ def train_locally(
             reader, order, config.data, request.start, request.rank, request.corrupt
         )
 
-    with owning(Run.of(config)) as owner:
+    with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
         run.checkpoints.discard_after(run.checkpoints.newest_whole())
-        place = Place(torch.device(device), should_stop=should_stop, owner=owner)
-        train_rank(config, place, batches, publish)
+        context = WorkerContext(torch.device(device), should_stop=should_stop, owner=owner)
+        train_worker(config, context, batches, publish)
     return run

@@ -15,7 +15,7 @@ from deploy.engine import Busy, Engine, Filled, ModelInfo
 from deploy.in_process import LocalEngine
 from deploy.settings import AppArgs
 from models.inpainter import Inpainter
-from models.progress import Progress, Step, untold
+from models.progress import Progress, Step, no_progress
 from tests.deploy.conftest import MASK, MODEL, PHOTO, encode
 
 LEASE_SECONDS = 0.3
@@ -40,7 +40,7 @@ class HeldEngine:
         self.busy = 0
 
     async def inpaint(
-        self, pixels: Any, mask: Any, options: Any, *, progress: Progress = untold
+        self, pixels: Any, mask: Any, options: Any, *, progress: Progress = no_progress
     ) -> Filled:
         """See Engine."""
         self.begun += 1
@@ -56,7 +56,7 @@ class HeldEngine:
         return await self._engine.inpaint(pixels, mask, options, progress=progress)
 
     async def stylize(
-        self, content: Any, style: Any, options: Any, *, progress: Progress = untold
+        self, content: Any, style: Any, options: Any, *, progress: Progress = no_progress
     ) -> Filled:
         """See Engine."""
         return await self._engine.stylize(content, style, options, progress=progress)

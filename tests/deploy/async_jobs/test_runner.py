@@ -28,7 +28,7 @@ from tests.deploy.async_jobs.conftest import (
 )
 from tests.deploy.conftest import decode, problem
 
-# Jobs are taken up within a second or so, and a service is started anew.
+# Jobs are taken up within a second or so, and a service is started again.
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., TestClient]
@@ -38,7 +38,7 @@ DEAD = "d" * 32
 def leave_behind(folder: Path | str, count: int = 1, *, starts: int = 0) -> list[str]:
     """Jobs of a service that was killed while it ran them."""
     store = JobStore(str(folder), ttl_seconds=60)
-    store.beat(DEAD)
+    store.heartbeat(DEAD)
     ids = []
     for _ in range(count):
         record = JobRecord(
@@ -75,7 +75,7 @@ def test_a_job_goes_on_when_its_service_is_stopped_and_started(
 def test_a_job_goes_on_when_its_service_was_killed(start: Start, folder: Path) -> None:
     (job_id,) = leave_behind(folder, starts=1)
     began = time.monotonic()
-    # Long beside what else this takes.
+    # Long against what else this takes.
     client = start(jobs_lease_seconds=2)
     assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "running"
     assert wait_for(client, job_id)["state"] == "done"
@@ -192,7 +192,7 @@ def test_the_time_of_a_job_is_over(
     assert wait_for(client, job["id"])["state"] == "expired"
     problem(client.get(job["result"]), 410, "job_expired")
     wait_until(lambda: not list(folder.rglob("result-*")))
-    # The same request again makes it anew.
+    # The same request again makes another one.
     assert submit(client, idempotency_key="k").status_code == 202
     assert wait_for(client, job["id"])["state"] == "done"
     clock.now += 2 * 2.4

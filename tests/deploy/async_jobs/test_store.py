@@ -101,7 +101,7 @@ def test_what_was_never_made_whole_goes(store: JobStore, clock: Clock, tmp_path:
 
 def test_keys_and_services_are_forgotten(store: JobStore, clock: Clock, tmp_path: Path) -> None:
     store.keep_key("k", "j")
-    store.beat(OWNER)
+    store.heartbeat(OWNER)
     clock.now += 2 * TTL - 1
     store.sweep()
     assert store.job_of_key("k") == "j"

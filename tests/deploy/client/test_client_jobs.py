@@ -50,14 +50,14 @@ def test_a_job_from_sending_it_to_its_image(service: Service) -> None:
     client = Client(service.url)
     seen: list[Job] = []
 
-    def told(job: Job) -> None:
+    def on_progress(job: Job) -> None:
         seen.append(job)
         service.engine.go = job.progress > 0
 
     job = client.jobs.inpaint(encode(PHOTO), encode(MASK), seed=2, idempotency_key="k")
     again = client.jobs.inpaint(encode(PHOTO), encode(MASK), seed=2, idempotency_key="k")
     assert again.id == job.id
-    answer = client.jobs.wait(job.id, told=told)
+    answer = client.jobs.wait(job.id, on_progress=on_progress)
     same = client.inpaint(encode(PHOTO), encode(MASK), seed=2)
     assert (answer.data, answer.content_type) == (same.data, same.content_type)
     assert answer.model_version == same.model_version

@@ -23,7 +23,7 @@ from deploy.deadline import DeadlineExceeded, answered_within
 from deploy.engine import Busy, Filled
 from deploy.graph.ingress import GraphEngine
 from deploy.graph.remote_calls import answer_of
-from deploy.graph.request_context import Call, Release
+from deploy.graph.request_context import Release, RequestContext
 from deploy.options import InpaintOptions
 from deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput
@@ -285,7 +285,7 @@ def test_what_is_too_late_is_not_begun(service: Service) -> None:
 def test_the_deadline_goes_with_the_request(service: Service) -> None:
     photo, mask = draw_photo(96, 96), draw_mask(96, 96)
     status = service.handle("Image2Feature").ready.remote().result()
-    call = Call(Release(service.release, status.model), deadline=time.time() - 1)
+    call = RequestContext(Release(service.release, status.model), deadline=time.time() - 1)
     array, hole = np.zeros((1, 3, 64, 64), np.float32), np.ones((1, 1, 64, 64), np.bool_)
 
     async def ask_too_late() -> None:

@@ -21,7 +21,7 @@ from deploy.graph.nodes import (
     Translated,
 )
 from deploy.graph.refiner import RefinerNode
-from deploy.graph.request_context import Call, Release
+from deploy.graph.request_context import Release, RequestContext
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig, build_inpainter
@@ -52,12 +52,12 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     mask[..., 40:90, 40:90] = True
     matcher, translator = PatchSwapNode(args), Feature2ImageNode(args)
 
-    call = Call(Release(args.release, asyncio.run(matcher.ready()).model), NEVER)
+    context = RequestContext(Release(args.release, asyncio.run(matcher.ready()).model), NEVER)
 
     async def first_scale() -> tuple[Swapped, Translated]:
         encoded = Encoded(small.numpy(), None)
-        swapped = await matcher.swap(call, encoded, mask[..., ::2, ::2], None, 0)
-        return swapped, await translator.translate(call, swapped, None)
+        swapped = await matcher.swap(context, encoded, mask[..., ::2, ::2], None, 0)
+        return swapped, await translator.translate(context, swapped, None)
 
     swapped, translated = asyncio.run(first_scale())
 
@@ -65,7 +65,7 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     assert translated.indices is swapped.indices
     assert translated.image.shape == (1, 3, 64, 64)
     started, fresh = (
-        asyncio.run(matcher.swap(call, Encoded(large.numpy(), None), mask, previous, 0)).indices
+        asyncio.run(matcher.swap(context, Encoded(large.numpy(), None), mask, previous, 0)).indices
         for previous in (translated.indices, None)
     )
     assert started is not None
@@ -92,15 +92,15 @@ def test_pixels_shades_and_depth_go_from_node_to_node(tmp_path: Path) -> None:
         PatchSwapNode(args),
         Feature2ImageNode(args),
     )
-    call = Call(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
+    context = RequestContext(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
     image = np.random.default_rng(0).random((1, 3, 64, 96), np.float32)
     hole = np.zeros((1, 1, 64, 96), np.bool_)
     hole[..., 20:44, 30:60] = True
 
     async def walk() -> Translated:
-        encoded = await encoder.infer(call, image, hole)
-        swapped = await matcher.swap(call, encoded, hole, None, 0)
-        return await translator.translate(call, swapped, None)
+        encoded = await encoder.infer(context, image, hole)
+        swapped = await matcher.swap(context, encoded, hole, None, 0)
+        return await translator.translate(context, swapped, None)
 
     with torch.inference_mode():
         expected = inpainter(torch.tensor(image), torch.tensor(hole).float())
@@ -113,7 +113,7 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
 ) -> None:
     args = args.model_copy(update={"batch_pixels": 4 * 64 * 96})
     encoder, translator = Image2FeatureNode(args), Feature2ImageNode(args)
-    call = Call(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
+    context = RequestContext(Release(args.release, asyncio.run(encoder.ready()).model), NEVER)
     generator = np.random.default_rng(0)
     images = [generator.random((1, 3, 64, 96), np.float32) for _ in range(5)]
     holes = [generator.random((1, 1, 64, 96)) < share for share in (0.1, 0.3, 0.5, 0.7, 0.2)]
@@ -123,9 +123,9 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
 
     async def all_at_once() -> tuple[list[Encoded], list[Translated]]:
         pairs = zip(images, holes, strict=True)
-        encoded = await asyncio.gather(*(encoder.infer(call, *pair) for pair in pairs))
+        encoded = await asyncio.gather(*(encoder.infer(context, *pair) for pair in pairs))
         swapped = [Swapped(one.features) for one in encoded]
-        translated = [translator.translate(call, one, None) for one in swapped]
+        translated = [translator.translate(context, one, None) for one in swapped]
         return encoded, await asyncio.gather(*translated)
 
     encoded, translated = asyncio.run(all_at_once())
@@ -143,7 +143,7 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
 def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
     before = torch.get_num_threads()
     node = Feature2ImageNode(args.model_copy(update={"threads": 4, "share_threads": True}))
-    call = Call(Release(args.release, asyncio.run(node.ready()).model), NEVER)
+    context = RequestContext(Release(args.release, asyncio.run(node.ready()).model), NEVER)
     used: list[int] = []
 
     def look(held: Inpainter, given: list[int]) -> list[int]:
@@ -152,7 +152,7 @@ def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
 
     async def ask() -> None:
         for count in (1, 2, 3, 4, 9):
-            await node._compute(replace(call, in_progress=count), look, 0)
+            await node._compute(replace(context, in_progress=count), look, 0)
 
     try:
         asyncio.run(ask())
@@ -168,7 +168,7 @@ def test_the_refiner_says_how_many_divide_the_threads(
     nowhere: Any = None
     refiner = RefinerNode(args.model_copy(update={"share_threads": share}), *[nowhere] * 3)
     refiner._in_progress = 3
-    assert refiner._shared(Call(refiner._release, NEVER)).in_progress == told
+    assert refiner._shared(RequestContext(refiner._release, NEVER)).in_progress == told
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Pa
     features = torch.rand(1, 256, 16, 16, generator=torch.Generator().manual_seed(0))
 
     async def translate(release: Release) -> Translated:
-        return await node.translate(Call(release, NEVER), Swapped(features.numpy()), None)
+        return await node.translate(RequestContext(release, NEVER), Swapped(features.numpy()), None)
 
     async def both_at_once() -> list[Translated]:
         releases = (own, elsewhere, own, elsewhere)

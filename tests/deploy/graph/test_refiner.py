@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deploy.engine import Busy
 from deploy.graph.refiner import RefinerNode
-from deploy.graph.request_context import Call, ReleaseChanged
+from deploy.graph.request_context import ReleaseChanged, RequestContext
 from deploy.settings import AppArgs
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
@@ -41,9 +41,9 @@ def test_a_request_begins_again_when_its_release_is_no_more(
     digest = publish(tmp_path, other, "second")
     asked: list[str] = []
 
-    async def walk(call: Call) -> Tensor:
-        asked.append(call.release.model.name)
-        if call.release.model.name == "first":
+    async def walk(context: RequestContext) -> Tensor:
+        asked.append(context.release.model.name)
+        if context.release.model.name == "first":
             raise ReleaseChanged("at its place is another one")
         return torch.zeros(1, 3, 8, 8)
 
@@ -57,7 +57,7 @@ def test_a_request_begins_again_when_its_release_is_no_more(
 def test_it_does_not_begin_for_ever(inpainter: Inpainter, tmp_path: Path) -> None:
     publish(tmp_path, inpainter, "first")
 
-    async def walk(call: Call) -> Tensor:
+    async def walk(context: RequestContext) -> Tensor:
         raise ReleaseChanged("again")
 
     with pytest.raises(ReleaseChanged):
@@ -86,7 +86,7 @@ def test_more_than_may_be_in_progress_are_refused_at_once(
     async def load() -> None:
         going_on = asyncio.Event()
 
-        async def walk(call: Call) -> Tensor:
+        async def walk(context: RequestContext) -> Tensor:
             await going_on.wait()
             return torch.zeros(1, 3, 8, 8)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from deploy.engine import ModelInfo
-from deploy.graph.release_cache import Shelf
+from deploy.graph.release_cache import ReleaseCache
 from deploy.graph.request_context import Release, ReleaseChanged
 
 
@@ -24,7 +24,7 @@ class Store:
         return Release(uri, ModelInfo(uri, f"sha256:{self.digests[uri]}", "tiny"))
 
 
-def get(shelf: Shelf[str], *releases: Release) -> list[str]:
+def get(shelf: ReleaseCache[str], *releases: Release) -> list[str]:
     async def all_at_once() -> list[str]:
         return await asyncio.gather(*(shelf.get(release) for release in releases))
 
@@ -33,7 +33,7 @@ def get(shelf: Shelf[str], *releases: Release) -> list[str]:
 
 def test_another_release_is_loaded_once() -> None:
     store = Store()
-    shelf = Shelf(store.load, "a")
+    shelf = ReleaseCache(store.load, "a")
     assert shelf.own == store.release("a")
     a, b = store.release("a"), store.release("b")
     assert get(shelf, a, b, b, a, b) == [f"weights {n}" for n in (1, 2, 2, 1, 2)]
@@ -43,7 +43,7 @@ def test_another_release_is_loaded_once() -> None:
 
 def test_a_third_one_takes_the_place_of_the_one_that_is_not_asked_for() -> None:
     store = Store()
-    shelf = Shelf(store.load, "a")
+    shelf = ReleaseCache(store.load, "a")
     for uri in ("b", "a", "c", "a"):
         get(shelf, store.release(uri))
     assert store.loaded == ["a", "b", "c"]
@@ -53,7 +53,7 @@ def test_a_third_one_takes_the_place_of_the_one_that_is_not_asked_for() -> None:
 
 def test_another_release_at_the_same_place_is_no_answer() -> None:
     store = Store()
-    shelf = Shelf(store.load, "a")
+    shelf = ReleaseCache(store.load, "a")
     asked = store.release("b")
     store.digests["b"] = "4"
     with pytest.raises(

@@ -9,7 +9,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deploy.deadline import DeadlineExceeded
 from deploy.engine import Busy, WorkerDied
-from deploy.graph.remote_calls import Lost, answer_of, persevere
+from deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.errors import InvalidInput
 
 LOST = ObjectLostError("0" * 56, "", "")
@@ -32,18 +32,18 @@ def raised_by(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("error", [LOST, OWNER_DIED], ids=["lost", "owner died"])
 def test_features_that_went_with_their_machine_are_a_reason_to_try_again(error: Exception) -> None:
-    assert isinstance(raised_by(error), Lost)
+    assert isinstance(raised_by(error), ReplicaLost)
     in_task = RayTaskError("fill", "the trace", error)
-    assert isinstance(raised_by(in_task), Lost)
-    assert isinstance(raised_by(in_task.as_instanceof_cause()), Lost)
+    assert isinstance(raised_by(in_task), ReplicaLost)
+    assert isinstance(raised_by(in_task.as_instanceof_cause()), ReplicaLost)
     further_on = RayTaskError("swap", "the trace", in_task.as_instanceof_cause())
-    assert isinstance(raised_by(further_on.as_instanceof_cause()), Lost)
+    assert isinstance(raised_by(further_on.as_instanceof_cause()), ReplicaLost)
 
 
 def test_an_argument_whose_replica_died_is_lost() -> None:
     of_argument = RayServeException("an upstream actor died")
     of_argument.__cause__ = ActorUnavailableError("gone", None)
-    assert isinstance(raised_by(of_argument), Lost)
+    assert isinstance(raised_by(of_argument), ReplicaLost)
     bug = RayServeException("something else")
     assert raised_by(bug) is bug
 
@@ -78,15 +78,15 @@ class Attempts:
 
 
 def test_what_is_lost_is_asked_for_once_more() -> None:
-    attempts = Attempts(1, Lost("gone"))
-    assert asyncio.run(persevere(attempts)) == "answer"
+    attempts = Attempts(1, ReplicaLost("gone"))
+    assert asyncio.run(retry_lost(attempts)) == "answer"
     assert attempts.made == 2
 
 
 def test_a_request_that_kills_whoever_takes_it_has_an_end() -> None:
-    attempts = Attempts(99, Lost("gone"))
+    attempts = Attempts(99, ReplicaLost("gone"))
     with pytest.raises(WorkerDied):
-        asyncio.run(persevere(attempts))
+        asyncio.run(retry_lost(attempts))
     assert attempts.made == 2
 
 
@@ -96,7 +96,7 @@ def test_a_request_that_kills_whoever_takes_it_has_an_end() -> None:
 def test_nothing_else_is_tried_again(error: Exception) -> None:
     attempts = Attempts(1, error)
     with pytest.raises(type(error)):
-        asyncio.run(persevere(attempts))
+        asyncio.run(retry_lost(attempts))
     assert attempts.made == 1
 
 

@@ -25,7 +25,7 @@ def test_a_line_is_one_object_with_the_requests_fields(
     make_client: MakeClient, serve_logger: logging.Logger
 ) -> None:
     log_access_to(serve_logger)
-    # Serve sets its logger up anew when its configuration changes.
+    # Serve sets its logger up again when its configuration changes.
     serve_logger.handlers.clear()
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)

@@ -19,7 +19,7 @@ COMPLETE = [path for path in CONFIGS if not path.stem.startswith("debug-")]
 NO_FILL = ("losses.fill_perceptual", "losses.feature_matching", "model.initial_fill")
 # What a stage does not look at.
 IDLE = {
-    "first_fill": (
+    "initial_fill": (
         *("encoder", "translate.", "losses.perceptual", "losses.pixels", "losses.overlap"),
         *("model.generator_", "model.translator_", "model.discriminator_norm"),
         *(*NO_FILL, "losses.kind", "optimizer.discriminator_lr", "model.initial_fill"),

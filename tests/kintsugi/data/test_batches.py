@@ -62,7 +62,7 @@ def test_crops_come_from_the_photograph_or_its_mirror_image() -> None:
 
 
 def test_a_window_is_drawn_and_brought_to_the_crop() -> None:
-    """Of a ramp, how steep a crop is tells how large its window was."""
+    """Of a ramp, how steep a crop is shows how large its window was."""
     ramp = np.tile(np.arange(150, dtype=np.uint8), (150, 1))[..., None].repeat(3, axis=2)
     config = dataclasses.replace(CONFIG, window_px=64)
     sides = []

@@ -70,7 +70,7 @@ def test_a_manifest_from_before_there_were_splits_is_all_for_training() -> None:
 
 
 def test_figures() -> None:
-    assert EXAMPLE.figures() == {
+    assert EXAMPLE.to_dict() == {
         "rows": 5,
         "held_out": 3,
         "parts": 2,

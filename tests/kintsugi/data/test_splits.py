@@ -89,7 +89,7 @@ def test_photographs_are_packed_with_the_share_of_the_configuration(tmp_path: Pa
         shards=str(tmp_path / "shards"), photos=str(tmp_path / "photos"), held_out_share=0.4
     )
     ensure_shards(asked)
-    assert read_manifest(Storage(tmp_path / "shards")).figures()["held_out"] > 0
+    assert read_manifest(Storage(tmp_path / "shards")).to_dict()["held_out"] > 0
     ensure_shards(asked)
     ensure_shards(replace(asked, held_out_share=0.0))
     with pytest.raises(ConfigError, match=r"held_out_share=0\.2, but the shards at .* hold 0\.4"):

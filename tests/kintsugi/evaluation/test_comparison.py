@@ -19,7 +19,7 @@ from kintsugi.evaluation.comparison import (
 from kintsugi.evaluation.entrants import Computed
 from kintsugi.evaluation.evaluate import Evaluated, Filled
 from kintsugi.evaluation.report import format_markdown
-from kintsugi.evaluation.request import Wanted
+from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CoarseFill
 from kintsugi.masks.sets import parse_mask_set
@@ -59,12 +59,12 @@ def release(tmp_path: Path) -> str:
 @pytest.mark.slow
 def test_two_runs_differ_in_their_times_alone(photos: Path) -> None:
     def figures() -> str:
-        wanted = Wanted(
+        request = EvaluationRequest(
             ["telea", "ns", "biharmonic", "patchmatch"],
             ["random-64", "border-64"],
             encoder="random",
         )
-        _, found = compare(str(photos), *open_comparison(wanted))
+        _, found = compare(str(photos), *open_comparison(request))
         for row in found.pop("times"):
             assert row["seconds"]["median"] > 0
         return json.dumps(found)
@@ -89,16 +89,18 @@ def test_releases_folders_and_labels(photos: Path, release: str, tmp_path: Path)
         (results / name).write_bytes(encode_image(np.zeros((64, 64, 3), np.uint8)))
     methods = [f"mine={release}", f"again=release:{release}", "ours", f"black=folder:{results}"]
     methods[0] = f"mine=release:{release}"
-    comparison, about = open_comparison(Wanted(methods, ["center-32-64"], release=release))
+    comparison, provenance = open_comparison(
+        EvaluationRequest(methods, ["center-32-64"], release=release)
+    )
     assert list(comparison.entrants) == ["mine", "again", "ours", "black"]
-    assert about.vgg_encoder == "random (seed 0)"
-    assert set(about.releases) == {"mine", "again", "ours"}
-    assert about.releases["ours"]["digest"].startswith("sha256:")
+    assert provenance.vgg_encoder == "random (seed 0)"
+    assert set(provenance.releases) == {"mine", "again", "ours"}
+    assert provenance.releases["ours"]["digest"].startswith("sha256:")
     seen: list[tuple[str, int, int]] = []
     _, figures = compare(
         str(photos),
         comparison,
-        about,
+        provenance,
         report=lambda result, done, total: seen.append((result.id, done, total)),
     )
     assert seen[-1] == ("photo-2.png", 3, 3)
@@ -110,18 +112,20 @@ def test_releases_folders_and_labels(photos: Path, release: str, tmp_path: Path)
 
 
 def test_g1_alone_takes_part_beside_the_whole_release(release: str) -> None:
-    wanted = Wanted(["ours", "coarse", f"g1=coarse:{release}"], ["center-32-64"], release=release)
-    comparison, about = open_comparison(wanted)
+    request = EvaluationRequest(
+        ["ours", "coarse", f"g1=coarse:{release}"], ["center-32-64"], release=release
+    )
+    comparison, provenance = open_comparison(request)
     whole, coarse, named = comparison.entrants.values()
     assert whole.identity != coarse.identity == named.identity
-    assert about.releases["ours"] == about.releases["coarse"] == about.releases["g1"]
+    assert provenance.releases["ours"] == provenance.releases["coarse"] == provenance.releases["g1"]
     assert isinstance(named, Computed)
     assert isinstance(named.method, CoarseFill)
 
 
 def test_an_encoder_can_be_named_apart_from_the_release(release: str) -> None:
     def encoder_of(**how: object) -> str:
-        return open_comparison(Wanted(["telea"], ["center-32-64"], **how))[1].vgg_encoder
+        return open_comparison(EvaluationRequest(["telea"], ["center-32-64"], **how))[1].vgg_encoder
 
     assert encoder_of() == ""
     assert encoder_of(release=release) == "random (seed 0)"
@@ -130,8 +134,10 @@ def test_an_encoder_can_be_named_apart_from_the_release(release: str) -> None:
 
 def test_patch_synthesis_needs_an_encoder() -> None:
     with pytest.raises(ConfigError, match="needs an encoder: name --encoder"):
-        open_comparison(Wanted(["patch-synthesis"], ["center-32-64"]))
-    comparison, _ = open_comparison(Wanted(["patch-synthesis"], ["center-32-64"], encoder="random"))
+        open_comparison(EvaluationRequest(["patch-synthesis"], ["center-32-64"]))
+    comparison, _ = open_comparison(
+        EvaluationRequest(["patch-synthesis"], ["center-32-64"], encoder="random")
+    )
     assert "patch-synthesis" in comparison.entrants["patch-synthesis"].identity
 
 
@@ -140,7 +146,7 @@ def test_a_written_set_stands_in_the_place_of_its_name(photos: Path, tmp_path: P
     ids = [f"photo-{i}.png" for i in range(3)]
     manifest = write_mask_set(masks, ids, Storage(tmp_path / "masks"))
     there, here = (
-        compare(str(photos), *open_comparison(Wanted(["telea"], [name], seed=seed)))[1]
+        compare(str(photos), *open_comparison(EvaluationRequest(["telea"], [name], seed=seed)))[1]
         for name, seed in ((str(tmp_path / "masks"), 3), ("thick-64", 7))
     )
     means = [
@@ -148,7 +154,7 @@ def test_a_written_set_stands_in_the_place_of_its_name(photos: Path, tmp_path: P
         for found in (there, here)
     ]
     assert means[0] == means[1]
-    # What is told of the masks is what was read, not what was asked for.
+    # What is reported of the masks is what was read, not what was asked for.
     drawn = {"kind": "thick", "side_px": 64, "seed": 7}
     assert here["masks"] == {"thick-64": drawn}
     uri, digest = str(tmp_path / "masks"), manifest.masks_sha256
@@ -159,15 +165,15 @@ def test_a_written_set_stands_in_the_place_of_its_name(photos: Path, tmp_path: P
 
 def test_two_photographs_of_one_stem_have_no_folder_of_results(photos: Path) -> None:
     (photos / "photo-1.webp").write_bytes((photos / "photo-1.png").read_bytes())
-    wanted = Wanted(["telea", f"again=folder:{photos}"], ["center-32-64"])
+    request = EvaluationRequest(["telea", f"again=folder:{photos}"], ["center-32-64"])
     with pytest.raises(ConfigError, match=r"photo-1\.png and photo-1\.webp would have one"):
-        compare(str(photos), *open_comparison(wanted))
-    compare(str(photos), *open_comparison(Wanted(["telea"], ["center-32-64"])))
+        compare(str(photos), *open_comparison(request))
+    compare(str(photos), *open_comparison(EvaluationRequest(["telea"], ["center-32-64"])))
 
 
 def test_limit_held_out_and_rejects(photos: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 cut")
-    opened = open_comparison(Wanted(["telea"], ["center-32-64"]))
+    opened = open_comparison(EvaluationRequest(["telea"], ["center-32-64"]))
     _, figures = compare(str(photos), *opened, limit=2)
     assert list(figures["rejects"]) == ["broken.jpg"]
     assert figures["photographs"] == 1
@@ -188,14 +194,18 @@ def test_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         (["telea"], ["fog-64"], "'fog' is not known"),
     ):
         with pytest.raises(ConfigError, match=message):
-            open_comparison(Wanted(methods, masks))
+            open_comparison(EvaluationRequest(methods, masks))
     with pytest.raises(StorageError, match="nowhere"):
-        open_comparison(Wanted(["ours"], ["random-64"], release=str(tmp_path / "nowhere")))
+        open_comparison(
+            EvaluationRequest(["ours"], ["random-64"], release=str(tmp_path / "nowhere"))
+        )
 
 
 def test_the_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
-    results, figures = compare(str(photos), *open_comparison(Wanted(["telea"], ["center-32-64"])))
+    results, figures = compare(
+        str(photos), *open_comparison(EvaluationRequest(["telea"], ["center-32-64"]))
+    )
     write_report(str(output), results, figures)
     assert json.loads((output / "results.json").read_text()) == figures
     assert len((output / "cases.jsonl").read_text().splitlines()) == 3

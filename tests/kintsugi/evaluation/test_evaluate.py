@@ -69,7 +69,7 @@ def test_a_photograph_through_two_methods_and_two_mask_sets() -> None:
     expected = 100 / 255 * np.abs(truth[16:48, 16:48].astype(int) - 128).mean()
     assert first.figures["hole_l1_percent"] == pytest.approx(expected)
     assert (first.figures["known_equal"], second.figures["known_equal"]) == (1, 0)
-    # What a method does to known pixels is told by that alone: the rest is of the composed image.
+    # What a method does to known pixels is seen in that alone: the rest is of the composed image.
     assert second.figures == {**first.figures, "known_equal": 0}
     assert first.seconds is not None
     assert first.seconds > 0

@@ -58,7 +58,7 @@ def test_drawn_masks_have_hole_and_known_pixels(kind: str) -> None:
 @pytest.mark.slow
 def test_holes_reach_every_part_of_the_image(kind: str) -> None:
     rng = np.random.default_rng(1)
-    # A mask of thin strokes has so many of them that half as many masks tell as much.
+    # A mask of thin strokes has so many of them that half as many masks show as much.
     draws = 200 if kind == "thin" else 400
     often = np.mean([draw_mask(kind, 64, 64, rng) for _ in range(draws)], axis=0)
     parts = often.reshape(4, 16, 4, 16).mean(axis=(1, 3))

@@ -19,7 +19,7 @@ def row(step: int, seconds: float = 1.0) -> Metrics:
 
 
 class Recorder:
-    """A watcher that keeps what it is told."""
+    """A watcher that keeps what it is given."""
 
     def __init__(self) -> None:
         self.earlier: list[Any] = []
@@ -66,14 +66,14 @@ def test_what_is_trained_again_is_found_again(tmp_path: Path) -> None:
     writer.flush()
     follower.poll()
     again = MetricsWriter(storage, 3)
-    # The part of steps 4 to 6 is deleted and written anew between two looks.
+    # The part of steps 4 to 6 is deleted and written again between two looks.
     again.add(row(4, 2.0))
     again.flush()
     assert follower.poll() == [row(4, 2.0)]
     again.add(row(5, 2.0))
     again.flush()
     assert follower.poll() == [row(5, 2.0)]
-    # And after a cut inside a part nothing that stands is told twice.
+    # And after a cut inside a part nothing that stands is reported twice.
     writer = MetricsWriter(storage, 4)
     assert follower.poll() == []
     writer.add(row(5, 3.0))

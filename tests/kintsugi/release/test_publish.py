@@ -15,7 +15,7 @@ from kintsugi.release.publish import Selection, publish
 from kintsugi.runs.checkpoints import STATE_NAME
 from kintsugi.runs.run import open_encoder
 from kintsugi.runs.weights import DISCRIMINATORS_NAME
-from kintsugi.storage.checksums import seal
+from kintsugi.storage.checksums import write_checksums
 from kintsugi.train.worker import train_locally
 from models.build import ModelConfig, build_inpainter
 from models.compose.finish import FinishConfig
@@ -112,7 +112,7 @@ def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path:
         state["best"] = {"step": 1, "loss": 0.5}
         (newest / STATE_NAME).write_text(json.dumps(state))
         (newest / "manifest.json").unlink()
-        seal(newest)
+        write_checksums(newest)
     publish(str(one), str(two), str(tmp_path / "r"), name="r", select=Selection("best"))
     assert load_release(tmp_path / "r")[1].training["stage1"]["steps"] == 1
 
@@ -195,12 +195,12 @@ def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -
     assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
 
 
-def test_of_a_release_the_finish_stays_and_what_is_said_of_its_first_fill(tmp_path: Path) -> None:
+def test_of_a_release_the_finish_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
     model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
     finishing = FinishConfig(shade=0.5, deep_detail=1.0)
     inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
     told = {"config": {}, "steps": 7, "weights": "last"}
-    training = {stage: told for stage in ("first_fill", "stage1", "stage2")}
+    training = {stage: told for stage in ("initial_fill", "stage1", "stage2")}
     release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
     saved = save_release(tmp_path / "one", inpainter, release, card="")
     uri = str(tmp_path / "one")
@@ -215,7 +215,7 @@ def test_each_stage_brings_its_own_discriminator(runs: Path, tmp_path: Path) -> 
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     old, new = str(tmp_path / "old"), tmp_path / "new"
     publish(*stages, old, name="r", select=select)
-    # Stage 1 anew, stage 2 of the release, which has a discriminator of each.
+    # Stage 1 again, stage 2 of the release, which has a discriminator of each.
     publish(stages[0], old, str(new), name="r", select=dataclasses.replace(select, checkpoint="2"))
     found = load_file(new / DISCRIMINATORS_NAME)
     for part, step in (("pair_discriminator", 2), ("feature_discriminator", 1)):
@@ -254,7 +254,7 @@ def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
 
 
 def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> None:
-    """Two runs are told so before their weights are fetched, a release by its weights."""
+    """Two runs are refused before their weights are fetched, a release by its weights."""
     other = tmp_path / "stage2"
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())

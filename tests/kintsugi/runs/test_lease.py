@@ -13,7 +13,7 @@ import torch
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.runs import lease
-from kintsugi.runs.lease import OWNER_NAME, Owner, Ownership, TakenOver, owner_of, owning
+from kintsugi.runs.lease import OWNER_NAME, Lease, LeaseLost, Owner, hold_lease, owner_of
 from kintsugi.runs.metrics_log import MetricsWriter, read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease, "SILENT_SECONDS", 0.5)
 
 
@@ -42,22 +42,22 @@ def name(run: Run, **values: str | int) -> Owner:
 
 
 def test_a_second_submission_is_refused_while_the_first_trains(quick: None, run: Run) -> None:
-    with owning(run) as token:
+    with hold_lease(run) as token:
         words = rf"another submission \(process {os.getpid()} on"
-        with pytest.raises(ConfigError, match=words), owning(run):
+        with pytest.raises(ConfigError, match=words), hold_lease(run):
             pytest.fail("both train it")
-        Ownership(run, token, rank=0, device=CPU).check()
+        Lease(run, token, rank=0, device=CPU).check()
 
 
 def test_the_next_begins_at_once_when_one_has_ended(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ValueError, match="failed"), owning(run):
+    with pytest.raises(ValueError, match="failed"), hold_lease(run):
         raise ValueError("failed")
     since = time.monotonic()
-    with owning(run) as token:
-        Ownership(run, token, rank=0, device=CPU).check()
-    assert time.monotonic() - since < lease.BEAT_SECONDS / 4
+    with hold_lease(run) as token:
+        Lease(run, token, rank=0, device=CPU).check()
+    assert time.monotonic() - since < lease.HEARTBEAT_SECONDS / 4
     assert not caplog.records
     # Of all that came before only the last one's stay.
     assert len(run.storage.list()) == 2
@@ -67,9 +67,9 @@ def test_one_that_gives_no_sign_of_life_is_taken_over(
     quick: None, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = name(run)
-    run.storage.write(lost.beat_name, b"7")
+    run.storage.write(lost.heartbeat_name, b"7")
     since = time.monotonic()
-    with caplog.at_level(logging.WARNING), owning(run):
+    with caplog.at_level(logging.WARNING), hold_lease(run):
         assert time.monotonic() - since >= lease.SILENT_SECONDS
     assert "(process 1 on h, since noon) was lost: this one takes over" in caplog.text
 
@@ -79,10 +79,10 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(run: Run) -> N
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
     lost = name(run, pid=int(ended.stdout), place=lease._place())
-    run.storage.write(lost.beat_name, b"7")
+    run.storage.write(lost.heartbeat_name, b"7")
     since = time.monotonic()
-    with owning(run):
-        assert time.monotonic() - since < lease.BEAT_SECONDS
+    with hold_lease(run):
+        assert time.monotonic() - since < lease.HEARTBEAT_SECONDS
     # Elsewhere the same number is another process's.
     assert lost.is_dead()
     assert not dataclasses.replace(lost, place="another boot").is_dead()
@@ -90,19 +90,19 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(run: Run) -> N
 
 
 def test_one_that_wakes_up_again_writes_no_more(quick: None, run: Run) -> None:
-    with owning(run) as earlier:
-        lost = Ownership(run, earlier, rank=0, device=CPU)
+    with hold_lease(run) as earlier:
+        lost = Lease(run, earlier, rank=0, device=CPU)
         lost.check()
         name(run)
         assert lost.is_lost()
-        with pytest.raises(TakenOver, match="process 1 on h, since noon"):
+        with pytest.raises(LeaseLost, match="process 1 on h, since noon"):
             lost.check()
     # Its end is not the other's.
     assert str(owner_of(run)) == "process 1 on h, since noon"
 
 
 def test_a_rank_without_a_submission_asks_nothing(run: Run) -> None:
-    Ownership(run, "", rank=0, device=CPU).check()
+    Lease(run, "", rank=0, device=CPU).check()
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff"])
@@ -126,7 +126,7 @@ def test_a_run_that_is_taken_over_writes_no_more(
         add(writer, row)
 
     monkeypatch.setattr(MetricsWriter, "add", take_over)
-    with pytest.raises(TakenOver, match="process 1 on h"):
+    with pytest.raises(LeaseLost, match="process 1 on h"):
         local.fit(config)
     assert run.checkpoints.newest_whole() == 4
     rows = read_metrics(run.storage.join("metrics"))

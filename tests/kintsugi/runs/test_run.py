@@ -18,7 +18,7 @@ from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import open_run
 from kintsugi.storage.storage import Storage
-from kintsugi.train.loop import Surroundings, initial_state, train
+from kintsugi.train.loop import WorkerContext, initial_state, train
 from kintsugi.train.stages.paper import Stage2
 from kintsugi.train.worker import build_stage, train_locally
 from models.matching import MatchingConfig
@@ -144,9 +144,10 @@ def test_a_diverged_loss_ends_the_run_before_it_is_saved(trained: Path) -> None:
         train(
             stage,
             iter([batch]),
+            order,
             config,
             initial_state(stage, config),
-            Surroundings(0, order, torch.device("cpu")),
+            WorkerContext(torch.device("cpu")),
             Silent(),  # type: ignore[arg-type]
         )
 
@@ -170,12 +171,12 @@ def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Pat
         str(runs / "debug-stage2"),
         str(tmp_path / "r"),
         name="first",
-        matching={"keys": "standardised", "max_uses": 4},
+        matching={"keys": "standardised", "guard": 4},
     )
     inpainter, config = load_release(tmp_path / "r")
     assert config == published.config
     assert config.encoder == "random (seed 0)"
-    assert config.matching == inpainter.matching == MatchingConfig(keys="standardised", max_uses=4)
+    assert config.matching == inpainter.matching == MatchingConfig(keys="standardised", guard=4)
     assert "keys standardised" in (tmp_path / "r" / "README.md").read_text()
     assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
     stage = build_stage(debug_config(trained, "stage2"))

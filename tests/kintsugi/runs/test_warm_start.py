@@ -18,7 +18,7 @@ from kintsugi.runs.run import Run
 from kintsugi.runs.warm_start import load_start, open_run
 from kintsugi.train.stages.paper import Stage
 from kintsugi.train.worker import build_stage, train_locally
-from models.networks.feature2image import given_pixels
+from models.networks.feature2image import add_pixel_inputs
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import losses, pack_photos
 
@@ -109,7 +109,7 @@ def test_a_translator_without_pixels_starts_one_with_them(folder: Path) -> None:
     config = debug_config(folder, "stage2", run="pixels", init_from=str(source))
     model = dataclasses.replace(config.model, translator_input="features+pixels")
     stage = started(dataclasses.replace(config, model=model))
-    wanted = given_pixels(tensors(folder, "stage2", "generator"))
+    wanted = add_pixel_inputs(tensors(folder, "stage2", "generator"))
     assert equal(stage.generator.state_dict(), wanted)
     # What a discriminator sees did not change.
     assert equal(stage.discriminator.state_dict(), tensors(folder, "stage2", "discriminator"))

@@ -28,7 +28,7 @@ from kintsugi.storage.storage import Storage
 
 disk = sys.argv[1]
 Storage(disk).write("checkpoints/before", b"whole")
-told = {}
+errors = {}
 for how in ("tensors", "bytes"):
     try:
         with scratch_folder("a checkpoint") as folder:
@@ -37,14 +37,14 @@ for how in ("tensors", "bytes"):
             else:
                 (folder / "state.json").write_bytes(bytes(2_000_000))
     except StorageError as error:
-        told[how] = str(error)
-    told[f"{how} left"] = os.listdir(disk)
+        errors[how] = str(error)
+    errors[f"{how} left"] = os.listdir(disk)
 try:
     Storage(disk).write("checkpoints/generator", bytes(2_000_000))
 except StorageError as error:
-    told["storage"] = str(error)
-told["storage left"] = {name: Storage(disk).read(name).decode() for name in Storage(disk).list()}
-print(json.dumps(told))
+    errors["storage"] = str(error)
+errors["storage left"] = {name: Storage(disk).read(name).decode() for name in Storage(disk).list()}
+print(json.dumps(errors))
 """
 
 
@@ -62,15 +62,15 @@ def test_a_full_disk_is_told_at_once_with_the_folder_and_the_remedy(tmp_path: Pa
         cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    errors = json.loads(done.stdout)
     for how in ("tensors", "bytes"):
-        assert told[how].startswith(f"cannot write a checkpoint to {disk}/kintsugi-")
-        assert "of 1 MiB are free on the disk" in told[how]
-        assert "set TMPDIR to a folder on a larger disk" in told[how]
-        assert told[f"{how} left"] == ["checkpoints"]
-    assert told["storage"].startswith(f"cannot write {disk}/checkpoints/generator: No space left")
-    assert f"of 1 MiB are free on the disk of {disk}/checkpoints; free some" in told["storage"]
-    assert told["storage left"] == {"checkpoints/before": "whole"}, "and nothing half written"
+        assert errors[how].startswith(f"cannot write a checkpoint to {disk}/kintsugi-")
+        assert "of 1 MiB are free on the disk" in errors[how]
+        assert "set TMPDIR to a folder on a larger disk" in errors[how]
+        assert errors[f"{how} left"] == ["checkpoints"]
+    assert errors["storage"].startswith(f"cannot write {disk}/checkpoints/generator: No space left")
+    assert f"of 1 MiB are free on the disk of {disk}/checkpoints; free some" in errors["storage"]
+    assert errors["storage left"] == {"checkpoints/before": "whole"}, "and nothing half written"
     assert time.monotonic() - started < 60, "most of it is the start of Python"
 
 

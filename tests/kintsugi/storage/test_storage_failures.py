@@ -1,4 +1,4 @@
-"""kintsugi.storage.storage when something is wrong: what passes is waited for, the rest is told."""
+"""kintsugi.storage.storage when something is wrong: what passes is waited for, not the rest."""
 
 import errno
 import os

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kintsugi.collectives import gathered, take_statistics
+from kintsugi.collectives import all_gather, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import HeldOutSection, TranslateSection
 from kintsugi.data.batches import Batch
@@ -21,7 +21,7 @@ from kintsugi.errors import KintsugiError
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.servers.processes import free_ports
-from kintsugi.train.loop import Surroundings, initial_state, is_finished, train
+from kintsugi.train.loop import WorkerContext, initial_state, is_finished, train
 from kintsugi.train.stages.paper import Output
 from tests.kintsugi.training_runs import debug_config
 
@@ -84,10 +84,11 @@ def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
     held_out = [one_step(100 + number, count=2 + number) for number in range(count)]
     mine = held_out[rank::workers]
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=workers, batch_size=4 // workers)
-    surroundings = Surroundings(
-        rank, order, torch.device("cpu"), held_out=mine or held_out, spare=not mine
+    context = WorkerContext(
+        torch.device("cpu"), rank, workers, held_out=mine or held_out, spare=not mine
     )
-    train(stage, batches(rank, workers), config, initial_state(stage, config), surroundings, rows)
+    state = initial_state(stage, config)
+    train(stage, batches(rank, workers), order, config, state, context, rows)
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
     measured = torch.tensor([rows.rows[-1]["held_out/perceptual"]])
@@ -108,10 +109,8 @@ def run_alone(
     stage, rows = LinearStage(), Rows()
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=1, batch_size=4)
     state = initial_state(stage, config)
-    surroundings = Surroundings(
-        0, order, torch.device("cpu"), held_out=held_out, should_stop=should_stop
-    )
-    train(stage, map(one_step, itertools.count()), config, state, surroundings, rows)
+    context = WorkerContext(torch.device("cpu"), held_out=held_out, should_stop=should_stop)
+    train(stage, map(one_step, itertools.count()), order, config, state, context, rows)
     return state, rows
 
 
@@ -202,9 +201,9 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     run(rank, 2, config, f"{folder}/rank-{rank}.safetensors")
     own = nn.BatchNorm1d(3)
     own.running_mean = torch.full((3,), float(rank + 1))
-    take_statistics(own)
+    broadcast_buffers(own)
     assert torch.equal(own.running_mean, torch.ones(3))
-    assert gathered(["all", f"rank {rank}"]) == ["all", "rank 0", "all", "rank 1"]
+    assert all_gather(["all", f"rank {rank}"]) == ["all", "rank 0", "all", "rank 1"]
     # Leaving before the other is done would cut its connection.
     dist.barrier()
     dist.destroy_process_group()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kintsugi.config.sections import OptimizerSection
-from kintsugi.train.optim import Update, follow, mean_of, scaler_for
+from kintsugi.train.optim import Update, mean_of, scaler_for, update_ema
 
 CPU = torch.device("cpu")
 
@@ -77,19 +77,19 @@ def test_float16_gradients_are_unscaled_before_they_are_measured() -> None:
 
 def test_the_running_mean_follows_faster_at_first() -> None:
     average, network = line(0.0), line(1.0)
-    follow(average, network, decay=0.99, step=0)
+    update_ema(average, network, decay=0.99, step=0)
     assert average.weight[0, 0].item() == pytest.approx(0.9)
     for step in range(1, 2000):
-        follow(average, network, decay=0.99, step=step)
+        update_ema(average, network, decay=0.99, step=step)
     assert average.weight[0, 0].item() == pytest.approx(1)
-    follow(average, line(0.0), decay=0.99, step=2000)
+    update_ema(average, line(0.0), decay=0.99, step=2000)
     assert average.weight[0, 0].item() == pytest.approx(0.99)
 
 
 def test_the_running_mean_has_the_statistics_of_the_network() -> None:
     average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     network(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))
-    follow(average, network, decay=0.99, step=5)
+    update_ema(average, network, decay=0.99, step=5)
     assert torch.equal(average.running_mean, network.running_mean)
     assert torch.equal(average.num_batches_tracked, network.num_batches_tracked)
 

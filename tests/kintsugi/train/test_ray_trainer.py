@@ -13,7 +13,7 @@ import pytest
 from jobs._bootstrap import _SETTINGS
 from kintsugi.errors import ConfigError, Diverged, StorageError
 from kintsugi.runs.checkpoints import CheckpointStore
-from kintsugi.runs.lease import OWNER_NAME, Owner, TakenOver
+from kintsugi.runs.lease import OWNER_NAME, LeaseLost, Owner
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
@@ -107,7 +107,7 @@ def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
             fit(config)
         # As if that one had given no sign of life for long.
         run.storage.write(OWNER_NAME, json.dumps(dataclasses.asdict(other)).encode())
-        with pytest.raises(TakenOver, match="process 1 on there"):
+        with pytest.raises(LeaseLost, match="process 1 on there"):
             first.result(timeout=100)
     assert run.checkpoints.newest_whole() < 400
 

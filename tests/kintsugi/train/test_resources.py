@@ -48,7 +48,7 @@ def test_enough_in_all_but_not_on_single_nodes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"of 1\.5 CPU each.* 3 nodes have room for 3"):
         check_resources(config, nodes)
     check_resources(with_workers(tmp_path, count=3), nodes)
-    # Readers that need not be beside their workers fill the gaps.
+    # Readers that need not be with their workers fill the gaps.
     check_resources(with_workers(tmp_path, count=4, anywhere=True), nodes)
 
 

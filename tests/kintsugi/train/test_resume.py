@@ -17,7 +17,7 @@ from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.train import loop
-from kintsugi.train.validation import losses_on
+from kintsugi.train.validation import evaluate_losses
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
@@ -42,7 +42,7 @@ def everything_on(folder: Path, name: str, stage: str = "stage1", **compute: Any
         optimizer=optimizer,
         compute=ComputeSection(**compute),
         held_out=HeldOutSection(photos=3, patience=9),
-        losses=LossSection(kind="hinge", adversarial=0.0 if stage == "first-fill" else 1.0),
+        losses=LossSection(kind="hinge", adversarial=0.0 if stage == "initial-fill" else 1.0),
         model=ModelSection(
             size="tiny",
             generator_upsampling="resize",
@@ -74,7 +74,7 @@ def figures(config: JobConfig) -> list[dict[str, Any]]:
         ("stage1", {}),
         ("end-to-end", {"channels_last": True}),
         ("context-encoder", {"precision": "bfloat16"}),
-        ("first-fill", {"precision": "bfloat16", "channels_last": True}),
+        ("initial-fill", {"precision": "bfloat16", "channels_last": True}),
     ],
 )
 @pytest.mark.slow
@@ -136,10 +136,10 @@ def test_the_best_checkpoint_is_kept_and_every_row_of_one_says_how_good_it_is(
 
     def rising(*args: Any, **more: Any) -> dict[str, float]:
         # After the second step, whatever the networks learn: that depends on the processor.
-        losses = losses_on(*args, **more)
+        losses = evaluate_losses(*args, **more)
         return losses | {"perceptual": losses["perceptual"] + next(added)}
 
-    monkeypatch.setattr(loop, "losses_on", rising)
+    monkeypatch.setattr(loop, "evaluate_losses", rising)
     train_to(config, 4)
     run = Run.of(config)
     rows = read_metrics(run.storage.join("metrics"))

@@ -171,7 +171,7 @@ def test_the_budget_changes_no_match(budget: int) -> None:
     search = hole_search(smooth(6, 16, 26, 30), (8, 16, 8, 20))
     found = nearest_approximate(search, memory_budget=budget)
     agreed = (found == nearest_approximate(search)).float().mean()
-    # Sums of other shapes may round otherwise, which tells equals apart.
+    # Sums of other shapes may round otherwise, which separates equals.
     assert agreed >= 0.99
 
 
@@ -181,7 +181,7 @@ def test_starts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "PROBES", 1)
     monkeypatch.setattr(approximate, "_ROUNDS", 0)
     assert (nearest_approximate(search) == exact)[search.queries].float().mean() < 0.6
-    # One cell beside: the window around the start is looked through.
+    # One cell off: the window around the start is looked through.
     beside = torch.where(exact >= 0, exact + 1, exact)
     found = nearest_approximate(search, init=beside)
     assert (found == exact)[search.queries].float().mean() > 0.98

@@ -65,7 +65,7 @@ def test_the_known_side_becomes_as_blurry_as_the_hole(sigma: float) -> None:
     sharp = gaussian_blur(
         torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)), 1.0
     )
-    # A gradient beside the noise: photographs have more broad detail than fine.
+    # A gradient under the noise: photographs have more broad detail than fine.
     sharp = sharp + torch.linspace(0, 1, 128).view(1, 1, 1, -1)
     mask = mask_of(128, 128, (32, 96, 32, 96))
     filled = sharp * (1 - mask) + gaussian_blur(sharp, sigma) * mask

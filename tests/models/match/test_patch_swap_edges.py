@@ -21,11 +21,10 @@ def test_ties_take_the_lowest_index() -> None:
         assert indices[row, column] == column % 4
 
 
-@pytest.mark.slow
 def test_the_tie_of_a_constant_map_is_its_first_known_window() -> None:
     features = torch.ones(1, 3, 9, 9)
     mask = mask_of(9, 9, (0, 2, 0, 9), (6, 8, 3, 5))
-    indices = match_patches(features, mask, memory_budget=1)
+    indices = match_patches(features, mask)
     assert set(indices[indices >= 0].tolist()) == {2 * 7}
 
 
@@ -129,11 +128,6 @@ def test_refuses_a_mask_that_does_not_fit(size: tuple[int, int]) -> None:
         patch_swap(features, torch.zeros(1, 1, *size))
 
 
-def test_refuses_a_limit_of_nothing_even_where_nothing_is_to_be_matched() -> None:
-    with pytest.raises(ValueError, match="1 time or more"):
-        patch_swap(features_of(0, 1, 2, 8, 8), torch.zeros(1, 1, 8, 8), max_uses=0)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_are_compared_in_float32_and_copied_as_they_are(dtype: torch.dtype) -> None:
     features = features_of(0, 1, 5, 10, 12).to(dtype)
@@ -199,11 +193,9 @@ def test_refuses_shapes_that_disagree() -> None:
             paste_patches(features, wrong, mask)
 
 
-@pytest.mark.parametrize(("option", "value"), [("guard", -1), ("memory_budget", 0)])
-def test_refuses_too_small_a_number(option: str, value: int) -> None:
-    options = {option: value}
-    with pytest.raises(ValueError, match=f"{option}={value}"):
-        match_patches(features_of(0, 1, 2, 8, 8), torch.zeros(1, 1, 8, 8), **options)
+def test_refuses_a_guard_of_less_than_nothing() -> None:
+    with pytest.raises(ValueError, match="guard=-1"):
+        match_patches(features_of(0, 1, 2, 8, 8), torch.zeros(1, 1, 8, 8), guard=-1)
 
 
 def test_a_mask_may_be_of_booleans() -> None:

@@ -57,12 +57,12 @@ def test_patch_swap_hands_everything_on(asked: list[str]) -> None:
     features = features_of(0, 2, 6, 16, 16)
     mask = torch.cat([mask_of(16, 16, (5, 9, 5, 9)), mask_of(16, 16)])
     init = torch.full((2, 14, 14), 3)
-    found = match_patches(features, mask, method="approximate", init=init, seed=4, max_uses=2)
+    found = match_patches(features, mask, method="approximate", init=init, seed=4)
     # The second photograph has no hole: nothing is searched.
     assert set(asked) == {"approximate"}
     assert (found[1] == -1).all()
-    assert found[0][found[0] >= 0].bincount().max() <= 2
-    swapped = patch_swap(features, mask, method="approximate", init=init, seed=4, max_uses=2)
+    assert (found[0] >= 0).any()
+    swapped = patch_swap(features, mask, method="approximate", init=init, seed=4)
     assert not torch.equal(swapped[0], features[0])
     assert torch.equal(swapped[1], features[1])
 
@@ -76,10 +76,10 @@ def test_a_name_that_is_no_method_is_refused_with_those_that_are() -> None:
 def test_an_autocast_around_it_changes_nothing(method: Method) -> None:
     features, mask = features_of(0, 1, 40, 16, 16), mask_of(16, 16, (5, 9, 5, 9))
     style = features_of(1, 1, 40, 12, 14)
-    matches = match_patches(features, mask, method=method, max_uses=2)
+    matches = match_patches(features, mask, method=method)
     swapped = swap_style(features, style, strength=1.0, method=method)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(match_patches(features, mask, method=method, max_uses=2), matches)
+        assert torch.equal(match_patches(features, mask, method=method), matches)
         assert torch.equal(swap_style(features, style, strength=1.0, method=method), swapped)
 
 
@@ -132,10 +132,10 @@ def test_precision_reaches_the_exact_search(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("method", "fast"), ("precision", "int8"), ("max_uses", 0), ("memory_budget", 0)],
+    [("method", "fast"), ("precision", "int8")],
 )
 def test_an_option_that_is_none_is_refused(option: str, value: object) -> None:
-    options = {"method": "auto", "precision": "float32", "max_uses": 1, "memory_budget": None}
+    options = {"method": "auto", "precision": "float32"}
     check_options(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"{option}={value!r}"):
         check_options(**options | {option: value})  # type: ignore[arg-type]

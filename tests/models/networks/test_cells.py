@@ -3,12 +3,12 @@
 import torch
 from torch.nn import functional as F
 
-from models.networks.cells import features_of, pixels_of, shades_of, with_pixels
+from models.networks.cells import append_pixels, features_of, pixels_of, shades_of
 
 
 def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
     features, image = torch.rand(2, 256, 3, 5), torch.rand(2, 3, 12, 20)
-    cells = with_pixels(features, image)
+    cells = append_pixels(features, image)
     assert cells.shape == (2, 304, 3, 5)
     assert torch.equal(features_of(cells), features)
     assert torch.equal(features_of(features), features)
@@ -19,7 +19,7 @@ def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
 
 def test_shades_are_means_of_two_by_two_pixels() -> None:
     features, image = torch.rand(2, 256, 3, 5), torch.rand(2, 3, 12, 20)
-    shades = shades_of(with_pixels(features, image))
+    shades = shades_of(append_pixels(features, image))
     assert shades is not None
     torch.testing.assert_close(shades, F.avg_pool2d(image, 2))
     assert shades_of(features) is None

@@ -38,7 +38,7 @@ def test_feature_discriminator_judges_patches_of_70_px() -> None:
     image = torch.rand(1, 3, 160, 160, requires_grad=True)
     logits = network(features, image)
     assert field(logits, image) == [70, 70]
-    # The cells beside the same patch.
+    # The cells next to the same patch.
     assert field(logits, features) == [16, 16]
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from models.build import ModelConfig, build_translator
 from models.inpainter import Inpainter
-from models.networks.cells import pixels_of, with_pixels
-from models.networks.feature2image import Feature2Image, TranslatorWidths, given_pixels
+from models.networks.cells import append_pixels, pixels_of
+from models.networks.feature2image import Feature2Image, TranslatorWidths, add_pixel_inputs
 from models.networks.layers import Upsampling
 from tests.models.networks.test_image2feature import shapes_of
 
@@ -131,9 +131,9 @@ def test_trained_without_pixels_it_draws_the_same_and_keeps_half_of_them(
     config = ModelConfig("tiny", translator_upsampling=upsampling)
     plain = build_translator(config, seed=0).eval()
     both = build_translator(replace(config, translator_input="features+pixels"), seed=1).eval()
-    both.load_state_dict(given_pixels(plain.state_dict()))
+    both.load_state_dict(add_pixel_inputs(plain.state_dict()))
     features, image = torch.rand(1, 256, 16, 24), torch.rand(1, 3, 64, 96)
-    cells = with_pixels(features, image)
+    cells = append_pixels(features, image)
     torch.testing.assert_close(both(cells), (plain(features) + pixels_of(cells)) / 2)
 
 
@@ -144,7 +144,7 @@ def test_pixels_are_taken_by_share_and_looked_at() -> None:
     bias = network.head.conv.get_parameter("bias")
     with torch.no_grad():
         bias[3] = -100
-        assert torch.equal(network(with_pixels(features, image)), image)
+        assert torch.equal(network(append_pixels(features, image)), image)
         bias[3] = 100
-        drawn = network(with_pixels(features, image))
-        assert not torch.equal(network(with_pixels(features, 1 - image)), drawn)
+        drawn = network(append_pixels(features, image))
+        assert not torch.equal(network(append_pixels(features, 1 - image)), drawn)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.build import ModelConfig, build_first_fill, build_generator
+from models.build import ModelConfig, build_generator, build_initial_fill
 from models.networks.fourier_fill import FourierFillPredictor
 from models.networks.initial_fill import FillNetwork, FillPredictor, shrunk
 from models.networks.smooth_fill import smooth_fill
@@ -14,7 +14,7 @@ FFC = ModelConfig("tiny", generator_input="predicted", initial_fill="ffc")
 
 def a_network() -> FillNetwork:
     """As after some training: its last convolution is not zero."""
-    network = build_first_fill(FFC, seed=0).eval()
+    network = build_initial_fill(FFC, seed=0).eval()
     generator = torch.Generator().manual_seed(1)
     torch.nn.init.normal_(network.end.weight, 0, 0.02, generator=generator)
     return network
@@ -27,14 +27,14 @@ def a_batch(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def test_the_configuration_chooses() -> None:
-    assert isinstance(build_first_fill(ModelConfig("tiny"), seed=0), FillPredictor)
-    assert isinstance(build_first_fill(FFC, seed=0), FourierFillPredictor)
+    assert isinstance(build_initial_fill(ModelConfig("tiny"), seed=0), FillPredictor)
+    assert isinstance(build_initial_fill(FFC, seed=0), FourierFillPredictor)
 
 
 @pytest.mark.parametrize(("height", "width"), [(72, 104), (32, 32), (40, 136)])
 def test_untrained_it_is_the_smooth_fill_at_any_size(height: int, width: int) -> None:
     image, mask = a_batch(height, width)
-    network = build_first_fill(FFC, seed=0).eval()
+    network = build_initial_fill(FFC, seed=0).eval()
     assert torch.equal(network(image, mask), shrunk(image, mask))
     assert torch.equal(network.fill(image, mask), smooth_fill(image, mask))
 
@@ -74,6 +74,6 @@ def test_every_weight_learns() -> None:
 def test_g1_begins_with_it() -> None:
     image, mask = a_batch(64, 64)
     generator = build_generator(FFC, seed=0).eval()
-    assert isinstance(generator.first_fill, FourierFillPredictor)
-    torch.nn.init.constant_(generator.first_fill.end.bias, 0.1)
-    assert torch.equal(generator(image, mask), generator.first_fill.fill(image, mask))
+    assert isinstance(generator.initial_fill, FourierFillPredictor)
+    torch.nn.init.constant_(generator.initial_fill.end.bias, 0.1)
+    assert torch.equal(generator(image, mask), generator.initial_fill.fill(image, mask))

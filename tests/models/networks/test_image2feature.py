@@ -215,9 +215,9 @@ def test_colours_are_those_of_the_network_that_learnt_them(input: GeneratorInput
     image, mask = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
     mask[..., 16:40, 16:40] = 1
     with torch.no_grad():
-        coarse, colours = network.fills(image, mask)
-        begun = generator.begin(image, mask)
+        coarse, taken = network.fills(image, mask)
+        initial = generator.compute_initial_fill(image, mask)
         assert torch.equal(coarse, network.fill(image, mask))
         assert torch.equal(coarse, paste_known(generator(image, mask), image, mask))
-    assert torch.equal(colours, begun if input == "predicted" else coarse)
-    assert not torch.equal(begun, coarse)
+    assert torch.equal(taken, initial if input == "predicted" else coarse)
+    assert not torch.equal(initial, coarse)

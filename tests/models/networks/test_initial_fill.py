@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.build import ModelConfig, build_first_fill, build_generator
+from models.build import ModelConfig, build_generator, build_initial_fill
 from models.networks.initial_fill import (
     FILL_STRIDE,
     FINE_PIXELS,
     FINE_STRIDE,
-    FillPredictor,
+    FillNetwork,
     shrunk,
 )
 from models.networks.smooth_fill import smooth_fill
@@ -18,9 +18,9 @@ from models.networks.smooth_fill import smooth_fill
 TINY = ModelConfig("tiny", generator_input="predicted")
 
 
-def predictor(added: float = 0.0) -> FillPredictor:
+def predictor(added: float = 0.0) -> FillNetwork:
     """One that adds the same to every colour."""
-    network = build_first_fill(TINY, seed=0).eval()
+    network = build_initial_fill(TINY, seed=0).eval()
     torch.nn.init.constant_(network.end.bias, added)
     return network
 
@@ -89,7 +89,7 @@ def test_it_learns_what_a_smooth_fill_cannot_know() -> None:
     light, mask = torch.full((4, 3, 64, 64), 0.8), torch.zeros(4, 1, 64, 64)
     mask[..., 16:48, 24:40] = 1
     truth = torch.where(mask == 1, 0.2, light)
-    network = build_first_fill(TINY, seed=0)
+    network = build_initial_fill(TINY, seed=0)
     adam = torch.optim.Adam(network.parameters(), 3e-3)
     for step in range(60):
         # At both sizes that it fills: near the edge it sees half as far.
@@ -106,10 +106,10 @@ def test_it_learns_what_a_smooth_fill_cannot_know() -> None:
 def test_g1_adds_to_it_and_teaches_it_nothing() -> None:
     image, mask = a_batch_with_holes()
     generator = build_generator(TINY, seed=0).eval()
-    assert generator.first_fill is not None
-    torch.nn.init.constant_(generator.first_fill.end.bias, 0.1)
+    assert generator.initial_fill is not None
+    torch.nn.init.constant_(generator.initial_fill.end.bias, 0.1)
     answer = generator(image, mask)
-    assert torch.equal(answer, generator.first_fill.fill(image, mask))
+    assert torch.equal(answer, generator.initial_fill.fill(image, mask))
     answer.sum().backward()
-    assert not any(parameter.requires_grad for parameter in generator.first_fill.parameters())
+    assert not any(parameter.requires_grad for parameter in generator.initial_fill.parameters())
     assert generator.up[-1].get_parameter("conv.weight").grad is not None

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.build import ModelConfig, build_first_fill
+from models.build import ModelConfig, build_initial_fill
 from models.networks.initial_fill import FILL_STRIDE, shrunk
 from models.networks.pointer_fill import CELL, PointerFillPredictor, elected
 from models.networks.vgg import Vgg19Relu3
@@ -15,7 +15,7 @@ TINY = ModelConfig("tiny", initial_fill="pointer")
 
 
 def a_network(seed: int = 0) -> PointerFillPredictor:
-    network = build_first_fill(TINY, seed=seed)
+    network = build_initial_fill(TINY, seed=seed)
     assert isinstance(network, PointerFillPredictor)
     return network
 

@@ -60,7 +60,7 @@ def assert_cover(hole: Tensor, crops: list[Crop]) -> None:
         ((400, 512), (10, 20, 10, 20), (0, 400, 0, 512)),
         ((2000, 3000), (900, 1000, 1400, 1500), (694, 1206, 1194, 1706)),
         ((2000, 3000), (0, 100, 2900, 3000), (0, 512, 2488, 3000)),
-        # A hole of 600 has 300 px beside it; one of 1,500 takes the whole side.
+        # A hole of 600 has 300 px next to it; one of 1,500 takes the whole side.
         ((2000, 3000), (700, 1300, 0, 1500), (400, 1600, 0, 3000)),
     ],
 )

@@ -1,1 +1,1 @@
-"""Benchmark of the match: measured in fresh processes beside the published form."""
+"""Benchmark of the match: measured in fresh processes, against the published form."""

@@ -1,7 +1,7 @@
 """Sizes x holes x methods -> seconds, memory and agreement of the match; draws nothing.
 
 Every figure of memory comes from a fresh process, every ratio of times from rounds in
-which the methods take turns. What does not fit here is told by arithmetic and not tried.
+which the methods take turns. What does not fit here is found by arithmetic and not tried.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ KNOWN_PX = 32
 # Beyond it PatchMatch takes minutes: our own fills only, of holes of at most the second.
 LARGEST_PATCHMATCH_PX, LARGEST_FILL_HOLE_PX = 2048, 1024
 
-# Is told what comes out, a line at a time.
+# Called with what comes out, a line at a time.
 Report = Callable[[str], None]
 
 
@@ -52,7 +52,7 @@ class Plan:
         methods: Of ``MATCHES``.
         rounds: How often the methods take turns; fewer where that exceeds the time limit.
         fill: Also time whole fills, of holes of half the side but at most 1024 px; up to
-            2048 px beside PatchMatch.
+            2048 px against PatchMatch.
         photo: URI of one photograph, or samples/NAME.
         encoder: As a configuration names it; "": the release's, without one "random".
         release: URI of the release that fills; "": seeded weights of size "small".
@@ -148,7 +148,7 @@ class _Bench:
         }
 
     def fill(self, side_px: int) -> dict[str, Any]:
-        """A whole fill, up to 2048 px beside PatchMatch."""
+        """A whole fill, up to 2048 px against PatchMatch."""
         case = Case(side_px, min(side_px // 2, LARGEST_FILL_HOLE_PX))
         methods = FILLS if side_px <= LARGEST_PATCHMATCH_PX else OURS
         with tempfile.TemporaryDirectory(prefix="kintsugi-fill-") as name:

@@ -10,7 +10,7 @@ from models.networks.vgg import FEATURE_CHANNELS
 
 GIB, MIB = 2**30, 2**20
 _FLOAT_BYTES = 4
-# What our searches hold beside maps at one time, at most.
+# What our searches hold on top of maps at one time, at most.
 _BANDS_BYTES = 256 * MIB
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kintsugi.benchmarks.match.published import plain_winners, same_winners
+from kintsugi.benchmarks.match.reference import plain_winners, same_winners
 from models.match.approximate import mean_similarity, random_matches
 from models.match.windows import (
     KEPT,

@@ -19,7 +19,7 @@ PUBLISHED, PATCHMATCH = "published", "patchmatch"
 MATCHES = (PUBLISHED, "exact", "approximate")
 OURS: Mapping[str, Precision] = {"fill float32": "float32", "fill bfloat16": "bfloat16"}
 FILLS = (*OURS, PATCHMATCH)
-# For the process to start and to read its inputs, beside what it measures.
+# For the process to start and to read its inputs, before what it measures.
 START_SECONDS = 120.0
 _WORKER = "kintsugi.benchmarks.match.trial_worker"
 # Begins the line that the process prints at its end.

@@ -22,7 +22,6 @@ from kintsugi.benchmarks.match.inputs import (
     read_array,
     write_array,
 )
-from kintsugi.benchmarks.match.published import published_swap
 from kintsugi.benchmarks.match.trial import (
     MATCHES,
     OURS,
@@ -38,6 +37,7 @@ from kintsugi.runs.run import open_encoder
 from models.build import ModelConfig, build_inpainter
 from models.match.patch_swap import match_patches, paste_patches
 from models.match.search import Method as Search
+from models.paper import patch_swap as published_swap
 from models.pixels import mask_to_tensor
 
 # A first round that is shorter warms the process up and does not count.

@@ -1,1 +1,1 @@
-"""The service under load, and beside the same networks in one process; speaks HTTP only."""
+"""The service under load, and against the same networks in one process; speaks HTTP only."""

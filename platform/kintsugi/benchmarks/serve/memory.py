@@ -18,7 +18,7 @@ class Watched:
 
     samples: list[int] = field(default_factory=list)
 
-    def figures(self) -> dict[str, int] | None:
+    def to_dict(self) -> dict[str, int] | None:
         """First, highest and last, for JSON."""
         if not self.samples:
             return None

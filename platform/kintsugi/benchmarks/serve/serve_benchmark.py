@@ -1,4 +1,4 @@
-"""Measures a service: beside one process, under even load, and under ten times what it can."""
+"""Measures a service: against one process, under even load, and under ten times what it can."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ class Target:
     Attributes:
         url: Of it.
         pid: Of the process below which all of it runs; 0 for unknown.
-        say: Told what is done.
+        say: Called with what is done.
     """
 
     def __init__(self, url: str, pid: int, say: Say) -> None:
@@ -157,7 +157,7 @@ async def overload(plan: Plan, sender: Sender, request: Request, pid: int) -> di
         "capacity_per_second": capacity,
         "unloaded": unloaded,
         "loaded": loaded,
-        "memory_bytes": memory.figures(),
+        "memory_bytes": memory.to_dict(),
     }
 
 

@@ -1,1 +1,1 @@
-"""Benchmark of training: the platform's steps beside the same steps in a plain DDP loop."""
+"""Benchmark of training: the platform's steps against the same steps in a plain DDP loop."""

@@ -26,10 +26,11 @@ from kintsugi.data.batches import Batch, Request
 from kintsugi.errors import ConfigError
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.runs.warm_start import open_run
+from kintsugi.train.loop import WorkerContext
 from kintsugi.train.ray_errors import describe_failure
 from kintsugi.train.ray_trainer import ensure_shards, fit, scaling_of
 from kintsugi.train.resources import check_resources
-from kintsugi.train.worker import Place, train_rank
+from kintsugi.train.worker import train_worker
 
 
 def prepare(configs: Sequence[JobConfig]) -> None:
@@ -80,21 +81,23 @@ def time_in_memory(stretches: Sequence[Stretch]) -> list[Timing]:
 
 def _train_in_memory(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """What every worker runs."""
-    context = ray.train.get_context()
-    place = Place(
-        device=get_device(), rank=context.get_world_rank(), workers=context.get_world_size()
+    ray_context = ray.train.get_context()
+    context = WorkerContext(
+        device=get_device(),
+        rank=ray_context.get_world_rank(),
+        workers=ray_context.get_world_size(),
     )
     timings = []
     for values in settings["stretches"]:
         stretch = Stretch(**values)
-        timings.append(asdict(_time_stretch(stretch, place)))
+        timings.append(asdict(_time_stretch(stretch, context)))
     return timings
 
 
-def _time_stretch(stretch: Stretch, place: Place) -> Timing:
+def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     config = stretch.parsed()
-    clock = Clock(place.device, stretch.steps)
-    made = memory_batches(config, place.rank)
+    clock = Clock(context.device, stretch.steps)
+    made = memory_batches(config, context.rank)
 
     def batches(_: Request) -> Iterator[Batch]:
         return clock.watch(made)
@@ -102,8 +105,8 @@ def _time_stretch(stretch: Stretch, place: Place) -> Timing:
     def publish(row: Metrics, folder: Path | None, step: int) -> None:
         """Only the checkpoint after the last step comes here, when the time is taken."""
 
-    train_rank(config, place, batches, publish)
-    give_back(place.device)
+    train_worker(config, context, batches, publish)
+    give_back(context.device)
     return clock.timing()
 
 

@@ -133,7 +133,7 @@ def give_back(device: torch.device) -> None:
 def mean_step_seconds(rows: Sequence[Mapping[str, Any]], first: int, last: int) -> float:
     """From a run's rows of metrics, of the steps after ``first`` up to ``last``.
 
-    Each row tells of the steps since the one before; there must be one for either.
+    Each row is of the steps since the one before; there must be one for either.
     """
     seconds, before = 0.0, 0
     for row in rows:

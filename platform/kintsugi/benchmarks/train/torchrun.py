@@ -15,7 +15,7 @@ from kintsugi.benchmarks.train.timing import CheckpointCost, Stretch, Timing
 from kintsugi.errors import KintsugiError
 
 _COMMAND = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-# Of what the processes printed, when they failed for a reason that is not told in one line.
+# Of what the processes printed, when they failed for a reason that takes more than a line.
 _TAIL_LINES = 40
 
 
@@ -41,7 +41,7 @@ def _run(command: Sequence[str]) -> None:
         try:
             printed, _ = process.communicate()
         finally:
-            # Told to end, torchrun ends its processes; killed, it would leave them behind.
+            # Asked to end, torchrun ends its processes; killed, it would leave them behind.
             process.terminate()
     if process.returncode:
         ours = re.findall(r"kintsugi\.errors\.\w+: (.+)", printed)

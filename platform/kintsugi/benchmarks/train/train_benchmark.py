@@ -1,7 +1,7 @@
-"""The platform's steps beside a plain loop's: rounds in which they take turns; draws nothing.
+"""The platform's steps against a plain loop's: rounds in which they take turns; draws nothing.
 
 Every round starts fresh processes of both, and turns the order round. Ratios are taken
-within a round and their median is told, so that what else the machine does meanwhile hits
+within a round and their median is reported, so that what else the machine does meanwhile hits
 both alike.
 """
 
@@ -29,7 +29,7 @@ MEMORY, SHARED, SHARDS, CHECKPOINTS = "memory", "shared", "shards", "checkpoints
 Loop = Literal["platform", "plain"]
 LOOPS: tuple[Loop, ...] = get_args(Loop)
 
-# Is told what comes out, a line at a time.
+# Called with what comes out, a line at a time.
 Report = Callable[[str], None]
 
 
@@ -52,7 +52,7 @@ def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, A
             bench.round(number)
     finally:
         storage.delete_folder(name)
-    return bench.figures()
+    return bench.to_dict()
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Bench:
                 f"{loop}, workers {workers}, {stretch.name}: {timing.step_seconds:.3f} s per step"
             )
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "config": plan.config.to_dict(),

@@ -75,7 +75,7 @@ class Variant:
 
 
 def check_plan(plan: Plan) -> list[Variant]:
-    """What is measured beside the configuration's own format. Raises: ConfigError."""
+    """What is measured next to the configuration's own format. Raises: ConfigError."""
     for name, number in (("--steps", plan.steps), ("--rounds", plan.rounds)):
         if number < 1:
             raise ConfigError(f"{name} {number}: at least 1")

@@ -43,7 +43,7 @@ class EndToEnd(AdversarialStage):
     """Both networks trained at once on their own predictions, for the ablation.
 
     The paper rejects it (section 3.4): G2 then learns from what G1 cannot do yet. What is
-    copied comes from known windows, so G1 keeps stage 1's perceptual loss beside the others.
+    copied comes from known windows, so G1 keeps stage 1's perceptual loss among the others.
     """
 
     def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:

@@ -1,4 +1,4 @@
-"""The predictor of G1's first fill as a stage, before stage 1; knows no loop.
+"""The predictor of G1's initial fill as a stage, before stage 1; knows no loop.
 
 By differences of colours alone it learns the mean of all that might be there. With the encoder's
 maps and an opponent, both at the fill's own resolution, it commits itself to one layout; both are
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.train.stages.paper import Output
-from models.build import build_fill_discriminator, build_first_fill, build_pair_discriminator
+from models.build import build_fill_discriminator, build_initial_fill, build_pair_discriminator
 from models.fill_losses import discriminator_judged, feature_distance, generator_judged
 from models.losses import weighted_l1
 from models.networks.fill_discriminator import Judged
@@ -30,11 +30,11 @@ _SMALLEST_SQUARE = 1e-4
 # Errors, root of the mean square, well above this count by their ratios, as decibels do: in an
 # even sky a fill that is off by little is seen.
 _EVEN = 0.02
-# What those ratios count beside the absolute difference; then their slopes are alike at 0.08.
+# What those ratios count against the absolute difference; then their slopes are alike at 0.08.
 _RELATIVE = 0.1
 
 
-class FirstFillStage:
+class InitialFillStage:
     """Differences of colours and of maps in the hole at a quarter of the resolution.
 
     A discriminator is built because a run has one. Without an adversarial weight it is never
@@ -51,7 +51,7 @@ class FirstFillStage:
         self, config: JobConfig, open_encoder: Callable[[], Vgg19Relu3] | None = None
     ) -> None:
         self.weights = config.losses
-        self.generator: nn.Module = build_first_fill(config.model, seed=config.seed)
+        self.generator: nn.Module = build_initial_fill(config.model, seed=config.seed)
         judges = self.weights.adversarial > 0
         build = build_fill_discriminator if judges else build_pair_discriminator
         self.discriminator: nn.Module = build(config.model, seed=config.seed + 1)

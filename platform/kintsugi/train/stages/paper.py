@@ -28,7 +28,7 @@ from models.losses import (
     weighted_l1,
 )
 from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.networks.cells import features_of, with_pixels
+from models.networks.cells import append_pixels, features_of
 from models.networks.image2feature import CoarseGenerator, Image2Feature, paste_known
 from models.networks.pointer_fill import Pointers
 from models.networks.vgg import Vgg19Relu3
@@ -39,7 +39,7 @@ class Output:
     """One forward pass of a generator.
 
     Attributes:
-        condition: What the discriminator sees beside the image: the incomplete image
+        condition: What the discriminator sees with the image: the incomplete image
             (B 3 H W) or the swapped features (B 256 h w).
         image: The generator's image, B 3 H W, 0-1, with gradient.
         target: The true image, B 3 H W.
@@ -134,7 +134,7 @@ class AdversarialStage:
         """What the match copies of an image, with whose pixels: `models.networks.cells`."""
         features = self.encode(image)
         behind = image if colours is None else colours
-        return with_pixels(features, behind) if self.copies_pixels else features
+        return append_pixels(features, behind) if self.copies_pixels else features
 
     def perceptual(self, output: Output) -> Tensor:
         """Distance of the whole image's features (paper section 3.4)."""

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from kintsugi.benchmarks.match import quality
-from kintsugi.benchmarks.match.published import published_swap
 from kintsugi.benchmarks.match.quality import compare_matches
 from models.match.approximate import random_matches
 from models.match.windows import Search, candidate_windows, windows_touching
+from models.paper import patch_swap as published_swap
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def test_memory_of_a_process_and_what_it_started() -> None:
         async def watch() -> dict[str, int] | None:
             async with watched(process.pid) as seen:
                 await asyncio.sleep(0.05)
-            return seen.figures()
+            return seen.to_dict()
 
         figures = asyncio.run(watch())
         assert figures is not None

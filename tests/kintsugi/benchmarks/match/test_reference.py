@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from kintsugi.benchmarks.match.published import (
+from kintsugi.benchmarks.match.reference import (
     plain_winners,
-    published_swap,
     same_winners,
     windows_at,
 )
 from models.match.windows import Search, candidate_windows, windows_touching
+from models.paper import patch_swap as published_swap
 from tests.models.naive_patch_swap import score_table, swap_batch
 
 

@@ -1,62 +1,18 @@
-"""The match as style-swap publishes it: what the benchmark measures ours against; fills nothing.
+"""What the benchmark checks matches against: plain convolution, and how similar winners are.
 
-Its score matrix has a row for every known window and a column for every window of the
-map: 15 GiB and more at 1024 px, which is why it is written here and not in models/.
+The published form that it times is `models.paper.patch_swap`.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import (
-    KEPT,
-    PATCH,
-    SMALLEST_NORM,
-    Search,
-    candidate_windows,
-    hole_cells,
-    window_norms,
-    windows_touching,
-)
+from models.match.windows import KEPT, PATCH, SMALLEST_NORM, Search, window_norms
 
 # Bytes of scores that `plain_winners` holds at one time.
 _SCORES_AT_ONCE = 128 * 2**20
 # Cosines closer than this are equal: fp32 sums of 2304 products differ by as much.
 TIE = 1e-6
-
-
-@torch.no_grad()
-def published_swap(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Patch-swap by two convolutions, as in "Fast Patch-based Style Transfer" (2016).
-
-    Every window of the map is convolved with the normalised known patches, the arg-max
-    over patches becomes a one-hot map, a transposed convolution of it with the patches
-    adds them up where they belong, and division by the number of overlaps averages them.
-
-    Args:
-        features: 1 C h w.
-        mask: 1 1 H W, 1 = hole, at a whole multiple of the map's size.
-
-    Returns:
-        Features with the hole replaced, 1 C h w, and the matches as
-        `models.match.patch_swap.match_patches` gives them, 1 h-2 w-2.
-
-    Raises: ValueError when the hole leaves no known window.
-    """
-    height, width = features.shape[-2:]
-    hole = hole_cells(mask, height, width)[0, 0] > 0
-    known = candidate_windows(hole, 0).flatten().nonzero().flatten()
-    if not len(known):
-        raise ValueError("no window of the map is free of the hole: leave more of it known")
-    patches = F.unfold(features, PATCH)[0].T[known].reshape(len(known), -1, PATCH, PATCH)
-    norms = patches.flatten(1).norm(dim=1).clamp_min(SMALLEST_NORM)
-    winners = F.conv2d(features, patches / norms.view(-1, 1, 1, 1)).argmax(dim=1, keepdim=True)
-    chosen = features.new_zeros(1, len(known), height - 2, width - 2).scatter_(1, winners, 1)
-    total = F.conv_transpose2d(chosen, patches)
-    once = features.new_ones(1, 1, PATCH, PATCH)
-    overlaps = F.conv_transpose2d(features.new_ones(1, 1, height - 2, width - 2), once)
-    matches = torch.where(windows_touching(hole), known[winners[0, 0]], KEPT)
-    return torch.where(hole, total / overlaps, features), matches[None]
 
 
 @torch.no_grad()

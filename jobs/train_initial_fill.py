@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the predictor of G1's first fill: python jobs/train_first_fill.py --help."""
+"""Train the predictor of G1's initial fill: python jobs/train_initial_fill.py --help."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ from jobs._bootstrap import run
 from jobs._train import train
 
 if __name__ == "__main__":
-    run(lambda argv: train("first_fill", argv))
+    run(lambda argv: train("initial_fill", argv))

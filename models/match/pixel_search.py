@@ -1,0 +1,208 @@
+"""Nearest patches of pixels: where each patch over a hole copies from; no weights.
+
+A patch is a square of pixels, named by its centre. A field gives each patch that touches the hole
+(a query) the centre of a patch without hole pixels (a source). Patches are compared by sketches:
+their largest principal components among the known patches of the same image. Small problems are
+searched exhaustively, large ones by PatchMatch (Barnes et al. 2009): each query tries what its
+neighbours found, shifted, and random places around its own match. The rounds run over all queries
+at once, with a fixed number of operations and no data-dependent branch, so that they suit
+accelerators as well.
+
+Indices are flat positions in the image padded by the patch's radius on every side, so that a
+neighbour of a centre never lies outside.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+# Known patches from which the principal components are computed.
+_PCA_PATCHES = 4096
+# Directions that carry most of a patch's variance are its mean colours: they have no contrast.
+_MEAN_COLOURS = 3
+# Queries compared at one time: what is gathered for them stays in a processor's cache.
+_QUERIES_AT_ONCE = 2**15
+# Scores of an exhaustive search held at one time.
+_SCORES_AT_ONCE = 2**22
+NO_SOURCE = -1
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """One image's patches: which touch the hole, which are known.
+
+    Attributes:
+        image: 1 3 h w, padded by ``radius``; 0 in the hole.
+        hole: h w, padded: True = hole.
+        radius: Pixels from a patch's centre to its edge.
+        queries: Centres of the patches that touch the hole, ascending.
+        is_source: h*w, whether a position is the centre of a patch without hole pixels.
+        sources: Their centres, ascending.
+    """
+
+    image: Float[Tensor, "1 3 h w"]
+    hole: Bool[Tensor, "h w"]
+    radius: int
+    queries: Int64[Tensor, " q"]
+    is_source: Bool[Tensor, " n"]
+    sources: Int64[Tensor, " s"]
+
+    @property
+    def width(self) -> int:
+        """Of a padded row: one down is so far in flat positions."""
+        return self.hole.shape[1]
+
+    @staticmethod
+    def of(
+        image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 H W"], radius: int
+    ) -> "PatchGrid":
+        """The patches of an image (RGB 0-1) with a hole (over 0); all lie wholly inside it."""
+        hole = (mask > 0).to(image)
+        known = torch.where(mask > 0, 0.0, image)
+        inside = torch.zeros_like(hole)
+        inside[..., radius : image.shape[-2] - radius, radius : image.shape[-1] - radius] = 1
+        touching = F.max_pool2d(hole, 2 * radius + 1, 1, radius)
+        pads = (radius,) * 4
+        queries, sources = (F.pad(inside * each, pads) for each in (touching, 1 - touching))
+        is_source = sources.flatten() > 0
+        return PatchGrid(
+            F.pad(known, pads),
+            F.pad(hole, pads)[0, 0] > 0,
+            radius,
+            queries.flatten().nonzero()[:, 0],
+            is_source,
+            is_source.nonzero()[:, 0],
+        )
+
+    def offsets(self) -> Int64[Tensor, " k"]:
+        """From a centre to each pixel of its patch, in flat positions, row by row."""
+        steps = torch.arange(-self.radius, self.radius + 1, device=self.image.device)
+        return (steps[:, None] * self.width + steps).flatten()
+
+    def pixels(self) -> Float[Tensor, "n 3"]:
+        """Colours by flat position."""
+        return self.image[0].flatten(1).T.contiguous()
+
+
+class Sketcher:
+    """Patches as few numbers whose squared distances are near those of the patches themselves.
+
+    Args:
+        grid: Whose known patches the principal components are those of; with sources.
+        length: Numbers of a sketch, at most.
+        generator: Draws the known patches; on the CPU.
+
+    Attributes:
+        length: Numbers of a sketch.
+    """
+
+    def __init__(self, grid: PatchGrid, length: int, generator: torch.Generator) -> None:
+        drawn = torch.randint(len(grid.sources), (_PCA_PATCHES,), generator=generator)
+        centres = grid.sources[drawn.to(grid.sources.device)]
+        patches = grid.pixels()[centres[:, None] + grid.offsets()]
+        # Channel by channel, as a convolution's weights are.
+        patches = patches.transpose(1, 2).flatten(1)
+        self._mean = patches.mean(0)
+        deviations = patches - self._mean
+        # Of float64: on the same machine the same directions whatever the number of threads.
+        covariance = (deviations.T.double() @ deviations.double()) / len(patches)
+        _, directions = torch.linalg.eigh(covariance)
+        self.length = min(length, directions.shape[1])
+        self._basis = directions[:, -self.length :].to(patches)
+        self._radius = grid.radius
+
+    def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "n k"]:
+        """Sketches of all patches of a padded image by flat position; beyond its edge no use."""
+        side = 2 * self._radius + 1
+        weights = self._basis.T.reshape(self.length, 3, side, side)
+        sketches = F.conv2d(image, weights, padding=self._radius)[0]
+        centred: Tensor = sketches.flatten(1).T - self._mean @ self._basis
+        return centred
+
+    @property
+    def contrast(self) -> slice:
+        """Which of a sketch's numbers are not the patch's mean colours."""
+        return slice(0, max(0, self.length - _MEAN_COLOURS))
+
+
+class Field:
+    """The best source known for every query, and how far it is.
+
+    Args:
+        grid: Queries and sources; there is a source.
+        sources: n k: what sources are compared by, by flat position.
+        queries: q k: the same of the queries, in their order.
+        start: Where each query begins; sources only. None: all are searched exhaustively.
+
+    Attributes:
+        match: Per query the centre of its source.
+        distance: Squared distance of the two.
+    """
+
+    def __init__(
+        self,
+        grid: PatchGrid,
+        sources: Float[Tensor, "n k"],
+        queries: Float[Tensor, "q k"],
+        start: Int64[Tensor, " q"] | None,
+    ) -> None:
+        self._grid, self._sources, self._queries = grid, sources, queries
+        if start is None:
+            self.match, self.distance = self._exhaustive()
+        else:
+            self.match, self.distance = start, self._compare(start)
+
+    def propagate(self, step: int) -> None:
+        """Try what the neighbours ``step`` pixels away found, moved back by as much."""
+        grid = self._grid
+        table = grid.queries.new_full((len(grid.is_source),), NO_SOURCE)
+        for move in (-step, step, -step * grid.width, step * grid.width):
+            table[grid.queries] = self.match
+            beyond = (grid.queries + move).clamp(0, len(table) - 1)
+            found = table[beyond]
+            self._try(torch.where(found == NO_SOURCE, self.match, found - move))
+
+    def explore(self, reach: int, generator: torch.Generator) -> None:
+        """Try one random place for each query, at most ``reach`` rows and columns away."""
+        grid = self._grid
+        moves = torch.randint(-reach, reach + 1, (2, len(self.match)), generator=generator)
+        down, right = moves.to(self.match.device)
+        column = self.match % grid.width + right
+        place = (self.match // grid.width + down) * grid.width + column
+        inside = (column >= 0) & (column < grid.width) & (place >= 0)
+        inside &= place < len(grid.is_source)
+        self._try(torch.where(inside, place, self.match))
+
+    def _try(self, proposed: Int64[Tensor, " q"]) -> None:
+        """Take over the proposals that are sources and nearer."""
+        proposed = proposed.clamp(0, len(self._grid.is_source) - 1)
+        proposed = torch.where(self._grid.is_source[proposed], proposed, self.match)
+        distance = self._compare(proposed)
+        better = distance < self.distance
+        self.match = torch.where(better, proposed, self.match)
+        self.distance = torch.where(better, distance, self.distance)
+
+    def _compare(self, proposed: Int64[Tensor, " q"]) -> Float[Tensor, " q"]:
+        distances = [
+            (queries - self._sources[places]).square().sum(1)
+            for queries, places in zip(
+                torch.split(self._queries, _QUERIES_AT_ONCE),
+                torch.split(proposed, _QUERIES_AT_ONCE),
+                strict=True,
+            )
+        ]
+        return torch.cat(distances)
+
+    def _exhaustive(self) -> tuple[Tensor, Tensor]:
+        """The nearest source of every query; among equals the first."""
+        sources = self._sources[self._grid.sources]
+        lengths = sources.square().sum(1)
+        found = []
+        for queries in torch.split(self._queries, max(1, _SCORES_AT_ONCE // len(sources))):
+            found.append((lengths - 2 * queries @ sources.T).min(1))
+        nearest = torch.cat([each.indices for each in found])
+        distance = torch.cat([each.values for each in found]) + self._queries.square().sum(1)
+        return self._grid.sources[nearest], distance.clamp_min(0)

@@ -1,0 +1,328 @@
+"""Match to the pixel: a hole filled with what is copied pixel by pixel; no weights.
+
+Beyond the paper, whose match copies cells of 4x4 pixels and averages nine of them, which do not
+agree to the pixel: large holes come out dull. Here the fill of the networks is a guide, which says
+what belongs where, and patches of pixels are searched and voted in turns until neighbours agree
+(expectation-maximisation: Wexler, Shechtman, Irani 2007, "Space-time completion of video"; Barnes
+et al. 2009, "PatchMatch"), from coarse to fine. The guide counts most at the coarsest size.
+
+What is voted has less contrast than what was copied, since copies average, and the next search
+would find patches with still less: a hole ends as fog. So before a search each component of the
+hole's sketches is given back the contrast that it lost, or more (`_with_contrast`).
+
+`search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.compose.gradient_blend import blend_gradients
+from models.match.pixel_search import NO_SOURCE, Field, PatchGrid, Sketcher
+from models.match.pixel_vote import Ballot, pad_like
+from models.plan.resizing import shrink
+
+# Pixels from a patch's centre to its edge: 7x7 px.
+PATCH_RADIUS = 3
+# Numbers of a sketch, and of one in an image of more pixels: it has only to tell near places.
+_SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
+# The longer side at which a guided search begins, and the least of the shorter side.
+_COARSEST_LONGER, _COARSEST_SHORTER = 32, 16
+# Halving ends where the hole would be less deep than this, in pixels, ...
+_LEAST_DEPTH = 4
+# ... or less than this share of what is known would stay known.
+_LEAST_KNOWN = 0.5
+# Searches and votes at each size of the first scale, smallest first, and at a later scale.
+_TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
+# How much the guide's colour counts at each size against that of a patch.
+_GUIDE = (2.0, 1.0, 0.5, 0.2)
+# Queries times sources up to which a search is exhaustive.
+_MOST_SCORES = 2**24
+# Random places tried for each query in a turn, each within half the distance of the one before.
+_EXPLORED = 3
+# Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
+_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
+# Of the last vote at a scale, in pixels: texture keeps its edge.
+_LAST_WIDTH = 1.0
+# And of the vote of its gradients.
+_GRADIENT_WIDTH = 0.8
+# Depths from which trust in a patch no longer falls.
+_DEEPEST = 64
+
+
+class Searched(NamedTuple):
+    """One scale's fill and what was copied where.
+
+    Attributes:
+        image: 1 3 H W, RGB 0-1; outside the hole that which was given.
+        sources: 1 H W int32, per pixel the flat position of the pixel copied there by the patch
+            around it; -1 where no patch is.
+    """
+
+    image: Tensor
+    sources: Tensor
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """One size of the search: an image with a fill in its hole."""
+
+    image: Float[Tensor, "1 3 H W"]
+    mask: Float[Tensor, "1 1 H W"]
+    sources: Int64[Tensor, "H W"] | None
+
+
+@torch.no_grad()
+def search_pixels(
+    image: Float[Tensor, "1 3 H W"],
+    mask: Float[Tensor, "1 1 H W"],
+    *,
+    previous: Tensor | None = None,
+    seed: int = 0,
+) -> Searched:
+    """Fill the hole with pixels copied from what is known.
+
+    Args:
+        image: RGB 0-1; in the hole the guide at the first scale, then the fill of the scale
+            before, enlarged.
+        mask: Over 0 = hole.
+        previous: ``sources`` of the scale before, 1 h w; None at the first scale.
+        seed: Decides every random choice.
+
+    Returns:
+        The fill. Where no patch is without hole pixels the image comes back as it came.
+
+    Raises: ValueError: more than one image, or sides that disagree.
+    """
+    if image.shape[:2] != (1, 3) or mask.shape != (1, 1, *image.shape[2:]):
+        raise ValueError(
+            f"image is {tuple(image.shape)} and mask {tuple(mask.shape)}: give one image of"
+            " 1 3 H W and its mask of 1 1 H W"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    sizes = _sizes(mask) if previous is None else [_size_of(image)]
+    sources = None if previous is None else previous[0].long()
+    filled: Tensor | None = None
+    for level, size in enumerate(sizes):
+        known, hole = (image, mask) if size == sizes[-1] else shrink(image, mask, *size)
+        guide = image if size == sizes[-1] else F.interpolate(image, size, mode="area")
+        if previous is None:
+            weight, turns = _GUIDE[min(level, 3)], _TURNS[min(level, 3)]
+        else:
+            weight, turns = 0.0, _LATER_TURNS
+        begun = guide if filled is None else _enlarged(filled, size)
+        begun = torch.where(hole > 0, begun, known)
+        grid = PatchGrid.of(known, hole, PATCH_RADIUS)
+        if len(grid.sources) and len(grid.queries):
+            search = _Search(grid, begun, guide, weight, generator)
+            filled, sources = search.run(sources, turns)
+        else:
+            filled, sources = begun, torch.full_like(hole[0, 0], NO_SOURCE, dtype=torch.int64)
+    assert filled is not None
+    assert sources is not None
+    return Searched(torch.where(mask > 0, filled, image), sources[None].int())
+
+
+class _Search:
+    """Searches and votes at one size."""
+
+    def __init__(
+        self,
+        grid: PatchGrid,
+        begun: Float[Tensor, "1 3 H W"],
+        guide: Float[Tensor, "1 3 H W"],
+        guide_weight: float,
+        generator: torch.Generator,
+    ) -> None:
+        self._grid, self._generator = grid, generator
+        large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
+        self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
+        self._known = self._sketcher(grid.image)
+        self._image = pad_like(begun, grid)
+        self._size = _size_of(begun)
+        self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
+        if self._guides is not None:
+            self._known = torch.cat([self._known, self._guides], 1)
+        self._depth = _depths(grid)
+        hole = grid.hole.nonzero()
+        reach = 2 * grid.radius
+        top, left = (hole.amin(0) - reach).clamp_min(0).tolist()
+        bottom, right = (hole.amax(0) + reach + 1).tolist()
+        self._box = slice(top, bottom), slice(left, right)
+
+    def run(
+        self, sources: Int64[Tensor, "h w"] | None, turns: int
+    ) -> tuple[Float[Tensor, "1 3 H W"], Int64[Tensor, "H W"]]:
+        """Take turns, then vote narrowly and blend.
+
+        Args:
+            sources: Of the size before; None: none were searched.
+            turns: At least 1.
+        """
+        grid = self._grid
+        exhaustive = len(grid.queries) * len(grid.sources) <= _MOST_SCORES
+        field: Field | None = None
+        if sources is not None:
+            start = _carried(sources, grid, self._size, self._generator)
+            field = Field(grid, self._known, self._queries(None), start)
+            self._image = Ballot(grid, field, self._depth).colours(self._image)
+        elif not exhaustive:
+            drawn = torch.randint(
+                len(grid.sources), (len(grid.queries),), generator=self._generator
+            )
+            start = grid.sources[drawn.to(grid.sources.device)]
+            field = Field(grid, self._known, self._queries(None), start)
+        for turn in range(turns):
+            queries = self._queries(field)
+            if exhaustive:
+                field = Field(grid, self._known, queries, None)
+            else:
+                assert field is not None
+                field = Field(grid, self._known, queries, field.match)
+                field.propagate(1)
+                reach = max(self._size)
+                for _ in range(_EXPLORED):
+                    field.explore(reach, self._generator)
+                    reach = max(1, reach // 2)
+            last = turn == turns - 1
+            ballot = Ballot(grid, field, self._depth)
+            self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
+        assert field is not None
+        right, down = (ballot.gradients(move, width=_GRADIENT_WIDTH) for move in (1, grid.width))
+        blended = blend_gradients(self._image, grid.hole, right, down)
+        return self._cut(blended), self._table(field)
+
+    def _queries(self, field: Field | None) -> Float[Tensor, "q k"]:
+        """Sketches of the hole's patches as the image is now, with their contrast given back."""
+        grid = self._grid
+        rows, columns = self._box
+        part = self._sketcher(self._image[..., rows, columns])
+        # From flat positions in the image to those in its box.
+        width = columns.stop - columns.start
+        row, column = grid.queries // grid.width - rows.start, grid.queries % grid.width
+        queries = part[row * width + column - columns.start]
+        if field is not None:
+            queries = _with_contrast(queries, self._known[field.match], self._sketcher.contrast)
+        if self._guides is None:
+            return queries
+        return torch.cat([queries, self._guides[grid.queries]], 1)
+
+    def _cut(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
+        """Without the padding."""
+        (height, width), radius = self._size, self._grid.radius
+        return image[..., radius : radius + height, radius : radius + width]
+
+    def _table(self, field: Field) -> Int64[Tensor, "H W"]:
+        """Per pixel of the image its source as a flat position in the image, not padded."""
+        grid = self._grid
+        row, column = (part - grid.radius for part in _places(field.match, grid))
+        table = grid.queries.new_full(grid.hole.shape, NO_SOURCE)
+        table.view(-1)[grid.queries] = row * self._size[1] + column
+        return self._cut(table[None, None])[0, 0]
+
+
+def _with_contrast(
+    queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"], contrast: slice
+) -> Float[Tensor, "q k"]:
+    """Sketches of voted patches with the contrast of what they were voted from, or more.
+
+    The ratio of the two spreads is what averaging took; to the power of 2, since the patches that
+    were found were found by sketches that had lost some already. Rejected: a power of 3, by which
+    single bright patterns spread over whole holes.
+    """
+    spread, wished = (part[:, contrast].var(0) for part in (queries, copied))
+    ratio = ((wished + 1e-6) / (spread + 1e-6)).sqrt().clamp(1, _MOST_CONTRAST)
+    answer = queries.clone()
+    answer[:, contrast] *= ratio**_CONTRAST_POWER
+    return answer
+
+
+def _guides(
+    guide: Float[Tensor, "1 3 H W"], grid: PatchGrid, weight: float
+) -> Float[Tensor, "n 3"]:
+    """The mean colour around each pixel, to compare what belongs there; both sides as smooth."""
+    side = 2 * grid.radius + 1
+    around = F.pad(guide, (grid.radius,) * 4, mode="replicate")
+    mean = F.avg_pool2d(around, side, 1)
+    scaled = mean * (weight**0.5 * side)
+    return pad_like(scaled, grid)[0].flatten(1).T
+
+
+def _carried(
+    sources: Int64[Tensor, "h w"],
+    grid: PatchGrid,
+    size: tuple[int, int],
+    generator: torch.Generator,
+) -> Int64[Tensor, " q"]:
+    """The sources of a smaller size on this one's grid; random ones where there were none."""
+    height, width = sources.shape
+    row, column = (part - grid.radius for part in _places(grid.queries, grid))
+    # The queries of the smaller size begin as far from its edge.
+    inner = [
+        torch.div(place * small, large, rounding_mode="floor").clamp(
+            min(grid.radius, small - 1), max(0, small - 1 - grid.radius)
+        )
+        for place, small, large in zip((row, column), (height, width), size, strict=True)
+    ]
+    found = sources[inner[0], inner[1]]
+    moved = []
+    for place, before, old, small, large in (
+        (row, inner[0], torch.div(found, width, rounding_mode="floor"), height, size[0]),
+        (column, inner[1], found % width, width, size[1]),
+    ):
+        shift = ((old - before) * (large / small)).round().long()
+        moved.append(place + shift)
+    within = (moved[0] >= 0) & (moved[0] < size[0]) & (moved[1] >= 0) & (moved[1] < size[1])
+    place = (moved[0] + grid.radius) * grid.width + moved[1] + grid.radius
+    place = torch.where(within & (found != NO_SOURCE), place, 0)
+    drawn = torch.randint(len(grid.sources), (len(grid.queries),), generator=generator)
+    return torch.where(grid.is_source[place], place, grid.sources[drawn.to(grid.sources.device)])
+
+
+def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
+    """Pixels from each query to what is known, at most 64; 0 outside the hole."""
+    inside = grid.hole.to(grid.image)[None, None]
+    depth = torch.zeros_like(inside)
+    for _ in range(_DEEPEST):
+        depth += inside
+        inside = 1 - F.max_pool2d(1 - inside, 3, 1, 1)
+    return depth.flatten()[grid.queries]
+
+
+def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
+    """Sizes of a guided search, from the smallest to the mask's own."""
+    hole = (mask > 0).to(mask)
+    known = 1 - float(hole.mean())
+    sizes = [_size_of(mask)]
+    while True:
+        height, width = sizes[0][0] // 2, sizes[0][1] // 2
+        if max(sizes[0]) <= _COARSEST_LONGER or min(height, width) < _COARSEST_SHORTER:
+            return sizes
+        small = F.adaptive_max_pool2d(hole, (height, width))
+        if _is_shallow(small) or 1 - float(small.mean()) < _LEAST_KNOWN * known:
+            return sizes
+        sizes.insert(0, (height, width))
+
+
+def _size_of(image: Tensor) -> tuple[int, int]:
+    height, width = image.shape[-2:]
+    return height, width
+
+
+def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:
+    """Whether no pixel of the hole is as deep as the smallest size needs."""
+    side = 2 * _LEAST_DEPTH - 1
+    return bool(F.max_pool2d(1 - hole, side, 1, side // 2).all())
+
+
+def _places(flat: Int64[Tensor, " n"], grid: PatchGrid) -> tuple[Tensor, Tensor]:
+    """Rows and columns in the padded image."""
+    return torch.div(flat, grid.width, rounding_mode="floor"), flat % grid.width
+
+
+def _enlarged(image: Float[Tensor, "1 3 h w"], size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image, size, mode="bicubic", align_corners=False).clamp(0, 1)
