@@ -4,7 +4,8 @@ Beyond the paper. A network that draws colours and is judged by their difference
 all that might be there. This one gives each cell of the hole a probability for each known cell:
 which of them is like what was here? Its loss is that of a mixture density (Bishop 1994) whose
 components are the known cells (after Vinyals et al. 2015, "Pointer networks"), so that two
-possibilities remain two. The fill is the most likely of them: a copy, as sharp as the photograph.
+possibilities remain two. The fill is made of likely cells that fit together: copies, as sharp as
+the photograph (`models.networks.cell_copy`).
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.networks.cell_copy import copied_cells
 from models.networks.initial_fill import FillPredictor
 
 # Pixels a side of a cell, of the shrunk image.
@@ -25,10 +27,6 @@ _ROTATIONS = 16
 _WAVELENGTHS = (3.0, 96.0)
 # Cells that a component's probability falls off over at first, by the factor e.
 _FIRST_REACH = 6.0
-# The likeliest components that votes are counted among, and colours that count as alike (root of
-# the mean square).
-_VOTERS = 64
-_ALIKE = 0.1
 # Cells of the hole that are decided at one time: what that takes is bounded at any size.
 _CHUNK = 1024
 
@@ -51,7 +49,7 @@ class PointerFillPredictor(FillPredictor):
     """The U-Net of the initial fill with queries and keys in place of colours.
 
     In training its fill is the components' mean, through which gradients go; in evaluation each
-    cell is the component with the most votes: probability of those that are like it.
+    cell of the hole is a copy of a known one.
 
     Attributes:
         keeps_pointers: Whether to keep them, for a loss.
@@ -91,19 +89,20 @@ class PointerFillPredictor(FillPredictor):
     ) -> Tensor:
         queries, keys = tokens.chunk(2, 1)
         queries, keys = queries[hole], keys[known]
-        logits, chosen = [], []
-        for first in range(0, len(hole), _CHUNK):
-            part = slice(first, first + _CHUNK)
-            some = self._logits(queries[part], keys, places[hole[part]], places[known])
-            if self.keeps_pointers:
-                logits.append(some)
-            if self.training:
-                chosen.append(some.softmax(1) @ colours[known])
-            else:
-                chosen.append(colours[known[elected(some, colours[known])]])
+        logits = torch.cat(
+            [
+                self._logits(queries[part], keys, places[hole[part]], places[known])
+                for part in (slice(n, n + _CHUNK) for n in range(0, len(hole), _CHUNK))
+            ]
+        )
         if self.keeps_pointers:
-            self.pointers.append(Pointers(hole, known, torch.cat(logits)))
-        return colours.index_copy(0, hole, torch.cat(chosen))
+            self.pointers.append(Pointers(hole, known, logits))
+        likelihood = logits.softmax(1)
+        if self.training:
+            return colours.index_copy(0, hole, likelihood @ colours[known])
+        width = int(places[-1, 1]) + 1
+        sources = copied_cells(likelihood, colours, hole, known, width)
+        return colours.index_copy(0, hole, colours[sources])
 
     def _logits(self, queries: Tensor, keys: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """By contents, by contents and offset, and by distance."""
@@ -114,26 +113,6 @@ class PointerFillPredictor(FillPredictor):
         scale = queries.shape[1] ** -0.5
         logits: Tensor = (content + offset) * scale - distance / self.reach.exp()
         return logits
-
-
-def elected(logits: Float[Tensor, "q k"], colours: Float[Tensor, "k c"]) -> Tensor:
-    """The component with the most votes, of each row: int64, q.
-
-    Each of the likeliest components votes, with its probability, for all that are like it. A
-    colour that many cells share so wins over a single cell of another colour.
-
-    Args:
-        logits: Of the components.
-        colours: Of the components, 0-1.
-    """
-    top = logits.softmax(1).topk(min(_VOTERS, logits.shape[1]), dim=1)
-    votes = colours[top.indices]
-    squares = votes.square().mean(-1)
-    products = votes @ votes.transpose(1, 2) / votes.shape[-1]
-    distance = squares[:, :, None] + squares[:, None, :] - 2 * products
-    alike = torch.exp(-distance.clamp_min(0) / (2 * _ALIKE**2))
-    counted = (alike @ top.values[:, :, None]).squeeze(2)
-    return top.indices.gather(1, counted.argmax(1, keepdim=True)).squeeze(1)
 
 
 def _places(height: int, width: int, device: torch.device) -> Tensor:

@@ -107,7 +107,10 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
         ("run=..", r"run='\.\.'"),
         ("losses.perceptual=nan", r"losses\.perceptual"),
         ("losses.feature_matching=-1.0", r"losses: feature_matching=-1\.0: at least 0"),
-        ("model.initial_fill=fft", r"model\.initial_fill: Input should be 'unet', 'ffc' or 'pointer'"),
+        (
+            "model.initial_fill=fft",
+            r"model\.initial_fill: Input should be 'unet', 'ffc' or 'pointer'",
+        ),
         ("losses.adversarial=-1.0", r"losses: adversarial=-1\.0: at least 0"),
         ("optimizer.generator_lr=-1.0", r"optimizer: generator_lr=-1\.0: more than 0"),
         ("workers.max_failures=-5", r"workers: max_failures=-5: at least 0"),

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from models.build import ModelConfig, build_initial_fill
 from models.networks.initial_fill import FILL_STRIDE, shrunk
-from models.networks.pointer_fill import CELL, PointerFillPredictor, elected
+from models.networks.pointer_fill import CELL, PointerFillPredictor
 from models.networks.vgg import Vgg19Relu3
 from models.pointer_loss import pointer_loss
 
@@ -49,13 +49,6 @@ def test_where_all_or_nothing_is_known_it_is_the_smooth_fill() -> None:
     image = torch.rand(2, 3, 32, 32)
     mask = torch.stack([torch.zeros(1, 32, 32), torch.ones(1, 32, 32)])
     torch.testing.assert_close(a_network()(image, mask), shrunk(image, mask))
-
-
-def test_the_components_of_one_colour_win_together_over_a_likelier_single_one() -> None:
-    colours = torch.tensor([[0.9] * 12, [0.2] * 12, [0.21] * 12, [0.19] * 12])
-    logits = torch.tensor([[0.4, 0.2, 0.2, 0.2], [0.97, 0.01, 0.01, 0.01]]).log()
-    assert elected(logits, colours)[0] in (1, 2, 3)
-    assert elected(logits, colours)[1] == 0
 
 
 def test_far_cells_are_less_likely_at_first() -> None:
