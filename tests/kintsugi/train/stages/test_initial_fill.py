@@ -120,7 +120,7 @@ def test_small_sizes_that_an_encoder_cannot_see_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["unet", "ffc"])
+@pytest.mark.parametrize("network", ["unet", "ffc", "pointer"])
 def test_a_run_with_an_opponent_is_resumed_exactly(
     network: InitialFillKind, tmp_path: Path
 ) -> None:
@@ -148,6 +148,28 @@ def test_a_run_with_an_opponent_is_resumed_exactly(
         run = train_locally(dataclasses.replace(more, loop=loop))
         taken = json.loads(run.storage.read("inputs.json"))["init_from"]["taken"]
         assert taken == (["discriminator", "generator"] if name == "judged" else ["generator"])
+
+
+@pytest.mark.slow
+def test_one_that_points_begins_with_a_u_net_of_colours(initial_fill: Run, tmp_path: Path) -> None:
+    folder = Path(initial_fill.storage.uri).parents[1]
+    config = debug_config(folder, "initial-fill", max_steps=1)
+    config = dataclasses.replace(
+        config,
+        run="points",
+        model=dataclasses.replace(config.model, initial_fill="pointer"),
+        init_from=initial_fill.storage.uri,
+        held_out=dataclasses.replace(config.held_out, photos=0),
+    )
+    run = open_run(config)
+    stage = build_stage(config)
+    load_start(run, stage.generator, stage.discriminator)
+    learnt, taken = fetched(initial_fill, tmp_path / "learnt"), stage.generator.state_dict()
+    assert set(taken) == set(learnt) | {"reach"}
+    for name, value in learnt.items():
+        assert name.startswith("end.") or torch.equal(taken[name], value), name
+    rows = read_metrics(train_locally(config).storage.join("metrics"))
+    assert rows[-1]["loss/reconstruction"] > 0
 
 
 def whole_uri(config: JobConfig) -> str:
