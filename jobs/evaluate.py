@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     add("--release", metavar="URI", help="what `ours` is (default: the bundled one)")
     add("--masks", metavar="SET,...", default="random-256", help=SETS)
     add("--methods", metavar="NAME,...", default="ours,telea,ns", help=METHODS)
-    add("--encoder", metavar="SOURCE", help="of the VGG distance: path, URI, random")
+    add("--encoder", metavar="SOURCE", help="whose features are compared: path, URI, random")
     add("--limit", metavar="N", type=int, help="only the first N photographs")
     add("--held-out", metavar="SHARE", type=float, help="only what training kept out")
     add("--seed", type=int, default=0, help="decides every mask (default: 0)")

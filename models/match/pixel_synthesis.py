@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,9 +31,9 @@ PATCH_RADIUS = 3
 # Numbers of a sketch, and of one in an image of more pixels: it has only to tell near places.
 _SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
 # The longer side at which a guided search begins, and the least of the shorter side.
-_COARSEST_LONGER, _COARSEST_SHORTER = 32, 16
+_COARSEST_LONGER, _COARSEST_SHORTER = 16, 8
 # Halving ends where the hole would be less deep than this, in pixels, ...
-_LEAST_DEPTH = 4
+_LEAST_DEPTH = 2
 # ... or less than this share of what is known would stay known.
 _LEAST_KNOWN = 0.5
 # Searches and votes at each size of the first scale, smallest first, and at a later scale.
@@ -45,11 +45,17 @@ _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
+_CONTRAST_POWER, _MOST_CONTRAST = 3.0, 3.0
+# No component gets more than so many times the spread that it has among the known patches.
+_MOST_SPREAD = 2.0
+# Pixels around a patch over which its contrast is measured.
+_AROUND = 4
+# Energy that cannot be seen: a grey level in every pixel of a patch.
+_GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
 # Of the last vote at a scale, in pixels: texture keeps its edge.
-_LAST_WIDTH = 1.0
+_LAST_WIDTH = 0.7
 # And of the vote of its gradients.
-_GRADIENT_WIDTH = 0.8
+_GRADIENT_WIDTH = 0.45
 # Depths from which trust in a patch no longer falls.
 _DEEPEST = 64
 
@@ -142,17 +148,19 @@ class _Search:
         large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
+        self._spread = self._known[grid.sources].var(0, correction=0)
         self._image = pad_like(begun, grid)
         self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         if self._guides is not None:
             self._known = torch.cat([self._known, self._guides], 1)
         self._depth = _depths(grid)
-        hole = grid.hole.nonzero()
-        reach = 2 * grid.radius
-        top, left = (hole.amin(0) - reach).clamp_min(0).tolist()
-        bottom, right = (hole.amax(0) + reach + 1).tolist()
-        self._box = slice(top, bottom), slice(left, right)
+        # What a query's sketch sees, and no more of the image.
+        rows, columns = _places(grid.queries, grid)
+        self._box = tuple(
+            slice(int(places.min()) - grid.radius, int(places.max()) + grid.radius + 1)
+            for places in (rows, columns)
+        )
 
     def run(
         self, sources: Int64[Tensor, "h w"] | None, turns: int
@@ -192,9 +200,12 @@ class _Search:
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
         assert field is not None
-        right, down = (ballot.gradients(move, width=_GRADIENT_WIDTH) for move in (1, grid.width))
-        blended = blend_gradients(self._image, grid.hole, right, down)
-        return self._cut(blended), self._table(field)
+        right, down = (
+            self._cut(ballot.gradients(move, width=_GRADIENT_WIDTH)) for move in (1, grid.width)
+        )
+        # Without the padding, which is no known pixel.
+        blended = blend_gradients(self._cut(self._image), self._cut(grid.hole), right, down)
+        return blended, self._table(field)
 
     def _queries(self, field: Field | None) -> Float[Tensor, "q k"]:
         """Sketches of the hole's patches as the image is now, with their contrast given back."""
@@ -206,12 +217,49 @@ class _Search:
         row, column = grid.queries // grid.width - rows.start, grid.queries % grid.width
         queries = part[row * width + column - columns.start]
         if field is not None:
-            queries = _with_contrast(queries, self._known[field.match], self._sketcher.contrast)
+            copied = self._known[field.match]
+            queries = self._with_contrast(queries, copied)
         if self._guides is None:
             return queries
         return torch.cat([queries, self._guides[grid.queries]], 1)
 
-    def _cut(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
+    def _with_contrast(
+        self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]
+    ) -> Float[Tensor, "q k"]:
+        """Sketches of voted patches with the contrast of what they were voted from, or more.
+
+        The ratio of the two energies around each patch is what averaging took; to a power, since
+        the patches that were found were found by sketches that had lost some already. Around: a
+        wall next to a curtain stays a wall. The spread that each component has among the known
+        patches limits it: without a limit single bright patterns spread over whole holes.
+        """
+        contrast = self._sketcher.contrast
+        energy, wished = (
+            self._around(part[:, contrast].square()) + _GREY_LEVEL for part in (queries, copied)
+        )
+        ratio = (wished / energy).sqrt().clamp(1, _MOST_CONTRAST) ** _CONTRAST_POWER
+        limit = (self._spread[contrast] / energy).sqrt().clamp_min(1)
+        answer = queries.clone()
+        answer[:, contrast] *= ratio.minimum(_MOST_SPREAD * limit)
+        return answer
+
+    def _around(self, values: Float[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+        """The mean over the queries around each one."""
+        grid = self._grid
+        rows, columns = self._box
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        row, column = _places(grid.queries, grid)
+        place = (row - rows.start) * width + column - columns.start
+        table = values.new_zeros(1, values.shape[1] + 1, height * width)
+        table[0, :-1, place] = values.T
+        table[0, -1, place] = 1
+        table = table.view(1, -1, height, width)
+        side = 2 * _AROUND + 1
+        mean = F.avg_pool2d(table, (side, 1), 1, (_AROUND, 0))
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, _AROUND)).flatten(2)[0][:, place]
+        return (mean[:-1] / mean[-1:]).T
+
+    def _cut(self, image: Shaped[Tensor, "*channels h w"]) -> Shaped[Tensor, "*channels H W"]:
         """Without the padding."""
         (height, width), radius = self._size, self._grid.radius
         return image[..., radius : radius + height, radius : radius + width]
@@ -222,23 +270,7 @@ class _Search:
         row, column = (part - grid.radius for part in _places(field.match, grid))
         table = grid.queries.new_full(grid.hole.shape, NO_SOURCE)
         table.view(-1)[grid.queries] = row * self._size[1] + column
-        return self._cut(table[None, None])[0, 0]
-
-
-def _with_contrast(
-    queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"], contrast: slice
-) -> Float[Tensor, "q k"]:
-    """Sketches of voted patches with the contrast of what they were voted from, or more.
-
-    The ratio of the two spreads is what averaging took; to the power of 2, since the patches that
-    were found were found by sketches that had lost some already. Rejected: a power of 3, by which
-    single bright patterns spread over whole holes.
-    """
-    spread, wished = (part[:, contrast].var(0) for part in (queries, copied))
-    ratio = ((wished + 1e-6) / (spread + 1e-6)).sqrt().clamp(1, _MOST_CONTRAST)
-    answer = queries.clone()
-    answer[:, contrast] *= ratio**_CONTRAST_POWER
-    return answer
+        return self._cut(table)
 
 
 def _guides(

@@ -10,8 +10,11 @@ PUBLISHED_RELEASE = "~/.kintsugi/releases/debug"
 SAMPLES = "samples"
 
 # Mask sets and methods of jobs/evaluate.py, for people.
-SETS = "center-N, rectangle, strokes, thin, medium, thick, border, random; each -SIDE; or URIs"
+SETS = (
+    "center-N, rectangle, strokes, thin, medium, thick, object, border, random; each -SIDE; or URIs"
+)
 METHODS = (
-    "ours, coarse (its G1 alone), telea, ns, biharmonic, patchmatch, smooth, patch-synthesis,"
+    "ours, coarse (its G1 alone), telea, ns, biharmonic, patchmatch, smooth, gmic-matchpatch,"
+    " gmic-patch, resynthesizer (packages gmic and resynthesizer), patch-synthesis,"
     " [LABEL=]release:, coarse:, context-encoder: or folder:URI"
 )

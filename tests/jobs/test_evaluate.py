@@ -81,7 +81,7 @@ def test_a_reject_is_exit_code_3(photos: Path) -> None:
 
 def test_no_encoder_no_vgg_distance(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--photos", str(photos), "--masks", "center-32-64", "--methods", "telea"])
-    assert "VGG distance not computed: name --encoder or --release" in capsys.readouterr().out
+    assert "feature distances not computed: name --encoder or --release" in capsys.readouterr().out
 
 
 def test_unknown_names_are_usage(photos: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kintsugi.evaluation.realism_table import realism_columns
 from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
 
 
@@ -53,8 +54,10 @@ def _lines(
     rows: list[dict[str, Any]], variants: Mapping[str, Any], runs: Mapping[str, Any]
 ) -> list[list[str]]:
     shown = [name for name in COLUMNS if any(name in row.get("metrics", ()) for row in rows)]
-    lines = [["variant", "what differs", "steps", *(COLUMNS[name].heading for name in shown)]]
-    for row in rows:
+    real, seen = realism_columns(rows)
+    headings = [*real, *(COLUMNS[name].heading for name in shown)]
+    lines = [["variant", "what differs", "steps", *headings]]
+    for row, first in zip(rows, seen, strict=True):
         variant = variants.get(row["method"])
         cells = ["not ours", "-"]
         if variant is not None:
@@ -62,6 +65,7 @@ def _lines(
             if variant["part"] == "coarse":
                 used = {variant["runs"]["stage1"]: None}
             cells = [_difference(variant), " + ".join(str(runs[name]["steps"]) for name in used)]
+        cells += first
         for name in shown:
             digits = COLUMNS[name].decimals
             found = row.get("metrics", {}).get(name)

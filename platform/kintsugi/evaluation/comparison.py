@@ -23,6 +23,7 @@ from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.learned_metrics import open_learned_metrics
 from kintsugi.evaluation.metrics import VggDistance
+from kintsugi.evaluation.realism import HoleSampler
 from kintsugi.evaluation.report import draw_grid, format_markdown
 from kintsugi.evaluation.request import (
     EvaluationRequest,
@@ -53,7 +54,7 @@ class Provenance:
         seed: As `EvaluationRequest` has it.
         releases: method -> URI, name and digest; trained networks that are no release, too.
         identities: method -> what decides its answers.
-        vgg_encoder: Whose features the VGG distance compares; "" where it is not computed.
+        vgg_encoder: Whose features realism and the VGG distance compare; "" without one.
         weights: Metric of learnt weights -> their file's name and SHA-256.
     """
 
@@ -111,6 +112,7 @@ def open_comparison(request: EvaluationRequest) -> tuple[Comparison, Provenance]
         vgg=VggDistance(encoder) if encoder is not None else None,
         cache=FillCache(Storage(request.cache)) if request.cache is not None else None,
         learned=learned,
+        sampler=HoleSampler(encoder, request.seed) if encoder is not None else None,
     )
     return comparison, provenance
 
@@ -143,7 +145,7 @@ def compare(
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)
         if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
-            _check_stems(names)
+            check_stems(names)
         for result in evaluate(_photos(uri, names, inline=photos == SAMPLES), comparison):
             results.append(result)
             if report is not None:
@@ -203,7 +205,7 @@ class Progress:
             print(f"{done} of {total}: {result.id}", flush=True)
 
 
-def _check_stems(names: Sequence[str]) -> None:
+def check_stems(names: Sequence[str]) -> None:
     """Results are found by stem. Raises: ConfigError where two photographs have the same."""
     by_stem: dict[str, str] = {}
     for name in names:

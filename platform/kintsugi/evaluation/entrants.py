@@ -6,11 +6,12 @@ context-encoder:URI  a run of jobs/train_context_encoder.py
 folder:URI        pictures that some other program filled
 patch-synthesis   the iterative method of 2017, on the evaluation's encoder
 coarse, coarse:URI  G1 of a release alone, its fill brought to size
-telea ns biharmonic patchmatch smooth
+telea ns biharmonic patchmatch smooth gmic-matchpatch gmic-patch resynthesizer
 NAME=any of these, to be named so in reports
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +21,12 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-import kintsugi.inference.methods
 import models
 from kintsugi.data.sample_photos import is_photo
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image
+from kintsugi.inference import methods, peers
 from kintsugi.inference.folder import read_input, stem_of
 from kintsugi.inference.methods import (
     CLASSICAL,
@@ -40,6 +41,7 @@ from kintsugi.inference.methods import (
     ReleaseMethod,
     open_release,
 )
+from kintsugi.inference.peers import PEER_PACKAGES, PEERS
 from kintsugi.runs.weights import open_networks
 from kintsugi.storage.storage import Storage
 from models.build import build_context_encoder
@@ -158,7 +160,6 @@ def open_results(uri: str, masks: Sequence[str]) -> Results:
     """List a folder of pictures.
 
     Args:
-        uri: Of the folder.
         masks: Names of the mask sets. A picture outside of their folders could be of any of
             them, and counts only where there is one set.
 
@@ -250,17 +251,17 @@ def open_patch_synthesis(encoder: Vgg19Relu3, seed: int) -> Computed:
 
 def open_classical(name: str) -> Computed:
     """A method that needs no weights."""
-    package = CLASSICAL_PACKAGES[name]
+    method, package = (CLASSICAL | PEERS)[name], (CLASSICAL_PACKAGES | PEER_PACKAGES)[name]
     try:
         release = version(package)
     except PackageNotFoundError:
         # Built from source, or under another name: then its answers have no name to be kept by.
-        return Computed(CLASSICAL[name], "")
+        return Computed(method, "")
     radius = {"telea": OPENCV_RADIUS_PX, "ns": OPENCV_RADIUS_PX, "patchmatch": PATCHMATCH_RADIUS_PX}
     settings = {"radius": radius.get(name, 0), "code": _methods_digest(), **_versions()}
     if name == "smooth":
         settings |= _code()
-    return Computed(CLASSICAL[name], f"{name} {package} {release} {json.dumps(settings)}")
+    return Computed(method, f"{name} {package} {release} {json.dumps(settings)}")
 
 
 def split_label(text: str) -> tuple[str, str]:
@@ -285,7 +286,8 @@ def _versions() -> dict[str, str]:
 
 
 def _methods_digest() -> str:
-    return hashlib.sha256(Path(kintsugi.inference.methods.__file__).read_bytes()).hexdigest()
+    files = [Path(inspect.getfile(module)).read_bytes() for module in (methods, peers)]
+    return hashlib.sha256(b"".join(files)).hexdigest()
 
 
 def code_digest() -> str:

@@ -22,6 +22,7 @@ from kintsugi.evaluation.entrants import Case, Entrant
 from kintsugi.evaluation.fill_cache import Fill, FillCache
 from kintsugi.evaluation.learned_metrics import LearnedMetrics
 from kintsugi.evaluation.metrics import VggDistance, compose, measure
+from kintsugi.evaluation.realism import HoleSampler, hole_figures
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image
 from kintsugi.inference.folder import read_input
@@ -46,6 +47,7 @@ class Comparison:
         vgg: None leaves the VGG distance out.
         cache: None keeps no fills.
         learned: Metrics that need weights of others; None leaves them out.
+        sampler: Draws the cells by which realism is judged; None leaves that out.
     """
 
     entrants: Mapping[str, Entrant]
@@ -53,10 +55,11 @@ class Comparison:
     vgg: VggDistance | None = None
     cache: FillCache | None = None
     learned: LearnedMetrics | None = None
+    sampler: HoleSampler | None = None
 
     def to(self, device: torch.device | str) -> None:
         """Move everything that computes."""
-        for part in (*self.entrants.values(), self.vgg, self.learned):
+        for part in (*self.entrants.values(), self.vgg, self.learned, self.sampler):
             if part is not None:
                 part.to(device)
 
@@ -88,6 +91,7 @@ class Filled:
         seconds: Time of the fill; None when another program made it.
         kept: The fill and its time are of an earlier run.
         inception: float32 features for the Frechet distance; empty without weights.
+        cells: Of the fill, as `kintsugi.evaluation.realism.HoleSampler` draws them.
     """
 
     masks: str
@@ -98,6 +102,7 @@ class Filled:
     kept: bool = False
     problem: str = ""
     inception: bytes = b""
+    cells: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class Evaluated:
         filled: What came of it; empty when ``reject`` says why it cannot be used.
         pictures: For the grid: mask set -> title (input, mask, every method, truth) -> PNG.
         inception: Of the truth, by mask set; as in `Filled`.
+        cells: Of the truth, by mask set: both draws of `kintsugi.evaluation.realism.HoleSampler`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -120,6 +126,7 @@ class Evaluated:
     reject: str = ""
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
     inception: dict[str, bytes] = field(default_factory=dict)
+    cells: dict[str, tuple[dict[str, bytes], ...]] = field(default_factory=dict)
 
 
 def evaluate(photos: Iterable[Photo], comparison: Comparison) -> Iterator[Evaluated]:
@@ -140,6 +147,7 @@ def evaluate_photo(comparison: Comparison, photo: Photo) -> Evaluated:
     filled: list[Filled] = []
     pictures: dict[str, dict[str, bytes]] = {}
     inception: dict[str, bytes] = {}
+    cells: dict[str, tuple[dict[str, bytes], ...]] = {}
     for mask_set, mask in masks:
         truth = square_crop(pixels, mask_set.side_px)
         # A method that looks into the hole must not find the truth there.
@@ -153,10 +161,12 @@ def evaluate_photo(comparison: Comparison, photo: Photo) -> Evaluated:
                 answers[name] = answer
         if comparison.learned is not None:
             inception[mask_set.name] = comparison.learned.features(truth)
+        if comparison.sampler is not None:
+            cells[mask_set.name] = comparison.sampler.original(truth, mask, _key(case))
         if photo.keep_pictures:
             shown = {"input": holed, "mask": _as_picture(mask), **answers, "truth": truth}
             pictures[mask_set.name] = {name: encode_image(each) for name, each in shown.items()}
-    return Evaluated(photo.id, tuple(filled), pictures=pictures, inception=inception)
+    return Evaluated(photo.id, tuple(filled), "", pictures, inception, cells)
 
 
 def _fill_and_measure(
@@ -164,10 +174,14 @@ def _fill_and_measure(
 ) -> tuple[Filled, Pixels | None]:
     share = hole_share(case.mask)
     try:
-        fill = _fill(comparison.entrants[name], case, comparison.cache)
+        fill = fill_case(comparison.entrants[name], case, comparison.cache)
     except InputError as error:
         return Filled(case.masks, name, share, {}, problem=str(error)), None
-    figures = measure(fill.pixels, truth, case.mask, comparison.vgg)
+    figures = hole_figures(truth, fill.pixels, case.mask)
+    figures |= measure(fill.pixels, truth, case.mask, comparison.vgg)
+    cells: dict[str, bytes] = {}
+    if comparison.sampler is not None:
+        cells = comparison.sampler.fill(truth, fill.pixels, case.mask, _key(case))
     inception = b""
     if comparison.learned is not None:
         composed = compose(fill.pixels, truth, case.mask)
@@ -182,11 +196,18 @@ def _fill_and_measure(
         seconds=fill.seconds if timed else None,
         kept=fill.kept,
         inception=inception,
+        cells=cells,
     )
     return row, fill.pixels
 
 
-def _fill(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+def _key(case: Case) -> str:
+    """An original and all fills of it are sampled at the same places."""
+    return f"{case.masks}/{case.photo_id}"
+
+
+def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+    """A fill, kept or made and then kept. Raises: InputError: this one has none."""
     # Another kind of device rounds in another way and takes another time.
     identity = f"{entrant.identity} on {_device_name()}" if entrant.identity else ""
     if cache is not None and identity:

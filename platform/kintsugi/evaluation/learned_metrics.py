@@ -116,7 +116,9 @@ def open_learned_metrics(
     return LearnedMetrics(lpips, inception, weights)
 
 
-def frechet_distance(one: Features, other: Features) -> float:
+def frechet_distance(
+    one: npt.NDArray[np.floating[Any]], other: npt.NDArray[np.floating[Any]]
+) -> float:
     """FID's formula (Heusel et al. 2017) on two sets of features, each n x d.
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with means m and covariances S (n - 1). With

@@ -3,7 +3,8 @@
 All take 8-bit images: ``answer`` and ``truth`` uint8 H W 3 RGB of one size, ``mask``
 bool H W with True = hole and at least one hole pixel. `measure` composes the answer with the
 truth's known pixels first. Where a formula sums over the hole, it sums over its pixels and the
-three channels. What needs weights of others is in `kintsugi.evaluation.learned_metrics`.
+three channels. What needs weights of others is in `kintsugi.evaluation.learned_metrics`; whether a
+fill looks real, whatever was there, in `kintsugi.evaluation.realism`.
 """
 
 import math
@@ -22,9 +23,6 @@ from models.pixels import image_to_tensor
 # What a hole without any difference gets: infinity has no mean. Above 8 bit's own noise.
 PSNR_CEILING_DB = 100.0
 SSIM_WINDOW_PX = 7
-# Added to both energies of the Laplacian ratio, in squared grey levels: a flat hole has
-# none, and below one level nothing can be seen.
-LAPLACIAN_FLOOR = 1.0
 
 
 class Similarity(NamedTuple):
@@ -71,16 +69,6 @@ def structural_similarity(answer: Pixels, truth: Pixels, mask: Mask) -> Similari
         truth, answer, win_size=SSIM_WINDOW_PX, channel_axis=2, data_range=255, full=True
     )
     return Similarity(float(whole), float(full[mask].mean()))
-
-
-def laplacian_energy_ratio(answer: Pixels, truth: Pixels, mask: Mask) -> float:
-    """Sharpness of the fill against the truth's: (E(answer) + 1) / (E(truth) + 1).
-
-    E is the mean over the hole of the squared Laplacian (4 neighbours, edges repeated)
-    in squared grey levels. 1 = as sharp as the truth, less = blurred.
-    """
-    energies = [np.square(_laplacian(image)[mask]).mean() for image in (answer, truth)]
-    return float((energies[0] + LAPLACIAN_FLOOR) / (energies[1] + LAPLACIAN_FLOOR))
 
 
 def known_pixels_equal(answer: Pixels, truth: Pixels, mask: Mask) -> bool:
@@ -138,7 +126,6 @@ def measure(
         "hole_psnr_db": hole_psnr_db(composed, truth, mask),
         "ssim": similarity.whole,
         "hole_ssim": similarity.hole,
-        "laplacian_ratio": laplacian_energy_ratio(composed, truth, mask),
         "known_equal": float(known_pixels_equal(answer, truth, mask)),
     }
     return measured if vgg is None else {**measured, "vgg_distance": vgg(composed, truth)}
@@ -152,13 +139,6 @@ def compose(answer: Pixels, truth: Pixels, mask: Mask) -> Pixels:
 
 def _difference(answer: Pixels, truth: Pixels, mask: Mask) -> npt.NDArray[np.int64]:
     return answer[mask].astype(np.int64) - truth[mask]
-
-
-def _laplacian(image: Pixels) -> npt.NDArray[np.int64]:
-    padded = np.pad(image.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    neighbours = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    laplacian: npt.NDArray[np.int64] = neighbours - 4 * padded[1:-1, 1:-1]
-    return laplacian
 
 
 def _unit_length(features: Tensor) -> Tensor:

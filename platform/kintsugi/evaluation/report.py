@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kintsugi.evaluation.evaluate import Evaluated
+from kintsugi.evaluation.realism_table import realism_columns
 from kintsugi.imaging.arrays import Pixels
 from kintsugi.imaging.codec import encode_image
 
@@ -27,7 +28,6 @@ COLUMNS = {
     "hole_psnr_db": Column("hole PSNR dB", 2),
     "ssim": Column("SSIM", 4),
     "hole_ssim": Column("hole SSIM", 4),
-    "laplacian_ratio": Column("Laplacian", 3),
     "vgg_distance": Column("VGG distance", 4),
     "lpips": Column("LPIPS", 4),
     "known_equal": Column("known equal", 2),
@@ -42,7 +42,7 @@ SET_COLUMNS = {
 def format_table(figures: dict[str, Any]) -> str:
     """Plain text, one line for each mask set and method, mean +- standard deviation.
 
-    The last line names the encoder of the VGG distance: random weights mean little.
+    Realism first. The last line names the encoder: random weights mean little.
 
     Args: ``figures``: as `kintsugi.evaluation.comparison.compare` makes them.
     """
@@ -60,7 +60,7 @@ def format_table(figures: dict[str, Any]) -> str:
 
 
 def format_markdown(figures: dict[str, Any]) -> str:
-    """A page: what was compared, the means with their intervals, bins, worst cases, what is amiss.
+    """A page: what was compared, the means with their intervals, bins, worst cases, gaps.
 
     Args: ``figures``: as `kintsugi.evaluation.comparison.compare` makes them.
     """
@@ -70,8 +70,11 @@ def format_markdown(figures: dict[str, Any]) -> str:
     parts = [
         "# Evaluation",
         f"{figures['photographs']} photographs of `{figures['photos']}`{of}; seed"
-        f" {figures['seed']}.{_written_masks(figures)} Means with 95 % intervals (bootstrap over"
-        " photographs), of the composed 8-bit image. " + vgg_note(figures["vgg_encoder"]) + ".",
+        f" {figures['seed']}.{_written_masks(figures)} Of the composed 8-bit image; means with"
+        " 95 % intervals (bootstrap over photographs). "
+        + _realism_note(figures["figures"])
+        + vgg_note(figures["vgg_encoder"])
+        + ".",
         markdown_table(lines),
     ]
     bins = _bin_lines(figures["figures"])
@@ -111,8 +114,10 @@ def _lines(figures: dict[str, Any], shape: str) -> list[list[str]]:
     ]
     headings = [COLUMNS[name].heading for name in shown]
     headings += [SET_COLUMNS[name].heading for name in of_sets]
-    lines = [["masks", "method", "n", *headings, "s/photo"]]
-    for entry, times in zip(entries, figures["times"], strict=True):
+    # What the eye sees stands first, likeness to what was there after it.
+    real, rows = realism_columns(entries)
+    lines = [["masks", "method", "n", *real, *headings, "s/photo"]]
+    for entry, times, seen in zip(entries, figures["times"], rows, strict=True):
         metrics = entry.get("metrics", {})
         cells = [
             shape.format(digits=COLUMNS[name].decimals, **metrics[name]) if name in metrics else "-"
@@ -125,7 +130,7 @@ def _lines(figures: dict[str, Any], shape: str) -> list[list[str]]:
         # Not the time of this run.
         seconds += "*" if times["kept"] else ""
         start = [entry["masks"], entry["method"], str(entry["photographs"])]
-        lines.append([*start, *cells, seconds])
+        lines.append([*start, *seen, *cells, seconds])
     return lines
 
 
@@ -181,10 +186,23 @@ def _written_masks(figures: dict[str, Any]) -> str:
 
 
 def vgg_note(vgg_encoder: str) -> str:
-    """Whose features the VGG distance compares."""
+    """Whose features are compared: random weights mean little."""
     if not vgg_encoder:
-        return "VGG distance not computed: name --encoder or --release"
-    return f"VGG distance (encoder: {vgg_encoder})"
+        return "feature distances not computed: name --encoder or --release"
+    return f"feature distances, KID, classifier and VGG distance (encoder: {vgg_encoder})"
+
+
+def _realism_note(entries: Sequence[dict[str, Any]]) -> str:
+    """How to read the columns that stand first."""
+    if not any("realism" in entry for entry in entries):
+        return ""
+    return (
+        "Distances (Frechet, in units of the originals' deviation, divided by the channels), KID"
+        " and the held-out error of a linear classifier (0.5: it finds no difference) compare the"
+        " cells inside the holes with the originals', the floor is that of two draws of the"
+        " originals; outline step and Laplacian energy are ratios to the originals', 1 is as large."
+        " Then likeness to what was there, which prefers blur. "
+    )
 
 
 def _cell(picture: bytes | None) -> Pixels:

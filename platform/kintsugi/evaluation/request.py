@@ -24,6 +24,7 @@ from kintsugi.evaluation.entrants import (
     split_label,
 )
 from kintsugi.inference.methods import CLASSICAL
+from kintsugi.inference.peers import PEERS
 from kintsugi.masks.sets import Masks, parse_mask_set
 from kintsugi.runs.run import open_encoder
 from models.networks.vgg import Vgg19Relu3
@@ -63,7 +64,7 @@ def specs_of(methods: Sequence[str]) -> dict[str, str]:
         if label in specs:
             raise ConfigError(f"method {label!r} is given twice: name one of them, NAME={spec}")
         prefixes = (RELEASE, COARSE, FOLDER, CONTEXT_ENCODER)
-        names = (OURS, OUR_COARSE, *CLASSICAL, PATCH_SYNTHESIS)
+        names = (OURS, OUR_COARSE, *CLASSICAL, *PEERS, PATCH_SYNTHESIS)
         if spec not in names and not spec.startswith(prefixes):
             known = ", ".join([*names, *(f"{prefix}URI" for prefix in prefixes)])
             raise ConfigError(f"method {spec!r} is not known: use one of {known}")

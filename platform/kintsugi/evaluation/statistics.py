@@ -3,7 +3,6 @@
 Everything here but the times is the same in every run: resampling is seeded.
 """
 
-import hashlib
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -13,13 +12,16 @@ import numpy.typing as npt
 
 from kintsugi.evaluation.evaluate import Evaluated, Filled
 from kintsugi.evaluation.learned_metrics import frechet_distance, inception_discrimination
+from kintsugi.evaluation.realism_cells import from_bytes
+from kintsugi.evaluation.realism_pooling import Sample, bootstrap_weights, pool_realism
 from kintsugi.masks.sets import HOLE_BINS, hole_bin
 
-RESAMPLES = 2000
 # Of the photographs a method did worst on, this many are named.
 WORST_CASES = 5
 # By it they are the worst.
 WORST_BY = "hole_l1_percent"
+# Figures of a photograph that stand in reports as median and quartiles: ratios, with a long tail.
+SPREAD_FIGURES = ("outline_step", "laplacian")
 # What a metric computed twice may differ in is behind these.
 _DIGITS = 6
 
@@ -34,15 +36,17 @@ class _Group:
         self.fills: list[Filled] = []
         self.problems: dict[str, str] = {}
         self.truths: list[bytes] = []
+        self.cells: list[tuple[dict[str, bytes], ...]] = []
 
 
 def summarise(results: Sequence[Evaluated], *, seed: int = 0) -> list[dict[str, Any]]:
     """One entry for each mask set and method, in the order of the evaluation.
 
-    ``metrics``: mean, sd (n - 1) and low and high of the 95 % interval of the mean, by
-    bootstrap over photographs: 2.5th and 97.5th percentile of RESAMPLES weighted means. Every
-    method is resampled alike, so that two of them can be compared, also where one has no fill
-    of some photograph.
+    ``realism``: as `kintsugi.evaluation.realism_pooling.Realism` has it; its layers only where
+    there is an encoder. ``metrics``: mean, sd (n - 1) and low and high of the 95 % interval of the
+    mean, by bootstrap over photographs: 2.5th and 97.5th percentile of weighted means. Every
+    method is resampled alike, so that two of them can be compared, also where one has no fill of
+    some photograph.
     ``bins``: means over holes of 0-10 %, 10-20 % ... of the photograph. ``worst``: the
     photographs with the largest L1 in the hole. ``set_metrics``: of all photographs together;
     only with Inception's weights.
@@ -87,15 +91,10 @@ def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
     Poisson(1) number of times, which its id and the seed alone decide. So it does not matter
     how many others there are. Resamples without any are left out.
     """
-    counts = np.stack([_times_drawn(each, seed) for each in ids], axis=1).astype(np.float64)
+    counts = bootstrap_weights(ids, seed)
     counts = counts[counts.sum(axis=1) > 0]
     means: Rows = (counts @ values) / counts.sum(axis=1, keepdims=True)
     return means
-
-
-def _times_drawn(photo_id: str, seed: int) -> npt.NDArray[np.int64]:
-    key = hashlib.sha256(f"{seed}/{photo_id}".encode()).digest()[:8]
-    return np.random.default_rng(int.from_bytes(key, "big")).poisson(1, RESAMPLES)
 
 
 def _groups(results: Sequence[Evaluated]) -> dict[tuple[str, str], _Group]:
@@ -109,6 +108,7 @@ def _groups(results: Sequence[Evaluated]) -> dict[tuple[str, str], _Group]:
             group.ids.append(result.id)
             group.fills.append(fill)
             group.truths.append(result.inception.get(fill.masks, b""))
+            group.cells.append(result.cells.get(fill.masks, ({}, {})))
     return groups
 
 
@@ -118,7 +118,10 @@ def _entry(masks: str, method: str, group: _Group, seed: int) -> dict[str, Any]:
         entry["problems"] = group.problems
     if not group.fills:
         return entry
-    names = list(group.fills[0].figures)
+    realism = _realism(group, seed)
+    if realism is not None:
+        entry["realism"] = realism
+    names = [name for name in group.fills[0].figures if name not in SPREAD_FIGURES]
     values = np.array([[fill.figures[name] for name in names] for fill in group.fills])
     low, high = np.percentile(bootstrap_means(values, group.ids, seed), (2.5, 97.5), axis=0)
     sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(names))
@@ -133,6 +136,23 @@ def _entry(masks: str, method: str, group: _Group, seed: int) -> dict[str, Any]:
     if group.truths[0]:
         entry["set_metrics"] = _set_metrics(group)
     return entry
+
+
+def _realism(group: _Group, seed: int) -> dict[str, Any] | None:
+    """None where the figures that it needs are not among those of the fills."""
+    samples = [
+        Sample(
+            id=photo,
+            first=from_bytes(drawn[0]),
+            second=from_bytes(drawn[1]),
+            fill=from_bytes(fill.cells),
+            outline_step=fill.figures["outline_step"],
+            laplacian=fill.figures["laplacian"],
+        )
+        for photo, drawn, fill in zip(group.ids, group.cells, group.fills, strict=True)
+        if all(name in fill.figures for name in SPREAD_FIGURES)
+    ]
+    return _all_rounded(pool_realism(samples, seed=seed).as_dict()) if samples else None
 
 
 def _bins(group: _Group, names: Sequence[str], values: Rows) -> list[dict[str, Any]]:
@@ -173,6 +193,12 @@ def _set_metrics(group: _Group) -> dict[str, float]:
         **inception_discrimination(answers, truths),
     }
     return {name: _rounded(value) for name, value in found.items()}
+
+
+def _all_rounded(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {name: _all_rounded(each) for name, each in found.items()}
+    return _rounded(found) if isinstance(found, float) else found
 
 
 def _rounded(value: float | np.floating[Any]) -> float:

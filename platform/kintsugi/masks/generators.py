@@ -14,19 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.errors import ConfigError
+from kintsugi.masks.drawing import between, move
+from kintsugi.masks.objects import draw_object
 
 Mask = npt.NDArray[np.bool_]
 
 # In addition, `center-<n>` is a square of n px in the middle.
-MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "blob", "border", "center-half")
+MASK_KINDS = (
+    *("rectangle", "strokes", "thin", "medium", "thick", "object", "blob", "border"),
+    "center-half",
+)
 # Largest share of the image that a drawn hole may take; LaMa redraws above it too.
 MAX_HOLE_SHARE = 0.5
 MIN_SIDE_PX = 8
 
 _MAX_DRAWS = 20
 _CENTER_SQUARE = re.compile(r"center-([1-9][0-9]*)")
-# Directions are whole steps of 1/1024.
-_DIRECTION_BITS = 10
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,12 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
             `rectangle`: sides 1/8 to 1/2 of the shorter side, anywhere (the
             paper's 32 to 128 of 256 px); `strokes`: a free-form brush
             (DeepFill v2); `thin`, `medium`, `thick`: LaMa's brushes and boxes,
-            scaled with the image; `blob`: an object painted over with a broad brush, one or
-            two of them, 1/4 to 5/8 of the shorter side wide and high; `border`: bands along
-            one to four sides, as for outpainting; `center-half`: the middle half of each side;
-            `center-<n>`: an n px square in the middle.
+            scaled with the image; `object`: one thing with a body and limbs, as
+            people cut out of photographs; `blob`: one or two things painted over
+            with a broad brush, 1/4 to 5/8 of the shorter side wide and high;
+            `border`: bands along one to four sides, as for outpainting;
+            `center-half`: the middle half of each side; `center-<n>`: an n px
+            square in the middle.
         height: In pixels, at least MIN_SIDE_PX.
         width: In pixels, at least MIN_SIDE_PX.
         rng: Source of all randomness.
@@ -84,9 +89,13 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
     check_kind(kind)
     if kind.startswith("center-"):
         return _center(kind, height, width)
-    draw = {"rectangle": _rectangle, "strokes": _strokes, "border": _border, "blob": _blob}.get(
-        kind
-    )
+    draw = {
+        "rectangle": _rectangle,
+        "strokes": _strokes,
+        "border": _border,
+        "object": draw_object,
+        "blob": _blob,
+    }.get(kind)
     for _ in range(_MAX_DRAWS):
         mask = draw(height, width, rng) if draw else _lama(kind, height, width, rng)
         if 0 < hole_share(mask) <= MAX_HOLE_SHARE:
@@ -119,18 +128,18 @@ def _center(kind: str, height: int, width: int) -> Mask:
 
 def _rectangle(height: int, width: int, rng: np.random.Generator) -> Mask:
     short = min(height, width)
-    sides = _between(rng, short // 8, short // 2), _between(rng, short // 8, short // 2)
-    top, left = _between(rng, 0, height - sides[0]), _between(rng, 0, width - sides[1])
+    sides = between(rng, short // 8, short // 2), between(rng, short // 8, short // 2)
+    top, left = between(rng, 0, height - sides[0]), between(rng, 0, width - sides[1])
     return _box(height, width, (top, left, *sides))
 
 
 def _border(height: int, width: int, rng: np.random.Generator) -> Mask:
     mask = np.zeros((height, width), np.bool_)
-    sides = rng.permutation(4)[: _between(rng, 1, 4)]
+    sides = rng.permutation(4)[: between(rng, 1, 4)]
     for side in sides:
         # A turn brings each of the four sides to the top in turn; it is a view.
         turned = np.rot90(mask, side)
-        turned[: _between(rng, max(1, len(turned) // 16), len(turned) // 3)] = True
+        turned[: between(rng, max(1, len(turned) // 16), len(turned) // 3)] = True
     return mask
 
 
@@ -140,16 +149,16 @@ def _strokes(height: int, width: int, rng: np.random.Generator) -> Mask:
     # Its widths 12-40 are for 256 px.
     short = min(height, width)
     reach = math.isqrt(height * height + width * width) // 8
-    for _ in range(_between(rng, 1, 4)):
-        x, y = _between(rng, 0, width - 1), _between(rng, 0, height - 1)
-        brush = max(1, _between(rng, short * 12 // 256, short * 40 // 256))
+    for _ in range(between(rng, 1, 4)):
+        x, y = between(rng, 0, width - 1), between(rng, 0, height - 1)
+        brush = max(1, between(rng, short * 12 // 256, short * 40 // 256))
         # Hundredths of a radian: a mean turn of 2 pi / 5, give or take 2 pi / 15.
-        turns = _between(rng, 84, 126), _between(rng, 126, 168)
-        for vertex in range(_between(rng, 4, 12)):
-            angle = _between(rng, *turns)
+        turns = between(rng, 84, 126), between(rng, 126, 168)
+        for vertex in range(between(rng, 4, 12)):
+            angle = between(rng, *turns)
             # Two draws: short and long steps are rare, as with the normal one of the original.
-            length = _between(rng, 0, reach) + _between(rng, 0, reach)
-            end = _move((x, y), angle if vertex % 2 else 628 - angle, length, mask)
+            length = between(rng, 0, reach) + between(rng, 0, reach)
+            end = move((x, y), angle if vertex % 2 else 628 - angle, length, mask)
             _draw_line(mask, (x, y), end, brush)
             x, y = end
     if rng.integers(2):
@@ -161,15 +170,15 @@ def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
     """As people paint an object over: a broad brush to and fro within a box around it."""
     mask = np.zeros((height, width), np.bool_)
     short = min(height, width)
-    for _ in range(_between(rng, 1, 4) // 4 + 1):
-        tall, wide = (_between(rng, short // 4, 5 * short // 8) for _ in range(2))
-        brush = max(2, min(tall, wide) * _between(rng, 6, 12) // 16)
-        top, left = _between(rng, 0, height - tall), _between(rng, 0, width - wide)
+    for _ in range(between(rng, 1, 4) // 4 + 1):
+        tall, wide = (between(rng, short // 4, 5 * short // 8) for _ in range(2))
+        brush = max(2, min(tall, wide) * between(rng, 6, 12) // 16)
+        top, left = between(rng, 0, height - tall), between(rng, 0, width - wide)
         # The brush's middle stays within the box by its radius.
         low, high = (left + brush // 2, top + brush // 2), (wide - brush, tall - brush)
         points = [
-            (low[0] + _between(rng, 0, high[0]), low[1] + _between(rng, 0, high[1]))
-            for _ in range(_between(rng, 3, 6))
+            (low[0] + between(rng, 0, high[0]), low[1] + between(rng, 0, high[1]))
+            for _ in range(between(rng, 3, 6))
         ]
         for start, end in pairwise(points):
             _draw_line(mask, start, end, brush)
@@ -183,15 +192,15 @@ def _lama(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:
     if brush.boxes is not None and rng.integers(13) < 3:
         return _lama_boxes(brush, height, width, rng)
     mask = np.zeros((height, width), np.bool_)
-    for stroke in range(_between(rng, *brush.times)):
-        x, y = _between(rng, 0, width - 1), _between(rng, 0, height - 1)
-        for _ in range(_between(rng, 1, 5)):
+    for stroke in range(between(rng, *brush.times)):
+        x, y = between(rng, 0, width - 1), between(rng, 0, height - 1)
+        for _ in range(between(rng, 1, 5)):
             # LaMa draws one of four angles, 0.01 + 0, 1, 2 or 3 radians, and turns every other
             # stroke the other way.
-            angle = 1 + 100 * _between(rng, 0, 3)
-            length = (10 + _between(rng, 0, brush.max_length - 1)) * short // brush.scale
-            thick = (5 + _between(rng, 0, brush.max_width - 1)) * short // brush.scale
-            end = _move((x, y), angle if stroke % 2 else 628 - angle, length, mask)
+            angle = 1 + 100 * between(rng, 0, 3)
+            length = (10 + between(rng, 0, brush.max_length - 1)) * short // brush.scale
+            thick = (5 + between(rng, 0, brush.max_width - 1)) * short // brush.scale
+            end = move((x, y), angle if stroke % 2 else 628 - angle, length, mask)
             _draw_line(mask, (x, y), end, max(1, thick))
             x, y = end
     return mask
@@ -204,17 +213,12 @@ def _lama_boxes(brush: _Brush, height: int, width: int, rng: np.random.Generator
     most = max(least, min(brush.box_side[1] * short // brush.scale, short - 2 * margin))
     mask = np.zeros((height, width), np.bool_)
     assert brush.boxes is not None
-    for _ in range(_between(rng, *brush.boxes)):
-        sides = _between(rng, least, most), _between(rng, least, most)
-        top = _between(rng, margin, height - margin - sides[0])
-        left = _between(rng, margin, width - margin - sides[1])
+    for _ in range(between(rng, *brush.boxes)):
+        sides = between(rng, least, most), between(rng, least, most)
+        top = between(rng, margin, height - margin - sides[0])
+        left = between(rng, margin, width - margin - sides[1])
         mask |= _box(height, width, (top, left, *sides))
     return mask
-
-
-def _between(rng: np.random.Generator, low: int, high: int) -> int:
-    """A whole number from low to high, both included."""
-    return int(rng.integers(low, high, endpoint=True))
 
 
 def _box(height: int, width: int, box: tuple[int, int, int, int]) -> Mask:
@@ -222,19 +226,6 @@ def _box(height: int, width: int, box: tuple[int, int, int, int]) -> Mask:
     mask = np.zeros((height, width), np.bool_)
     mask[top : top + box_height, left : left + box_width] = True
     return mask
-
-
-def _move(start: tuple[int, int], angle: int, length: int, mask: Mask) -> tuple[int, int]:
-    """Go `length` px at `angle` (hundredths of a radian, 0 = down) and stop at the edge.
-
-    Sine and cosine are rounded to steps of 1/1024: their last bits, in which
-    platforms differ, are gone.
-    """
-    unit = 1 << _DIRECTION_BITS
-    x = start[0] + (length * round(unit * math.sin(angle / 100)) >> _DIRECTION_BITS)
-    y = start[1] + (length * round(unit * math.cos(angle / 100)) >> _DIRECTION_BITS)
-    height, width = mask.shape
-    return min(max(x, 0), width - 1), min(max(y, 0), height - 1)
 
 
 def _draw_line(mask: Mask, start: tuple[int, int], end: tuple[int, int], thick: int) -> None:

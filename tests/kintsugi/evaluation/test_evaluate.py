@@ -12,10 +12,13 @@ from kintsugi.errors import InvalidInput
 from kintsugi.evaluation.entrants import Case, Computed
 from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate, evaluate_photo
 from kintsugi.evaluation.fill_cache import FillCache
+from kintsugi.evaluation.realism import HoleSampler
+from kintsugi.evaluation.statistics import summarise
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.masks.sets import parse_mask_set
 from kintsugi.storage.storage import Storage
+from models.networks.vgg import Vgg19Relu3
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +137,38 @@ def test_stored_masks_give_the_same_figures(tmp_path: Path) -> None:
     assert (here.figures, here.masks) == (there.figures, there.masks)
 
 
+def test_realism_is_judged_from_what_was_sampled_of_each_photograph() -> None:
+    comparison = Comparison(
+        {"grey": GREY, "marks": Computed(leaves_marks, "")},
+        [CENTER],
+        sampler=HoleSampler(Vgg19Relu3.random(0)),
+    )
+    given = [Photo(f"{seed}.png", encode_image(photo(seed))) for seed in range(3)]
+    results = list(evaluate(given, comparison))
+    grey_entry, marked = summarise(results)
+    # Two methods that fill alike are judged alike, whatever one does outside the hole.
+    assert grey_entry["realism"] == marked["realism"]
+    layers = grey_entry["realism"]["layers"]
+    assert {name: layer["cells"] for name, layer in layers.items()} == {
+        "relu2_1": 3 * 48,
+        "relu3_1": 3 * 32,
+    }
+    assert layers["relu2_1"]["distance"] > 2 * layers["relu2_1"]["floor"]
+    assert grey_entry["realism"]["laplacian"]["median"] < 0.5
+    # They are medians over photographs, and no means.
+    assert "laplacian" not in grey_entry["metrics"]
+    first = results[0].filled[0].figures
+    assert list(first)[:2] == ["outline_step", "laplacian"]
+    # Without an encoder there are no cells.
+    bare = summarise(list(evaluate(given, Comparison({"grey": GREY}, [CENTER]))))[0]["realism"]
+    assert bare == {**grey_entry["realism"], "layers": {}}
+
+
 def test_results_travel_as_json() -> None:
+    sampler = HoleSampler(Vgg19Relu3.random(0))
     result = evaluate_photo(
-        Comparison({"grey": GREY}, [CENTER]), Photo("a.png", encode_image(photo(0)), True)
+        Comparison({"grey": GREY}, [CENTER], sampler=sampler),
+        Photo("a.png", encode_image(photo(0)), True),
     )
     adapter = TypeAdapter(Evaluated)
     assert adapter.validate_json(adapter.dump_json(result)) == result

@@ -10,6 +10,8 @@ from kintsugi.evaluation.entrants import Case, Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison, Photo, evaluate, evaluate_photo
 from kintsugi.evaluation.fill_cache import Fill, FillCache
 from kintsugi.evaluation.metrics import VggDistance
+from kintsugi.evaluation.realism import HoleSampler
+from kintsugi.evaluation.realism_cells import from_bytes
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL, ReleaseMethod
 from kintsugi.masks.sets import parse_mask_set
@@ -37,17 +39,22 @@ def test_an_evaluation_in_ray_is_the_same(
         **{name: Computed(method, name) for name, method in CLASSICAL.items()},
     }
     cache = FillCache(Storage(tmp_path / "fills"))
-    comparison = Comparison(entrants, MASKS, vgg=VggDistance(encoder), cache=cache)
+    judges = {"vgg": VggDistance(encoder), "sampler": HoleSampler(encoder)}
+    comparison = Comparison(entrants, MASKS, cache=cache, **judges)
     (tmp_path / "read.png").write_bytes(photos[0].read())
     given = [*photos, Photo("bad", b"no image"), Photo("read.png", Storage(tmp_path))]
     there = list(evaluate(given, comparison))
     assert [result.id for result in there] == ["0", "1", "2", "bad", "read.png"]
     assert there[3].reject
     for photo, result in zip(photos, there, strict=False):
-        here = evaluate_photo(Comparison(entrants, MASKS, vgg=VggDistance(encoder)), photo)
+        here = evaluate_photo(Comparison(entrants, MASKS, **judges), photo)
         for row, expected in zip(result.filled, here.filled, strict=True):
             # On another number of threads sums come out in another order.
             assert row.figures == pytest.approx(expected.figures, rel=1e-3)
+            for name, cells in from_bytes(row.cells).items():
+                wanted = from_bytes(expected.cells)[name]
+                assert cells == pytest.approx(wanted, rel=1e-2, abs=1e-2)
+        assert result.cells.keys() == here.cells.keys() == {"thick-64"}
         assert {k: list(v) for k, v in result.pictures.items()} == {
             k: list(v) for k, v in here.pictures.items()
         }

@@ -16,7 +16,6 @@ from kintsugi.evaluation.metrics import (
     hole_l1_percent,
     hole_psnr_db,
     known_pixels_equal,
-    laplacian_energy_ratio,
     measure,
     structural_similarity,
 )
@@ -106,24 +105,6 @@ def test_ssim_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
         structural_similarity(flat(0), flat(0), hole())
 
 
-def test_laplacian_ratio_by_hand() -> None:
-    # One bright pixel of 10 on black: -40 there, 10 at each of its four neighbours.
-    truth, mask = flat(0), np.ones((16, 16), np.bool_)
-    truth[8, 8] = 10
-    energy = (40**2 + 4 * 10**2) / 256
-    assert laplacian_energy_ratio(flat(0), truth, mask) == pytest.approx(1 / (energy + 1))
-    assert laplacian_energy_ratio(truth, flat(0), mask) == pytest.approx(energy + 1)
-    assert laplacian_energy_ratio(truth, truth, mask) == 1
-    # Where both are flat, the fill is as sharp as the truth.
-    assert laplacian_energy_ratio(flat(3), flat(200), mask) == 1
-
-
-def test_a_blurred_fill_has_less_laplacian_energy() -> None:
-    truth, mask = noise(0), hole(32)
-    blurred = (truth.astype(int) + np.roll(truth, 1, 0) + np.roll(truth, 1, 1)) // 3
-    assert laplacian_energy_ratio(blurred.astype(np.uint8), truth, mask) < 0.6
-
-
 def test_vgg_distance_by_its_definition() -> None:
     encoder = Vgg19Relu3.random(0)
     answer, truth = noise(0), noise(1)
@@ -164,7 +145,6 @@ def test_measure_names_every_metric() -> None:
         "hole_psnr_db",
         "ssim",
         "hole_ssim",
-        "laplacian_ratio",
         "known_equal",
     }
     with_vgg = measure(noise(0), noise(1), hole(32), VggDistance(Vgg19Relu3.random(0)))

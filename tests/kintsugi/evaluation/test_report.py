@@ -51,9 +51,22 @@ def test_the_table() -> None:
     assert lines[2].split()[-1] == "-"
     # Numbers stand under one another.
     assert len({len(line) for line in lines[:-1]}) == 1
-    assert lines[-1] == "VGG distance not computed: name --encoder or --release"
+    assert lines[-1] == "feature distances not computed: name --encoder or --release"
     named = format_table(figures_of([evaluated(0)], vgg_encoder="random (seed 0)"))
-    assert named.splitlines()[-1] == "VGG distance (encoder: random (seed 0))"
+    assert named.splitlines()[-1] == (
+        "feature distances, KID, classifier and VGG distance (encoder: random (seed 0))"
+    )
+
+
+def test_realism_stands_first() -> None:
+    seen = {"outline_step": 1.25, "laplacian": 0.5, **METRICS}
+    result = Evaluated("a.png", (Filled("thick-64", "ours", 0.2, seen),))
+    figures = figures_of([result])
+    heading, row = format_table(figures).splitlines()[:2]
+    assert heading.split()[3:7] == ["outline", "step", "(quartiles)", "Laplacian"]
+    assert row.split()[3:7] == ["1.25", "(1.25", "to", "1.25)"]
+    assert row.index("0.50 (0.50 to 0.50)") < row.index("12.50 +- 0.00")
+    assert "of two draws of the originals" in format_markdown(figures)
 
 
 def test_the_page() -> None:

@@ -1,0 +1,86 @@
+"""What jobs/compare.py asks for: from names and files to a sheet, from answers to a tally."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kintsugi.data.evaluation_photos import list_photos
+from kintsugi.data.sample_photos import open_photos
+from kintsugi.errors import ConfigError
+from kintsugi.evaluation.blind_sheet import ANSWERS, Layout, about_sheet, write_sheet
+from kintsugi.evaluation.blind_tally import format_tally, read_answers, read_key, tally
+from kintsugi.evaluation.comparison import check_stems, open_comparison
+from kintsugi.evaluation.entrants import Results
+from kintsugi.evaluation.request import EvaluationRequest
+from kintsugi.storage.storage import Storage
+
+
+class Outcome(NamedTuple):
+    """Text to print, figures to keep, and whether nothing is missing."""
+
+    text: str
+    figures: dict[str, Any]
+    whole: bool
+
+
+def sheet(
+    *,
+    photos: str,
+    release: str | None,
+    masks: str,
+    methods: str,
+    limit: int | None,
+    held_out: float | None,
+    seed: int,
+    context: int,
+    per_page: int,
+    show_hole: bool,
+    cache: str | None,
+    output: str,
+    key: Path,
+) -> Outcome:
+    """Write a sheet's pages, and its key elsewhere; the flags of the command line.
+
+    Raises: ConfigError: a name is not known, or the key would be among the pages.
+    """
+    target = Storage(output)
+    if Path(output).expanduser().absolute() in key.expanduser().absolute().parents:
+        raise ConfigError(
+            f"--key {key} is in the folder of the pages: whoever looks must not see it"
+        )
+    request = EvaluationRequest(
+        methods.split(","), masks.split(","), release=release, seed=seed, cache=cache
+    )
+    comparison, _ = open_comparison(request)
+    layout = Layout(context, per_page, show_hole)
+    with open_photos(photos) as uri:
+        names = list_photos(uri, limit, held_out=held_out)
+        if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
+            check_stems(names)
+        made = write_sheet(comparison, uri, names, target, layout, seed=seed)
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text(made.to_json())
+    figures = about_sheet(made)
+    lines = [f"left out: {name}: {why}" for name, why in made.left_out.items()]
+    lines.append(
+        f"{figures['pairs']} pairs on {figures['pages']} pages in {target.uri}: fill in"
+        f" {ANSWERS} there; the key is {key.absolute()}"
+    )
+    return Outcome("\n".join(lines), figures, not made.left_out)
+
+
+def count(*, key: Path, answers: Path) -> Outcome:
+    """Count a filled-in form. Raises: ConfigError: a file cannot be read or used."""
+    texts = []
+    for path in (key, answers):
+        try:
+            texts.append(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+    hidden = read_key(texts[0])
+    found = tally(hidden, read_answers(texts[1], hidden))
+    return Outcome(format_tally(found), found, not found["unanswered"])
+
+
+# By the subcommand of jobs/compare.py.
+RUN: dict[str, Callable[..., Outcome]] = {"sheet": sheet, "tally": count}

@@ -1,0 +1,72 @@
+"""jobs/compare.py from the command line: a sheet, its key apart, and the tally."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs._bootstrap import DONE, SOME_REJECTED
+from jobs.compare import main
+from kintsugi.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photographs, and fills of another program for two of them."""
+    for name in ("photos", "theirs"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (70, 90, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+        if number < 2:
+            Image.new("RGB", (64, 64), "red").save(tmp_path / "theirs" / f"{number}.png")
+    return tmp_path
+
+
+def sheet(folder: Path, *others: str) -> list[str]:
+    methods = f"telea,red=folder:{folder / 'theirs'}"
+    return [
+        *("sheet", "--photos", str(folder / "photos"), "--masks", "center-32-64"),
+        *("--methods", methods, "--output", str(folder / "sheet"), *others),
+    ]
+
+
+def test_from_photographs_to_a_tally(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = folder / "hidden" / "key.json"
+    assert main(sheet(folder, "--key", str(key), "--limit", "2")) == DONE
+    assert f"2 pairs on 1 pages in {folder}/sheet" in capsys.readouterr().out
+    pairs = json.loads(key.read_text())["pairs"]
+    form = folder / "sheet" / "answers.csv"
+    assert form.read_text() == "number,answer,reason\n1,,\n2,,\n"
+    # The red one each time.
+    lines = [f"{pair['number']},{'A' if pair['a'] == 'red' else 'B'},red" for pair in pairs]
+    form.write_text("\n".join(lines))
+    figures = folder / "tally.json"
+    arguments = ["tally", "--key", str(key), "--answers", str(form), "--json", str(figures)]
+    assert main(arguments) == DONE
+    assert "telea preferred to red in 0 of 2 (0 %, 95 % interval 0-66)" in capsys.readouterr().out
+    assert json.loads(figures.read_text())["tallies"][0]["second"] == 2
+    form.write_text(lines[0])
+    assert main(arguments) == SOME_REJECTED
+    assert "unanswered: 2" in capsys.readouterr().out
+
+
+def test_a_missing_fill_is_exit_code_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(sheet(folder, "--key", str(folder / "key.json"))) == SOME_REJECTED
+    assert "left out: center-32-64/2.png: " in capsys.readouterr().out
+
+
+def test_the_key_is_never_among_the_pages(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="is in the folder of the pages"):
+        main(sheet(folder, "--key", str(folder / "sheet" / "key.json")))
+
+
+def test_usage(folder: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    with pytest.raises(SystemExit, match="2"):
+        main(sheet(folder))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        main(["tally", "--key", str(folder / "none"), "--answers", str(folder / "none")])
