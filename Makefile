@@ -32,8 +32,7 @@ OUT ?= ~/.kintsugi/release
 FLAVOUR ?= release
 DEVICE ?= cpu
 # Otherwise as stage 2 was trained.
-MATCHING ?= $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8 \
-	--shade 0.8 --fine-shade 1 --deblock 0.03 --detail 0.25 --deep-detail 1.8)
+MATCHING ?= --pixels $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8)
 # The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400

@@ -114,7 +114,7 @@ def in_query(name: str) -> InvalidInput:
     return InvalidInput(
         f"{_shown(name)} was sent in the URL's query string",
         code="option_in_query",
-        hint="send every option as a field of the form or of the JSON object, beside the files",
+        hint="send every option as a field of the form or of the JSON object, next to the files",
     )
 
 

@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
     add("--without-ray", action="store_true", help="one worker, in this process")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.evaluation.ablation import Interrupted, ablate
-    from kintsugi.evaluation.ablation_plan import chosen, load_plan
+    from kintsugi.evaluation.ablations.ablation import Interrupted, ablate
+    from kintsugi.evaluation.ablations.ablation_plan import chosen, load_plan
 
     plan = load_plan(args.config, args.overrides)
     if args.variants:

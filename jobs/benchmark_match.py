@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     add("--photo", metavar="URI", help="(default: samples/china.jpg)")
     add("--encoder", metavar="SOURCE", help="path, URI or random; else the release's")
     add("--release", metavar="URI", help="what fills; else seeded weights do")
-    add("--fill", action="store_true", help="also time whole fills beside PatchMatch")
+    add("--fill", action="store_true", help="also time whole fills against PatchMatch")
     add("--pairs", metavar="N", type=int, dest="rounds", help="turns of each")
     add("--threads", metavar="N", type=int, help="of PyTorch; else its own choice")
     add("--max-memory", metavar="GIB", type=float, default=0.0, help="else what is available")

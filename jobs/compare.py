@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Blind sheets and their tallies; kintsugi.evaluation.blind_sheet and blind_tally do the work."""
+"""Blind sheets and their tallies; kintsugi.evaluation.blind does the work."""
 
 import argparse
 import sys
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         each.add_argument("--json", metavar="FILE", type=Path, default=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.evaluation import blind_job as work
+    from kintsugi.evaluation.blind import job as work
 
     rest = {name: value for name, value in vars(args).items() if name not in ("command", "json")}
     text, figures, whole = work.RUN[args.command](**rest)

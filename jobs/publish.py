@@ -2,7 +2,7 @@
 """Join runs, or parts of releases, into a release; kintsugi.release.publish does the work."""
 
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -47,21 +47,20 @@ def main(argv: Sequence[str]) -> int:
     add("--keys", help="plain, standardised, matched, matched-standardised (stage 2's)")
     add("--guard", type=int, help="cells around the hole not copied from")
     add("--repeats", type=int, help="matches of the first scale after its first")
-    add("--colour", type=float, help="what pixels count beside features in the match (stage 2's)")
-    finish = "what is done to a fill's image; by default what a release does that --stage2 names"
-    add = parser.add_argument_group("finish", finish).add_argument
-    add("--shade", type=float, help="of each cell's colour, what stays the coarse fill's: 0-1")
-    add("--fine-shade", type=float, help="the same of what is finer, down to 2 pixels: 0-1")
-    add("--deblock", type=float, help="how large a step between copied cells is a seam: 0-1")
-    add("--detail", type=float, help="by how much of itself fine detail is raised: 0-4")
-    add("--deep-detail", type=float, help="by how much more 48 px inside the hole: 0-4")
+    add("--colour", type=float, help="what pixels count next to features in the match (stage 2's)")
+    add(
+        "--pixels",
+        action=BooleanOptionalAction,
+        help="fill holes with copied pixels, by what the networks draw (as a release that --stage2"
+        " names; else not)",
+    )
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config.run_config import load_config
     from kintsugi.release.publish import Selection, publish
 
     config = load_config(args.config, args.overrides)
-    matching = _named(args, "keys", "guard", "repeats", "colour")
+    matching = _named(args, "keys", "guard", "repeats", "colour", "pixels")
     published = publish(
         args.stage1 or config.translate.stage1,
         args.stage2 or f"{config.storage}/{config.run}",
@@ -69,7 +68,6 @@ def main(argv: Sequence[str]) -> int:
         name=args.name or args.output.rstrip("/").rpartition("/")[2],
         select=Selection(args.checkpoint, args.with_discriminators, args.half),
         matching=matching,
-        finishing=_named(args, "shade", "fine_shade", "deblock", "detail", "deep_detail"),
         initial_fill=args.initial_fill,
         metrics=read_results(args.metrics) if args.metrics else None,
     )

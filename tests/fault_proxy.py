@@ -139,10 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
         store.request(self.command, self.path, body, headers)
         answer = store.getresponse()
         data = answer.read()
-        told = {k: v for k, v in answer.getheaders() if k.lower() not in _OWN_HEADERS}
+        headers = {k: v for k, v in answer.getheaders() if k.lower() not in _OWN_HEADERS}
         length = answer.getheader("Content-Length", "0")
         store.close()
-        self._send(answer.status, told, data, fault, length)
+        self._send(answer.status, headers, data, fault, length)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
 

@@ -100,8 +100,8 @@ def _document(job: Job, address: str) -> JobDocument:
 def _problem(job: Job) -> ProblemDocument | None:
     if job.outcome is None or job.outcome.problem is None:
         return None
-    told = job.outcome.problem
-    problem = Problem(told.status, told.code, detail=told.detail, hint=told.hint)
+    failure = job.outcome.problem
+    problem = Problem(failure.status, failure.code, detail=failure.detail, hint=failure.hint)
     return problem_document(problem, job.record.request_id)
 
 

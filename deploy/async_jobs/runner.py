@@ -219,7 +219,9 @@ class JobRunner:
         report = partial(self._report, record.id, reports)
         reporting = asyncio.create_task(_every(_REPORT_SECONDS, report))
         try:
-            return await self._work.make(job_form(record.kind, record.options, files), reports.told)
+            return await self._work.make(
+                job_form(record.kind, record.options, files), reports.on_progress
+            )
         finally:
             reporting.cancel()
 
@@ -239,10 +241,10 @@ class JobRunner:
         return Outcome(finished=self._store.now(), result=result)
 
     def _failed(self, problem: Problem) -> Outcome:
-        told = JobProblem(
+        kept = JobProblem(
             status=problem.status, code=problem.code, detail=problem.detail, hint=problem.hint
         )
-        return Outcome(finished=self._store.now(), problem=told)
+        return Outcome(finished=self._store.now(), problem=kept)
 
 
 class _Reports:
@@ -252,7 +254,7 @@ class _Reports:
         self._step: Step | None = None
         self._reported: Step | None = None
 
-    def told(self, step: Step) -> None:
+    def on_progress(self, step: Step) -> None:
         self._step = step
 
     def news(self) -> Step | None:

@@ -72,7 +72,7 @@ class JobStore:
         self._clock = clock
         # Of jobs that ended: when they expire, so that a sweep does not read them all again.
         self._expiry: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def now(self) -> float:
         """Seconds since 1970."""
@@ -195,8 +195,8 @@ class JobStore:
 
     def log_damaged(self, error: JobDamaged) -> None:
         """Log it once: who looks the next time finds it again."""
-        if str(error) not in self._told:
-            self._told.add(str(error))
+        if str(error) not in self._logged:
+            self._logged.add(str(error))
             logger.error("jobs: %s", error)
 
     def sweep(self) -> int:

@@ -78,7 +78,7 @@ class GraphEngine:
         self._measures.hole(mask)
         if progress is no_progress:
             return await self._ask(self._refiner.inpaint.remote, pixels, mask, options)
-        follow = _following(self._refiner.inpaint_with_progress, progress)
+        follow = _streaming(self._refiner.inpaint_with_progress, progress)
         return await self._ask(follow, pixels, mask, options)
 
     async def stylize(
@@ -92,7 +92,7 @@ class GraphEngine:
         """See Engine."""
         if progress is no_progress:
             return await self._ask(self._refiner.stylize.remote, content, style, options)
-        follow = _following(self._refiner.stylize_with_progress, progress)
+        follow = _streaming(self._refiner.stylize_with_progress, progress)
         return await self._ask(follow, content, style, options)
 
     async def _ask(self, call: Callable[..., Any], pixels: Any, *others: Any) -> Filled:
@@ -127,7 +127,7 @@ class GraphEngine:
         return True
 
 
-def _following(
+def _streaming(
     method: DeploymentHandle, progress: Progress
 ) -> Callable[..., ProgressStream[Filled]]:
     """A call of a method that streams its steps."""

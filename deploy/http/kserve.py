@@ -21,7 +21,7 @@ _RELEASE = {
     "in": "path",
     "required": True,
     "schema": {"type": "string"},
-    "description": "name of the release, as /v1/models tells it",
+    "description": "name of the release, as /v1/models gives it",
 }
 _SHAPES = {"datatype": "BYTES", "shape": [1]}
 _EXAMPLE = {

@@ -1,1 +1,1 @@
-"""A fill joined to its photograph: colours, shades, detail."""
+"""A fill joined to its photograph: colours, gradients."""

@@ -13,11 +13,10 @@ hole's sketches is given back the contrast that it lost, or more (`_with_contras
 `search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,11 +44,11 @@ _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 3.0, 3.0
+_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
 # No component gets more than so many times the spread that it has among the known patches.
 _MOST_SPREAD = 2.0
 # Pixels around a patch over which its contrast is measured.
-_AROUND = 4
+_AROUND = 8
 # Energy that cannot be seen: a grey level in every pixel of a patch.
 _GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
 # Of the last vote at a scale, in pixels: texture keeps its edge.
@@ -73,30 +72,21 @@ class Searched(NamedTuple):
     sources: Tensor
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """One size of the search: an image with a fill in its hole."""
-
-    image: Float[Tensor, "1 3 H W"]
-    mask: Float[Tensor, "1 1 H W"]
-    sources: Int64[Tensor, "H W"] | None
-
-
 @torch.no_grad()
 def search_pixels(
-    image: Float[Tensor, "1 3 H W"],
-    mask: Float[Tensor, "1 1 H W"],
+    image: Float[Tensor, "B C H W"],
+    mask: Float[Tensor, "M K h w"],
     *,
-    previous: Tensor | None = None,
+    previous: Int[Tensor, "1 hp wp"] | None = None,
     seed: int = 0,
 ) -> Searched:
     """Fill the hole with pixels copied from what is known.
 
     Args:
-        image: RGB 0-1; in the hole the guide at the first scale, then the fill of the scale
-            before, enlarged.
-        mask: Over 0 = hole.
-        previous: ``sources`` of the scale before, 1 h w; None at the first scale.
+        image: 1 3 H W, RGB 0-1; in the hole the guide at the first scale, then the fill of the
+            scale before, enlarged. It is not written to.
+        mask: 1 1 H W, over 0 = hole.
+        previous: ``sources`` of the scale before, at its size; None at the first scale.
         seed: Decides every random choice.
 
     Returns:
@@ -120,16 +110,15 @@ def search_pixels(
             weight, turns = _GUIDE[min(level, 3)], _TURNS[min(level, 3)]
         else:
             weight, turns = 0.0, _LATER_TURNS
+        grid = PatchGrid.of(known, hole, PATCH_RADIUS)
+        if not (len(grid.sources) and len(grid.queries)):
+            # Perhaps there is something to copy at the next size.
+            continue
         begun = guide if filled is None else _enlarged(filled, size)
         begun = torch.where(hole > 0, begun, known)
-        grid = PatchGrid.of(known, hole, PATCH_RADIUS)
-        if len(grid.sources) and len(grid.queries):
-            search = _Search(grid, begun, guide, weight, generator)
-            filled, sources = search.run(sources, turns)
-        else:
-            filled, sources = begun, torch.full_like(hole[0, 0], NO_SOURCE, dtype=torch.int64)
-    assert filled is not None
-    assert sources is not None
+        filled, sources = _Search(grid, begun, guide, weight, generator).run(sources, turns)
+    if filled is None or sources is None:
+        return Searched(image.clone(), torch.full_like(mask[0], NO_SOURCE, dtype=torch.int32))
     return Searched(torch.where(mask > 0, filled, image), sources[None].int())
 
 
@@ -317,12 +306,13 @@ def _carried(
 
 def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
     """Pixels from each query to what is known, at most 64; 0 outside the hole."""
-    inside = grid.hole.to(grid.image)[None, None]
-    depth = torch.zeros_like(inside)
+    # Nothing is known beyond the picture's edge.
+    outside = F.pad(1 - grid.hole.to(grid.image)[None, None], (-grid.radius,) * 4)
+    depth = torch.zeros_like(outside)
     for _ in range(_DEEPEST):
-        depth += inside
-        inside = 1 - F.max_pool2d(1 - inside, 3, 1, 1)
-    return depth.flatten()[grid.queries]
+        depth += 1 - outside
+        outside = F.max_pool2d(outside, 3, 1, 1)
+    return F.pad(depth, (grid.radius,) * 4).flatten()[grid.queries]
 
 
 def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:

@@ -21,6 +21,8 @@ _DISTANCES = 2**16
 _LEAST_WEIGHT = 1e-4
 # Patches whose centre is so far that they count less are left out.
 _LEAST_NEARNESS = 1e-3
+# Where all are left out, the standard deviation in pixels of how much those count, at least.
+_EDGE_WIDTH = 1.0
 # The smallest distance that is told from none: a hundredth of a grey level, squared.
 _LEAST_DISTANCE = 1e-6
 # Each pixel further from what is known, a patch counts by this much less: trust grows inwards.
@@ -54,18 +56,10 @@ class Ballot:
             width: Standard deviation in pixels of how much a patch counts by the distance of
                 its centre; None: all count the same.
         """
-        grid = self._grid
-        offsets, nearness = self._offsets(width)
         voted = image[0].flatten(1).T.contiguous()
-        for places in torch.split(grid.hole.flatten().nonzero()[:, 0], _PIXELS_AT_ONCE):
-            centres = places - offsets[:, None]
-            match = self._match[centres]
-            # Beyond a patch's own hole no source: weight 0, whatever is gathered there.
-            weight = self._weight[centres] * nearness[:, None]
-            colours = self._pixels[(match + offsets[:, None]).clamp_min(0)]
-            total = weight.sum(0)
-            mean = torch.einsum("kp,kpc->pc", weight, colours) / _positive(total)[:, None]
-            voted[places] = torch.where(total[:, None] > 0, mean, voted[places])
+        for places in torch.split(self._grid.hole.flatten().nonzero()[:, 0], _PIXELS_AT_ONCE):
+            mean, total = self._mean(places, width, None)
+            voted[places] = torch.where(total > 0, mean, voted[places])
         return voted.T.reshape(image.shape)
 
     def gradients(self, move: int, *, width: float) -> Float[Tensor, "3 h w"]:
@@ -73,35 +67,62 @@ class Ballot:
 
         Where neither of the two is in the hole, and where no patch has both: 0.
         """
-        grid = self._grid
-        offsets, nearness = self._offsets(width)
-        # Patches that hold a pixel and not the next one know no difference: left out.
-        row, column = (part(offsets, grid) for part in (_row_of, _column_of))
-        holds = (row < grid.radius) if move == grid.width else (column < grid.radius)
-        offsets, nearness = offsets[holds], nearness[holds]
-        flat = grid.hole.flatten()
+        flat = self._grid.hole.flatten()
         across = flat.clone()
         across[:-move] |= flat[move:]
         differences = self._pixels.new_zeros(len(flat), 3)
         for places in torch.split(across.nonzero()[:, 0], _PIXELS_AT_ONCE):
-            centres = (places - offsets[:, None]).clamp(0, len(flat) - 1)
-            weight = self._weight[centres] * nearness[:, None]
-            source = (self._match[centres] + offsets[:, None]).clamp_min(0)
-            beyond = (source + move).clamp_max(len(flat) - 1)
-            stepped = self._pixels[beyond] - self._pixels[source]
-            total = weight.sum(0)
-            voted = torch.einsum("kp,kpc->pc", weight, stepped) / _positive(total)[:, None]
-            differences[places] = voted
-        return differences.T.reshape(3, *grid.hole.shape)
+            differences[places], _ = self._mean(places, width, move)
+        return differences.T.reshape(3, *self._grid.hole.shape)
 
-    def _offsets(self, width: float | None) -> tuple[Int64[Tensor, " k"], Float[Tensor, " k"]]:
-        """From centres to the pixels of their patches, and how much a patch counts there."""
-        offsets = self._grid.offsets()
-        if width is None:
-            return offsets, self._weight.new_ones(len(offsets))
-        squared = _row_of(offsets, self._grid) ** 2 + _column_of(offsets, self._grid) ** 2
-        nearness = torch.exp(-squared.to(self._weight) / (2 * width**2))
-        kept = nearness >= _LEAST_NEARNESS
+    def _mean(
+        self, places: Int64[Tensor, " p"], width: float | None, move: int | None
+    ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 1"]]:
+        """The vote at each place, and how much all counts that is brought: both 0 for nothing."""
+        mean, total = self._weighted(places, move, *self._offsets(width, move, _LEAST_NEARNESS))
+        left = (total[:, 0] == 0).nonzero()[:, 0]
+        if width is not None and len(left):
+            # Along the picture's edge no centre is near: those that are the nearest count.
+            offsets = self._offsets(max(width, _EDGE_WIDTH), move, 0.0)
+            mean[left], total[left] = self._weighted(places[left], move, *offsets)
+        return mean, total
+
+    def _weighted(
+        self,
+        places: Int64[Tensor, " p"],
+        move: int | None,
+        offsets: Int64[Tensor, " k"],
+        nearness: Float[Tensor, " k"],
+    ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 1"]]:
+        last = len(self._pixels) - 1
+        centres = (places - offsets[:, None]).clamp(0, last)
+        # Beyond a patch's own hole no source: weight 0, whatever is gathered there.
+        weight = self._weight[centres] * nearness[:, None]
+        source = (self._match[centres] + offsets[:, None]).clamp(0, last)
+        brought = self._pixels[source]
+        if move is not None:
+            brought = self._pixels[(source + move).clamp_max(last)] - brought
+        total = weight.sum(0)[:, None]
+        positive = total.clamp_min(torch.finfo(total.dtype).tiny)
+        return torch.einsum("kp,kpc->pc", weight, brought) / positive, total
+
+    def _offsets(
+        self, width: float | None, move: int | None, least: float
+    ) -> tuple[Int64[Tensor, " k"], Float[Tensor, " k"]]:
+        """From centres to the pixels of their patches, and how much a patch counts there.
+
+        Without those for which it counts less than ``least``, and, of differences, without those
+        at whose patch's edge the next pixel is another one's.
+        """
+        grid = self._grid
+        offsets = grid.offsets()
+        row, column = _row_of(offsets, grid), _column_of(offsets, grid)
+        nearness = self._weight.new_ones(len(offsets))
+        if width is not None:
+            nearness = torch.exp(-(row**2 + column**2).to(nearness) / (2 * width**2))
+        kept = nearness >= least
+        if move is not None:
+            kept &= (row < grid.radius) if move == grid.width else (column < grid.radius)
         return offsets[kept], nearness[kept]
 
 
@@ -111,10 +132,6 @@ def _row_of(offsets: Tensor, grid: PatchGrid) -> Tensor:
 
 def _column_of(offsets: Tensor, grid: PatchGrid) -> Tensor:
     return offsets - _row_of(offsets, grid) * grid.width
-
-
-def _positive(total: Tensor) -> Tensor:
-    return total.clamp_min(torch.finfo(total.dtype).tiny)
 
 
 def _quantile(values: Float[Tensor, " n"], share: float) -> Tensor:

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE
 
 PIXEL_CHANNELS = 3 * FEATURE_STRIDE**2
-# Sides of what `shades_of` takes the mean colour of.
-SHADE_PIXELS = 2
 
 
 def append_pixels(
@@ -31,15 +29,3 @@ def features_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K h w"]:
 def pixels_of(cells: Float[Tensor, "B 304 h w"]) -> Float[Tensor, "B 3 4*h 4*w"]:
     """The image that stands behind the features."""
     return F.pixel_shuffle(cells[:, FEATURE_CHANNELS:], FEATURE_STRIDE)
-
-
-def shades_of(cells: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 2*h 2*w"] | None:
-    """The mean colour of every two by two pixels, RGB 0-1; None where there are none behind."""
-    pixels = cells[:, FEATURE_CHANNELS:]
-    if not pixels.shape[1]:
-        return None
-    batch, _, height, width = pixels.shape
-    across = FEATURE_STRIDE // SHADE_PIXELS
-    parts = pixels.reshape(batch, 3, across, SHADE_PIXELS, across, SHADE_PIXELS, height, width)
-    means = parts.mean((3, 5)).reshape(batch, 3 * across**2, height, width)
-    return F.pixel_shuffle(means, across)

@@ -185,11 +185,11 @@ def test_a_request_is_one_trace_that_goes_on_the_callers(traced: Traced) -> None
     assert ingress["kintsugi.pixels"] == PHOTO.shape[0] * PHOTO.shape[1]
     assert ingress["kintsugi.hole_share"] == pytest.approx(MASK.mean(), abs=1e-4)
     assert [attributes[scale]["kintsugi.pixels"] for scale in scales] == [128 * 128, 256 * 256]
-    for path, told in attributes.items():
+    for path, described in attributes.items():
         if path and not path[-1].startswith("scale"):
-            assert told["request_id"] == "mine"
+            assert described["request_id"] == "mine"
         if path and path[-1] in ("Refiner", *nodes):
-            assert told["kintsugi.release"] == traced.version
+            assert described["kintsugi.release"] == traced.version
     computing = [path_of(one, by_id)[-1] for one in spans if one.events == ["computing"]]
     assert Counter(computing) == dict.fromkeys(nodes, 2)
 

@@ -24,8 +24,8 @@ def store(
 
     with fault_proxy(object_store.url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        told = object_store.environment() | {"AWS_ENDPOINT_URL": proxy.url}
-        ray.init(one_node.address, runtime_env={"env_vars": told})
+        variables = object_store.environment() | {"AWS_ENDPOINT_URL": proxy.url}
+        ray.init(one_node.address, runtime_env={"env_vars": variables})
         yield proxy
         ray.shutdown()
 

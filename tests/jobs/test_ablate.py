@@ -9,9 +9,9 @@ import pytest
 
 from jobs import _bootstrap
 from jobs.ablate import main
-from kintsugi.evaluation import ablation
-from kintsugi.evaluation.ablation import Interrupted
-from kintsugi.evaluation.ablation_plan import Plan
+from kintsugi.evaluation.ablations import ablation
+from kintsugi.evaluation.ablations.ablation import Interrupted
+from kintsugi.evaluation.ablations.ablation_plan import Plan
 from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS
 

@@ -88,9 +88,9 @@ def test_figures_are_written_where_asked_and_the_place_is_told(
 def test_workers_are_told_where_the_code_is(
     submitted: dict[str, object] | None, path: str | None
 ) -> None:
-    told = _bootstrap._runtime_env(None if submitted is None else json.dumps(submitted))
-    assert told["env_vars"].get("PYTHONPATH") == path
-    assert ("working_dir" in told) == (submitted is None)
+    environment = _bootstrap._runtime_env(None if submitted is None else json.dumps(submitted))
+    assert environment["env_vars"].get("PYTHONPATH") == path
+    assert ("working_dir" in environment) == (submitted is None)
 
 
 @pytest.mark.parametrize(

@@ -27,19 +27,19 @@ for job in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def told() -> str:
+def printed() -> str:
     command = [sys.executable, "-c", SCRIPT, *JOBS]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_it_waits_for_nothing_that_is_slow_to_import(told: str, job: str) -> None:
-    assert f"usage: {job} [-h]" in told
-    assert f"{job}: exit 0\n" in told
-    assert f"{job}: imports []\n" in told
+def test_it_waits_for_nothing_that_is_slow_to_import(printed: str, job: str) -> None:
+    assert f"usage: {job} [-h]" in printed
+    assert f"{job}: exit 0\n" in printed
+    assert f"{job}: imports []\n" in printed
 
 
-def test_every_configuration_that_is_named_is_there(told: str) -> None:
-    named = set(re.findall(r"jobs/configs/[\w-]+\.toml", told))
+def test_every_configuration_that_is_named_is_there(printed: str) -> None:
+    named = set(re.findall(r"jobs/configs/[\w-]+\.toml", printed))
     assert len(named) > 5
     assert not [path for path in named if not (ROOT / path).is_file()]

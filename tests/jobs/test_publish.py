@@ -1,4 +1,4 @@
-"""jobs/publish.py from the command line: which checkpoint, and whether with discriminators."""
+"""jobs/publish.py from the command line: which checkpoint, with what, and how it matches."""
 
 import json
 from pathlib import Path
@@ -32,8 +32,21 @@ def test_flags_choose_checkpoint_and_discriminators(
         main([*runs, *output, "--checkpoint", "best"])
     # That release again, with another preference.
     mine = [f"--{stage}={tmp_path / 'first'}" for stage in ("stage1", "stage2")]
-    again = ["--guard", "3", "--output", str(tmp_path / "second")]
-    assert main([*mine, *again, "--json", str(tmp_path / "f.json")]) == DONE
+    again = [
+        "--guard",
+        "3",
+        "--output",
+        str(tmp_path / "second"),
+        "--json",
+        str(tmp_path / "f.json"),
+    ]
+    assert main([*mine, *again]) == DONE
     config = json.loads((tmp_path / "f.json").read_text())["config"]
     assert config["matching"]["guard"] == 3
     assert config["training"]["stage2"]["steps"] == 1
+    # What is not named is as in the release.
+    mine = [f"--{stage}={tmp_path / 'second'}" for stage in ("stage1", "stage2")]
+    for flags, searches in ((["--pixels"], True), ([], True), (["--no-pixels"], False)):
+        assert main([*mine, *again[2:], *flags]) == DONE
+        config = json.loads((tmp_path / "f.json").read_text())["config"]
+        assert (config["matching"]["pixels"], config["matching"]["guard"]) == (searches, 3)

@@ -44,9 +44,9 @@ def write_photos(storage: Storage, count: int) -> None:
 
 
 def test_help_shows_examples(tmp_path: Path) -> None:
-    told = start(SCRIPT, "--help", cwd=tmp_path)
-    assert told.returncode == 0
-    assert "jobs/write_shards.py --input s3://" in told.stdout
+    shown = start(SCRIPT, "--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "jobs/write_shards.py --input s3://" in shown.stdout
 
 
 def test_a_wrong_flag_is_usage() -> None:

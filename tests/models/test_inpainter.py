@@ -1,5 +1,8 @@
 """The whole method: any size, known pixels to the bit, and nothing of the hole's content."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +12,7 @@ from models.match.patch_swap import patch_swap
 from models.matching import MatchingConfig
 from models.plan.fill_plan import FillOptions
 from models.progress import Step
+from tests.models.match.patterns import checker, off_by
 from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo
 
@@ -61,6 +65,90 @@ def test_it_tells_every_scale_of_every_hole(inpainter: Inpainter) -> None:
     image, mask = photo(128, 512), mask_of(128, 512, (40, 90, 100, 400))
     inpainter.inpaint(image, mask, progress=steps.append)
     assert steps == [Step(0, 1, 0, 2), Step(0, 1, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def searching(inpainter: Inpainter) -> Inpainter:
+    """One that fills holes with copied pixels."""
+    parts = inpainter.image2feature, inpainter.feature2image
+    return Inpainter(*parts, MatchingConfig(pixels=True))
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((37, 50), (10, 30, 20, 45)),
+        ((64, 64), (0, 20, 44, 64)),
+        ((200, 136), (64, 150, 64, 136)),
+        pytest.param((1, 5), (0, 1, 2, 3), marks=pytest.mark.slow),
+        pytest.param((5, 1), (0, 2, 0, 1), marks=pytest.mark.slow),
+        pytest.param((256, 256), (64, 192, 64, 192), marks=pytest.mark.slow),
+        pytest.param((150, 700), (50, 110, 640, 700), marks=pytest.mark.slow),
+        pytest.param((128, 128), (0, 128, 0, 100), marks=pytest.mark.slow),
+    ],
+)
+def test_pixels_are_searched_at_any_size(
+    searching: Inpainter, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    image, mask = photo(*size), mask_of(*size, box)
+    filled = assert_fills(searching, image, mask)
+    spoilt = image.masked_fill(mask > 0, float("nan"))
+    assert torch.equal(searching.inpaint(spoilt, mask), filled)
+
+
+def test_a_texture_goes_on_whatever_the_networks_draw(searching: Inpainter) -> None:
+    """Theirs are random weights."""
+    image, mask = checker(256, 256), mask_of(256, 256, (96, 160, 96, 160))
+    filled = searching.inpaint(image, mask, FillOptions(align_colour=False))
+    assert off_by(filled, image, mask) < 0.02
+
+
+def test_a_search_draws_the_first_scale_alone_which_is_small(
+    searching: Inpainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, mask = photo(256, 512), mask_of(256, 512, (80, 180, 100, 400))
+    drawn, searched = [], []
+    translate, search = searching.translate, searching.search
+
+    def draw(*args: Tensor) -> Tensor:
+        drawn.append(translate(*args))
+        return drawn[-1]
+
+    def look(image: Tensor, mask: Tensor, **given: Any) -> Any:
+        searched.append((image.shape[-1], given, search(image, mask, **given)))
+        return searched[-1][2]
+
+    monkeypatch.setattr(searching, "translate", draw)
+    monkeypatch.setattr(searching, "search", look)
+    steps: list[Step] = []
+    searching.inpaint(image, mask, FillOptions(seed=5), progress=steps.append)
+    assert [each.shape[-1] for each in drawn] == [128]
+    assert [side for side, _, _ in searched] == [128, 256, 512]
+    assert [given["seed"] for _, given, _ in searched] == [5, 5, 5]
+    assert searched[0][1]["guide"] is drawn[0]
+    # Each later scale begins with the sources of the one before, and with no guide.
+    for before, (_, given, _) in pairwise(searched):
+        assert given["previous"] is before[2].sources
+        assert "guide" not in given
+    assert steps == [Step(0, 1, scale, 3) for scale in range(3)]
+
+
+def test_a_search_can_be_given_up_before_each_step(searching: Inpainter) -> None:
+    class GivenUp(Exception):
+        pass
+
+    image, mask = photo(256, 128), mask_of(256, 128, (40, 90, 20, 60))
+    for count in range(5):
+        left = count
+
+        def check() -> None:
+            nonlocal left
+            if not left:
+                raise GivenUp
+            left -= 1
+
+        with pytest.raises(GivenUp):
+            searching.inpaint(image, mask, check=check)
 
 
 def test_a_hole_larger_than_the_known_part(inpainter: Inpainter) -> None:

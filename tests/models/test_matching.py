@@ -10,7 +10,8 @@ import models.matching
 from models.match.approximate import upsample_matches
 from models.match.keys import blur_known, standardise
 from models.match.patch_swap import match_patches, paste_patches, patch_swap
-from models.matching import Encoded, MatchingConfig, keys_image, match
+from models.match.pixel_synthesis import search_pixels
+from models.matching import Encoded, MatchingConfig, keys_image, match, search_scale
 from models.networks.cells import append_pixels
 from tests.models.match.test_patch_swap import features_of, mask_of
 
@@ -141,6 +142,24 @@ def test_what_is_no_preference_is_refused(field: str, value: object) -> None:
     object.__setattr__(config, field, value)
     with pytest.raises(ValueError, match=f"{field}={value!r}"):
         config.__post_init__()
+
+
+def test_a_first_scale_that_is_a_guide_is_small() -> None:
+    assert MatchingConfig().first_side == 256
+    assert MatchingConfig(pixels=True).first_side == 128
+
+
+def test_a_scale_is_searched_from_what_was_drawn_in_its_hole() -> None:
+    image, drawn = (torch.rand(1, 3, 64, 64) for _ in range(2))
+    pasted = torch.where(MASK > 0, drawn, image)
+    found = search_scale(image, MASK, guide=drawn, seed=3)
+    expected = search_pixels(pasted, MASK, seed=3)
+    assert torch.equal(found.image, expected.image)
+    assert torch.equal(found.sources, expected.sources)
+    again = search_scale(found.image, MASK, previous=found.sources, seed=3)
+    expected = search_pixels(found.image, MASK, previous=found.sources, seed=3)
+    assert torch.equal(again.image, expected.image)
+    assert torch.equal(again.sources, expected.sources)
 
 
 def test_keys_of_ones_own_are_gone_before_the_paste(monkeypatch: pytest.MonkeyPatch) -> None:

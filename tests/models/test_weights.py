@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -79,7 +78,7 @@ def test_equal_weights_have_an_equal_digest(
     assert again.digest == read_release_config(release).digest
     for other in (
         replace(CONFIG, matching=MatchingConfig(guard=2)),
-        replace(CONFIG, finishing=FinishConfig(shade=0.5)),
+        replace(CONFIG, matching=MatchingConfig(guard=1, pixels=True)),
     ):
         different = save_release(tmp_path / "other", original, other, card="")
         assert different.digest != again.digest, "the same weights fill in another way"
@@ -94,27 +93,38 @@ def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Pat
         generator_input="smooth",
         translator_input="features+pixels",
     )
-    finishing = FinishConfig(shade=0.5, detail=0.25)
-    inpainter = build_inpainter(
-        model, encoder, seed=5, matching=CONFIG.matching, finishing=finishing
-    )
-    named = replace(CONFIG, model=model, finishing=finishing)
+    matching = MatchingConfig(colour=0.25, pixels=True)
+    inpainter = build_inpainter(model, encoder, seed=5, matching=matching)
+    named = replace(CONFIG, model=model, matching=matching)
     save_release(tmp_path, inpainter, named, card="")
     loaded, config = load_release(tmp_path)
-    assert (config.model, config.finishing) == (model, finishing)
+    assert (config.model, config.matching) == (model, matching)
+    assert loaded.matching == matching
     image, mask = photo(64, 64), mask_of(64, 64, (20, 40, 20, 40))
     with torch.inference_mode():
         assert torch.equal(loaded(image, mask), inpainter(image, mask))
 
 
-def test_a_release_from_before_a_choice_existed_is_the_papers(release: Path) -> None:
+def test_a_release_from_before_a_choice_or_with_a_finish_is_the_papers(
+    release: Path,
+) -> None:
     for name in ("discriminator_norm", "generator_input"):
         edit_config(release, lambda raw, name=name: raw["model"].pop(name))
-    edit_config(release, lambda raw: raw.pop("finishing"))
+    edit_config(release, lambda raw: raw["matching"].pop("pixels"))
     _, config = load_release(release)
     assert config.model == CONFIG.model
     assert (config.model.discriminator_norm, config.model.generator_input) == ("batch", "grey")
-    assert config.finishing == FinishConfig()
+    assert config.matching == CONFIG.matching
+    assert not config.matching.pixels
+
+
+def test_a_release_from_when_scales_were_finished(release: Path) -> None:
+    finishing = {"shade": 0.8, "fine_shade": 1.0, "deblock": 0.03, "detail": 0.25}
+    edit_config(release, lambda raw: raw.update(finishing=finishing))
+    loaded, config = load_release(release)
+    assert config.matching == loaded.matching == CONFIG.matching
+    image, mask = photo(64, 64), mask_of(64, 64, (20, 40, 20, 40))
+    assert loaded.inpaint(image, mask).isfinite().all()
 
 
 def test_saving_again_replaces_the_release(

@@ -123,7 +123,7 @@ def open_reader(uri: str, resize_px: int, *, split: Split = TRAIN) -> ShardReade
         remedy = "--held-out 0.1" if split == HELD_OUT else "a smaller --held-out"
         without = ", or set held_out.photos to 0" if split == HELD_OUT else ""
         raise StorageError(
-            f"{uri} holds no photographs of the split {split}: pack them anew with"
+            f"{uri} holds no photographs of the split {split}: pack them again with"
             f" jobs/write_shards.py --input PHOTOS --output {uri} --overwrite {remedy}{without}"
         )
     return ShardReader(uri, parts, resize_px)

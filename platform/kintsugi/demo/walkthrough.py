@@ -177,11 +177,11 @@ class Demo:
         release = json.loads((self.folder / "release" / "config.json").read_text())
         print(f"\nThe encoder of this release: {release['encoder']}. About a hundred steps of tiny")
         print("networks on six photographs show that everything works, not how well it fills; the")
-        print("bundled release, beside it in the pictures, shows more: models/pretrained/small.")
+        print("bundled release, next to it in the pictures, shows more: models/pretrained/small.")
         folder = os.path.relpath(self.folder)
         for name, what in (
             ("result.png", "hole, mask, and filled: by a hundred steps, by the bundled release"),
-            ("evaluation.png", "the fills beside two classical methods"),
+            ("evaluation.png", "the fills and those of two classical methods"),
             ("release", "the release; jobs/serve.py --release demo/release serves it"),
             ("logs", "everything that each step printed"),
         ):

@@ -23,7 +23,7 @@ from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.learned_metrics import open_learned_metrics
 from kintsugi.evaluation.metrics import VggDistance
-from kintsugi.evaluation.realism import HoleSampler
+from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.evaluation.report import draw_grid, format_markdown
 from kintsugi.evaluation.request import (
     EvaluationRequest,
@@ -101,7 +101,7 @@ def open_comparison(request: EvaluationRequest) -> tuple[Comparison, Provenance]
             label: {"uri": str(releases[label]), "name": each.name, "digest": each.digest}
             for label, each in opened.items()
         }
-        | {label: told for label, (_, told) in drawing.items()},
+        | {label: description for label, (_, description) in drawing.items()},
         identities={label: entrant.identity for label, entrant in entrants.items()},
         vgg_encoder=name_of_encoder,
         weights=learned.weights if learned is not None else {},
@@ -193,15 +193,15 @@ class Progress:
     """Lines for a log: what is amiss at once, and now and then how far it is."""
 
     def __init__(self) -> None:
-        self._told = -_PROGRESS_SECONDS
+        self._shown = -_PROGRESS_SECONDS
 
     def __call__(self, result: Evaluated, done: int, total: int) -> None:
         problems = {f"{fill.method}: {fill.problem}" for fill in result.filled if fill.problem}
         for why in sorted(problems | ({f"rejected: {result.reject}"} if result.reject else set())):
             print(f"{result.id}: {why}", flush=True)
         now = time.monotonic()
-        if now - self._told >= _PROGRESS_SECONDS or done == total:
-            self._told = now
+        if now - self._shown >= _PROGRESS_SECONDS or done == total:
+            self._shown = now
             print(f"{done} of {total}: {result.id}", flush=True)
 
 

@@ -200,7 +200,6 @@ def open_our_release(uri: str, *, coarse: bool = False) -> OpenedRelease:
     inpainter, config = open_release(uri)
     settings = {
         "matching": asdict(config.matching),
-        "finishing": asdict(config.finishing),
         "precision": inpainter.precision,
         **_code(),
     }

@@ -22,7 +22,7 @@ from kintsugi.evaluation.entrants import Case, Entrant
 from kintsugi.evaluation.fill_cache import Fill, FillCache
 from kintsugi.evaluation.learned_metrics import LearnedMetrics
 from kintsugi.evaluation.metrics import VggDistance, compose, measure
-from kintsugi.evaluation.realism import HoleSampler, hole_figures
+from kintsugi.evaluation.realism.realism import HoleSampler, hole_figures
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image
 from kintsugi.inference.folder import read_input
@@ -91,7 +91,7 @@ class Filled:
         seconds: Time of the fill; None when another program made it.
         kept: The fill and its time are of an earlier run.
         inception: float32 features for the Frechet distance; empty without weights.
-        cells: Of the fill, as `kintsugi.evaluation.realism.HoleSampler` draws them.
+        cells: Of the fill, as `kintsugi.evaluation.realism.realism.HoleSampler` draws them.
     """
 
     masks: str
@@ -114,7 +114,7 @@ class Evaluated:
         filled: What came of it; empty when ``reject`` says why it cannot be used.
         pictures: For the grid: mask set -> title (input, mask, every method, truth) -> PNG.
         inception: Of the truth, by mask set; as in `Filled`.
-        cells: Of the truth, by mask set: both draws of `kintsugi.evaluation.realism.HoleSampler`.
+        cells: Of the truth, by mask set: both draws of `HoleSampler`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(

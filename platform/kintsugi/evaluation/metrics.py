@@ -4,7 +4,7 @@ All take 8-bit images: ``answer`` and ``truth`` uint8 H W 3 RGB of one size, ``m
 bool H W with True = hole and at least one hole pixel. `measure` composes the answer with the
 truth's known pixels first. Where a formula sums over the hole, it sums over its pixels and the
 three channels. What needs weights of others is in `kintsugi.evaluation.learned_metrics`; whether a
-fill looks real, whatever was there, in `kintsugi.evaluation.realism`.
+fill looks real, whatever was there, in `kintsugi.evaluation.realism.realism`.
 """
 
 import math

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kintsugi.evaluation.evaluate import Evaluated
-from kintsugi.evaluation.realism_table import realism_columns
+from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.imaging.arrays import Pixels
 from kintsugi.imaging.codec import encode_image
 

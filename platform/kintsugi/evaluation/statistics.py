@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from kintsugi.evaluation.evaluate import Evaluated, Filled
 from kintsugi.evaluation.learned_metrics import frechet_distance, inception_discrimination
-from kintsugi.evaluation.realism_cells import from_bytes
-from kintsugi.evaluation.realism_pooling import Sample, bootstrap_weights, pool_realism
+from kintsugi.evaluation.realism.cells import from_bytes
+from kintsugi.evaluation.realism.pooling import Sample, bootstrap_weights, pool_realism
 from kintsugi.masks.sets import HOLE_BINS, hole_bin
 
 # Of the photographs a method did worst on, this many are named.
@@ -42,7 +42,7 @@ class _Group:
 def summarise(results: Sequence[Evaluated], *, seed: int = 0) -> list[dict[str, Any]]:
     """One entry for each mask set and method, in the order of the evaluation.
 
-    ``realism``: as `kintsugi.evaluation.realism_pooling.Realism` has it; its layers only where
+    ``realism``: as `kintsugi.evaluation.realism.pooling.Realism` has it; its layers only where
     there is an encoder. ``metrics``: mean, sd (n - 1) and low and high of the 95 % interval of the
     mean, by bootstrap over photographs: 2.5th and 97.5th percentile of weighted means. Every
     method is resampled alike, so that two of them can be compared, also where one has no fill of

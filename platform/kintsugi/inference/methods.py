@@ -62,7 +62,7 @@ class CoarseFill(ReleaseMethod):
 
     @torch.inference_mode()
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        plan = plan_fill(image, mask, self.options)
+        plan = plan_fill(image, mask, self.options, first_side=self.inpainter.matching.first_side)
         answer = plan.image.clone()
         for crop in plan.crops:
             coarse = self.inpainter.image2feature.fill(*crop.inputs(0, None))

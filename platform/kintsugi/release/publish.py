@@ -23,7 +23,6 @@ from kintsugi.runs.weights import (
 )
 from kintsugi.storage.storage import Storage
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -65,7 +64,6 @@ def publish(
     name: str,
     select: Selection = Selection(),
     matching: dict[str, Any] | None = None,
-    finishing: dict[str, Any] | None = None,
     initial_fill: str | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Published:
@@ -84,8 +82,6 @@ def publish(
         matching: How the release matches, by the names of `MatchingConfig`. What is not
             named is the paper's; guard, keys, repeats and colour those of stage 2's training;
             all of it that of the release which stage 2 comes from.
-        finishing: What it does to each scale's image, by the names of `FinishConfig`; where
-            nothing is named nothing, or what the release does which stage 2 comes from.
         initial_fill: URI of a run of that stage, or of a release, whose predictor G1 then begins
             with instead of a smooth fill.
         metrics: Figures of an evaluation for the config and the model card.
@@ -93,7 +89,7 @@ def publish(
     Raises:
         ConfigError: a run is of the wrong stage or has no such checkpoint, a release does not
             say how it was trained, the two differ in size or encoder, discriminators are wanted
-            and missing, or ``matching`` or ``finishing`` names or sets something wrong.
+            and missing, or ``matching`` names or sets something wrong.
         StorageError: a run has no whole checkpoint.
     """
     if not NAME.fullmatch(name):
@@ -118,9 +114,7 @@ def publish(
         training.pop("initial_fill", None)
         training |= training_of(initial_fill, "initial_fill", predictor)
     encoder = joint_encoder(one, two)
-    inpainter = _build(
-        model, encoder, two.matching | (matching or {}), two.finishing | (finishing or {})
-    )
+    inpainter = _build(model, encoder, two.matching | (matching or {}))
     for part, network in generators_of(inpainter).items():
         network.load_state_dict(parts[part])
     config = ReleaseConfig(
@@ -128,7 +122,6 @@ def publish(
         model=model,
         encoder=one.encoder,
         matching=inpainter.matching,
-        finishing=inpainter.finishing,
         training=training,
         metrics=metrics or {},
     )
@@ -178,19 +171,12 @@ def _replace_initial_fill(infer: State, initial_fill: State) -> State:
     return rest | {f"initial_fill.{name}": value for name, value in initial_fill.items()}
 
 
-def _build(
-    model: ModelConfig, encoder: Vgg19Relu3, matching: dict[str, Any], finishing: dict[str, Any]
-) -> Inpainter:
+def _build(model: ModelConfig, encoder: Vgg19Relu3, matching: dict[str, Any]) -> Inpainter:
     """The release with random weights. Raises: ConfigError when it cannot fill like that."""
     try:
-        return build_inpainter(
-            model,
-            encoder,
-            matching=MatchingConfig(**matching),
-            finishing=FinishConfig(**finishing),
-        )
+        return build_inpainter(model, encoder, matching=MatchingConfig(**matching))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"matching or finishing: {error}") from error
+        raise ConfigError(f"matching: {error}") from error
 
 
 def _joint_model(stage1: ModelConfig, stage2: ModelConfig) -> ModelConfig:
@@ -208,10 +194,7 @@ def model_card(config: ReleaseConfig) -> str:
     """README.md of a release."""
     one, two = config.training["stage1"], config.training["stage2"]
     figures = json.dumps(config.metrics, indent=2) if config.metrics else "Not evaluated yet."
-    matching, finishing = (
-        ", ".join(f"{name} {value}" for name, value in asdict(part).items() if value is not None)
-        for part in (config.matching, config.finishing)
-    )
+    matching = ", ".join(f"{name} {value}" for name, value in asdict(config.matching).items())
     return f"""# {config.name}
 
 Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Translate" (ECCV 2018).
@@ -221,7 +204,6 @@ Image inpainting after "Contextual-based Image Inpainting: Infer, Match, and Tra
 | size | {config.model.size} |
 | encoder | {config.encoder} |
 | matching | {matching} |
-| finishing | {finishing} |
 | stage 1 | {_trained(one)} |
 | stage 2 | {_trained(two)} |
 | discriminators | {"yes" if DISCRIMINATORS_KEY in config.training else "no"} |

@@ -18,7 +18,7 @@ from models.weights import WEIGHTS_NAME
 # What a release matches by as its stage 2 was trained, unless something else is asked for.
 _MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
 # What a release says of how a stage was trained.
-_TOLD = ("config", "steps", "weights")
+_DESCRIBED_BY = ("config", "steps", "weights")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Source:
         training: What a release's config says of it: `training_of`.
         encoder: What that says of the encoder.
         matching: What it matches by where nothing else is said.
-        finishing: The same of what is done to each scale's image.
     """
 
     uri: str
@@ -39,7 +38,6 @@ class Source:
     training: dict[str, Any]
     encoder: str
     matching: dict[str, Any]
-    finishing: dict[str, Any]
 
 
 def check_runs(uris: Mapping[str, str]) -> None:
@@ -92,14 +90,13 @@ def open_source(uri: str, stage: str, checkpoint: str) -> Source:
     if stage not in training:
         raise ConfigError(
             f"--{stage} {uri} is a release that does not say how its {stage} was trained: its"
-            f" config.json must have {', '.join(_TOLD)} under training.{stage}; name a run"
+            f" config.json must have {', '.join(_DESCRIBED_BY)} under training.{stage}; name a run"
         )
     if (release := networks.release) is None:
         config = Run(Storage(uri)).config()
         matching = {name: getattr(config.translate, name) for name in _MATCHED_IN_TRAINING}
-        return Source(uri, networks, training, describe_encoder(config), matching, {})
-    preferred = asdict(release.matching), asdict(release.finishing)
-    return Source(uri, networks, training, release.encoder, *preferred)
+        return Source(uri, networks, training, describe_encoder(config), matching)
+    return Source(uri, networks, training, release.encoder, asdict(release.matching))
 
 
 def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:
@@ -117,14 +114,14 @@ def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:
     if networks.release is not None:
         known = networks.release.training
         stages = (stage, "initial_fill") if stage == "stage1" else (stage,)
-        return {name: known[name] for name in stages if _is_told(known.get(name))}
+        return {name: known[name] for name in stages if _is_described(known.get(name))}
     config = Run(Storage(uri)).config()
     about = {"config": config.to_dict(), "steps": networks.step, "weights": networks.weights}
     return {stage: {key: without_home(value) for key, value in about.items()}}
 
 
-def _is_told(about: object) -> bool:
-    return isinstance(about, dict) and all(key in about for key in _TOLD)
+def _is_described(about: object) -> bool:
+    return isinstance(about, dict) and all(key in about for key in _DESCRIBED_BY)
 
 
 def joint_encoder(one: Source, two: Source) -> Vgg19Relu3:

@@ -48,7 +48,7 @@ def call_with_retries(
         is_transient: True for an error that may pass by itself.
         what: Words for the log such as "read s3://bucket/name".
     """
-    started = told = time.monotonic()
+    started = logged = time.monotonic()
     # Seeded by the system on purpose: the pauses of two workers must differ.
     jitter = random.Random()
     limit, attempt = retry.first_seconds, 1
@@ -61,8 +61,8 @@ def call_with_retries(
             late = now - started + pause > retry.total_seconds
             if attempt == retry.tries or late or not is_transient(error):
                 raise
-            if now - told >= retry.log_seconds:
-                told = now
+            if now - logged >= retry.log_seconds:
+                logged = now
                 _log.warning(
                     "cannot %s since %.0f s, tried %d times (%s): trying for %.0f s more",
                     what or "go on",

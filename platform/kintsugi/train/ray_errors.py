@@ -26,7 +26,7 @@ def describe_failure(
         f"its newest checkpoint is step {steps[-1]} in {checkpoints.storage.uri}: submit it again"
         " to go on from there"
         if steps
-        else "it has no checkpoint yet: submit it again to start anew"
+        else "it has no checkpoint yet: submit it again to start over"
     )
     why = str(cause) if cause else _outside_cause(error, config)
     if why:

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from deploy.options import InpaintOptions
 from deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from models.plan.fill_plan import FillOptions
 from models.progress import Step
 from models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import Mask, Pixels, decode, draw_mask, draw_photo, encode
@@ -52,9 +52,10 @@ class Service:
     url: str
     version: str
     release: str
+    app: str = "kintsugi"
 
     def handle(self, node: str) -> Any:
-        return serve.get_deployment_handle(node, "kintsugi")
+        return serve.get_deployment_handle(node, self.app)
 
     def engine(self) -> GraphEngine:
         return GraphEngine({node: self.handle(node) for node in NODES})
@@ -66,30 +67,38 @@ class Service:
 
 MODEL = ModelConfig("tiny", translator_input="features+pixels")
 MATCHING = MatchingConfig(keys="matched-standardised", guard=1, repeats=1, colour=0.25)
-FINISH = FinishConfig(shade=0.8, fine_shade=0.7, deblock=0.03, detail=0.2, deep_detail=1.8)
 
 
 @pytest.fixture(scope="module")
 def inpainter() -> Inpainter:
-    """It matches again, by pixels too, and finishes: every node must do its part."""
-    encoder = Vgg19Relu3.random(0)
-    return build_inpainter(MODEL, encoder, seed=1, matching=MATCHING, finishing=FINISH)
+    """It matches again, and by pixels too: every node must do its part."""
+    return build_inpainter(MODEL, Vgg19Relu3.random(0), seed=1, matching=MATCHING)
+
+
+@pytest.fixture(scope="module")
+def searching(inpainter: Inpainter) -> Inpainter:
+    """The same, but that it fills holes with copied pixels."""
+    parts = inpainter.image2feature, inpainter.feature2image
+    return Inpainter(*parts, replace(MATCHING, pixels=True))
+
+
+def _save(folder: Path, inpainter: Inpainter) -> str:
+    """Returns: the digest."""
+    config = ReleaseConfig("tiny", MODEL, "random (seed 0)", matching=inpainter.matching)
+    return save_release(folder, inpainter, config, card="For tests.").digest
 
 
 @pytest.fixture(scope="module")
 def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("release")
-    config = ReleaseConfig(
-        "tiny", MODEL, encoder="random (seed 0)", matching=MATCHING, finishing=FINISH
-    )
-    saved = save_release(folder, inpainter, config, card="For tests.")
+    digest = _save(folder, inpainter)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         # The replicas' processes inherit it.
         environment.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'platform'}")
         ray.init(address="local", num_cpus=8, include_dashboard=False)
         try:
-            yield _serve(AppArgs(release=str(folder), threads=THREADS), saved.digest)
+            yield _serve(AppArgs(release=str(folder), threads=THREADS), digest)
         finally:
             serve.shutdown()
             ray.shutdown()
@@ -102,6 +111,19 @@ def _serve(args: AppArgs, digest: str) -> Service:
     serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 90})
     serve.run(build_app(args), name="kintsugi", route_prefix="/")
     return Service(f"http://127.0.0.1:{port}", f"tiny@{digest[:19]}", args.release)
+
+
+@pytest.fixture(scope="module")
+def searching_service(
+    service: Service, searching: Inpainter, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A second graph on the same cluster."""
+    folder = tmp_path_factory.mktemp("searching")
+    digest = _save(folder, searching)
+    args = AppArgs(release=str(folder), threads=THREADS)
+    serve.run(build_app(args), name="searching", route_prefix="/searching")
+    yield replace(service, version=f"tiny@{digest[:19]}", release=str(folder), app="searching")
+    serve.delete("searching")
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +175,53 @@ def test_the_graph_answers_for_holes_far_apart_as_the_inpainter_does(
     calls = {node: count - before[node] for node, count in service.calls().items()}
     # Two crops of one scale, each by itself.
     assert calls == {"Image2Feature": 2, "PatchSwap": 2, "Feature2Image": 2, "Refiner": 1}
+
+
+@pytest.mark.parametrize(("side", "scales"), [(96, 1), (256, 2), (512, 3)])
+def test_the_graph_searches_pixels_as_the_inpainter_does(
+    searching_service: Service, searching: Inpainter, side: int, scales: int
+) -> None:
+    """The networks draw the first scale alone, and the match searches each."""
+    photo, mask = draw_photo(side, side), draw_mask(side, side)
+    before = searching_service.calls()
+    steps: list[Step] = []
+    options = InpaintOptions(seed=3)
+
+    async def follow() -> Filled:
+        engine = searching_service.engine()
+        return await engine.inpaint(photo, mask, options, progress=steps.append)
+
+    answer = asyncio.run(follow())
+
+    image, hole = image_to_tensor(photo), mask_to_tensor(mask)
+    wanted = tensor_to_image(searching.inpaint(image, hole, FillOptions(seed=3)))
+    np.testing.assert_array_equal(answer.pixels, wanted)
+    np.testing.assert_array_equal(answer.pixels[~mask], photo[~mask])
+    assert steps == [Step(0, 1, level, scales) for level in range(scales)]
+    calls = {node: count - before[node] for node, count in searching_service.calls().items()}
+    assert calls == {
+        "Image2Feature": 1,
+        "PatchSwap": 1 + scales,
+        "Feature2Image": 1,
+        "Refiner": 1,
+    }
+
+
+def test_concurrent_searches_each_get_their_own_answer(
+    searching_service: Service, searching: Inpainter
+) -> None:
+    sizes = [(96, 64), (130, 257), (320, 200)]
+    cases = [
+        (draw_photo(height, width, seed=seed), draw_mask(height, width, seed=seed))
+        for seed, (height, width) in enumerate(sizes)
+    ]
+
+    async def ask() -> list[Filled]:
+        engine = searching_service.engine()
+        return await asyncio.gather(*(engine.inpaint(*case, InpaintOptions()) for case in cases))
+
+    for case, answer in zip(cases, asyncio.run(ask()), strict=True):
+        np.testing.assert_array_equal(answer.pixels, expected(searching, *case))
 
 
 def test_the_graph_stylizes_as_the_inpainter_does(service: Service, inpainter: Inpainter) -> None:

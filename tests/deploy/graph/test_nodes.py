@@ -17,6 +17,7 @@ from deploy.graph.nodes import (
     Feature2ImageNode,
     Image2FeatureNode,
     PatchSwapNode,
+    Searched,
     Swapped,
     Translated,
 )
@@ -25,7 +26,6 @@ from deploy.graph.request_context import Release, RequestContext
 from deploy.settings import AppArgs
 from models import matching
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.inpainter import Inpainter
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
@@ -80,11 +80,11 @@ def test_the_indices_of_a_scale_start_the_next_ones_search(args: AppArgs) -> Non
     np.testing.assert_array_equal(started, expected.indices.numpy())
 
 
-def test_pixels_shades_and_depth_go_from_node_to_node(tmp_path: Path) -> None:
+def test_pixels_go_from_node_to_node_and_what_is_drawn_guides_the_search(tmp_path: Path) -> None:
     model = ModelConfig("tiny", translator_input="features+pixels")
-    finishing = FinishConfig(shade=0.5, fine_shade=0.25, detail=0.5, deep_detail=1.0)
-    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=1, finishing=finishing)
-    config = ReleaseConfig("pixels", model, encoder="random (seed 0)", finishing=finishing)
+    preferred = MatchingConfig(colour=0.25, pixels=True)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=1, matching=preferred)
+    config = ReleaseConfig("pixels", model, encoder="random (seed 0)", matching=preferred)
     save_release(tmp_path, inpainter, config, card="")
     args = AppArgs(release=str(tmp_path), threads=torch.get_num_threads())
     encoder, matcher, translator = (
@@ -97,14 +97,30 @@ def test_pixels_shades_and_depth_go_from_node_to_node(tmp_path: Path) -> None:
     hole = np.zeros((1, 1, 64, 96), np.bool_)
     hole[..., 20:44, 30:60] = True
 
-    async def walk() -> Translated:
+    # The second scale: twice the size, the first one's fill in its hole.
+    image_2, hole_2 = (array.repeat(2, 2).repeat(2, 3) for array in (image, hole))
+
+    async def walk() -> tuple[Translated, Searched, Searched]:
         encoded = await encoder.infer(context, image, hole)
         swapped = await matcher.swap(context, encoded, hole, None, 0)
-        return await translator.translate(context, swapped, None)
+        drawn = await translator.translate(context, swapped, None)
+        first = await matcher.search(context, image, hole, drawn, None, 7)
+        return drawn, first, await matcher.search(context, image_2, hole_2, None, first.sources, 7)
 
+    drawn, *searched = asyncio.run(walk())
+
+    tensors = [torch.tensor(each) for each in (image, hole, image_2, hole_2)]
+    image_t, mask, image_2_t, mask_2 = (each.float() for each in tensors)
     with torch.inference_mode():
-        expected = inpainter(torch.tensor(image), torch.tensor(hole).float())
-    np.testing.assert_array_equal(asyncio.run(walk()).image, expected.numpy())
+        expected = inpainter(image_t, mask)
+        first = inpainter.search(image_t, mask, guide=expected, seed=7)
+        second = inpainter.search(image_2_t, mask_2, previous=first.sources, seed=7)
+    np.testing.assert_array_equal(drawn.image, expected.numpy())
+    for found, wanted in zip(searched, (first, second), strict=True):
+        np.testing.assert_array_equal(found.image, wanted.image.numpy())
+        np.testing.assert_array_equal(found.sources, wanted.sources.numpy())
+        assert found.sources.dtype == np.int32
+    assert not np.array_equal(searched[0].image, image)
 
 
 @pytest.mark.slow
@@ -161,14 +177,14 @@ def test_requests_side_by_side_divide_the_threads(args: AppArgs) -> None:
     assert used == [4, 2, 2, 1, 1]
 
 
-@pytest.mark.parametrize(("share", "told"), [(False, 1), (True, 3)])
+@pytest.mark.parametrize(("share", "divided"), [(False, 1), (True, 3)])
 def test_the_refiner_says_how_many_divide_the_threads(
-    args: AppArgs, share: bool, told: int
+    args: AppArgs, share: bool, divided: int
 ) -> None:
     nowhere: Any = None
     refiner = RefinerNode(args.model_copy(update={"share_threads": share}), *[nowhere] * 3)
     refiner._in_progress = 3
-    assert refiner._shared(RequestContext(refiner._release, NEVER)).in_progress == told
+    assert refiner._shared(RequestContext(refiner._release, NEVER)).in_progress == divided
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:

@@ -24,40 +24,40 @@ class Store:
         return Release(uri, ModelInfo(uri, f"sha256:{self.digests[uri]}", "tiny"))
 
 
-def get(shelf: ReleaseCache[str], *releases: Release) -> list[str]:
+def get(cache: ReleaseCache[str], *releases: Release) -> list[str]:
     async def all_at_once() -> list[str]:
-        return await asyncio.gather(*(shelf.get(release) for release in releases))
+        return await asyncio.gather(*(cache.get(release) for release in releases))
 
     return asyncio.run(all_at_once())
 
 
 def test_another_release_is_loaded_once() -> None:
     store = Store()
-    shelf = ReleaseCache(store.load, "a")
-    assert shelf.own == store.release("a")
+    cache = ReleaseCache(store.load, "a")
+    assert cache.own == store.release("a")
     a, b = store.release("a"), store.release("b")
-    assert get(shelf, a, b, b, a, b) == [f"weights {n}" for n in (1, 2, 2, 1, 2)]
-    assert get(shelf, b) == ["weights 2"]
+    assert get(cache, a, b, b, a, b) == [f"weights {n}" for n in (1, 2, 2, 1, 2)]
+    assert get(cache, b) == ["weights 2"]
     assert store.loaded == ["a", "b"]
 
 
 def test_a_third_one_takes_the_place_of_the_one_that_is_not_asked_for() -> None:
     store = Store()
-    shelf = ReleaseCache(store.load, "a")
+    cache = ReleaseCache(store.load, "a")
     for uri in ("b", "a", "c", "a"):
-        get(shelf, store.release(uri))
+        get(cache, store.release(uri))
     assert store.loaded == ["a", "b", "c"]
-    get(shelf, store.release("b"))
+    get(cache, store.release("b"))
     assert store.loaded == ["a", "b", "c", "b"]
 
 
 def test_another_release_at_the_same_place_is_no_answer() -> None:
     store = Store()
-    shelf = ReleaseCache(store.load, "a")
+    cache = ReleaseCache(store.load, "a")
     asked = store.release("b")
     store.digests["b"] = "4"
     with pytest.raises(
         ReleaseChanged, match=r"at b is b@sha256:4 by now, .* begun with b@sha256:2"
     ):
-        get(shelf, asked)
-    assert get(shelf, store.release("b")) == ["weights 4"]
+        get(cache, asked)
+    assert get(cache, store.release("b")) == ["weights 4"]

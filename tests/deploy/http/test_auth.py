@@ -214,6 +214,6 @@ def test_the_log_names_the_key_and_no_content(
     assert (wrong["megapixels"], wrong["model"]) == (None, "")
     assert wrong["bytes_out"] == len(refused.content)
     assert (nowhere["status"], nowhere["route"]) == (404, None)
-    told = caplog.text + str([record.access for record in caplog.records])  # type: ignore[attr-defined]
+    logged = caplog.text + str([record.access for record in caplog.records])  # type: ignore[attr-defined]
     for secret in ("aaaa", "image.bin", "secret"):
-        assert secret not in told
+        assert secret not in logged

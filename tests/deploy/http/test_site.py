@@ -71,9 +71,9 @@ def test_without_the_package_there_are_no_samples(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_page_knows_the_limits_of_the_service(client: TestClient) -> None:
-    told = client.get("/web/settings.json").json()
-    assert told["max_pixels"] == 32_000_000
-    assert told["max_bytes"] == 100_000_000
+    settings = client.get("/web/settings.json").json()
+    assert settings["max_pixels"] == 32_000_000
+    assert settings["max_bytes"] == 100_000_000
 
 
 def test_the_page_is_no_part_of_the_documented_api(client: TestClient) -> None:

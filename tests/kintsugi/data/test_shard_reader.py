@@ -101,9 +101,9 @@ def test_a_corrupt_row_is_counted_once_and_told_once(
     (photo_id,) = replace_rows(shards, 0, {1: b"x"})
     reader = open_reader(shards.uri, 128)
     list(islice(local_batches(reader, order_of(reader), TOLERANT, Position()), 12))
-    (told,) = [r.message for r in caplog.records if r.name == "kintsugi.data.corrupt_rows"]
-    assert f"{shards.uri}/part-00000.parquet: {photo_id} (image_format_not_allowed)" in told
-    assert "(1 of 1 allowed)" in told
+    (logged,) = [r.message for r in caplog.records if r.name == "kintsugi.data.corrupt_rows"]
+    assert f"{shards.uri}/part-00000.parquet: {photo_id} (image_format_not_allowed)" in logged
+    assert "(1 of 1 allowed)" in logged
 
 
 def test_more_than_the_limit_is_one_error_that_names_them(shards: Storage) -> None:

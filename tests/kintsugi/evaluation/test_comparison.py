@@ -217,11 +217,11 @@ def test_the_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_progress_tells_troubles_at_once_and_the_rest_now_and_then(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell = Progress()
+    progress = Progress()
     for number in range(1, 5):
-        tell(Evaluated(f"{number}.png"), number, 5)
+        progress(Evaluated(f"{number}.png"), number, 5)
     missing = Filled("thick-64", "lama", 0.2, {}, problem="no picture")
-    tell(Evaluated("x.png", (missing,)), 5, 5)
+    progress(Evaluated("x.png", (missing,)), 5, 5)
     assert capsys.readouterr().out.splitlines() == [
         "1 of 5: 1.png",
         "x.png: lama: no picture",

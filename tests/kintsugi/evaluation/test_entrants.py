@@ -19,7 +19,6 @@ from kintsugi.evaluation.entrants import (
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
 from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, save_release
@@ -90,13 +89,12 @@ def test_a_release_is_known_by_weights_preferences_and_code(
     model = ModelConfig("tiny", translator_input="features+pixels")
     inpainter = build_inpainter(model, Vgg19Relu3.random(0), seed=0)
 
-    def identity(name: str, guard: int, shade: float = 0.0) -> str:
+    def identity(name: str, guard: int, *, pixels: bool = False) -> str:
         config = ReleaseConfig(
             name,
             model,
             "random (seed 0)",
-            MatchingConfig(guard=guard),
-            FinishConfig(shade=shade),
+            MatchingConfig(guard=guard, pixels=pixels),
         )
         save_release(tmp_path / name, inpainter, config, card="")
         return open_our_release(str(tmp_path / name)).entrant.identity
@@ -104,7 +102,7 @@ def test_a_release_is_known_by_weights_preferences_and_code(
     first = identity("a", 0)
     assert identity("b", 0) == first, "a name changes no answer"
     assert identity("c", 1) != first
-    assert identity("e", 0, 0.5) != first
+    assert identity("e", 0, pixels=True) != first
     monkeypatch.setattr(entrants, "code_digest", lambda: "other")
     assert identity("d", 0) != first
 

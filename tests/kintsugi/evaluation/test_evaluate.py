@@ -12,7 +12,7 @@ from kintsugi.errors import InvalidInput
 from kintsugi.evaluation.entrants import Case, Computed
 from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate, evaluate_photo
 from kintsugi.evaluation.fill_cache import FillCache
-from kintsugi.evaluation.realism import HoleSampler
+from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.evaluation.statistics import summarise
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image, encode_image

@@ -10,8 +10,8 @@ from kintsugi.evaluation.entrants import Case, Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison, Photo, evaluate, evaluate_photo
 from kintsugi.evaluation.fill_cache import Fill, FillCache
 from kintsugi.evaluation.metrics import VggDistance
-from kintsugi.evaluation.realism import HoleSampler
-from kintsugi.evaluation.realism_cells import from_bytes
+from kintsugi.evaluation.realism.cells import from_bytes
+from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL, ReleaseMethod
 from kintsugi.masks.sets import parse_mask_set

@@ -117,9 +117,9 @@ def test_a_report_that_is_something_else_is_named(folders: Folders) -> None:
 def test_progress_is_told(folders: Folders) -> None:
     for name in ("a.png", "b.png"):
         folders.source.write(name, b"xy")
-    told: list[tuple[Outcome, int, int]] = []
-    folders.work(report=lambda *news: told.append(news))
-    assert [(outcome.id, done, total) for outcome, done, total in told] == [
+    reported: list[tuple[Outcome, int, int]] = []
+    folders.work(report=lambda *news: reported.append(news))
+    assert [(outcome.id, done, total) for outcome, done, total in reported] == [
         ("a.png", 1, 2),
         ("b.png", 2, 2),
     ]

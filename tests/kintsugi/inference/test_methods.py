@@ -12,6 +12,7 @@ from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.inference.methods import CLASSICAL, CoarseFill, Method, ReleaseMethod, open_release
 from models.build import ModelConfig, build_inpainter
 from models.inpainter import Inpainter
+from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from models.plan.fill_plan import FillOptions
@@ -64,6 +65,25 @@ def test_g1_alone_fills_what_g1_draws(inpainter: Inpainter, scales: int) -> None
             image, hole = image_to_tensor(pixels, "cpu"), mask_to_tensor(mask, "cpu")
             coarse = tensor_to_image(inpainter.image2feature.fill(image, hole))
         assert np.abs(filled.astype(int) - coarse).max() <= 1
+
+
+def test_g1_alone_draws_the_first_scale_of_a_release_that_searches_pixels(
+    inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = inpainter.image2feature, inpainter.feature2image
+    searching = Inpainter(*parts, MatchingConfig(pixels=True))
+    fill, sides = inpainter.image2feature.fill, []
+
+    def watched(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        sides.append(image.shape[-1])
+        return fill(image, mask)
+
+    monkeypatch.setattr(inpainter.image2feature, "fill", watched)
+    pixels, mask = photo_with_hole(256)
+    for each in (searching, inpainter):
+        filled = CoarseFill(each)(pixels, mask)
+        assert np.array_equal(filled[~mask], pixels[~mask])
+    assert sides == [128, 256]
 
 
 def test_a_release_fills_at_as_many_scales_as_asked_for(inpainter: Inpainter) -> None:

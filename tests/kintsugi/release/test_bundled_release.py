@@ -9,7 +9,7 @@ from kintsugi.data.evaluation_photos import square_crop
 from kintsugi.data.sample_photos import copy_sample_photos
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.evaluation.metrics import hole_l1_percent, known_pixels_equal
-from kintsugi.evaluation.realism import hole_figures
+from kintsugi.evaluation.realism.realism import hole_figures
 from kintsugi.imaging.codec import decode_image
 from kintsugi.inference.methods import CLASSICAL, ReleaseMethod, open_release
 

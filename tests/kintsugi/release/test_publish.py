@@ -18,7 +18,7 @@ from kintsugi.runs.weights import DISCRIMINATORS_NAME
 from kintsugi.storage.checksums import write_checksums
 from kintsugi.train.worker import train_locally
 from models.build import ModelConfig, build_inpainter
-from models.compose.finish import FinishConfig
+from models.matching import MatchingConfig
 from models.networks.vgg import Vgg19Relu3
 from models.weights import ReleaseConfig, file_digest, load_release, save_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
@@ -88,16 +88,28 @@ def test_an_earlier_checkpoint_can_be_published_and_one_that_is_not_there_is_nam
             publish(one, two, str(tmp_path), name="r", select=Selection(wrong))
 
 
-def test_a_finish_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_a_match_that_the_networks_cannot_take_is_refused(runs: Path, tmp_path: Path) -> None:
     one, two = str(runs / "stage1"), str(runs / "stage2")
     for wrong, told in (
-        ({"shade": 0.5}, "shade=0.5 takes pixels"),
-        ({"shade": 2.0}, "shade=2.0: choose 0 to 1"),
+        ({"colour": 0.5}, "colour=0.5 takes pixels"),
+        ({"guard": -1}, "guard=-1: 0 cells or more"),
         ({"shine": 1.0}, "shine"),
     ):
-        with pytest.raises(ConfigError, match=f"^matching or finishing: .*{told}"):
-            publish(one, two, str(tmp_path), name="r", finishing=wrong)
-    publish(one, two, str(tmp_path), name="r", finishing={"shade": 0.0})
+        with pytest.raises(ConfigError, match=f"^matching: .*{told}"):
+            publish(one, two, str(tmp_path), name="r", matching=wrong)
+    publish(one, two, str(tmp_path), name="r", matching={"colour": 0.0})
+
+
+def test_a_runs_release_searches_no_pixels_unless_it_is_asked_to(
+    runs: Path, tmp_path: Path
+) -> None:
+    one, two = str(runs / "stage1"), str(runs / "stage2")
+    assert not publish(one, two, str(tmp_path), name="r").config.matching.pixels
+    publish(one, two, str(tmp_path), name="r", matching={"pixels": True})
+    inpainter, config = load_release(tmp_path)
+    assert inpainter.matching.pixels
+    assert config.matching.pixels
+    assert ", pixels True |" in (tmp_path / "README.md").read_text()
 
 
 def test_the_best_is_the_one_with_the_lowest_held_out_loss(runs: Path, tmp_path: Path) -> None:
@@ -195,19 +207,19 @@ def test_a_release_can_stand_in_the_place_of_a_run(runs: Path, tmp_path: Path) -
     assert (fewer.matching.repeats, fewer.matching.guard) == (0, 4)
 
 
-def test_of_a_release_the_finish_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
+def test_of_a_release_the_match_stays_and_what_is_said_of_its_initial_fill(tmp_path: Path) -> None:
     model = ModelConfig("tiny", generator_input="predicted", translator_input="features+pixels")
-    finishing = FinishConfig(shade=0.5, deep_detail=1.0)
-    inpainter = build_inpainter(model, Vgg19Relu3.random(0), finishing=finishing)
+    matching = MatchingConfig(colour=0.25, pixels=True)
+    inpainter = build_inpainter(model, Vgg19Relu3.random(0), matching=matching)
     told = {"config": {}, "steps": 7, "weights": "last"}
     training = {stage: told for stage in ("initial_fill", "stage1", "stage2")}
-    release = ReleaseConfig("r", model, "of ours", finishing=finishing, training=training)
+    release = ReleaseConfig("r", model, "of ours", matching, training=training)
     saved = save_release(tmp_path / "one", inpainter, release, card="")
     uri = str(tmp_path / "one")
     again = publish(uri, uri, str(tmp_path / "two"), name="r")
     assert again.config == saved
-    more = publish(uri, uri, str(tmp_path / "two"), name="r", finishing={"shade": 0.75}).config
-    assert (more.finishing.shade, more.finishing.deep_detail) == (0.75, 1.0)
+    other = publish(uri, uri, str(tmp_path / "two"), name="r", matching={"pixels": False}).config
+    assert (other.matching.colour, other.matching.pixels) == (0.25, False)
 
 
 def test_each_stage_brings_its_own_discriminator(runs: Path, tmp_path: Path) -> None:
@@ -240,14 +252,14 @@ def test_an_encoder_is_the_same_when_a_release_has_it_rounded(runs: Path, tmp_pa
         assert equal(dict(encoder.state_dict()), dict(whole))
 
 
-@pytest.mark.parametrize("told", [None, {}, {"config": {}, "steps": 1}])
+@pytest.mark.parametrize("described", [None, {}, {"config": {}, "steps": 1}])
 def test_a_release_that_does_not_say_how_it_was_trained_is_no_source(
-    runs: Path, tmp_path: Path, told: dict[str, Any] | None
+    runs: Path, tmp_path: Path, described: dict[str, Any] | None
 ) -> None:
     stages = [str(runs / stage) for stage in ("stage1", "stage2")]
     publish(*stages, str(tmp_path), name="r")
     config = json.loads((tmp_path / "config.json").read_text())
-    config["training"]["stage2"] = told
+    config["training"]["stage2"] = described
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=r"must have config, steps, weights under .*stage2; name"):
         publish(stages[0], str(tmp_path), str(tmp_path / "new"), name="r")
@@ -259,14 +271,14 @@ def test_features_of_two_encoders_are_not_joined(runs: Path, tmp_path: Path) -> 
     shutil.copytree(runs / "stage2", other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"seed": 7}))
-    told = r"encoder random \(seed 0\) .* random \(seed 7\)"
+    described = r"encoder random \(seed 0\) .* random \(seed 7\)"
     published = str(tmp_path / "release")
     publish(str(runs / "stage1"), str(runs / "stage2"), published, name="r")
     for stage1 in (str(runs / "stage1"), published):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=described):
             publish(stage1, str(other), str(tmp_path / "new"), name="r")
     shutil.rmtree(other / "checkpoints")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=described):
         publish(str(runs / "stage1"), str(other), str(tmp_path / "new"), name="r")
     with pytest.raises(StorageError, match=r"--stage2 .*nothing is neither a run nor a release"):
         publish(published, str(tmp_path / "nothing"), str(tmp_path / "new"), name="r")

@@ -76,10 +76,10 @@ def test_it_is_told_once_in_a_while_and_not_each_time(
     with pytest.raises(OSError, match="failure"):
         call_with_retries(Flaky(999), retry=Retry(), is_transient=is_oserror, what="read s3://b/a")
     assert 230 < clock[0] <= 240, "minutes"
-    told = [record.message for record in caplog.records]
-    assert 10 <= len(told) <= 16
+    logged = [record.message for record in caplog.records]
+    assert 10 <= len(logged) <= 16
     first = re.match(
-        r"cannot read s3://b/a since (\d+) s, tried \d+ times \(failure \d+\)", told[0]
+        r"cannot read s3://b/a since (\d+) s, tried \d+ times \(failure \d+\)", logged[0]
     )
     # The first try after 15 seconds, and the longest pause is 5.
     assert first is not None

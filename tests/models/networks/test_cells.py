@@ -1,9 +1,8 @@
 """Pixels behind features: each under its cell, and back to the bit."""
 
 import torch
-from torch.nn import functional as F
 
-from models.networks.cells import append_pixels, features_of, pixels_of, shades_of
+from models.networks.cells import append_pixels, features_of, pixels_of
 
 
 def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
@@ -15,11 +14,3 @@ def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:
     assert torch.equal(pixels_of(cells), image)
     moved = cells.roll(1, dims=3)
     assert torch.equal(pixels_of(moved), image.roll(4, dims=3))
-
-
-def test_shades_are_means_of_two_by_two_pixels() -> None:
-    features, image = torch.rand(2, 256, 3, 5), torch.rand(2, 3, 12, 20)
-    shades = shades_of(append_pixels(features, image))
-    assert shades is not None
-    torch.testing.assert_close(shades, F.avg_pool2d(image, 2))
-    assert shades_of(features) is None

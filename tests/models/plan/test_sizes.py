@@ -31,6 +31,21 @@ def test_sizes_halve_down_to_about_256(
     assert scale_sizes(height, width, "auto") == sizes
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "sizes"),
+    [
+        (128, 128, [(128, 128)]),
+        (256, 256, [(128, 128), (256, 256)]),
+        (512, 344, [(128, 88), (256, 176), (512, 344)]),
+        (128, 512, [(64, 256), (128, 512)]),
+    ],
+)
+def test_a_first_scale_may_be_smaller(
+    height: int, width: int, sizes: list[tuple[int, int]]
+) -> None:
+    assert scale_sizes(height, width, "auto", first_side=128) == sizes
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.integers(8, 400) | st.integers(8, 200_000), st.integers(8, 400))
 def test_every_size_is_whole_cells_and_the_last_is_the_crops_own(rows: int, columns: int) -> None:

@@ -82,7 +82,7 @@ def _step_table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     aim = (
         "One step. Aim: at most 1.03 times the plain loop's with batches in memory. Processor time"
-        " is the first worker's; on a machine that others share it tells more than seconds."
+        " is the first worker's; on a machine that others share it says more than seconds."
     )
     return f"{aim}\n\n{_markdown(heading, lines, words=3)}"
 

@@ -204,9 +204,9 @@ def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
         "kintsugi.benchmarks.match.match_benchmark.run_trial",
         lambda task, *, time_limit: measure(task),
     )
-    told: list[str] = []
+    reported: list[str] = []
     plan = Plan(sizes=(128,), holes=("half",), rounds=2, encoder="random", threads=1)
-    figures = run_benchmark(plan, told.append)
+    figures = run_benchmark(plan, reported.append)
     (measured,) = figures["matches"]
     assert all(len(method["seconds"]) == 2 for method in measured["methods"].values())
     assert measured["methods"]["published"]["same_winners"] == 1
@@ -214,7 +214,7 @@ def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured["methods"]["exact"]["quality"] == pytest.approx(1, abs=1e-4)
     assert measured["methods"]["approximate"]["quality"] > 0.9
     assert measured["sampled_queries"] == measured["queries"]
-    assert any(line.startswith("128/64: exact: ") for line in told)
+    assert any(line.startswith("128/64: exact: ") for line in reported)
     assert "samples/china.jpg (128 px reduced from 427 px)" in format_report(figures)
     json.dumps(figures)
 
@@ -237,10 +237,10 @@ def test_first_calls_of_processes_are_marked_and_not_compared(
 
 @pytest.mark.slow
 def test_fills_beyond_patchmatch_are_timed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(task: Task, *, time_limit: float) -> Trial:
+    def reported(task: Task, *, time_limit: float) -> Trial:
         return Trial({name: [1.0] for name in task.methods}, MIB, 2 * MIB)
 
-    monkeypatch.setattr("kintsugi.benchmarks.match.match_benchmark.run_trial", told)
+    monkeypatch.setattr("kintsugi.benchmarks.match.match_benchmark.run_trial", reported)
     figures = run_benchmark(Plan(sizes=(2048, 4096), holes=(), encoder="random", fill=True))
     ours = ["fill float32", "fill bfloat16"]
     half, large = figures["fills"]

@@ -44,9 +44,9 @@ def test_rounds_turn_the_order_round_and_figures_find_each_other(
     tmp_path: Path, turns: list[list[Stretch]]
 ) -> None:
     config = debug_config(tmp_path, batch_size=2)
-    told: list[str] = []
+    reported: list[str] = []
     plan = Plan(config, rounds=2, precisions=["bfloat16"], with_ray=False)
-    figures = run_benchmark(plan, told.append)
+    figures = run_benchmark(plan, reported.append)
     first = ["memory", "bfloat16, channels first", "bfloat16, channels last"]
     assert [[stretch.name for stretch in turn] for turn in turns] == [
         first,
@@ -55,7 +55,7 @@ def test_rounds_turn_the_order_round_and_figures_find_each_other(
         first[::-1],
     ]
     assert [turn[0].config["workers"]["count"] for turn in turns] == [1, 2, 2, 1]
-    assert told[1] == "plain, workers 1, bfloat16, channels first: 2.000 s per step"
+    assert reported[1] == "plain, workers 1, bfloat16, channels first: 2.000 s per step"
     found = {(row["workers"], row["batch_size"]): row["plain"] for row in figures["step_times"]}
     assert found == {(1, 2): [1, 10], (2, 2): [4, 7], (2, 1): [5, 6]}
     last = figures["variants"][1]

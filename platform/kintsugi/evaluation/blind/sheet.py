@@ -26,7 +26,7 @@ from kintsugi.storage.storage import Storage
 # Of what is known around the hole, shown with it.
 CONTEXT_PX = 48
 PAIRS_PER_PAGE = 4
-# A filled-in one is what `kintsugi.evaluation.blind_tally` reads.
+# A filled-in one is what `kintsugi.evaluation.blind.tally` reads.
 ANSWERS = "answers.csv"
 ANSWERS_HEADING = "number,answer,reason"
 
@@ -78,7 +78,7 @@ class Key:
     version: int = _VERSION
 
     def to_json(self) -> str:
-        """As `kintsugi.evaluation.blind_tally.read_key` reads it."""
+        """As `kintsugi.evaluation.blind.tally.read_key` reads it."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
 

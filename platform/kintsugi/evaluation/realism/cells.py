@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kintsugi.evaluation.realism_pixels import compose, hole_of
-from kintsugi.evaluation.realism_pooling import Cells, Features
+from kintsugi.evaluation.realism.pixels import compose, hole_of
+from kintsugi.evaluation.realism.pooling import Cells, Features
 from models.networks.vgg import Vgg19Relu3
 
 # Cells drawn from each hole for each side of a comparison.

@@ -7,7 +7,7 @@ single-image FID: Shaham et al. 2019, SinGAN; here pooled over photographs), and
 eye finds at once: a step along the hole's outline and detail that is missing or too much.
 
 Each photograph can be sampled on its own, on any machine (`HoleSampler`); the samples are put
-together by `kintsugi.evaluation.realism_pooling`. `measure_realism` does both.
+together by `kintsugi.evaluation.realism.pooling`. `measure_realism` does both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kintsugi.evaluation.realism_cells import (
+from kintsugi.evaluation.realism.cells import (
     CELLS_PER_PHOTO,
     CellEncoder,
     as_bytes,
     sample_fill,
     sample_original,
 )
-from kintsugi.evaluation.realism_pixels import laplacian_energy, outline_step
-from kintsugi.evaluation.realism_pooling import Realism, Sample, pool_realism
+from kintsugi.evaluation.realism.pixels import laplacian_energy, outline_step
+from kintsugi.evaluation.realism.pooling import Realism, Sample, pool_realism
 from models.networks.vgg import Vgg19Relu3
 from models.pixels import image_to_tensor, mask_to_tensor
 
@@ -60,7 +60,7 @@ class HoleSampler:
 
 
 def hole_figures(truth: Pixels, answer: Pixels, mask: Mask) -> dict[str, float]:
-    """``outline_step`` and ``laplacian`` of one fill: see `kintsugi.evaluation.realism_pixels`."""
+    """``outline_step`` and ``laplacian`` of one fill: see `kintsugi.evaluation.realism.pixels`."""
     three = image_to_tensor(truth), image_to_tensor(answer), mask_to_tensor(mask)
     return {"outline_step": outline_step(*three), "laplacian": laplacian_energy(*three)}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation import ablation_plan
-from kintsugi.evaluation.ablation_plan import (
+from kintsugi.evaluation.ablations import ablation_plan
+from kintsugi.evaluation.ablations.ablation_plan import (
     Plan,
     Variant,
     chosen,
@@ -108,14 +108,8 @@ def test_some_variants_can_be_chosen(plan: Plan) -> None:
         ('storag = "x"', r"storag: "),
         ("[[variants]]\nname = 'a b'", r"variants\.0: name='a b': letters"),
         ("[[variants]]\nname = 'a'\n[[variants]]\nname = 'a'", r"'a' is there twice"),
-        (
-            "[[variants]]\nname = 'a'\nmatching = {keyz = 'x'}",
-            r"variants\.0: matching or finishing: .*keyz",
-        ),
-        (
-            "[[variants]]\nname = 'a'\nfinishing = {shine = 1}",
-            r"variants\.0: matching or finishing: .*shine",
-        ),
+        ("[[variants]]\nname = 'a'\nmatching = {keyz = 'x'}", r"variants\.0: matching: .*keyz"),
+        ("[[variants]]\nname = 'a'\nfinishing = {shade = 1}", r"variants\.0\.finishing: "),
         ("[[variants]]\nname = 'a'\nmatching = {guard = -1}", r"guard=-1"),
         ("[[variants]]\nname = 'a'\nscales = 0", r"scales=0: at least 1"),
         ("variants = []", r"variants is empty"),

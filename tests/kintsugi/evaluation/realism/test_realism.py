@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from kintsugi.evaluation.realism import CellEncoder, HoleSampler, hole_figures, measure_realism
-from kintsugi.evaluation.realism_cells import from_bytes
-from kintsugi.evaluation.realism_pooling import Realism
+from kintsugi.evaluation.realism.cells import from_bytes
+from kintsugi.evaluation.realism.pooling import Realism
+from kintsugi.evaluation.realism.realism import (
+    CellEncoder,
+    HoleSampler,
+    hole_figures,
+    measure_realism,
+)
 from models.networks.vgg import Vgg19Relu3
 from models.pixels import image_to_tensor, mask_to_tensor
 from tests.kintsugi.evaluation.known_fills import known_fills

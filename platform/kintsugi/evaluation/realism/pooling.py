@@ -34,13 +34,13 @@ Rows = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph and one fill of its hole, as `kintsugi.evaluation.realism` samples them.
+    """One photograph and one fill of its hole, as `HoleSampler` samples them.
 
     Attributes:
         id: Of the photograph.
         first, second: Two disjoint draws of the original's cells.
         fill: The fill's cells at the places of ``second``.
-        outline_step, laplacian: As `kintsugi.evaluation.realism` has them.
+        outline_step, laplacian: As `kintsugi.evaluation.realism.realism` has them.
     """
 
     id: str

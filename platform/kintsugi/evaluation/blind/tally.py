@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.blind_sheet import Key
+from kintsugi.evaluation.blind.sheet import Key
 
 # Of an interval of 95 %.
 _DEVIATIONS = 1.959964

@@ -12,8 +12,14 @@ from typing import Any
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.ablation_plan import Needed, Plan, Variant, needed_runs, runs_in_order
-from kintsugi.evaluation.ablation_table import format_ablation
+from kintsugi.evaluation.ablations.ablation_plan import (
+    Needed,
+    Plan,
+    Variant,
+    needed_runs,
+    runs_in_order,
+)
+from kintsugi.evaluation.ablations.ablation_table import format_ablation
 from kintsugi.evaluation.comparison import (
     Progress,
     Provenance,
@@ -129,15 +135,7 @@ def _publish(plan: Plan, needed: Needed) -> str:
     one, two = (f"{config.storage}/{config.run}" for config in (needed.stage1, needed.stage2))
     variant = needed.variant
     output = f"{plan.storage}/releases/{variant.name}"
-    published = publish(
-        one,
-        two,
-        output,
-        name=variant.name,
-        matching=variant.matching,
-        finishing=variant.finishing,
-    )
-    return published.uri
+    return publish(one, two, output, name=variant.name, matching=variant.matching).uri
 
 
 def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, Provenance]:

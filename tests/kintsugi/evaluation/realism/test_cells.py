@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kintsugi.evaluation.realism_cells import (
+from kintsugi.evaluation.realism.cells import (
     LAYERS,
     CellEncoder,
     as_bytes,

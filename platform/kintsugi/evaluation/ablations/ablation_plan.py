@@ -21,7 +21,6 @@ from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.release.publish import NAME
 from kintsugi.storage.storage import Storage
-from models.compose.finish import FinishConfig
 from models.matching import MatchingConfig
 
 # Of a run's name; so many hexadecimal digits of what it computes.
@@ -47,8 +46,6 @@ class Variant:
     # The same, of stage 2 alone.
     matching: dict[str, Any] = field(default_factory=dict)
     # How its release matches, by the names of `models.matching.MatchingConfig`.
-    finishing: dict[str, Any] = field(default_factory=dict)
-    # What it does to each scale's image, by the names of `models.compose.finish.FinishConfig`.
     scales: int | Literal["auto"] = "auto"
     # Of every fill.
     part: Literal["whole", "coarse"] = "whole"
@@ -61,9 +58,8 @@ class Variant:
             raise ValueError(f"scales={self.scales}: at least 1, or 'auto'")
         try:
             MatchingConfig(**self.matching)
-            FinishConfig(**self.finishing)
         except TypeError as error:
-            raise ValueError(f"matching or finishing: {error}") from error
+            raise ValueError(f"matching: {error}") from error
 
 
 @dataclass(frozen=True)

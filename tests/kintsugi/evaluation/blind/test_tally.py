@@ -5,8 +5,8 @@ import json
 import pytest
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.blind_sheet import Key, Pair
-from kintsugi.evaluation.blind_tally import (
+from kintsugi.evaluation.blind.sheet import Key, Pair
+from kintsugi.evaluation.blind.tally import (
     Answer,
     format_tally,
     read_answers,

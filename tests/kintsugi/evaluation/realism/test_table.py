@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kintsugi.evaluation.realism_table import realism_columns
+from kintsugi.evaluation.realism.table import realism_columns
 
 
 def realism(layers: bool = True) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.ablation import Interrupted, ablate
-from kintsugi.evaluation.ablation_plan import Plan, Variant
+from kintsugi.evaluation.ablations.ablation import Interrupted, ablate
+from kintsugi.evaluation.ablations.ablation_plan import Plan, Variant
 from kintsugi.runs.run import Trained
 from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS, pack_photos

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kintsugi.errors import ConfigError, InvalidInput
-from kintsugi.evaluation.blind_sheet import (
+from kintsugi.evaluation.blind.sheet import (
     Key,
     Layout,
     about_sheet,
@@ -16,7 +16,7 @@ from kintsugi.evaluation.blind_sheet import (
     stands_left,
     write_sheet,
 )
-from kintsugi.evaluation.blind_tally import read_key
+from kintsugi.evaluation.blind.tally import read_key
 from kintsugi.evaluation.entrants import Case, Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison
 from kintsugi.imaging.arrays import Mask, Pixels

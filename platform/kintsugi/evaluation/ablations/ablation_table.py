@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kintsugi.evaluation.realism_table import realism_columns
+from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
 
 
 def format_ablation(ablation: Mapping[str, Any]) -> str:
     """The page.
 
-    Args: ``ablation``: as `kintsugi.evaluation.ablation.Ablation.to_dict` gives it.
+    Args: ``ablation``: as `kintsugi.evaluation.ablations.ablation.Ablation.to_dict` gives it.
     """
     figures = ablation["evaluation"]
     variants = {each["name"]: each for each in ablation["variants"]}
@@ -82,8 +82,7 @@ def _lines(
 def _difference(variant: Mapping[str, Any]) -> str:
     """In words where the plan has some, else as it is set."""
     settings = [*variant["set"], *variant["stage1"], *variant["stage2"]]
-    for preferences in (variant["matching"], variant["finishing"]):
-        settings += [f"{name}={value}" for name, value in preferences.items()]
+    settings += [f"{name}={value}" for name, value in variant["matching"].items()]
     return variant["about"] or ", ".join(settings) or "-"
 
 

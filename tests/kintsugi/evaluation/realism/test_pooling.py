@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kintsugi.evaluation.realism_pooling import (
+from kintsugi.evaluation.realism.pooling import (
     Rows,
     Sample,
     bootstrap_weights,
@@ -123,7 +123,7 @@ def test_of_many_photographs_a_part_of_the_cells_is_paired(
 ) -> None:
     samples = [sample(i, 1) for i in range(40)]
     whole = pool_realism(samples).layers["relu2_1"]
-    monkeypatch.setattr("kintsugi.evaluation.realism_pooling.KERNEL_CELLS", 200)
+    monkeypatch.setattr("kintsugi.evaluation.realism.pooling.KERNEL_CELLS", 200)
     part = pool_realism(samples).layers["relu2_1"]
     assert part.distance == whole.distance
     assert part.kid != whole.kid

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kintsugi.evaluation.realism_pixels import laplacian_energy, outline_step
+from kintsugi.evaluation.realism.pixels import laplacian_energy, outline_step
 
 LEVEL = 1 / 255
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from kintsugi.data.evaluation_photos import list_photos
 from kintsugi.data.sample_photos import open_photos
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.blind_sheet import ANSWERS, Layout, about_sheet, write_sheet
-from kintsugi.evaluation.blind_tally import format_tally, read_answers, read_key, tally
+from kintsugi.evaluation.blind.sheet import ANSWERS, Layout, about_sheet, write_sheet
+from kintsugi.evaluation.blind.tally import format_tally, read_answers, read_key, tally
 from kintsugi.evaluation.comparison import check_stems, open_comparison
 from kintsugi.evaluation.entrants import Results
 from kintsugi.evaluation.request import EvaluationRequest

@@ -1,0 +1,1 @@
+"""Variants of the method that are trained, published and compared in one table."""

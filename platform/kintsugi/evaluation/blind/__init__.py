@@ -1,0 +1,1 @@
+"""Sheets on which people compare two methods without knowing which is which."""

@@ -1,0 +1,1 @@
+"""How real fills look, judged inside their holes."""

@@ -1,0 +1,125 @@
+"""Gradient-domain blending: what is off goes, what is right stays, known pixels to the bit."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.compose.gradient_blend import _SCREENING, blend_gradients
+from tests.models.match.patterns import noise, waves
+from tests.models.match.test_patch_swap import Box, mask_of
+
+BOXES: list[Box] = [(20, 44, 20, 44), (0, 30, 20, 44), (34, 64, 30, 64), (5, 6, 0, 1)]
+
+
+def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
+    """To the right and the lower neighbour; 0 behind the last one."""
+    right, down = torch.zeros_like(image[0]), torch.zeros_like(image[0])
+    right[..., :-1], down[..., :-1, :] = image[0].diff(dim=-1), image[0].diff(dim=-2)
+    return right, down
+
+
+def hole_of(*boxes: Box) -> Tensor:
+    return mask_of(64, 64, *boxes)[0, 0] > 0
+
+
+def off(image: Tensor, other: Tensor, hole: Tensor) -> Tensor:
+    return (image - other).abs()[0][:, hole]
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_perfect_fill_stays_as_it_is(box: Box) -> None:
+    image, hole = noise(64, 64), hole_of(box)
+    before = image.clone()
+    blended = blend_gradients(image, hole, *gradients(image))
+    assert off(blended, image, hole).max() < 1e-5
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_known_pixels_stay_to_the_bit(box: Box) -> None:
+    image, hole = noise(64, 64), hole_of(box)
+    wished = torch.rand(2, 3, 64, 64) - 0.5
+    blended = blend_gradients(image, hole, *wished)
+    assert torch.equal(blended[0][:, ~hole], image[0][:, ~hole])
+    assert blended.min() >= 0
+    assert blended.max() <= 1
+    assert off(blended, image, hole).max() > 0.01
+
+
+def test_a_narrow_fill_that_is_off_by_a_shade_loses_its_seam() -> None:
+    image, hole = 0.3 + 0.4 * waves(64, 64), hole_of((30, 36, 0, 64))
+    shifted = image.clone()
+    shifted[0][:, hole] += 0.2
+    blended = blend_gradients(shifted, hole, *gradients(image))
+    assert off(blended, image, hole).max() < 0.04
+
+
+def test_the_seam_of_a_large_fill_goes_and_its_shade_stays_deep_inside() -> None:
+    image, hole = 0.3 + 0.4 * waves(64, 64), hole_of((8, 56, 8, 56))
+    shifted = image.clone()
+    shifted[0][:, hole] += 0.2
+    blended = blend_gradients(shifted, hole, *gradients(image))
+    assert off(blended, image, hole_of((8, 9, 20, 44))).mean() < 0.05
+    # So what is wrong on one side of the hole does not come out on the other.
+    assert off(blended, image, hole_of((31, 33, 31, 33))).mean() > 0.15
+    steps = [each.abs().amax() for each in gradients(blended - image)]
+    assert max(steps) < 0.04
+
+
+def test_gradients_win_over_colours_near_by() -> None:
+    """Texture that was averaged away comes back."""
+    image, hole = 0.2 + 0.6 * noise(64, 64), hole_of((16, 48, 16, 48))
+    dull = image.clone()
+    dull[0][:, hole] = image[0][:, hole].mean()
+    blended = blend_gradients(dull, hole, *gradients(image))
+    assert off(blended, image, hole).mean() < 0.3 * off(dull, image, hole).mean()
+
+
+def test_what_is_wished_between_known_pixels_does_not_count() -> None:
+    image, hole = noise(64, 64), hole_of((20, 44, 20, 44), (2, 6, 50, 60))
+    right, down = gradients(image)
+    others = torch.rand(2, 3, 64, 64)
+    across, along = hole.clone(), hole.clone()
+    across[:, :-1] |= hole[:, 1:]
+    along[:-1] |= hole[1:]
+    changed = right.where(across, others[0]), down.where(along, others[1])
+    assert torch.equal(
+        blend_gradients(image, hole, right, down), blend_gradients(image, hole, *changed)
+    )
+
+
+def test_it_solves_what_it_says() -> None:
+    """Against a dense solver, in a picture that is hole up to two of its edges."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, 9, 10, generator=generator)
+    hole = torch.zeros(9, 10, dtype=torch.bool)
+    hole[2:, 3:8], hole[4, 6] = True, False
+    right, down = (torch.rand(2, 3, 9, 10, generator=generator) - 0.5) * 0.1
+    places = {tuple(place): number for number, place in enumerate(hole.nonzero().tolist())}
+    matrix = torch.zeros(len(places), len(places), dtype=torch.float64)
+    wanted = torch.zeros(len(places), 3, dtype=torch.float64)
+    for (row, column), number in places.items():
+        matrix[number, number] += _SCREENING
+        wanted[number] += _SCREENING * image[0, :, row, column]
+        for below, beyond in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            other = row + below, column + beyond
+            if not (0 <= other[0] < 9 and 0 <= other[1] < 10):
+                continue
+            # The wish belongs to the upper or the left one of the two.
+            first = min((row, column), other)
+            wish = (right if beyond else down)[:, first[0], first[1]]
+            matrix[number, number] += 1
+            wanted[number] += -wish if first == (row, column) else wish
+            if other in places:
+                matrix[number, places[other]] -= 1
+            else:
+                wanted[number] += image[0, :, other[0], other[1]]
+    solved = torch.linalg.solve(matrix, wanted).clamp(0, 1)
+    blended = blend_gradients(image, hole, right, down)
+    torch.testing.assert_close(blended[0][:, hole].T.double(), solved, atol=2e-3, rtol=0)
+
+
+def test_a_picture_that_is_all_hole_keeps_to_its_colours() -> None:
+    image = waves(32, 32)
+    hole = torch.ones(32, 32, dtype=torch.bool)
+    torch.testing.assert_close(blend_gradients(image, hole, *gradients(image)), image)
