@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.networks.cell_copy import copied_cells
-from models.networks.initial_fill import FillPredictor
+from models.networks.initial_fill import FILL_STRIDE, FillPredictor
+from models.networks.smooth_fill import smooth_fill
 
 # Pixels a side of a cell, of the shrunk image.
 CELL = 2
@@ -62,6 +63,18 @@ class PointerFillPredictor(FillPredictor):
         self.reach = nn.Parameter(torch.tensor(_FIRST_REACH).log())
         self.keeps_pointers = False
         self.pointers: list[Pointers] = []
+
+    def fill(
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The whole image with its hole filled, 0-1; equal to ``image`` where the mask is 0.
+
+        Of one resolution: two copies of different places have no mean.
+        """
+        _, coarse = self._at(FILL_STRIDE, image, mask)
+        large = F.interpolate(coarse, scale_factor=FILL_STRIDE, mode="bilinear")
+        smooth = smooth_fill(image, mask)
+        return torch.where(mask == 0, smooth, (smooth + mask * large).clamp(0, 1))
 
     def _correction(
         self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
