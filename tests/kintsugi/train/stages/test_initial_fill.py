@@ -165,7 +165,7 @@ def test_one_that_points_begins_with_a_u_net_of_colours(initial_fill: Run, tmp_p
     stage = build_stage(config)
     load_start(run, stage.generator, stage.discriminator)
     learnt, taken = fetched(initial_fill, tmp_path / "learnt"), stage.generator.state_dict()
-    assert set(taken) == set(learnt) | {"reach"}
+    assert set(taken) == set(learnt) | {"reach", "gain"}
     for name, value in learnt.items():
         assert name.startswith("end.") or torch.equal(taken[name], value), name
     rows = read_metrics(train_locally(config).storage.join("metrics"))
