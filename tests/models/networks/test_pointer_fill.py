@@ -64,6 +64,19 @@ def test_far_cells_are_less_likely_at_first() -> None:
     torch.testing.assert_close(logits, -distance / 6, atol=1e-4, rtol=1e-4)
 
 
+def test_longer_queries_and_keys_change_nothing() -> None:
+    """Else likelihood rewards them, and the network's activations grow without limit."""
+    network, (image, mask) = a_network().train(), a_batch(64, 64)
+    network.keeps_pointers = True
+    network(image, mask)
+    before = network.pointers[0].logits
+    with torch.no_grad():
+        network.end.weight *= 1000
+        network.end.bias *= 1000
+    network(image, mask)
+    torch.testing.assert_close(network.pointers[0].logits, before, atol=1e-3, rtol=1e-3)
+
+
 def test_pointers_are_kept_on_demand_alone_and_in_evaluation_too() -> None:
     network, (image, mask) = a_network().eval(), a_batch(64, 64)
     network(image, mask)
