@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     add("mask", metavar="MASK", help="of the same size; white is hole")
     add("output", metavar="OUTPUT", help=f"format by its ending: {', '.join(FORMATS)}")
     add("--release", metavar="URI", default=BUNDLED_RELEASE, help="(default: the bundled one)")
-    add("--seed", metavar="N", type=int, default=0, help="of the approximate match (default: 0)")
+    add("--seed", metavar="N", type=int, default=0, help="of the match (default: 0)")
     args = parser.parse_args(argv)
     format = FORMATS.get(PurePosixPath(args.output).suffix.lower())
     if format is None:

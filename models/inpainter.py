@@ -235,7 +235,7 @@ class Inpainter(nn.Module):
             content: RGB 0-1, any size.
             style: RGB 0-1, at least 16 px a side.
             strength: 0-1; 0 is the content as the networks see it, 1 all style.
-            seed: Decides every random choice of the approximate match.
+            seed: Decides every random choice of the match.
             check: Called before every step of every tile; it gives the work up by raising.
 
         Raises:

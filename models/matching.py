@@ -169,6 +169,8 @@ def search_scale(
         guide: What the networks drew, at the first scale.
         previous: `Searched.sources` of the scale before; None at the first.
         seed: Decides every random choice.
+
+    Returns: The fill, and what was copied where.
     """
     begun = image if guide is None else paste_known(guide, image, mask)
     return search_pixels(begun, mask, previous=previous, seed=seed)

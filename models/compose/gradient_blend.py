@@ -25,25 +25,26 @@ def blend_gradients(
 ) -> Float[Tensor, "1 3 H W"]:
     """Solve for the hole's pixels; the known ones come back as they are.
 
+    Beyond the image's edge nothing is known and nothing wished.
+
     Args:
-        image: RGB 0-1; in the hole the colours that the answer is held to.
+        image: RGB 0-1; in the hole the colours that the answer is held to. It is not written to.
         hole: True = solved for; at least one pixel.
-        right: The wished difference of each pixel's right neighbour and the pixel, where one of
-            the two is in the hole.
-        down: The same of the neighbour below.
+        right: What is wished of each pixel's right neighbour less the pixel, -1 to 1. Looked at
+            where one of the two is in the hole; the last column is not.
+        down: The same of the neighbour below; the last row is not looked at.
+
+    Returns: The image, RGB 0-1; outside the hole bit-equal.
     """
     box = _box_of(hole)
     part, free = image[0][:, *box], hole[box].to(image)
     right, down = right[:, *box][..., :-1], down[:, *box][..., :-1, :]
-    # Differences between known pixels are none of the answer's.
-    across = ((free[:, 1:] + free[:, :-1]) > 0).to(image)
-    along = ((free[1:] + free[:-1]) > 0).to(image)
 
+    # Times ``free``: what is wished of known pixels, and between two of them, does not count.
     def normal(values: Tensor) -> Tensor:
-        stepped = values.diff(dim=-1) * across, values.diff(dim=-2) * along
-        return _SCREENING * values + _adjoint(*stepped)
+        return _SCREENING * values + _adjoint(values.diff(dim=-1), values.diff(dim=-2))
 
-    wanted = _SCREENING * part + _adjoint(right * across, down * along)
+    wanted = _SCREENING * part + _adjoint(right, down)
     answer = part.clone()
     rest = (wanted - normal(answer)) * free
     direction, size = rest.clone(), rest.square().sum()

@@ -59,7 +59,14 @@ class PatchGrid:
     def of(
         image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 H W"], radius: int
     ) -> "PatchGrid":
-        """The patches of an image (RGB 0-1) with a hole (over 0); all lie wholly inside it."""
+        """The patches of an image; all lie wholly inside it.
+
+        Args:
+            image: RGB 0-1; what it holds in the hole does not matter, be it NaN.
+            mask: Over 0 = hole.
+            radius: Pixels from a patch's centre to its edge. In an image with a side of less
+                than ``2 * radius + 1`` there are no patches.
+        """
         hole = (mask > 0).to(image)
         known = torch.where(mask > 0, 0.0, image)
         inside = torch.zeros_like(hole)
@@ -91,7 +98,7 @@ class Sketcher:
     """Patches as few numbers whose squared distances are near those of the patches themselves.
 
     Args:
-        grid: Whose known patches the principal components are those of; with sources.
+        grid: Whose known patches the principal components are those of; there is a source.
         length: Numbers of a sketch, at most.
         generator: Draws the known patches; on the CPU.
 
@@ -115,7 +122,10 @@ class Sketcher:
         self._radius = grid.radius
 
     def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "n k"]:
-        """Sketches of all patches of a padded image by flat position; beyond its edge no use."""
+        """Sketches of all patches of an image, padded as the grid's or a part of that.
+
+        Returns: By flat position in ``image``; where the patch does not lie wholly in it of no use.
+        """
         side = 2 * self._radius + 1
         weights = self._basis.T.reshape(self.length, 3, side, side)
         sketches = F.conv2d(image, weights, padding=self._radius)[0]
@@ -156,7 +166,10 @@ class Field:
             self.match, self.distance = start, self._compare(start)
 
     def propagate(self, step: int) -> None:
-        """Try what the neighbours ``step`` pixels away found, moved back by as much."""
+        """Try what the neighbours ``step`` pixels away found, moved back by as much.
+
+        Left, right, above and below one after the other; ``step`` is at most the grid's radius.
+        """
         grid = self._grid
         table = grid.queries.new_full((len(grid.is_source),), NO_SOURCE)
         for move in (-step, step, -step * grid.width, step * grid.width):
@@ -166,7 +179,10 @@ class Field:
             self._try(torch.where(found == NO_SOURCE, self.match, found - move))
 
     def explore(self, reach: int, generator: torch.Generator) -> None:
-        """Try one random place for each query, at most ``reach`` rows and columns away."""
+        """Try one random place for each query, at most ``reach`` rows and columns from its match.
+
+        ``generator`` is on the CPU: the same places on every device.
+        """
         grid = self._grid
         moves = torch.randint(-reach, reach + 1, (2, len(self.match)), generator=generator)
         down, right = moves.to(self.match.device)

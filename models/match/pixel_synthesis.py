@@ -33,8 +33,8 @@ _SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
 _COARSEST_LONGER, _COARSEST_SHORTER = 16, 8
 # Halving ends where the hole would be less deep than this, in pixels, ...
 _LEAST_DEPTH = 2
-# ... or less than this share of what is known would stay known.
-_LEAST_KNOWN = 0.5
+# ... or less than this share of all patches would be known: of few ones nonsense is made.
+_LEAST_SOURCES = 0.25
 # Searches and votes at each size of the first scale, smallest first, and at a later scale.
 _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
@@ -43,6 +43,8 @@ _GUIDE = (2.0, 1.0, 0.5, 0.2)
 _MOST_SCORES = 2**24
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
+# Pixels within which the first of them lies at a later scale, where places are nearly right.
+_LATER_REACH = 8
 # Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
 _CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
 # No component gets more than so many times the spread that it has among the known patches.
@@ -134,6 +136,7 @@ class _Search:
         generator: torch.Generator,
     ) -> None:
         self._grid, self._generator = grid, generator
+        self._reach = max(begun.shape[-2:]) if guide_weight else _LATER_REACH
         large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
@@ -166,7 +169,7 @@ class _Search:
         if sources is not None:
             start = _carried(sources, grid, self._size, self._generator)
             field = Field(grid, self._known, self._queries(None), start)
-            self._image = Ballot(grid, field, self._depth).colours(self._image)
+            self._image = Ballot(grid, field, self._depth).colours(self._image, width=_LAST_WIDTH)
         elif not exhaustive:
             drawn = torch.randint(
                 len(grid.sources), (len(grid.queries),), generator=self._generator
@@ -181,7 +184,7 @@ class _Search:
                 assert field is not None
                 field = Field(grid, self._known, queries, field.match)
                 field.propagate(1)
-                reach = max(self._size)
+                reach = self._reach
                 for _ in range(_EXPLORED):
                     field.explore(reach, self._generator)
                     reach = max(1, reach // 2)
@@ -318,14 +321,13 @@ def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
 def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
     """Sizes of a guided search, from the smallest to the mask's own."""
     hole = (mask > 0).to(mask)
-    known = 1 - float(hole.mean())
     sizes = [_size_of(mask)]
     while True:
         height, width = sizes[0][0] // 2, sizes[0][1] // 2
         if max(sizes[0]) <= _COARSEST_LONGER or min(height, width) < _COARSEST_SHORTER:
             return sizes
         small = F.adaptive_max_pool2d(hole, (height, width))
-        if _is_shallow(small) or 1 - float(small.mean()) < _LEAST_KNOWN * known:
+        if _is_shallow(small) or _share_of_sources(small) < _LEAST_SOURCES:
             return sizes
         sizes.insert(0, (height, width))
 
@@ -333,6 +335,14 @@ def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
 def _size_of(image: Tensor) -> tuple[int, int]:
     height, width = image.shape[-2:]
     return height, width
+
+
+def _share_of_sources(hole: Float[Tensor, "1 1 h w"]) -> float:
+    """Of all patches those without hole pixels, 0-1."""
+    side = 2 * PATCH_RADIUS + 1
+    if min(hole.shape[-2:]) < side:
+        return 0.0
+    return 1 - float(F.max_pool2d(hole, side, 1).mean())
 
 
 def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:

@@ -23,7 +23,7 @@ _LEAST_WEIGHT = 1e-4
 _LEAST_NEARNESS = 1e-3
 # Where all are left out, the standard deviation in pixels of how much those count, at least.
 _EDGE_WIDTH = 1.0
-# The smallest distance that is told from none: a hundredth of a grey level, squared.
+# A distance that is as good as none: that of a hundredth of a grey level, squared.
 _LEAST_DISTANCE = 1e-6
 # Each pixel further from what is known, a patch counts by this much less: trust grows inwards.
 _TRUST_BY_DEPTH = 1.1
@@ -32,10 +32,15 @@ _PIXELS_AT_ONCE = 2**14
 
 
 class Ballot:
-    """What every patch over the hole brings, and how much it counts."""
+    """What every patch over the hole brings, and how much it counts.
+
+    Args:
+        grid: Whose hole is voted on.
+        field: What each query copies, and how far it is from that: nearer counts more.
+        depth: Pixels from each query to what is known: nearer counts more.
+    """
 
     def __init__(self, grid: PatchGrid, field: Field, depth: Float[Tensor, " q"]) -> None:
-        """``depth``: pixels from each query to what is known."""
         self._grid = grid
         positions = len(grid.is_source)
         self._match = field.match.new_full((positions,), NO_SOURCE)
@@ -49,10 +54,11 @@ class Ballot:
     def colours(
         self, image: Float[Tensor, "1 3 h w"], *, width: float | None = None
     ) -> Float[Tensor, "1 3 h w"]:
-        """The padded image with its hole voted anew.
+        """The padded image, RGB 0-1, with its hole voted.
 
         Args:
-            image: What stays: outside the hole, and where no patch brings anything.
+            image: What stays: outside the hole, and where no patch brings anything. It is not
+                written to.
             width: Standard deviation in pixels of how much a patch counts by the distance of
                 its centre; None: all count the same.
         """
@@ -65,7 +71,13 @@ class Ballot:
     def gradients(self, move: int, *, width: float) -> Float[Tensor, "3 h w"]:
         """Differences between each pixel and the one ``move`` flat positions on, voted.
 
-        Where neither of the two is in the hole, and where no patch has both: 0.
+        Args:
+            move: 1 for the pixel to the right, the grid's width for the one below.
+            width: As of `colours`.
+
+        Returns:
+            The next pixel less this one, -1 to 1; where neither of the two is in the hole, and
+            where no patch has both, 0.
         """
         flat = self._grid.hole.flatten()
         across = flat.clone()
@@ -94,6 +106,7 @@ class Ballot:
         offsets: Int64[Tensor, " k"],
         nearness: Float[Tensor, " k"],
     ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 1"]]:
+        """`_mean` over the patches whose centres lie ``offsets`` before each place."""
         last = len(self._pixels) - 1
         centres = (places - offsets[:, None]).clamp(0, last)
         # Beyond a patch's own hole no source: weight 0, whatever is gathered there.
@@ -140,5 +153,5 @@ def _quantile(values: Float[Tensor, " n"], share: float) -> Tensor:
 
 
 def pad_like(image: Float[Tensor, "1 3 H W"], grid: PatchGrid) -> Float[Tensor, "1 3 h w"]:
-    """An image padded as the grid's."""
+    """An image padded as the grid's, with 0."""
     return F.pad(image, (grid.radius,) * 4)

@@ -32,13 +32,14 @@ class FillOptions:
     """What a caller may choose about one fill.
 
     Attributes:
-        scales: Number of scales, or "auto": the longer side halves down to about 256 px,
-            while at least half of what is known stays known, and always to 1024*1024 px.
+        scales: Number of scales, or "auto": the longer side halves down to about 256 px (128
+            where the release searches pixels), while at least half of what is known stays known,
+            and always to 1024*1024 px.
         grow_mask: Pixels by which the hole grows on every side, 0-64.
         feather: Pixels outside the grown hole over which the fill fades out, 0-64.
         align_colour: Move the fill's colours to those of the known pixels around it, at every
             scale.
-        seed: Decides every random choice of the approximate match.
+        seed: Decides every random choice of the match.
     """
 
     scales: int | Literal["auto"] = "auto"

@@ -43,7 +43,11 @@ class ScaleFill(NamedTuple):
 
 
 def walk_scales(plan: ScalePlan) -> Generator[ScaleInput, ScaleFill, Tensor]:
-    """Yield the input of each scale, be sent its fill, return the last scale's image."""
+    """Yield the input of each scale, be sent its fill, return the last scale's image.
+
+    `next` starts it; each `send` of a `ScaleFill` gives the next `ScaleInput`, and the last one
+    raises `StopIteration`, whose ``value`` is the image, 1 3 h w at the padded crop's size.
+    """
     fill: ScaleFill | None = None
     for level in range(len(plan.sizes)):
         before, matches = (None, None) if fill is None else fill

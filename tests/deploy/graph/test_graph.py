@@ -96,7 +96,8 @@ def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> I
         environment.setenv("RAY_AUTH_MODE", "disabled")
         # The replicas' processes inherit it.
         environment.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'platform'}")
-        ray.init(address="local", num_cpus=8, include_dashboard=False)
+        # One for each node of two graphs, and to spare.
+        ray.init(address="local", num_cpus=16, include_dashboard=False)
         try:
             yield _serve(AppArgs(release=str(folder), threads=THREADS), digest)
         finally:

@@ -39,6 +39,13 @@ def noise(height: int, width: int, *, seed: int = 0) -> Tensor:
     return grain.clamp(0, 1)
 
 
+def clouds(height: int, width: int, *, seed: int = 0) -> Tensor:
+    """Soft spots of about three pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    spots = torch.randn(1, 3, height // 3, width // 3, generator=generator)
+    return (0.5 + 0.2 * F.interpolate(spots, (height, width), mode="bicubic")).clamp(0, 1)
+
+
 def guided(image: Tensor, mask: Tensor, *, side: int = 17) -> Tensor:
     """The image, in its hole blurred: what a network that knows colours alone would draw."""
     around = F.pad(image, (side // 2,) * 4, mode="reflect")
