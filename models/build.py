@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -12,10 +12,17 @@ from models.matching import MatchingConfig
 from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
 from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
 from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
+from models.networks.fill_discriminator import FillDiscriminator
+from models.networks.fourier_fill import FourierFillPredictor
 from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
-from models.networks.initial_fill import FillPredictor
+from models.networks.initial_fill import FillNetwork, FillPredictor
 from models.networks.layers import Upsampling, initialise
+from models.networks.pointer_fill import PointerFillPredictor
 from models.networks.vgg import Vgg19Relu3
+
+# Which network predicts the initial fill, of `models.networks`: `initial_fill`, `fourier_fill` or
+# `pointer_fill`.
+InitialFillKind = Literal["unet", "ffc", "pointer"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "discriminator_norm": get_args(DiscriminatorNorm),
     "generator_input": get_args(GeneratorInput),
     "translator_input": get_args(TranslatorInput),
+    "initial_fill": get_args(InitialFillKind),
 }
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -71,6 +79,8 @@ class ModelConfig:
             "predicted": the same of a fill whose colours a network of its own predicts.
         translator_input: "features" (the paper): G2 sees the matched features; or
             "features+pixels": the pixels that were copied with them too.
+        initial_fill: The network of the initial fill, where it is predicted: "unet"; "ffc",
+            which convolves in the Fourier domain; or "pointer", which copies known cells.
     """
 
     size: str = "small"
@@ -79,6 +89,7 @@ class ModelConfig:
     discriminator_norm: DiscriminatorNorm = "batch"
     generator_input: GeneratorInput = "grey"
     translator_input: TranslatorInput = "features"
+    initial_fill: InitialFillKind = "unet"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -109,14 +120,25 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
     return network
 
 
-def build_initial_fill(config: ModelConfig, *, seed: int) -> FillPredictor:
+def build_initial_fill(config: ModelConfig, *, seed: int) -> FillNetwork:
     """The predictor of G1's initial fill, seeded; untrained it is a smooth fill."""
-    network = _seeded(lambda: FillPredictor(config.widths.initial_fill), seed)
+    widths = config.widths.initial_fill
+
+    def build() -> FillNetwork:
+        if config.initial_fill == "ffc":
+            return FourierFillPredictor(widths[0])
+        if config.initial_fill == "pointer":
+            return PointerFillPredictor(widths)
+        return FillPredictor(widths)
+
+    network = _seeded(build, seed)
     generator = torch.Generator().manual_seed(seed)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
-    nn.init.zeros_(network.end.weight)
+    # Queries and keys of nothing would learn nothing.
+    if config.initial_fill != "pointer":
+        nn.init.zeros_(network.end.weight)
     return network
 
 
@@ -142,6 +164,14 @@ def build_feature_discriminator(config: ModelConfig, *, seed: int) -> FeatureDis
     """D2 with seeded initial weights."""
     width, norm = config.widths.discriminator, config.discriminator_norm
     return _seeded(lambda: FeatureDiscriminator(width, norm=norm), seed)
+
+
+def build_fill_discriminator(config: ModelConfig, *, seed: int) -> FillDiscriminator:
+    """The initial fill's discriminator with seeded initial weights; its norm is spectral.
+
+    Half as wide as D1: it sees a sixteenth of the pixels, with an encoder's maps.
+    """
+    return _seeded(lambda: FillDiscriminator(config.widths.discriminator // 2), seed)
 
 
 def build_context_encoder(config: ModelConfig, *, seed: int) -> ContextEncoder:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.networks.initial_fill import FillPredictor
+from models.networks.initial_fill import FillNetwork
 from models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
 from models.networks.smooth_fill import smooth_fill
 from models.networks.vgg import Vgg19Relu3
@@ -49,7 +49,7 @@ class CoarseGenerator(nn.Module):
     With ``input`` "grey" it sees the image with a grey hole and answers with the tanh. With
     "smooth", which is not the paper's and learns much faster, it sees the image with a
     smooth fill in its hole and the mask as a fourth channel, and adds the tanh to that fill.
-    "predicted" is the same with the fill of a `FillPredictor`, whose weights are learnt by
+    "predicted" is the same with the fill of a `FillNetwork`, whose weights are learnt by
     themselves: no gradient goes there.
 
     Attributes:
@@ -66,7 +66,7 @@ class CoarseGenerator(nn.Module):
         super().__init__()
         first, second, third = channels
         self.starts_filled = input != "grey"
-        self.initial_fill: FillPredictor | None = None
+        self.initial_fill: FillNetwork | None = None
         seen = 4 if self.starts_filled else 3
         self.down = nn.Sequential(
             ConvBlock(seen, first, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),

@@ -32,28 +32,14 @@ _NORM_GROUPS = 8
 _DILATIONS = (1, 2, 4, 1)
 
 
-class FillPredictor(nn.Module):
-    """A U-Net of three levels over the shrunk image, group norm, GELU, residual blocks.
+class FillNetwork(nn.Module):
+    """What every initial fill network has: it adds a correction to the smooth fill.
 
-    It sees the image with a smooth fill, and how much of each pixel is hole, four pixels at a
-    time in as many channels.
-
-    Args:
-        widths: Channels at an eighth, a sixteenth and a thirty-second of the image's sides;
-            multiples of 8.
+    A subclass gives ``_correction``. ``end`` is its last convolution: where that is zero, the
+    network is the smooth fill.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        first, *_, last = widths
-        levels = list(pairwise(widths))
-        self.start = nn.Conv2d(4 * 4, first, 3, padding=1)
-        self.before = nn.ModuleList(_Block(width) for width in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in levels)
-        self.middle = nn.Sequential(*(_Block(last, dilation=dilation) for dilation in _DILATIONS))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in levels)
-        self.after = nn.ModuleList(_Block(width) for width in widths[:-1])
-        self.end = nn.Conv2d(first, 3 * 4, 3, padding=1)
+    end: nn.Conv2d
 
     def forward(
         self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
@@ -87,10 +73,48 @@ class FillPredictor(nn.Module):
         smooth = shrunk(image, mask, stride)
         return smooth, self._correction(smooth, F.avg_pool2d(mask, stride))
 
-    def _correction(self, smooth: Tensor, share: Tensor) -> Tensor:
+    def _correction(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B 3 h w"]:
         """What is added to a shrunk smooth fill, of whose pixels that share is hole."""
+        raise NotImplementedError
+
+
+class FillPredictor(FillNetwork):
+    """A U-Net of three levels over the shrunk image, group norm, GELU, residual blocks.
+
+    It sees the image with a smooth fill, and how much of each pixel is hole, four pixels at a
+    time in as many channels.
+
+    Args:
+        widths: Channels at an eighth, a sixteenth and a thirty-second of the image's sides;
+            multiples of 8.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        first, *_, last = widths
+        levels = list(pairwise(widths))
+        self.start = nn.Conv2d(4 * 4, first, 3, padding=1)
+        self.before = nn.ModuleList(_Block(width) for width in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in levels)
+        self.middle = nn.Sequential(*(_Block(last, dilation=dilation) for dilation in _DILATIONS))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in levels)
+        self.after = nn.ModuleList(_Block(width) for width in widths[:-1])
+        self.end = nn.Conv2d(first, 3 * 4, 3, padding=1)
+
+    def _correction(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B 3 h w"]:
+        correction: Tensor = F.pixel_shuffle(self.end(self.features(smooth, share)), 2)
+        return correction.float()
+
+    def features(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B C h/2 w/2"]:
+        """What ``end`` sees of a shrunk smooth fill, of whose pixels that share is hole."""
         seen = torch.cat([2 * smooth - 1, share], 1)
-        x = self.start(F.pixel_unshuffle(seen, 2))
+        x: Tensor = self.start(F.pixel_unshuffle(seen, 2))
         skipped = []
         for block, down in zip(self.before, self.down, strict=True):
             x = block(x)
@@ -100,8 +124,7 @@ class FillPredictor(nn.Module):
         for block, up, skip in reversed(list(zip(self.after, self.up, skipped, strict=True))):
             # Of an odd side the enlarged map has one row more.
             x = block(F.interpolate(up(x), size=skip.shape[-2:], mode="nearest") + skip)
-        correction: Tensor = F.pixel_shuffle(self.end(x), 2)
-        return correction.float()
+        return x
 
 
 class _Block(nn.Module):

@@ -13,6 +13,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 FEATURE_CHANNELS = 256
 FEATURE_STRIDE = 4
+# Of relu1_1, relu2_1 and relu3_1, and where they come out.
+PYRAMID_CHANNELS = (64, 128, FEATURE_CHANNELS)
+_PYRAMID_LAYERS = (1, 6, 11)
 
 
 class Vgg19Relu3(nn.Module):
@@ -57,6 +60,23 @@ class Vgg19Relu3(nn.Module):
         normalised = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         out: Tensor = self.features(normalised).contiguous()
         return out
+
+    def pyramid(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        """relu1_1, relu2_1 and relu3_1 of an image in one pass.
+
+        Args:
+            image: RGB 0-1, both sides multiples of 4.
+
+        Returns: B 64 H W, B 128 H/2 W/2 and B 256 H/4 W/4, in the precision of the context.
+        """
+        x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps = []
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in _PYRAMID_LAYERS:
+                maps.append(x)
+        first, second, third = maps
+        return first, second, third
 
     def train(self, mode: bool = True) -> "Vgg19Relu3":
         """Stays in evaluation mode: the encoder is frozen whatever surrounds it trains."""

@@ -88,10 +88,11 @@ class JobConfig:
             )
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: 0 or more")
-        if self.stage == "initial_fill" and self.losses.adversarial:
+        judged = self.losses.adversarial or self.losses.fill_perceptual
+        if self.stage == "initial_fill" and judged and self.data.crop_px % 32:
             raise ValueError(
-                f"losses.adversarial={self.losses.adversarial}: an initial fill has no opponent;"
-                " set it to 0"
+                f"data.crop_px={self.data.crop_px}: a multiple of 32, as an encoder and a"
+                " discriminator see the initial fill at a quarter of it"
             )
         trains_g1 = self.stage in ("stage1", "end_to_end")
         if trains_g1 and self.model.generator_input == "predicted" and not self.init_from:

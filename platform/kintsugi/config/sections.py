@@ -114,10 +114,21 @@ class LossSection:
     # Weight in that band; 1 elsewhere in the hole.
     kind: AdversarialLoss = "log"
     # Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge".
+    fill_perceptual: float = 0.0
+    # Weight of the initial fill's difference in the encoder's relu1_1, relu2_1 and relu3_1 at the
+    # fill's own resolution; 0 = none.
+    feature_matching: float = 0.0
+    # Weight of the initial fill's difference in its discriminator's activations; 0 = none. It
+    # needs an adversarial weight.
 
     def __post_init__(self) -> None:
         weights = ("perceptual", "adversarial", "reconstruction", "pixels", "overlap")
-        _check_at_least(self, 0, *weights, "overlap_cells")
+        _check_at_least(self, 0, *weights, "overlap_cells", "fill_perceptual", "feature_matching")
+        if self.feature_matching and not self.adversarial:
+            raise ValueError(
+                f"feature_matching={self.feature_matching} needs a discriminator that is trained:"
+                " set adversarial above 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ no rounding that a platform could do differently.
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ from kintsugi.masks.objects import draw_object
 Mask = npt.NDArray[np.bool_]
 
 # In addition, `center-<n>` is a square of n px in the middle.
-MASK_KINDS = ("rectangle", "strokes", "thin", "medium", "thick", "object", "border", "center-half")
+MASK_KINDS = (
+    *("rectangle", "strokes", "thin", "medium", "thick", "object", "blob", "border"),
+    "center-half",
+)
 # Largest share of the image that a drawn hole may take; LaMa redraws above it too.
 MAX_HOLE_SHARE = 0.5
 MIN_SIDE_PX = 8
@@ -66,9 +70,11 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
             paper's 32 to 128 of 256 px); `strokes`: a free-form brush
             (DeepFill v2); `thin`, `medium`, `thick`: LaMa's brushes and boxes,
             scaled with the image; `object`: one thing with a body and limbs, as
-            people cut out of photographs; `border`: bands along one to four
-            sides, as for outpainting; `center-half`: the middle half of each
-            side; `center-<n>`: an n px square in the middle.
+            people cut out of photographs; `blob`: one or two things painted over
+            with a broad brush, 1/4 to 5/8 of the shorter side wide and high;
+            `border`: bands along one to four sides, as for outpainting;
+            `center-half`: the middle half of each side; `center-<n>`: an n px
+            square in the middle.
         height: In pixels, at least MIN_SIDE_PX.
         width: In pixels, at least MIN_SIDE_PX.
         rng: Source of all randomness.
@@ -88,6 +94,7 @@ def draw_mask(kind: str, height: int, width: int, rng: np.random.Generator) -> M
         "strokes": _strokes,
         "border": _border,
         "object": draw_object,
+        "blob": _blob,
     }.get(kind)
     for _ in range(_MAX_DRAWS):
         mask = draw(height, width, rng) if draw else _lama(kind, height, width, rng)
@@ -157,6 +164,25 @@ def _strokes(height: int, width: int, rng: np.random.Generator) -> Mask:
     if rng.integers(2):
         mask = mask[::-1]
     return np.ascontiguousarray(mask[:, ::-1] if rng.integers(2) else mask)
+
+
+def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
+    """As people paint an object over: a broad brush to and fro within a box around it."""
+    mask = np.zeros((height, width), np.bool_)
+    short = min(height, width)
+    for _ in range(between(rng, 1, 4) // 4 + 1):
+        tall, wide = (between(rng, short // 4, 5 * short // 8) for _ in range(2))
+        brush = max(2, min(tall, wide) * between(rng, 6, 12) // 16)
+        top, left = between(rng, 0, height - tall), between(rng, 0, width - wide)
+        # The brush's middle stays within the box by its radius.
+        low, high = (left + brush // 2, top + brush // 2), (wide - brush, tall - brush)
+        points = [
+            (low[0] + between(rng, 0, high[0]), low[1] + between(rng, 0, high[1]))
+            for _ in range(between(rng, 3, 6))
+        ]
+        for start, end in pairwise(points):
+            _draw_line(mask, start, end, brush)
+    return mask
 
 
 def _lama(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:

@@ -161,6 +161,7 @@ def _with_initial_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
             '--initial-fill: stage 1\'s G1 draws all of the hole (model.generator_input = "grey")'
             ' and begins with no fill: train one with "smooth"'
         )
+    model = replace(model, initial_fill=predictor.model.initial_fill)
     check_fit(predictor, ["initial_fill"], model, "--initial-fill")
     return replace(model, generator_input="predicted")
 

@@ -33,7 +33,7 @@ from kintsugi.runs.weights import (
 )
 from kintsugi.storage.checksums import MANIFEST_NAME, verify_checksums, write_checksums
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_generator
+from models.build import ModelConfig, build_generator, build_initial_fill
 from models.networks.feature2image import add_pixel_inputs
 from models.networks.image2feature import CoarseGenerator
 from models.weights import current_name, read_weights
@@ -139,6 +139,8 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
         return {}
     networks = open_networks(config.init_from)
     generator, discriminator = GENERATORS[config.stage], DISCRIMINATORS[config.stage]
+    if config.stage == "initial_fill" and not config.losses.adversarial:
+        discriminator = ""  # The one that is built is never trained.
     missing = [part for part in generator if part not in networks.parts]
     if missing == ["infer"] and "initial_fill" in networks.parts:
         return _pin_initial_fill(run, config, networks)
@@ -151,6 +153,8 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     digest = networks.digest()
     if config.model.translator_input == "features+pixels" and "translate" in generator:
         networks = _add_pixel_inputs(networks)
+    if "initial_fill" in generator:
+        networks = _add_pointers(networks, config)
     check_fit(networks, needed, config.model, "init_from")
     if "translate" in generator:
         _check_encoder(networks, config)
@@ -194,6 +198,18 @@ def _add_pixel_inputs(networks: Networks) -> Networks:
     return replace(
         networks, parts=parts, model=replace(networks.model, translator_input="features+pixels")
     )
+
+
+def _add_pointers(networks: Networks, config: JobConfig) -> Networks:
+    """The same networks; queries and keys take the place of a U-Net's colours if it shall point."""
+    if (networks.model.initial_fill, config.model.initial_fill) != ("unet", "pointer"):
+        return networks
+    model = replace(networks.model, initial_fill="pointer")
+    drawn = build_initial_fill(model, seed=config.seed).state_dict()
+    learnt = networks.parts["initial_fill"]
+    kept = {name: value for name, value in learnt.items() if not name.startswith("end.")}
+    parts = networks.parts | {"initial_fill": drawn | kept}
+    return replace(networks, parts=parts, model=model)
 
 
 def _describe(networks: Networks, digest: str, taken: list[str]) -> dict[str, Any]:

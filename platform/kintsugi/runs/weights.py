@@ -17,6 +17,7 @@ from models.build import (
     ModelConfig,
     build_context_encoder,
     build_feature_discriminator,
+    build_fill_discriminator,
     build_generator,
     build_image_discriminator,
     build_initial_fill,
@@ -39,6 +40,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "translate": build_translator,
     "pair_discriminator": build_pair_discriminator,
     "feature_discriminator": build_feature_discriminator,
+    "fill_discriminator": build_fill_discriminator,
     "context_encoder": build_context_encoder,
     "image_discriminator": build_image_discriminator,
 }
@@ -50,7 +52,7 @@ GENERATORS = {
     "context_encoder": ("context_encoder",),
 }
 DISCRIMINATORS = {
-    "initial_fill": "pair_discriminator",
+    "initial_fill": "fill_discriminator",
     "stage1": "pair_discriminator",
     "stage2": "feature_discriminator",
     "end_to_end": "feature_discriminator",
@@ -151,7 +153,9 @@ def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
     averaged = (folder / AVERAGE_NAME).is_file()
     generator = read_weights(folder / (AVERAGE_NAME if averaged else "generator.safetensors"))
     parts = split_generator(config.stage, generator)
-    parts[DISCRIMINATORS[config.stage]] = read_weights(folder / "discriminator.safetensors")
+    # An initial fill that was trained without an opponent has one all the same, of another kind.
+    if config.stage != "initial_fill" or config.losses.adversarial:
+        parts[DISCRIMINATORS[config.stage]] = read_weights(folder / "discriminator.safetensors")
     return Networks(
         uri,
         parts,

@@ -4,7 +4,6 @@ Gradients are averaged by DDP when a process group exists.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -81,7 +80,7 @@ class TrainStep:
                     output = self._stage.generate(self._generator, part, step)
                     loss = self._stage.generator_losses(output, self._stage.discriminator)
                 self._backward(loss, len(parts))
-            outputs.append(replace(output, image=output.image.detach(), coarse=None))
+            outputs.append(output.detached())
             losses.append(loss)
         self._stage.discriminator.requires_grad_(True)
         return outputs, losses, self._generator_update.step(step, self._scaler)

@@ -41,7 +41,7 @@ def build_stage(config: JobConfig) -> Stage:
     if config.stage == "context_encoder":
         return ContextEncoderStage(config)
     if config.stage == "initial_fill":
-        return InitialFillStage(config)
+        return InitialFillStage(config, lambda: open_encoder(config.encoder, config.seed))
     encoder = open_encoder(config.encoder, config.seed)
     if config.stage == "stage1":
         return Stage1(config, encoder)

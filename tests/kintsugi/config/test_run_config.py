@@ -15,22 +15,24 @@ CONFIGS = sorted(
     if not path.stem.startswith("ablation")
 )
 COMPLETE = [path for path in CONFIGS if not path.stem.startswith("debug-")]
+# What the initial fill alone may have; off, and so left out where it is not wanted.
+NO_FILL = ("losses.fill_perceptual", "losses.feature_matching", "model.initial_fill")
 # What a stage does not look at.
 IDLE = {
     "initial_fill": (
         *("encoder", "translate.", "losses.perceptual", "losses.pixels", "losses.overlap"),
-        *("losses.kind", "model.generator_", "model.translator_", "model.discriminator_norm"),
-        "optimizer.discriminator_lr",
+        *("model.generator_", "model.translator_", "model.discriminator_norm"),
+        *(*NO_FILL, "losses.kind", "optimizer.discriminator_lr", "model.initial_fill"),
     ),
-    "stage1": ("translate.", "losses.reconstruction"),
-    "stage2": ("losses.overlap", "losses.reconstruction"),
+    "stage1": ("translate.", "losses.reconstruction", *NO_FILL),
+    "stage2": ("losses.overlap", "losses.reconstruction", *NO_FILL),
     "end_to_end": (
         *("translate.stage1", "translate.prediction", "translate.truth", "translate.ramp"),
-        "losses.reconstruction",
+        *("losses.reconstruction", *NO_FILL),
     ),
     "context_encoder": (
         *("translate.", "losses.perceptual", "losses.pixels"),
-        *("model.translator_", "model.generator_input"),
+        *("model.translator_", "model.generator_input", *NO_FILL),
     ),
 }
 EVERY_KEY = {
@@ -104,6 +106,11 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
         ("run='a/b'", r"run='a/b'"),
         ("run=..", r"run='\.\.'"),
         ("losses.perceptual=nan", r"losses\.perceptual"),
+        ("losses.feature_matching=-1.0", r"losses: feature_matching=-1\.0: at least 0"),
+        (
+            "model.initial_fill=fft",
+            r"model\.initial_fill: Input should be 'unet', 'ffc' or 'pointer'",
+        ),
         ("losses.adversarial=-1.0", r"losses: adversarial=-1\.0: at least 0"),
         ("optimizer.generator_lr=-1.0", r"optimizer: generator_lr=-1\.0: more than 0"),
         ("workers.max_failures=-5", r"workers: max_failures=-5: at least 0"),

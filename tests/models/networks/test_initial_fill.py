@@ -10,7 +10,7 @@ from models.networks.initial_fill import (
     FILL_STRIDE,
     FINE_PIXELS,
     FINE_STRIDE,
-    FillPredictor,
+    FillNetwork,
     shrunk,
 )
 from models.networks.smooth_fill import smooth_fill
@@ -18,7 +18,7 @@ from models.networks.smooth_fill import smooth_fill
 TINY = ModelConfig("tiny", generator_input="predicted")
 
 
-def predictor(added: float = 0.0) -> FillPredictor:
+def predictor(added: float = 0.0) -> FillNetwork:
     """One that adds the same to every colour."""
     network = build_initial_fill(TINY, seed=0).eval()
     torch.nn.init.constant_(network.end.bias, added)

@@ -4,8 +4,8 @@ A stage owns raw networks; the loop hands them back wrapped (DDP) where gradient
 taken. Knows no Ray and no storage.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from models.losses import (
 from models.matching import Encoded, MatchingConfig, keys_image, match
 from models.networks.cells import append_pixels, features_of
 from models.networks.image2feature import CoarseGenerator, Image2Feature, paste_known
+from models.networks.pointer_fill import Pointers
 from models.networks.vgg import Vgg19Relu3
 
 
@@ -47,6 +48,10 @@ class Output:
         mask: B 1 H W, 1 = hole.
         coarse: The coarse fill, B 3 H W, where it is trained along; of the context encoder the
             whole frame; else None.
+        maps: Of the initial fill, where a loss compares them: the encoder's maps of the small
+            filled image; else empty.
+        target_maps: The same of the small true image, without gradient.
+        pointers: Of an initial fill that points at known cells; else empty.
     """
 
     condition: Tensor
@@ -55,6 +60,19 @@ class Output:
     target_features: Tensor | None
     mask: Tensor
     coarse: Tensor | None = None
+    maps: tuple[Tensor, ...] = ()
+    target_maps: tuple[Tensor, ...] = ()
+    pointers: tuple[Pointers, ...] = ()
+
+    def detached(self) -> Self:
+        """The same for the discriminator's step: the generator's graph is not kept."""
+        return replace(
+            self,
+            image=self.image.detach(),
+            coarse=None if self.coarse is None else self.coarse.detach(),
+            maps=tuple(each.detach() for each in self.maps),
+            pointers=(),
+        )
 
 
 class Stage(Protocol):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,9 @@ from kintsugi.storage.checksums import MANIFEST_NAME
 from kintsugi.storage.storage import Storage
 from kintsugi.train.stages.initial_fill import InitialFillStage
 from kintsugi.train.worker import build_stage, train_locally
+from models.build import InitialFillKind
+from models.networks.discriminator import PairDiscriminator
+from models.networks.vgg import Vgg19Relu3
 from models.weights import load_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
@@ -50,11 +54,126 @@ def test_the_loss_is_of_the_hole_and_of_each_photograph(tmp_path: Path) -> None:
     torch.testing.assert_close(losses["reconstruction"], torch.stack(expected).mean())
 
 
-def test_an_opponent_is_refused(tmp_path: Path) -> None:
-    values = debug_config(tmp_path, "initial-fill").to_dict()
-    values["losses"]["adversarial"] = 0.5
-    with pytest.raises(ConfigError, match=r"losses\.adversarial=0\.5: .* no opponent"):
+def adversarial(config: JobConfig, **losses: Any) -> JobConfig:
+    weights = {"adversarial": 0.1, "fill_perceptual": 0.3, "feature_matching": 0.2} | losses
+    return dataclasses.replace(config, losses=dataclasses.replace(config.losses, **weights))
+
+
+def random_encoder() -> Vgg19Relu3:
+    return Vgg19Relu3.random(0)
+
+
+def test_by_default_no_encoder_is_opened_and_its_opponent_is_the_one_of_before(
+    tmp_path: Path,
+) -> None:
+    stage = InitialFillStage(debug_config(tmp_path, "initial-fill"))
+    assert stage.encoder is None
+    assert isinstance(stage.discriminator, PairDiscriminator)
+    output = stage.generate(stage.generator, a_batch(), 0)
+    assert set(stage.generator_losses(output, stage.discriminator)) == {"reconstruction"}
+    assert stage.discriminator_losses(output, stage.discriminator) == {}
+
+
+def test_an_opponent_and_maps_reach_the_hole_and_not_what_is_known(tmp_path: Path) -> None:
+    config = adversarial(debug_config(tmp_path, "initial-fill"), reconstruction=0.0)
+    stage, batch = InitialFillStage(config, random_encoder), a_batch()
+    output = stage.generate(stage.generator, batch, 0)
+    assert output.coarse is not None
+    losses = stage.generator_losses(output, stage.discriminator)
+    assert set(losses) == {
+        *("reconstruction", "fill_perceptual", "adversarial", "feature_matching"),
+    }
+    share = F.avg_pool2d(batch.mask, 4).expand(2, 3, -1, -1)
+    for name in ("fill_perceptual", "adversarial", "feature_matching"):
+        (gradient,) = torch.autograd.grad(losses[name], output.coarse, retain_graph=True)
+        assert gradient[share > 0].abs().sum() > 0, name
+        assert (gradient[share == 0] == 0).all(), name
+    # The discriminator's step has its own graph.
+    opposed = stage.discriminator_losses(output.detached(), stage.discriminator)
+    opposed["discriminator"].backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is None for parameter in stage.generator.parameters())
+
+
+def test_a_fill_that_is_the_truth_differs_in_nothing(tmp_path: Path) -> None:
+    config = adversarial(debug_config(tmp_path, "initial-fill"))
+    stage, batch = InitialFillStage(config, random_encoder), a_batch()
+    truth = F.avg_pool2d(batch.image, 4)
+    # In evaluation, where the spectral norms stand still.
+    stage.discriminator.eval()
+    output = stage.generate(lambda image, mask: truth, batch, 0)  # type: ignore[arg-type]
+    losses = stage.generator_losses(output, stage.discriminator)
+    # Weighted means of colours round.
+    assert losses["fill_perceptual"] < 1e-6
+    assert losses["feature_matching"] < 1e-6
+
+
+def test_small_sizes_that_an_encoder_cannot_see_are_refused(tmp_path: Path) -> None:
+    values = adversarial(debug_config(tmp_path, "initial-fill")).to_dict()
+    values["data"] |= {"crop_px": 136, "resize_px": 160}
+    with pytest.raises(ConfigError, match=r"data\.crop_px=136: a multiple of 32"):
         parse_config(values, "test")
+    values["losses"] |= {"adversarial": 0.0, "fill_perceptual": 0.0, "feature_matching": 0.0}
+    assert parse_config(values, "test").data.crop_px == 136
+    values["losses"]["feature_matching"] = 0.1
+    with pytest.raises(ConfigError, match=r"needs a discriminator that is trained"):
+        parse_config(values, "test")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["unet", "ffc", "pointer"])
+def test_a_run_with_an_opponent_is_resumed_exactly(
+    network: InitialFillKind, tmp_path: Path
+) -> None:
+    pack_photos(tmp_path)
+    config = adversarial(debug_config(tmp_path, "initial-fill", max_steps=2))
+    model = dataclasses.replace(config.model, initial_fill=network)
+    whole = dataclasses.replace(config, model=model, run="whole")
+    half = dataclasses.replace(
+        whole, run="pieces", loop=dataclasses.replace(whole.loop, max_steps=1)
+    )
+    states = []
+    train_locally(half)
+    for run in (train_locally(whole), train_locally(dataclasses.replace(whole, run="pieces"))):
+        folder = tmp_path / run.storage.uri.rpartition("/")[2]
+        run.fetch_checkpoint("newest", folder)
+        states.append(
+            load_file(folder / "generator.safetensors")
+            | {f"d.{k}": v for k, v in load_file(folder / "discriminator.safetensors").items()}
+        )
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0] | states[1])
+    # Another run takes both networks over, and one without an opponent the first alone.
+    for name, start in (("judged", whole), ("alone", debug_config(tmp_path, "initial-fill"))):
+        more = dataclasses.replace(start, model=model, run=name, init_from=whole_uri(whole))
+        loop = dataclasses.replace(more.loop, max_steps=1)
+        run = train_locally(dataclasses.replace(more, loop=loop))
+        taken = json.loads(run.storage.read("inputs.json"))["init_from"]["taken"]
+        assert taken == (["discriminator", "generator"] if name == "judged" else ["generator"])
+
+
+@pytest.mark.slow
+def test_one_that_points_begins_with_a_u_net_of_colours(initial_fill: Run, tmp_path: Path) -> None:
+    folder = Path(initial_fill.storage.uri).parents[1]
+    config = debug_config(folder, "initial-fill", max_steps=1)
+    config = dataclasses.replace(
+        config,
+        run="points",
+        model=dataclasses.replace(config.model, initial_fill="pointer"),
+        init_from=initial_fill.storage.uri,
+        held_out=dataclasses.replace(config.held_out, photos=0),
+    )
+    run = open_run(config)
+    stage = build_stage(config)
+    load_start(run, stage.generator, stage.discriminator)
+    learnt, taken = fetched(initial_fill, tmp_path / "learnt"), stage.generator.state_dict()
+    assert set(taken) == set(learnt) | {"reach", "gain"}
+    for name, value in learnt.items():
+        assert name.startswith("end.") or torch.equal(taken[name], value), name
+    rows = read_metrics(train_locally(config).storage.join("metrics"))
+    assert rows[-1]["loss/reconstruction"] > 0
+
+
+def whole_uri(config: JobConfig) -> str:
+    return Run.of(config).storage.uri
 
 
 def predicting(config: JobConfig) -> JobConfig:

@@ -1,0 +1,79 @@
+"""Losses of the initial fill beyond the difference of colours; at the fill's own resolution.
+
+A difference of colours alone is least for the mean of all that might be there, which is fog.
+These let a fill commit itself to one plausible layout. Known to no network.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.losses import (
+    AdversarialLoss,
+    discriminator_adversarial,
+    generator_adversarial,
+    weighted_l1,
+)
+from models.networks.fill_discriminator import Judged
+
+# Smallest mean of a map that differences are divided by: a black image has no features.
+_LEAST_MEAN = 1e-3
+
+
+def feature_distance(
+    maps: Sequence[Float[Tensor, "B _ _ _"]],
+    target: Sequence[Float[Tensor, "B _ _ _"]],
+    share: Float[Tensor, "B 1 h w"],
+) -> Float[Tensor, ""]:
+    """How much maps differ in cells that touch the hole, relative to their mean size.
+
+    Each pair of maps counts the same, whatever its range. The mean over the pairs of: L1 as
+    `models.losses.weighted_l1`, divided by the mean size of the target's values.
+
+    Args:
+        maps: Of the filled image, of any resolutions.
+        target: The same of the true image; no gradient is taken.
+        share: How much of each pixel is hole, 0-1.
+    """
+    distances = []
+    for one, other in zip(maps, target, strict=True):
+        true = other.detach().float()
+        scale = true.abs().mean().clamp_min(_LEAST_MEAN)
+        weights = touched(share, *one.shape[-2:])
+        distances.append(weighted_l1(one.float(), true, weights) / scale)
+    return torch.stack(distances).mean()
+
+
+def generator_judged(
+    fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
+) -> Float[Tensor, ""]:
+    """What the network minimises against its discriminator: patches that touch the hole count."""
+    losses = [generator_adversarial(_of_hole(each, share), kind) for each in fake.logits]
+    return torch.stack(losses).mean()
+
+
+def discriminator_judged(
+    real: Judged, fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
+) -> Float[Tensor, ""]:
+    """What the discriminator minimises, in the same patches of real and filled images."""
+    losses = [
+        discriminator_adversarial(_of_hole(true, share), _of_hole(filled, share), kind)
+        for true, filled in zip(real.logits, fake.logits, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def touched(
+    share: Float[Tensor, "B 1 h w"], height: int, width: int
+) -> Float[Tensor, "B 1 {height} {width}"]:
+    """1 in cells of a smaller map that touch the hole, else 0."""
+    return F.adaptive_max_pool2d((share > 0).float(), (height, width))
+
+
+def _of_hole(logits: Tensor, share: Tensor) -> Tensor:
+    """The logits of patches that touch the hole, one row; every drawn mask has such patches."""
+    row = logits[touched(share, *logits.shape[-2:]).bool()][None, None, None]
+    return row

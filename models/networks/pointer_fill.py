@@ -1,0 +1,158 @@
+"""A third network for the initial fill: it points at known places instead of drawing colours.
+
+Beyond the paper. A network that draws colours and is judged by their difference draws the mean of
+all that might be there. This one gives each cell of the hole a probability for each known cell:
+which of them is like what was here? Its loss is that of a mixture density (Bishop 1994) whose
+components are the known cells (after Vinyals et al. 2015, "Pointer networks"), so that two
+possibilities remain two. The fill is made of likely cells that fit together: copies, as sharp as
+the photograph (`models.networks.cell_copy`).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.networks.cell_copy import copied_cells
+from models.networks.initial_fill import FILL_STRIDE, FillPredictor
+from models.networks.smooth_fill import smooth_fill
+
+# Pixels a side of a cell, of the shrunk image.
+CELL = 2
+# Of queries and keys: what is compared, and how many rotations of the offset from one to the other.
+_CONTENT = 32
+_ROTATIONS = 16
+_WAVELENGTHS = (3.0, 96.0)
+# Cells that a component's probability falls off over at first, by the factor e.
+_FIRST_REACH = 6.0
+# Cells of the hole that are decided at one time: what that takes is bounded at any size.
+_CHUNK = 1024
+
+
+class Pointers(NamedTuple):
+    """Where one image's hole points to, by cells in rows of the grid.
+
+    Attributes:
+        hole: int64, q: the hole's cells.
+        known: int64, k: those that are wholly known.
+        logits: q k: of the components of each cell of the hole.
+    """
+
+    hole: Tensor
+    known: Tensor
+    logits: Tensor
+
+
+class PointerFillPredictor(FillPredictor):
+    """The U-Net of the initial fill with queries and keys in place of colours.
+
+    In training its fill is the components' mean, through which gradients go; in evaluation each
+    cell of the hole is a copy of a known one.
+
+    Attributes:
+        keeps_pointers: Whether to keep them, for a loss.
+        pointers: Of the last batch, one per image, where they are kept.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__(widths)
+        channels = _CONTENT + 2 * _ROTATIONS
+        self.end = nn.Conv2d(widths[0], 2 * channels, 3, padding=1)
+        # Of queries and of keys after their norm. Without that norm likelihood rewarded ever longer
+        # ones: after 7,000 crops the network's activations grew a thousandfold, and it unlearnt.
+        self.gain = nn.Parameter(torch.ones(2, channels))
+        self.reach = nn.Parameter(torch.tensor(_FIRST_REACH).log())
+        self.keeps_pointers = False
+        self.pointers: list[Pointers] = []
+
+    def fill(
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The whole image with its hole filled, 0-1; equal to ``image`` where the mask is 0.
+
+        Of one resolution: two copies of different places have no mean.
+        """
+        _, coarse = self._at(FILL_STRIDE, image, mask)
+        large = F.interpolate(coarse, scale_factor=FILL_STRIDE, mode="bilinear")
+        smooth = smooth_fill(image, mask)
+        return torch.where(mask == 0, smooth, (smooth + mask * large).clamp(0, 1))
+
+    def _correction(
+        self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B 3 h w"]:
+        features = self.end(self.features(smooth, share)).float()
+        height, width = features.shape[-2:]
+        cells = F.pixel_unshuffle(smooth, CELL).flatten(2).transpose(1, 2)
+        places = _places(height, width, smooth.device)
+        self.pointers = []
+        filled = []
+        for colours, tokens, part in zip(
+            cells, features.flatten(2).transpose(1, 2), F.max_pool2d(share, CELL), strict=True
+        ):
+            hole, known = part.flatten().nonzero().flatten(), (part.flatten() == 0).nonzero()
+            known = known.flatten()
+            if len(hole) and len(known):
+                colours = self._fill_cells(colours, tokens, places, hole, known)
+            filled.append(colours)
+        whole = torch.stack(filled).transpose(1, 2).reshape(len(smooth), -1, height, width)
+        correction: Tensor = F.pixel_shuffle(whole, CELL) - smooth
+        return correction
+
+    def _fill_cells(
+        self, colours: Tensor, tokens: Tensor, places: Tensor, hole: Tensor, known: Tensor
+    ) -> Tensor:
+        queries, keys = (
+            F.rms_norm(part, part.shape[1:]) * gain
+            for part, gain in zip(tokens.chunk(2, 1), self.gain, strict=True)
+        )
+        queries, keys = queries[hole], keys[known]
+        logits = torch.cat(
+            [
+                self._logits(queries[part], keys, places[hole[part]], places[known])
+                for part in (slice(n, n + _CHUNK) for n in range(0, len(hole), _CHUNK))
+            ]
+        )
+        if self.keeps_pointers:
+            self.pointers.append(Pointers(hole, known, logits))
+        likelihood = logits.softmax(1)
+        if self.training:
+            return colours.index_copy(0, hole, likelihood @ colours[known])
+        width = int(places[-1, 1]) + 1
+        sources = copied_cells(likelihood, colours, hole, known, width)
+        return colours.index_copy(0, hole, colours[sources])
+
+    def _logits(self, queries: Tensor, keys: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """By contents, by contents and offset, and by distance."""
+        content = queries[:, :_CONTENT] @ keys[:, :_CONTENT].T
+        offset = _rotated(queries[:, _CONTENT:], start) @ _rotated(keys[:, _CONTENT:], end).T
+        # Not `cdist`: which way it goes, and so its last bits, depends on the number of rows.
+        distance = (start[:, None] - end[None]).square().sum(-1).sqrt()
+        scale = queries.shape[1] ** -0.5
+        logits: Tensor = (content + offset) * scale - distance / self.reach.exp()
+        return logits
+
+
+def _places(height: int, width: int, device: torch.device) -> Tensor:
+    """Row and column of each cell, as numbers."""
+    rows = torch.arange(height, device=device, dtype=torch.float32)
+    columns = torch.arange(width, device=device, dtype=torch.float32)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
+
+
+def _rotated(x: Tensor, places: Tensor) -> Tensor:
+    """Pairs of channels turned by angles that grow with the place (Su et al. 2021, RoPE).
+
+    The product of two turned vectors depends on the offset between their places alone. Half of
+    the pairs turn with rows, half with columns.
+    """
+    shortest, longest = _WAVELENGTHS
+    count = _ROTATIONS // 2
+    steps = torch.arange(count, device=x.device, dtype=torch.float32) / (count - 1)
+    rates = 2 * torch.pi / (shortest * (longest / shortest) ** steps)
+    angles = (places[:, :, None] * rates).flatten(1)
+    real, imaginary = x.chunk(2, 1)
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat([real * cosine - imaginary * sine, real * sine + imaginary * cosine], 1)
