@@ -170,7 +170,8 @@ class Field:
     def propagate(self, step: int) -> None:
         """Try what the neighbours ``step`` pixels away found, moved back by as much.
 
-        Left, right, above and below one after the other; ``step`` is at most the grid's radius.
+        Left, right, above and below one after the other. Beyond the picture's edge a step may
+        meet a query of the next row: one more place that is tried.
         """
         grid = self._grid
         table = grid.queries.new_full((len(grid.is_source),), NO_SOURCE)

@@ -8,7 +8,7 @@ et al. 2009, "PatchMatch"), from coarse to fine. The guide counts most at the co
 
 What is voted has less contrast than what was copied, since copies average, and the next search
 would find patches with still less: a hole ends as fog. So before a search each component of the
-hole's sketches is given back the contrast that it lost, or more (`_with_contrast`).
+hole's sketches is given back the contrast that it lost (`_with_contrast`).
 
 `search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
 """
@@ -43,14 +43,15 @@ _GUIDE = (2.0, 1.0, 0.5, 0.2)
 _MOST_SCORES = 2**18
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
+# Pixels between a query and the neighbours whose finds it tries: far ones first, so that what
+# fits is known all over a hole at once (jump flooding: Rong, Tan 2006).
+_STEPS = (16, 8, 4, 2, 1)
 # What copying from another shift than a neighbour costs, in median distances.
 _COHERENCE = 0.25
 # Pixels within which the first of them lies at a later scale, where places are nearly right.
 _LATER_REACH = 8
-# Contrast that is given back: the ratio to that of what was copied, to this power, at most so much.
-_CONTRAST_POWER, _MOST_CONTRAST = 2.0, 2.0
-# No component gets more than so many times the spread that it has among the known patches.
-_MOST_SPREAD = 2.0
+# Contrast that is given back is the ratio to that of what was copied, at most so much.
+_MOST_CONTRAST = 2.0
 # Pixels around a patch over which its contrast is measured.
 _AROUND = 8
 # Energy that cannot be seen: a grey level in every pixel of a patch.
@@ -142,7 +143,6 @@ class _Search:
         large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
-        self._spread = self._known[grid.sources].var(0, correction=0)
         self._image = pad_like(begun, grid)
         self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
@@ -185,7 +185,8 @@ class _Search:
             else:
                 assert field is not None
                 field = Field(grid, self._known, queries, field.match)
-                field.propagate(1)
+                for step in _STEPS:
+                    field.propagate(step)
                 reach = self._reach
                 for _ in range(_EXPLORED):
                     field.explore(reach, self._generator)
@@ -221,21 +222,18 @@ class _Search:
     def _with_contrast(
         self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]
     ) -> Float[Tensor, "q k"]:
-        """Sketches of voted patches with the contrast of what they were voted from, or more.
+        """Sketches of voted patches with the contrast of what they were voted from.
 
-        The ratio of the two energies around each patch is what averaging took; to a power, since
-        the patches that were found were found by sketches that had lost some already. Around: a
-        wall next to a curtain stays a wall. The spread that each component has among the known
-        patches limits it: without a limit single bright patterns spread over whole holes.
+        The ratio of the two energies around each patch is what averaging took. Around: a wall next
+        to a curtain stays a wall. Rejected: the ratio to a power of 2 or 3. Distances of pooled
+        features fell by half, and by eye scraps of objects stood in walls and skies.
         """
         contrast = self._sketcher.contrast
         energy, wished = (
             self._around(part[:, contrast].square()) + _GREY_LEVEL for part in (queries, copied)
         )
-        ratio = (wished / energy).sqrt().clamp(1, _MOST_CONTRAST) ** _CONTRAST_POWER
-        limit = (self._spread[contrast] / energy).sqrt().clamp_min(1)
         answer = queries.clone()
-        answer[:, contrast] *= ratio.minimum(_MOST_SPREAD * limit)
+        answer[:, contrast] *= (wished / energy).sqrt().clamp(1, _MOST_CONTRAST)
         return answer
 
     def _around(self, values: Float[Tensor, "q k"]) -> Float[Tensor, "q k"]:
