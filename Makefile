@@ -32,7 +32,7 @@ OUT ?= ~/.kintsugi/release
 FLAVOUR ?= release
 DEVICE ?= cpu
 # Otherwise as stage 2 was trained.
-MATCHING ?= --pixels $(if $(filter release,$(FLAVOUR)),--guard 0 --repeats 8)
+MATCHING ?= --pixels $(if $(filter release,$(FLAVOUR)),--keys plain --colour 0 --guard 0 --repeats 0)
 # The bundled release's Feature2Image was trained in two parts, the second with pixels.
 LAST = $(if $(filter release,$(FLAVOUR)),release-pixels-stage2,$(FLAVOUR)-stage2)
 ENCODER_STEPS ?= 2400

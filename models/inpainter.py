@@ -137,11 +137,12 @@ class Inpainter(nn.Module):
         mask: Float[Tensor, "1 1 H W"],
         *,
         guide: Float[Tensor, "1 3 H W"] | None = None,
+        encoded: Float[Tensor, "1 C h w"] | None = None,
         previous: Tensor | None = None,
         seed: int = 0,
     ) -> Searched:
         """The hole filled with copied pixels; see `models.matching.search_scale`."""
-        return search_scale(image, mask, guide=guide, previous=previous, seed=seed)
+        return search_scale(image, mask, guide=guide, encoded=encoded, previous=previous, seed=seed)
 
     @torch.inference_mode()
     def inpaint(
@@ -203,13 +204,16 @@ class Inpainter(nn.Module):
         encoded = self.infer(image, mask) if scale.level == 0 else self.encode(image)
         check()
         matched = self.match(encoded, mask, previous=scale.previous, seed=seed)
+        guiding = encoded.features if self.matching.pixels else None
+        # Of a release without a search nothing needs them any more, and they are large.
         del encoded
         check()
         drawn = self.translate(matched.features, scale.needed)
         if not self.matching.pixels:
             return ScaleFill(drawn, matched.indices)
         check()
-        return ScaleFill(*self.search(image, mask, guide=drawn, seed=seed))
+        guided = self.search(image, mask, guide=drawn, encoded=guiding, seed=seed)
+        return ScaleFill(*guided)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(next(self.parameters()).device, self.precision)

@@ -14,7 +14,7 @@ from models.match.patch_swap import match_patches, paste_patches
 from models.match.pixel_synthesis import Searched, search_pixels
 from models.match.search import METHODS, Method
 from models.match.windows import hole_cells
-from models.networks.cells import PIXEL_CHANNELS, features_of
+from models.networks.cells import PIXEL_CHANNELS, features_of, pixels_of
 from models.networks.image2feature import paste_known
 from models.networks.vgg import FEATURE_CHANNELS
 from models.plan.sizes import FIRST_SIDE, GUIDE_SIDE
@@ -157,6 +157,7 @@ def search_scale(
     mask: Float[Tensor, "1 1 H W"],
     *,
     guide: Float[Tensor, "1 3 H W"] | None = None,
+    encoded: Float[Tensor, "1 C h w"] | None = None,
     previous: Tensor | None = None,
     seed: int = 0,
 ) -> Searched:
@@ -166,12 +167,17 @@ def search_scale(
         image: Of this scale, RGB 0-1; its hole is 0 at the first scale, then holds the fill of the
             scale before.
         mask: 1 = hole.
-        guide: What the networks drew, at the first scale.
+        guide: What Feature2Image drew, at the first scale.
+        encoded: Features before the match, at the first scale. Where there are pixels behind them,
+            those of the initial fill, the search is guided by the mean of both: two guesses that
+            err independently.
         previous: `Searched.sources` of the scale before; None at the first.
         seed: Decides every random choice.
 
     Returns: The fill, and what was copied where.
     """
+    if guide is not None and encoded is not None and encoded.shape[1] > FEATURE_CHANNELS:
+        guide = (guide + pixels_of(encoded)) / 2
     begun = image if guide is None else paste_known(guide, image, mask)
     return search_pixels(begun, mask, previous=previous, seed=seed)
 

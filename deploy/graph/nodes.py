@@ -146,6 +146,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         image: FloatArray,
         mask: BoolArray,
         guide: Translated | None,
+        encoded: Encoded | None,
         previous: IndexArray | None,
         seed: int,
     ) -> Searched:
@@ -156,12 +157,13 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
             image: Of this scale.
             mask: Of this scale.
             guide: What was drawn, at the first scale.
+            encoded: What was matched, at the first scale.
             previous: ``sources`` of the scale before, at a later one.
             seed: Decides every random choice.
         """
 
         def search_each(config: MatchingConfig, given: list[FloatArray]) -> list[Searched]:
-            return [self._search(one, mask, guide, previous, seed) for one in given]
+            return [self._search(one, mask, guide, encoded, previous, seed) for one in given]
 
         return await self._compute(context, search_each, image)
 
@@ -205,6 +207,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         image: FloatArray,
         mask: BoolArray,
         guide: Translated | None,
+        encoded: Encoded | None,
         previous: IndexArray | None,
         seed: int,
     ) -> Searched:
@@ -212,6 +215,7 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
             self._tensor(image),
             self._tensor(mask),
             guide=None if guide is None else self._tensor(guide.image),
+            encoded=None if encoded is None else self._tensor(encoded.features),
             previous=None if previous is None else torch.tensor(previous, device=self._device),
             seed=seed,
         )

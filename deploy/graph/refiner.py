@@ -220,7 +220,7 @@ class RefinerNode(Node):
         context = self._shared(context)
         if scale.level and searches:
             searched = self._patch_swap.search.remote(
-                context, scale.image, scale.mask, None, scale.previous, seed
+                context, scale.image, scale.mask, None, None, scale.previous, seed
             )
             return Fill(*await answer_of(searched))
         if scale.level:
@@ -232,7 +232,7 @@ class RefinerNode(Node):
         if not searches:
             return Fill(*await answer_of(translated, encoded, swapped))
         searched = self._patch_swap.search.remote(
-            context, scale.image, scale.mask, translated, None, seed
+            context, scale.image, scale.mask, translated, encoded, None, seed
         )
         return Fill(*await answer_of(searched, encoded, swapped, translated))
 

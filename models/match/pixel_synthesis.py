@@ -33,14 +33,17 @@ _SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
 _COARSEST_LONGER, _COARSEST_SHORTER = 16, 8
 # Halving ends where the hole would be less deep than this, in pixels, ...
 _LEAST_DEPTH = 2
-# ... or less than this share of all patches would be known: of few ones nonsense is made.
-_LEAST_SOURCES = 0.25
+# ... or less than this share of the known pixels would lie in a patch that can be copied: what
+# belongs in a hole is mostly what is next to it, and of that there would be no patch.
+_LEAST_COVERED = 0.9
 # Searches and votes at each size of the first scale, smallest first, and at a later scale.
 _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
-_GUIDE = (2.0, 1.0, 0.5, 0.2)
+_GUIDE = (4.0, 1.0, 0.5, 0.2)
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
+# And at the smallest size its first one. More often, neighbours would not come to agree.
+_MOST_START_SCORES = 2**26
 # Random places tried for each query in a turn, each within half the distance of the one before.
 _EXPLORED = 3
 # Pixels between a query and the neighbours whose finds it tries: far ones first, so that what
@@ -166,12 +169,16 @@ class _Search:
             turns: At least 1.
         """
         grid = self._grid
-        exhaustive = len(grid.queries) * len(grid.sources) <= _MOST_SCORES
+        scores = len(grid.queries) * len(grid.sources)
+        exhaustive = scores <= _MOST_SCORES
         field: Field | None = None
         if sources is not None:
             start = _carried(sources, grid, self._size, self._generator)
             field = Field(grid, self._known, self._queries(None), start)
             self._image = Ballot(grid, field, self._depth).colours(self._image, width=_LAST_WIDTH)
+        elif not exhaustive and scores <= _MOST_START_SCORES:
+            # By the guide: of a random beginning scraps of anything are left.
+            field = Field(grid, self._known, self._queries(None), None)
         elif not exhaustive:
             drawn = torch.randint(
                 len(grid.sources), (len(grid.queries),), generator=self._generator
@@ -328,7 +335,7 @@ def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
         if max(sizes[0]) <= _COARSEST_LONGER or min(height, width) < _COARSEST_SHORTER:
             return sizes
         small = F.adaptive_max_pool2d(hole, (height, width))
-        if _is_shallow(small) or _share_of_sources(small) < _LEAST_SOURCES:
+        if _is_shallow(small) or _covered(small) < _LEAST_COVERED:
             return sizes
         sizes.insert(0, (height, width))
 
@@ -338,12 +345,14 @@ def _size_of(image: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def _share_of_sources(hole: Float[Tensor, "1 1 h w"]) -> float:
-    """Of all patches those without hole pixels, 0-1."""
+def _covered(hole: Float[Tensor, "1 1 h w"]) -> float:
+    """Of the known pixels those that lie in a patch without hole pixels, 0-1."""
     side = 2 * PATCH_RADIUS + 1
     if min(hole.shape[-2:]) < side:
         return 0.0
-    return 1 - float(F.max_pool2d(hole, side, 1).mean())
+    sources = F.pad(1 - F.max_pool2d(hole, side, 1), (PATCH_RADIUS,) * 4)
+    covered = F.max_pool2d(sources, side, 1, PATCH_RADIUS)
+    return float(covered.sum() / (1 - hole).sum().clamp_min(1))
 
 
 def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:

@@ -100,20 +100,23 @@ def test_pixels_go_from_node_to_node_and_what_is_drawn_guides_the_search(tmp_pat
     # The second scale: twice the size, the first one's fill in its hole.
     image_2, hole_2 = (array.repeat(2, 2).repeat(2, 3) for array in (image, hole))
 
-    async def walk() -> tuple[Translated, Searched, Searched]:
+    async def walk() -> tuple[Encoded, Translated, Searched, Searched]:
         encoded = await encoder.infer(context, image, hole)
         swapped = await matcher.swap(context, encoded, hole, None, 0)
         drawn = await translator.translate(context, swapped, None)
-        first = await matcher.search(context, image, hole, drawn, None, 7)
-        return drawn, first, await matcher.search(context, image_2, hole_2, None, first.sources, 7)
+        first = await matcher.search(context, image, hole, drawn, encoded, None, 7)
+        second = await matcher.search(context, image_2, hole_2, None, None, first.sources, 7)
+        return encoded, drawn, first, second
 
-    drawn, *searched = asyncio.run(walk())
+    encoded, drawn, *searched = asyncio.run(walk())
 
     tensors = [torch.tensor(each) for each in (image, hole, image_2, hole_2)]
     image_t, mask, image_2_t, mask_2 = (each.float() for each in tensors)
     with torch.inference_mode():
         expected = inpainter(image_t, mask)
-        first = inpainter.search(image_t, mask, guide=expected, seed=7)
+        features = torch.tensor(encoded.features)
+        first = inpainter.search(image_t, mask, guide=expected, encoded=features, seed=7)
+        alone = inpainter.search(image_t, mask, guide=expected, seed=7)
         second = inpainter.search(image_2_t, mask_2, previous=first.sources, seed=7)
     np.testing.assert_array_equal(drawn.image, expected.numpy())
     for found, wanted in zip(searched, (first, second), strict=True):
@@ -121,6 +124,8 @@ def test_pixels_go_from_node_to_node_and_what_is_drawn_guides_the_search(tmp_pat
         np.testing.assert_array_equal(found.sources, wanted.sources.numpy())
         assert found.sources.dtype == np.int32
     assert not np.array_equal(searched[0].image, image)
+    # The initial fill guides it too.
+    assert not torch.equal(alone.image, first.image)
 
 
 @pytest.mark.slow
