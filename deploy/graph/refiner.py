@@ -184,7 +184,7 @@ class RefinerNode(Node):
         options: InpaintOptions,
     ) -> Tensor:
         plan = await asyncio.to_thread(
-            plan_inpainting, pixels, mask, options, context.release.matching.first_side
+            plan_inpainting, pixels, mask, options, context.release.first_side
         )
         answer = plan.image.clone()
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
@@ -216,7 +216,7 @@ class RefinerNode(Node):
 
         What one node gives is not awaited: the next one gets a reference and fetches it itself.
         """
-        searches = context.release.matching.pixels
+        searches = context.release.searches
         context = self._shared(context)
         if scale.level and searches:
             searched = self._patch_swap.search.remote(
@@ -342,4 +342,4 @@ def _sound_release(uri: str) -> Release:
     """
     with local_release(uri) as folder:
         _, config = load_release(folder)
-    return Release(uri, model_info(config), config.matching)
+    return Release(uri, model_info(config), config.matching.pixels, config.matching.first_side)

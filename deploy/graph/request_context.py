@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from deploy.engine import ModelInfo
-from models.matching import MatchingConfig
 
 
 @dataclass(frozen=True)
@@ -13,12 +12,14 @@ class Release:
     Attributes:
         uri: As `AppArgs.release`.
         model: What was found there; the same digest is expected by all who load it.
-        matching: How it matches, which decides the walk over the scales.
+        searches: Whether it searches on to the pixel, which decides the walk over the scales.
+        first_side: The longer side of its first scale, in pixels.
     """
 
     uri: str
     model: ModelInfo
-    matching: MatchingConfig = MatchingConfig()
+    searches: bool = False
+    first_side: int = 256
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,11 @@ def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
     for _ in range(between(rng, 1, 4) // 4 + 1):
         tall, wide = (between(rng, short // 4, 5 * short // 8) for _ in range(2))
         brush = max(2, min(tall, wide) * between(rng, 6, 12) // 16)
-        top, left = between(rng, 0, height - tall), between(rng, 0, width - wide)
+        # An eighth of it may lie beyond the edge, or corners would hardly ever be hole.
+        top, left = (
+            between(rng, -part // 8, side - part + part // 8)
+            for part, side in ((tall, height), (wide, width))
+        )
         # The brush's middle stays within the box by its radius.
         low, high = (left + brush // 2, top + brush // 2), (wide - brush, tall - brush)
         points = [

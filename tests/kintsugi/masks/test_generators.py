@@ -25,7 +25,7 @@ GOLDEN = {
     "medium": "2569b11f6705511b",
     "thick": "48ebfaeaac400c12",
     "object": "226fa9adeba40ec7",
-    "blob": "8900a219c804b892",
+    "blob": "2418ae500eba7f63",
     "border": "a4cf65437db3170b",
     "center-half": "17b373044c35ebc8",
     "center-96": "4a383831c2177b75",
