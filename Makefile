@@ -63,7 +63,7 @@ check: $(STAMP) check-k8s docs  ## Format, lint, types, architecture, manifests,
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	PYTHONPATH=platform:. $(BIN)/lint-imports
+	PYTHONPATH=platform $(BIN)/lint-imports
 
 # `docs` is a folder as well. The theme's notice of its own successor is no finding of ours.
 .PHONY: docs

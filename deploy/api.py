@@ -7,22 +7,22 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from deploy.async_jobs import add_job_routes, open_jobs
-from deploy.engine import Engine, NoObserver, Observer
-from deploy.http.auth import guard
-from deploy.http.image_service import Made, Work
-from deploy.http.kserve import add_kserve_routes
-from deploy.http.middleware import Boundary
-from deploy.http.problems import MEDIA_TYPE, ProblemDocument, add_problem_handlers
-from deploy.http.request_kinds import INPAINT_FORM, STYLIZE_FORM
-from deploy.http.requests import (
+from kintsugi.deploy.async_jobs import add_job_routes, open_jobs
+from kintsugi.deploy.engine import Engine, NoObserver, Observer
+from kintsugi.deploy.http.auth import guard
+from kintsugi.deploy.http.image_service import Made, Work
+from kintsugi.deploy.http.kserve import add_kserve_routes
+from kintsugi.deploy.http.middleware import Boundary
+from kintsugi.deploy.http.problems import MEDIA_TYPE, ProblemDocument, add_problem_handlers
+from kintsugi.deploy.http.request_kinds import INPAINT_FORM, STYLIZE_FORM
+from kintsugi.deploy.http.requests import (
     check_accept,
     form_schema,
     read_inpaint_form,
     read_stylize_form,
 )
-from deploy.http.site import add_page
-from deploy.settings import AppArgs
+from kintsugi.deploy.http.site import add_page
+from kintsugi.deploy.settings import AppArgs
 
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
 _PROBLEM_STATUSES = (400, 401, 403, 406, 413, 415, 422, 429, 500, 503, 504)

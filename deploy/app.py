@@ -1,4 +1,4 @@
-"""The one import path of the service, `deploy.app:build_app`: nodes and edges of the graph.
+"""The service's import path, `kintsugi.deploy.app:build_app`: nodes and edges of the graph.
 
 How far each node scales, and on what, is said in `deploy/serve.yaml` by its name.
 """
@@ -6,10 +6,10 @@ How far each node scales, and on what, is said in `deploy/serve.yaml` by its nam
 from ray import serve
 from ray.serve import Application
 
-from deploy.graph.ingress import Ingress
-from deploy.graph.nodes import Feature2ImageNode, Image2FeatureNode, PatchSwapNode
-from deploy.graph.refiner import RefinerNode
-from deploy.settings import AppArgs
+from kintsugi.deploy.graph.ingress import Ingress
+from kintsugi.deploy.graph.nodes import Feature2ImageNode, Image2FeatureNode, PatchSwapNode
+from kintsugi.deploy.graph.refiner import RefinerNode
+from kintsugi.deploy.settings import AppArgs
 
 
 def build_app(args: AppArgs) -> Application:

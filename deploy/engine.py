@@ -1,7 +1,7 @@
 """What the HTTP interface needs of whatever makes images; knows no Ray and no network.
 
-Two things are an Engine: the Serve graph (`deploy.graph.ingress.GraphEngine`) and an
-Inpainter in the same process (`deploy.in_process.LocalEngine`).
+Two things are an Engine: the Serve graph (`kintsugi.deploy.graph.ingress.GraphEngine`) and an
+Inpainter in the same process (`kintsugi.deploy.in_process.LocalEngine`).
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from deploy.options import InpaintOptions, StylizeOptions
-from models.progress import Progress, no_progress
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.models.progress import Progress, no_progress
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]

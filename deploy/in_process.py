@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from deploy.engine import Filled, ModelInfo
-from deploy.options import InpaintOptions, StylizeOptions
-from deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
-from models.inpainter import CancelCheck, Inpainter
-from models.pixels import image_to_tensor, mask_to_tensor
-from models.progress import Progress, no_progress
+from kintsugi.deploy.engine import Filled, ModelInfo
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
+from kintsugi.models.inpainter import CancelCheck, Inpainter
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
+from kintsugi.models.progress import Progress, no_progress
 
 _Pixels = npt.NDArray[np.uint8]
 

@@ -5,13 +5,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deploy.engine import ModelInfo
-from deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.errors import InvalidInput
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.plan.fill_plan import FillOptions, FillPlan, plan_fill
-from models.plan.style_plan import StylePlan, plan_style
-from models.weights import ReleaseConfig
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.plan.fill_plan import FillOptions, FillPlan, plan_fill
+from kintsugi.models.plan.style_plan import StylePlan, plan_style
+from kintsugi.models.weights import ReleaseConfig
 
 
 def fill_options(options: InpaintOptions) -> FillOptions:
@@ -33,7 +33,7 @@ def plan_inpainting(
 ) -> FillPlan:
     """Plan the fill of one image (uint8 H W 3, RGB) with a mask (bool H W, True = hole).
 
-    ``first_side`` is the release's: `models.matching.MatchingConfig.first_side`.
+    ``first_side`` is the release's: `kintsugi.models.matching.MatchingConfig.first_side`.
 
     Raises: InvalidInput `options_do_not_fit`: too many scales for this size, or the mask,
     once grown, covers everything.

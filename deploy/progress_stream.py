@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Generator
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
-from models.progress import Progress, Step, no_progress
+from kintsugi.models.progress import Progress, Step, no_progress
 
 Result = TypeVar("Result")
 _ON_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=no_progress)

@@ -96,7 +96,7 @@ class AppArgs(BaseModel):
         " once, for GPUs; 0: each by itself, as a CPU is no faster with more",
     )
 
-    # Its names are `models.precision`'s, which would bring PyTorch to the ingress.
+    # Its names are `kintsugi.models.precision`'s, which would bring PyTorch to the ingress.
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
         description="In what the networks compute: float32, bfloat16 (several times as fast on"

@@ -29,7 +29,7 @@ def span_processors() -> list[SpanProcessor]:
     except ImportError as error:
         raise ConfigError(
             "traces need opentelemetry-exporter-otlp-proto-http, which is not installed:"
-            ' pip install "kintsugi[tracing]", or start Ray without'
+            ' pip install "kintsugi-inpainting[tracing]", or start Ray without'
             " RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"
         ) from error
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -78,7 +78,7 @@ def commands() -> str:
         "Each also runs on a cluster: `ray job submit --working-dir . -- COMMAND`.",
     ]
     jobs = sorted(path.name for path in (ROOT / "jobs").glob("[!_]*.py"))
-    for command in [*(f"jobs/{name}" for name in jobs), "-m deploy.client"]:
+    for command in [*(f"jobs/{name}" for name in jobs), "-m kintsugi.deploy.client"]:
         name = command if command.startswith("jobs/") else f"python {command}"
         parts += [f"## {name}", f"```text\n{_help(command.split())}\n```"]
     return "\n\n".join(parts)
@@ -107,7 +107,7 @@ def http() -> str:
 def settings() -> str:
     """The `args` of deploy/serve.yaml."""
     with _code_on_path():
-        from deploy.settings import AppArgs
+        from kintsugi.deploy.settings import AppArgs
     rows = [
         (f"`{name}`", _shown(None if field.is_required() else field.default), field.description)
         for name, field in AppArgs.model_fields.items()
@@ -166,7 +166,7 @@ PAGES: dict[str, Callable[[], str]] = {
 def _code_on_path() -> Iterator[None]:
     """The repository's packages can be imported inside."""
     before = list(sys.path)
-    sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
+    sys.path.insert(0, str(ROOT / "platform"))
     try:
         yield
     finally:
@@ -242,7 +242,7 @@ def _help(command: list[str]) -> str:
     run = subprocess.run(
         [sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1",
-             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"},
+             "PYTHONPATH": str(ROOT / "platform")},
     )  # fmt: skip
     # Paths of this machine are nobody else's.
     return run.stdout.rstrip().replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
@@ -250,8 +250,8 @@ def _help(command: list[str]) -> str:
 
 def _openapi() -> dict[str, Any]:
     with _code_on_path():
-        from deploy.api import build_api
-        from deploy.settings import AppArgs
+        from kintsugi.deploy.api import build_api
+        from kintsugi.deploy.settings import AppArgs
 
         engine: Any = None
         document: dict[str, Any] = build_api(engine, AppArgs(release="unused")).openapi()

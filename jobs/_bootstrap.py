@@ -16,9 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # A job run by its path finds neither the root nor platform/ by itself.
-for _folder in (ROOT / "platform", ROOT):
-    if str(_folder) not in sys.path:
-        sys.path.insert(0, str(_folder))
+if (ROOT / "platform").is_dir() and str(ROOT / "platform") not in sys.path:
+    sys.path.insert(0, str(ROOT / "platform"))
 
 # Of every process that may compute: a thread that waits for another spins for about a tenth of
 # a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin
@@ -191,7 +190,7 @@ def _runtime_env(submitted: str | None) -> dict[str, Any]:
 
 
 def _here() -> dict[str, str]:
-    return {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
+    return {"PYTHONPATH": str(ROOT / "platform")}
 
 
 def interrupt_once() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from jobs._bootstrap import DONE, SOME_REJECTED, write_results
 from kintsugi.inference.folder import REPORT_NAME, Outcome, Report, Summary
+from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED, write_results
 
 
 @contextmanager

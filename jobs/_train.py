@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from jobs import _bootstrap
+from kintsugi.jobs import _bootstrap
 
 
 def train(stage: str, argv: Sequence[str]) -> int:

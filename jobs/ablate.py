@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/ablate.py",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/benchmark_match.py --sizes 256,512",

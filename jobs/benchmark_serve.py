@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
 from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/benchmark_serve.py --sizes 512,1024 --holes 0.05,0.25 --seconds 60 --json f.json",

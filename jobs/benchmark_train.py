@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/benchmark_train.py --steps 30 --rounds 5 --json figures.json",

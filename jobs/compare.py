@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
 from kintsugi.defaults import METHODS, SAMPLES, SETS
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/compare.py sheet --photos ~/photos --masks center-128-256 --methods ours,patchmatch"

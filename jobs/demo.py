@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, ROOT, interrupt_once, run
+from kintsugi.jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.servers.console import Console
 
 

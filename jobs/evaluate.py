@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs import _bootstrap
 from kintsugi.defaults import METHODS, SAMPLES, SETS
+from kintsugi.jobs import _bootstrap
 
 EXAMPLES = (
     "jobs/evaluate.py --photos ~/photos --masks center-96-256 --methods telea,ns --limit 24",

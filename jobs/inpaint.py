@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, run
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE, job_parser, run
 from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
@@ -44,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     folder, name = split(args.output)
     if not folder.is_bucket and not Path(folder.uri).is_dir():
         raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
-    from jobs._bootstrap import write_results
     from kintsugi.inference.inpaint import fill_photo
     from kintsugi.inference.methods import ReleaseMethod, open_release
-    from models.plan.fill_plan import FillOptions
+    from kintsugi.jobs._bootstrap import write_results
+    from kintsugi.models.plan.fill_plan import FillOptions
 
     inpainter, config = open_release(args.release)
     since = time.monotonic()

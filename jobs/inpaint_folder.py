@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
@@ -34,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, reporting
     from kintsugi.inference.inpaint import Places, inpaint_folder
     from kintsugi.inference.methods import ReleaseMethod, open_release
+    from kintsugi.jobs._folder import finish, reporting
 
     inpainter, config = open_release(args.release)
     print(f"release {config.name} {config.digest[:19]}", flush=True)

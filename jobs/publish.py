@@ -10,8 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, read_results, run, write_results
 from kintsugi.defaults import PUBLISHED_RELEASE
+from kintsugi.jobs._bootstrap import DONE, job_parser, read_results, run, write_results
 
 EXAMPLES = (
     "jobs/publish.py --stage1 s3://runs/street-stage1 --stage2 s3://runs/street-stage2"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE, ROOT, interrupt_once, run
 from kintsugi.servers.cluster import ray_cluster
 from kintsugi.servers.console import Console
 from kintsugi.servers.service import check_port, deploy_service
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from models.weights import CONFIG_NAME
+    from kintsugi.models.weights import CONFIG_NAME
 
     release = Storage(args.release)
     if not release.exists(CONFIG_NAME):

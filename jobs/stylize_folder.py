@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.jobs._bootstrap import job_parser, join_ray, run
 from kintsugi.storage.storage import Storage
 
 EXAMPLES = (
@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     args = parser.parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from jobs._folder import finish, reporting
     from kintsugi.inference.methods import open_release
     from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
+    from kintsugi.jobs._folder import finish, reporting
 
     style = read_style(args.style)
     inpainter, config = open_release(args.release)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, job_parser, run, write_results
+from kintsugi.jobs._bootstrap import DONE, job_parser, run, write_results
 
 EXAMPLES = (
     "jobs/train_encoder.py --photos ~/photos --teacher vgg19.safetensors --output ~/encoder",

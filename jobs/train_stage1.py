@@ -4,9 +4,9 @@
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from jobs._bootstrap import run
-from jobs._train import train
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "platform"))
+from kintsugi.jobs._bootstrap import run
+from kintsugi.jobs._train import train
 
 if __name__ == "__main__":
     run(lambda argv: train("stage1", argv))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_results
+from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED, job_parser, join_ray, run, write_results
 from kintsugi.storage.storage import Storage
 
 OUTPUT = "~/.kintsugi/masks"

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs._bootstrap import DONE, FAILED, SOME_REJECTED, job_parser, run, start_ray, write_results
 from kintsugi.data.sample_photos import open_photos
 from kintsugi.defaults import SAMPLES
+from kintsugi.jobs._bootstrap import (
+    DONE,
+    FAILED,
+    SOME_REJECTED,
+    job_parser,
+    run,
+    start_ray,
+    write_results,
+)
 from kintsugi.storage.storage import Storage
 
 if TYPE_CHECKING:

@@ -7,21 +7,25 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import nn
 
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.context_encoder import ContextEncoder, ImageDiscriminator
-from models.networks.discriminator import DiscriminatorNorm, FeatureDiscriminator, PairDiscriminator
-from models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
-from models.networks.fill_discriminator import FillDiscriminator
-from models.networks.fourier_fill import FourierFillPredictor
-from models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
-from models.networks.initial_fill import FillNetwork, FillPredictor
-from models.networks.layers import Upsampling, initialise
-from models.networks.pointer_fill import PointerFillPredictor
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.context_encoder import ContextEncoder, ImageDiscriminator
+from kintsugi.models.networks.discriminator import (
+    DiscriminatorNorm,
+    FeatureDiscriminator,
+    PairDiscriminator,
+)
+from kintsugi.models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
+from kintsugi.models.networks.fill_discriminator import FillDiscriminator
+from kintsugi.models.networks.fourier_fill import FourierFillPredictor
+from kintsugi.models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from kintsugi.models.networks.initial_fill import FillNetwork, FillPredictor
+from kintsugi.models.networks.layers import Upsampling, initialise
+from kintsugi.models.networks.pointer_fill import PointerFillPredictor
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
-# Which network predicts the initial fill, of `models.networks`: `initial_fill`, `fourier_fill` or
-# `pointer_fill`.
+# Which network predicts the initial fill, of `kintsugi.models.networks`: `initial_fill`,
+# `fourier_fill` or `pointer_fill`.
 InitialFillKind = Literal["unet", "ffc", "pointer"]
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.losses import (
+from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
     weighted_l1,
 )
-from models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.fill_discriminator import Judged
 
 # Smallest mean of a map that differences are divided by: a black image has no features.
 _LEAST_MEAN = 1e-3
@@ -31,7 +31,7 @@ def feature_distance(
     """How much maps differ in cells that touch the hole, relative to their mean size.
 
     Each pair of maps counts the same, whatever its range. The mean over the pairs of: L1 as
-    `models.losses.weighted_l1`, divided by the mean size of the target's values.
+    `kintsugi.models.losses.weighted_l1`, divided by the mean size of the target's values.
 
     Args:
         maps: Of the filled image, of any resolutions.

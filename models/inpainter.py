@@ -7,17 +7,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.match.pixel_synthesis import Searched
-from models.matching import Encoded, Matched, MatchingConfig, keys_image, match, search_scale
-from models.networks.feature2image import Feature2Image
-from models.networks.image2feature import Image2Feature
-from models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
-from models.plan.style_plan import plan_style
-from models.plan.tiles import encode_tiled, translate_tiled
-from models.plan.walk import ScaleFill, ScaleInput, walk_scales
-from models.precision import Precision, autocast
-from models.progress import Progress, Step, no_progress
-from models.stylize import swap_style
+from kintsugi.models.match.pixel_synthesis import Searched
+from kintsugi.models.matching import (
+    Encoded,
+    Matched,
+    MatchingConfig,
+    keys_image,
+    match,
+    search_scale,
+)
+from kintsugi.models.networks.feature2image import Feature2Image
+from kintsugi.models.networks.image2feature import Image2Feature
+from kintsugi.models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
+from kintsugi.models.plan.style_plan import plan_style
+from kintsugi.models.plan.tiles import encode_tiled, translate_tiled
+from kintsugi.models.plan.walk import ScaleFill, ScaleInput, walk_scales
+from kintsugi.models.precision import Precision, autocast
+from kintsugi.models.progress import Progress, Step, no_progress
+from kintsugi.models.stylize import swap_style
 
 # Called before each step of a long computation; what it raises ends the computation there.
 CancelCheck = Callable[[], None]
@@ -114,7 +121,7 @@ class Inpainter(nn.Module):
         previous: Tensor | None = None,
         seed: int = 0,
     ) -> Matched:
-        """Features with the hole's patches replaced by known ones; see `models.matching`."""
+        """The features, the hole's patches replaced by known ones; `kintsugi.models.matching`."""
         return match(self.matching, encoded, mask, previous=previous, seed=seed)
 
     def translate(
@@ -141,7 +148,7 @@ class Inpainter(nn.Module):
         previous: Tensor | None = None,
         seed: int = 0,
     ) -> Searched:
-        """The hole filled with copied pixels; see `models.matching.search_scale`."""
+        """The hole filled with copied pixels; see `kintsugi.models.matching.search_scale`."""
         return search_scale(image, mask, guide=guide, encoded=encoded, previous=previous, seed=seed)
 
     @torch.inference_mode()
@@ -167,7 +174,7 @@ class Inpainter(nn.Module):
             RGB 0-1, bit-equal to ``image`` outside the hole (after growing, feathering).
 
         Raises:
-            ValueError: as `models.plan.fill_plan.plan_fill`.
+            ValueError: as `kintsugi.models.plan.fill_plan.plan_fill`.
         """
         plan = plan_fill(image, mask, options, first_side=self.matching.first_side)
         answer = plan.image.clone()
@@ -233,7 +240,7 @@ class Inpainter(nn.Module):
         Every patch of the content's features is swapped for its nearest one of the
         style's. Content over 1024 px goes through in overlapping tiles, so that only the
         pictures themselves grow with its size; a style of more than 512x512 px is shrunk
-        to that area (see `models.plan.style_plan.prepare_style`).
+        to that area (see `kintsugi.models.plan.style_plan.prepare_style`).
 
         Args:
             content: RGB 0-1, any size.

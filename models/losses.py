@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import hole_cells
+from kintsugi.models.match.windows import hole_cells
 
 # How logits become a loss; the publication's is "log".
 AdversarialLoss = Literal["log", "lsgan", "hinge"]

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.match.approximate import upsample_matches
-from models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
-from models.match.patch_swap import match_patches, paste_patches
-from models.match.pixel_synthesis import Searched, search_pixels
-from models.match.search import METHODS, Method
-from models.match.windows import hole_cells
-from models.networks.cells import PIXEL_CHANNELS, features_of, pixels_of
-from models.networks.image2feature import paste_known
-from models.networks.vgg import FEATURE_CHANNELS
-from models.plan.sizes import FIRST_SIDE, GUIDE_SIDE
+from kintsugi.models.match.approximate import upsample_matches
+from kintsugi.models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
+from kintsugi.models.match.patch_swap import match_patches, paste_patches
+from kintsugi.models.match.pixel_synthesis import Searched, search_pixels
+from kintsugi.models.match.search import METHODS, Method
+from kintsugi.models.match.windows import hole_cells
+from kintsugi.models.networks.cells import PIXEL_CHANNELS, features_of, pixels_of
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS
+from kintsugi.models.plan.sizes import FIRST_SIDE, GUIDE_SIDE
 
 # Each takes as long as the first match.
 MOST_REPEATS = 20
@@ -43,10 +43,10 @@ class MatchingConfig:
         colour: How much the pixels of a cell count against its features where they are
             compared: the ratio of their mean squared lengths where all is known, 0-100.
             Features know textures better than shades. Above 0 the map must hold pixels
-            (`models.networks.cells`).
+            (`kintsugi.models.networks.cells`).
         pixels: Search on to the pixel: the networks fill the first scale, which is small then, as
             a guide, and each scale's hole is filled with pixels that are copied by it
-            (`models.match.pixel_synthesis`; beyond the paper).
+            (`kintsugi.models.match.pixel_synthesis`; beyond the paper).
     """
 
     keys: KeysKind = "plain"

@@ -2,9 +2,9 @@
 
 "Contextual-based Image Inpainting: Infer, Match, and Translate" (ECCV 2018). Everything here is
 plain: one photograph, one hole or several, all of it in memory, no option. `Inpainter` computes
-the same at any size and faster, and can depart from it (`models.matching`, `models.compose`);
-a test holds the two equal at the paper's defaults. The losses of training are in
-`models.losses`.
+the same at any size and faster, and can depart from it (`kintsugi.models.matching`,
+`kintsugi.models.compose`); a test holds the two equal at the paper's defaults. The
+losses of training are in `kintsugi.models.losses`.
 
 Conventions: RGB 0-1, B C H W; mask 1 = hole.
 """
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import (
+from kintsugi.models.match.windows import (
     KEPT,
     PATCH,
     SMALLEST_NORM,
@@ -25,9 +25,9 @@ from models.match.windows import (
     hole_cells,
     windows_touching,
 )
-from models.networks.feature2image import Feature2Image
-from models.networks.image2feature import CoarseGenerator
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.feature2image import Feature2Image
+from kintsugi.models.networks.image2feature import CoarseGenerator
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 class Networks(NamedTuple):
@@ -104,8 +104,8 @@ def patch_swap(features: Float[Tensor, "1 C h w"], mask: Float[Tensor, "1 1 H W"
     a transposed convolution of it with the patches adds them up where they belong; division by
     the number of overlaps averages them.
 
-    All scores are in memory at once: 15 GiB and more at 1024 px. `models.match` finds the same
-    matches in a fraction of the time and of the memory.
+    All scores are in memory at once: 15 GiB and more at 1024 px. `kintsugi.models.match` finds the
+    same matches in a fraction of the time and of the memory.
 
     Args:
         features: F1.

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.patch_swap import patch_swap
-from models.networks.image2feature import paste_known
-from models.networks.smooth_fill import smooth_fill
-from models.networks.vgg import Vgg19Relu3
-from models.plan.fill_plan import Mask
-from models.plan.resizing import padded, padded_side, shrink
+from kintsugi.models.match.patch_swap import patch_swap
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.plan.fill_plan import Mask
+from kintsugi.models.plan.resizing import padded, padded_side, shrink
 
 
 @dataclass(frozen=True)

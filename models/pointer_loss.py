@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.pointer_fill import CELL, Pointers
+from kintsugi.models.networks.pointer_fill import CELL, Pointers
 
 # Root mean square of colours at which a component is half as bad as it gets fast, and the same of
 # features, in units of the image's mean squared difference.

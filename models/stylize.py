@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.match.search import Method, check_method, nearest
-from models.match.windows import PATCH, Search
-from models.networks.cells import features_of
-from models.networks.vgg import FEATURE_CHANNELS
+from kintsugi.models.match.search import Method, check_method, nearest
+from kintsugi.models.match.windows import PATCH, Search
+from kintsugi.models.networks.cells import features_of
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS
 
 # Bytes of swapped features that are averaged at one time: they stay near the processor.
 _BAND_BYTES = 16 * 2**20
@@ -39,7 +39,7 @@ def swap_style(
         strength: How much of the answer is style, 0-1: 0 gives the content's features to
             the bit, 1 the mean of the style windows that overlap in each cell.
         method: "exact", "approximate", or "auto": exact where that is affordable
-            (`models.match.search`).
+            (`kintsugi.models.match.search`).
         seed: Decides every random choice of the approximate search.
 
     Raises:

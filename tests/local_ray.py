@@ -1,6 +1,5 @@
 """One Ray in this process for all tests that need no more: starting it is dear."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
     """Ray with 8 logical CPUs whose workers find the code and the object store."""
     import ray
 
-    path = f"{ROOT}{os.pathsep}{ROOT / 'platform'}"
+    path = str(ROOT / "platform")
     variables = {
         "PYTHONPATH": path,
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

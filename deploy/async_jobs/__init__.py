@@ -1,6 +1,6 @@
 """Long work over HTTP: jobs that are kept in a folder or a bucket until they are done."""
 
-from deploy.async_jobs.routes import add_job_routes
-from deploy.async_jobs.service import open_jobs
+from kintsugi.deploy.async_jobs.routes import add_job_routes
+from kintsugi.deploy.async_jobs.service import open_jobs
 
 __all__ = ["add_job_routes", "open_jobs"]

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from deploy.async_jobs.records import Claim, fresh_id
-from deploy.async_jobs.store import JobStore
+from kintsugi.deploy.async_jobs.records import Claim, fresh_id
+from kintsugi.deploy.async_jobs.store import JobStore
 
 Params = ParamSpec("Params")
 Value = TypeVar("Value")

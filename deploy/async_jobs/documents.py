@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from deploy.async_jobs.records import Job, JobStep, Kind, State
-from deploy.http.problems import Problem, ProblemDocument, problem_document
+from kintsugi.deploy.async_jobs.records import Job, JobStep, Kind, State
+from kintsugi.deploy.http.problems import Problem, ProblemDocument, problem_document
 
 # What asks again sooner learns nothing new.
 UNENDED = ("queued", "running")

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 from starlette.requests import Request
 
-from deploy.async_jobs.records import Kind, OptionValue
-from deploy.http.request_kinds import (
+from kintsugi.deploy.async_jobs.records import Kind, OptionValue
+from kintsugi.deploy.http.request_kinds import (
     INPAINT_FORM,
     STYLIZE_FORM,
     FormKind,
@@ -16,8 +16,8 @@ from deploy.http.request_kinds import (
     StylizeForm,
     check_required,
 )
-from deploy.http.requests import form_schema, read_fields
-from deploy.options import (
+from kintsugi.deploy.http.requests import form_schema, read_fields
+from kintsugi.deploy.options import (
     AnswerOptions,
     InpaintOptions,
     StylizeOptions,
@@ -69,7 +69,7 @@ class JobForm:
 
 
 async def read_job_form(request: Request) -> JobForm:
-    """Read the body of `POST /v1/jobs`. Raises: as `deploy.http.requests.read_form`."""
+    """Read the body of `POST /v1/jobs`. Raises: as `kintsugi.deploy.http.requests.read_form`."""
     files, fields, is_json = await read_fields(request, _ANY)
     named = {"kind": fields.pop("kind")} if "kind" in fields else {}
     kind = parse_options(named, _KindOption, strict=is_json).kind

@@ -9,17 +9,24 @@ from weakref import WeakValueDictionary
 
 from fastapi import FastAPI, Request, Response
 
-from deploy.async_jobs.documents import (
+from kintsugi.deploy.async_jobs.documents import (
     RETRY_AFTER,
     UNENDED,
     JobDocument,
     image_response,
     job_response,
 )
-from deploy.async_jobs.forms import JobForm, job_schema, read_job_form
-from deploy.async_jobs.records import Job, JobRecord, digests, fresh_id, key_digest, keyed_id
-from deploy.async_jobs.service import Jobs
-from deploy.http.problems import MEDIA_TYPE, Problem, ProblemDocument
+from kintsugi.deploy.async_jobs.forms import JobForm, job_schema, read_job_form
+from kintsugi.deploy.async_jobs.records import (
+    Job,
+    JobRecord,
+    digests,
+    fresh_id,
+    key_digest,
+    keyed_id,
+)
+from kintsugi.deploy.async_jobs.service import Jobs
+from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, ProblemDocument
 from kintsugi.errors import InvalidInput
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")

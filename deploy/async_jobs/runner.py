@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from deploy.async_jobs.claims import Claims
-from deploy.async_jobs.forms import job_form
-from deploy.async_jobs.records import (
+from kintsugi.deploy.async_jobs.claims import Claims
+from kintsugi.deploy.async_jobs.forms import job_form
+from kintsugi.deploy.async_jobs.records import (
     JobProblem,
     JobRecord,
     JobStep,
@@ -18,12 +18,12 @@ from deploy.async_jobs.records import (
     digest,
     fresh_id,
 )
-from deploy.async_jobs.store import JobDamaged, JobStore
-from deploy.async_jobs.work import JobWork
-from deploy.http.image_service import Made
-from deploy.http.problems import Problem, to_problem
+from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
+from kintsugi.deploy.async_jobs.work import JobWork
+from kintsugi.deploy.http.image_service import Made
+from kintsugi.deploy.http.problems import Problem, to_problem
 from kintsugi.errors import StorageError
-from models.progress import Step
+from kintsugi.models.progress import Step
 
 logger = logging.getLogger(__name__)
 

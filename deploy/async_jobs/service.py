@@ -7,14 +7,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from deploy.async_jobs.records import Job, JobRecord, is_job_id
-from deploy.async_jobs.runner import JobLimits, JobRunner, damaged
-from deploy.async_jobs.store import JobDamaged, JobStore
-from deploy.async_jobs.work import JobWork
-from deploy.engine import Engine, Observer
-from deploy.http.problems import Problem
-from deploy.release_files import ROOT
-from deploy.settings import AppArgs
+from kintsugi.deploy.async_jobs.records import Job, JobRecord, is_job_id
+from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, damaged
+from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
+from kintsugi.deploy.async_jobs.work import JobWork
+from kintsugi.deploy.engine import Engine, Observer
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.release_files import ROOT
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput, StorageError
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from deploy.async_jobs.records import (
+from kintsugi.deploy.async_jobs.records import (
     Claim,
     Job,
     JobRecord,

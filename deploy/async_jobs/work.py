@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deploy.engine import Busy, Engine, Filled, ModelInfo, Observer
-from deploy.http.access_log import Record
-from deploy.http.codec import decode_pair, decode_photo
-from deploy.http.image_service import Made, Work
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import InpaintForm, StylizeForm
-from deploy.options import InpaintOptions, StylizeOptions
-from deploy.settings import AppArgs
-from models.progress import Progress
+from kintsugi.deploy.engine import Busy, Engine, Filled, ModelInfo, Observer
+from kintsugi.deploy.http.access_log import Record
+from kintsugi.deploy.http.codec import decode_pair, decode_photo
+from kintsugi.deploy.http.image_service import Made, Work
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.progress import Progress
 
 # Between two tries of a job for which the engine has no room; doubles up to the second.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0

@@ -10,8 +10,8 @@ answer = client.jobs.wait(job.id, on_progress=lambda job: print(f"{job.progress:
 
 From the command line, with --job for long work:
 
-python -m deploy.client inpaint photo.jpg mask.png filled.png --feather 8
-python -m deploy.client stylize photo.jpg painting.jpg styled.png --strength 0.8
+python -m kintsugi.deploy.client inpaint photo.jpg mask.png filled.png --feather 8
+python -m kintsugi.deploy.client stylize photo.jpg painting.jpg styled.png --strength 0.8
 """
 
 import http.client
@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Unpack
 from urllib.parse import urlsplit
 
-from deploy.client.answers import Answer, ClientError, Response, answer_of, error_of
-from deploy.client.jobs import Job, Jobs
-from deploy.client.request_options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.client.answers import Answer, ClientError, Response, answer_of, error_of
+from kintsugi.deploy.client.jobs import Job, Jobs
+from kintsugi.deploy.client.request_options import InpaintOptions, StylizeOptions
 
 __all__ = ["Answer", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from deploy.client import Answer, Client, ClientError, InpaintOptions, Job, StylizeOptions
+from kintsugi.deploy.client import Answer, Client, ClientError, InpaintOptions, Job, StylizeOptions
 
 # By command: what it does, its two files, and its options.
 _COMMANDS: dict[str, tuple[str, tuple[str, str], type]] = {
@@ -92,7 +92,7 @@ def _show(job: Job) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.client",
+        prog="python -m kintsugi.deploy.client",
         description=f"Call the service. An API key is taken from {_KEY_VARIABLE}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

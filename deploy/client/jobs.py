@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Unpack
 
-from deploy.client.answers import Answer, ClientError, Response, answer_of
-from deploy.client.request_options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.client.answers import Answer, ClientError, Response, answer_of
+from kintsugi.deploy.client.request_options import InpaintOptions, StylizeOptions
 
 _PAUSE_SECONDS = 1.0
 

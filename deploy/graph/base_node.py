@@ -18,12 +18,12 @@ from opentelemetry import trace
 from ray.serve.metrics import Histogram
 from torch import Tensor
 
-from deploy.engine import STAGE_BOUNDARIES, ModelInfo
-from deploy.graph.release_cache import Held, ReleaseCache
-from deploy.graph.request_context import RequestContext
-from deploy.graph.scheduler import ComputeQueue, WorkItem
-from deploy.settings import AppArgs
-from deploy.tracing import describe_span
+from kintsugi.deploy.engine import STAGE_BOUNDARIES, ModelInfo
+from kintsugi.deploy.graph.release_cache import Held, ReleaseCache
+from kintsugi.deploy.graph.request_context import RequestContext
+from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.tracing import describe_span
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""The HTTP deployment: `deploy.api` over the handles of the graph; imports no torch."""
+"""The HTTP deployment: `kintsugi.deploy.api` over the handles of the graph; imports no torch."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from deploy.api import build_api
-from deploy.deadline import current_deadline
-from deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
-from deploy.graph.remote_calls import answer_of, retry_lost
-from deploy.http.access_log import log_access_to
-from deploy.options import InpaintOptions, StylizeOptions
-from deploy.progress_stream import ProgressStream
-from deploy.settings import AppArgs
-from deploy.tracing import describe_span
-from models.progress import Progress, no_progress
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.deadline import current_deadline
+from kintsugi.deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
+from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
+from kintsugi.deploy.http.access_log import log_access_to
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.progress_stream import ProgressStream
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.tracing import describe_span
+from kintsugi.models.progress import Progress, no_progress
 
 # A node answers during its computation; only a queue in front of it takes longer.
 _READY_TIMEOUT_SECONDS = 5

@@ -1,8 +1,8 @@
 """The nodes that compute: Infer, Match and Translate, one replica's worth of each.
 
-Image2Feature -> PatchSwap -> Feature2Image, walked by `deploy.graph.refiner`; `deploy.app` makes
-deployments of them. Each computes with an `Inpainter`, or as one does, so that the graph
-answers what an `Inpainter` answers.
+Image2Feature -> PatchSwap -> Feature2Image, walked by `kintsugi.deploy.graph.refiner`;
+`kintsugi.deploy.app` makes deployments of them. Each computes with an `Inpainter`, or as one
+does, so that the graph answers what an `Inpainter` answers.
 
 A node computes one request at a time, with `threads` threads, or several that divide those
 (`share_threads`). Serve gives it more so that the next one's arrays travel meanwhile. With
@@ -17,20 +17,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deploy.engine import ModelInfo
-from deploy.graph.base_node import BoolArray, ComputingNode, FloatArray, IndexArray, float_array
-from deploy.graph.request_context import RequestContext
-from deploy.options import StylizeOptions
-from deploy.planning import model_info
-from deploy.release_files import local_release
-from deploy.settings import AppArgs
-from models import matching
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import FEATURE_STRIDE
-from models.plan.tiles import TRANSLATOR_TILE
-from models.stylize import swap_style
-from models.weights import load_release, read_release_config
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.graph.base_node import (
+    BoolArray,
+    ComputingNode,
+    FloatArray,
+    IndexArray,
+    float_array,
+)
+from kintsugi.deploy.graph.request_context import RequestContext
+from kintsugi.deploy.options import StylizeOptions
+from kintsugi.deploy.planning import model_info
+from kintsugi.deploy.release_files import local_release
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models import matching
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import FEATURE_STRIDE
+from kintsugi.models.plan.tiles import TRANSLATOR_TILE
+from kintsugi.models.stylize import swap_style
+from kintsugi.models.weights import load_release, read_release_config
 
 
 class Encoded(NamedTuple):
@@ -59,7 +65,7 @@ class Translated(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """One scale filled with copied pixels; as `models.match.pixel_synthesis.Searched`."""
+    """One scale filled with copied pixels; as `kintsugi.models.match.pixel_synthesis.Searched`."""
 
     image: FloatArray
     sources: IndexArray

@@ -20,9 +20,9 @@ import torch
 from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
-from deploy.deadline import check_deadline
-from deploy.engine import Busy, Filled
-from deploy.graph.base_node import (
+from kintsugi.deploy.deadline import check_deadline
+from kintsugi.deploy.engine import Busy, Filled
+from kintsugi.deploy.graph.base_node import (
     BoolArray,
     FloatArray,
     IndexArray,
@@ -31,26 +31,26 @@ from deploy.graph.base_node import (
     as_tensor,
     float_array,
 )
-from deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
-from deploy.graph.request_context import Release, ReleaseChanged, RequestContext
-from deploy.options import InpaintOptions, StylizeOptions
-from deploy.planning import finite_image, model_info, plan_inpainting, plan_transfer
-from deploy.progress_stream import report_progress, stream_progress
-from deploy.release_files import local_release
-from deploy.settings import AppArgs
-from deploy.tracing import describe_span, span
-from models.plan.crops import Box
-from models.plan.fill_plan import ScalePlan
-from models.plan.style_plan import StylePlan
-from models.plan.walk import ScaleFill, ScaleInput, walk_scales
-from models.progress import Step
-from models.weights import load_release
+from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
+from kintsugi.deploy.graph.request_context import Release, ReleaseChanged, RequestContext
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.planning import finite_image, model_info, plan_inpainting, plan_transfer
+from kintsugi.deploy.progress_stream import report_progress, stream_progress
+from kintsugi.deploy.release_files import local_release
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.tracing import describe_span, span
+from kintsugi.models.plan.crops import Box
+from kintsugi.models.plan.fill_plan import ScalePlan
+from kintsugi.models.plan.style_plan import StylePlan
+from kintsugi.models.plan.walk import ScaleFill, ScaleInput, walk_scales
+from kintsugi.models.progress import Step
+from kintsugi.models.weights import load_release
 
 logger = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """What one scale of one crop begins with; as `models.plan.walk.ScaleInput`."""
+    """What one scale of one crop begins with; as `kintsugi.models.plan.walk.ScaleInput`."""
 
     level: int
     image: FloatArray
@@ -60,7 +60,7 @@ class Scale(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """What it ends with; as `models.plan.walk.ScaleFill`."""
+    """What it ends with; as `kintsugi.models.plan.walk.ScaleFill`."""
 
     image: FloatArray
     matches: IndexArray
@@ -97,13 +97,13 @@ class RefinerNode(Node):
         options: InpaintOptions,
         deadline: float,
     ) -> Filled:
-        """Fill the holes of one photograph; as `deploy.engine.Engine.inpaint`.
+        """Fill the holes of one photograph; as `kintsugi.deploy.engine.Engine.inpaint`.
 
         Args:
             pixels: As there, like mask and options.
             mask: See above.
             options: See above.
-            deadline: See `deploy.deadline`.
+            deadline: See `kintsugi.deploy.deadline`.
         """
         return await self._with_one_release(
             deadline, lambda context: self._inpaint(context, pixels, mask, options)

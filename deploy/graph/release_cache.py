@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from deploy.engine import ModelInfo
-from deploy.graph.request_context import Release, ReleaseChanged
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
 
 Held = TypeVar("Held")
 

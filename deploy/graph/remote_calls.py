@@ -13,9 +13,9 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
-from deploy.deadline import DeadlineExceeded
-from deploy.engine import Busy, WorkerDied
-from deploy.graph.request_context import ReleaseChanged
+from kintsugi.deploy.deadline import DeadlineExceeded
+from kintsugi.deploy.engine import Busy, WorkerDied
+from kintsugi.deploy.graph.request_context import ReleaseChanged
 from kintsugi.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deploy.engine import ModelInfo
+from kintsugi.deploy.engine import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RequestContext:
 
     Attributes:
         release: Which answers it, from the first scale to the last, whatever the nodes hold.
-        deadline: When it must be answered; see `deploy.deadline`.
+        deadline: When it must be answered; see `kintsugi.deploy.deadline`.
         in_progress: How many requests divide a node's threads, this one counted.
     """
 

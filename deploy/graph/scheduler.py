@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from deploy.deadline import DeadlineExceeded, check_deadline
+from kintsugi.deploy.deadline import DeadlineExceeded, check_deadline
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -24,7 +24,7 @@ class WorkItem(Generic[Given, Made]):
     Attributes:
         compute: Makes as many results as it is given inputs, in their order.
         given: The input of this call.
-        deadline: After which it is not begun; see `deploy.deadline`.
+        deadline: After which it is not begun; see `kintsugi.deploy.deadline`.
         pixels: How much it is.
         batch_key: Calls that may be computed together have an equal one; None: alone. They must
             not differ in `compute`.

@@ -14,9 +14,9 @@ from typing import Any
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
-from deploy.http.problems import Problem
-from deploy.release_files import ROOT
-from deploy.settings import AppArgs
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.release_files import ROOT
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from deploy.http.request_kinds import InpaintForm, StylizeForm
-from deploy.options import AnswerOptions
+from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.options import AnswerOptions
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import (
     DecodedImage,

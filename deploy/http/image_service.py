@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy.deadline import answered_within
-from deploy.engine import Engine, Filled, ModelInfo, Observer
-from deploy.http.access_log import Record
-from deploy.http.codec import Answer, decode_pair, decode_photo, encode_answer
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import InpaintForm, StylizeForm
-from deploy.options import AnswerOptions
-from deploy.settings import AppArgs
+from kintsugi.deploy.deadline import answered_within
+from kintsugi.deploy.engine import Engine, Filled, ModelInfo, Observer
+from kintsugi.deploy.http.access_log import Record
+from kintsugi.deploy.http.codec import Answer, decode_pair, decode_photo, encode_answer
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.options import AnswerOptions
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.imaging.codec import DecodedImage
 
 Result = TypeVar("Result")

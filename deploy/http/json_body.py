@@ -5,9 +5,9 @@ import json
 from collections import Counter
 from typing import Any, NoReturn
 
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import FormKind
-from deploy.options import Options, unknown_field
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import FormKind
+from kintsugi.deploy.options import Options, unknown_field
 from kintsugi.errors import InvalidInput
 
 

@@ -8,13 +8,18 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from deploy.engine import ModelInfo
-from deploy.http.image_service import Work
-from deploy.http.kserve_tensors import HEADER_LENGTH, infer_response, parse_infer, split_body
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import INPAINT_FORM, InpaintForm, check_required
-from deploy.http.requests import check_encoding
-from deploy.options import InpaintOptions, parse_options
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.kserve_tensors import (
+    HEADER_LENGTH,
+    infer_response,
+    parse_infer,
+    split_body,
+)
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import INPAINT_FORM, InpaintForm, check_required
+from kintsugi.deploy.http.requests import check_encoding
+from kintsugi.deploy.options import InpaintOptions, parse_options
 
 _RELEASE = {
     "name": "release",

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deploy.http.json_body import decode_base64, parse_object
-from deploy.http.problems import Problem
-from deploy.options import unknown_field
+from kintsugi.deploy.http.json_body import decode_base64, parse_object
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.options import unknown_field
 from kintsugi.errors import InvalidInput
 
 HEADER_LENGTH = "inference-header-content-length"

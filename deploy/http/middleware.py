@@ -8,10 +8,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.engine import Observer
-from deploy.http.access_log import Record, api_path
-from deploy.http.problems import problem_response
-from deploy.settings import AppArgs
+from kintsugi.deploy.engine import Observer
+from kintsugi.deploy.http.access_log import Record, api_path
+from kintsugi.deploy.http.problems import problem_response
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import TooLarge
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import FormKind
-from deploy.options import Options, unknown_field
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import FormKind
+from kintsugi.deploy.options import Options, unknown_field
 from kintsugi.errors import InvalidInput
 
 _MAX_TEXT_BYTES = 64 * 1024

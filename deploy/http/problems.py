@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from deploy.engine import Busy, WorkerDied
-from deploy.http.access_log import api_path
+from kintsugi.deploy.engine import Busy, WorkerDied
+from kintsugi.deploy.http.access_log import api_path
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
 
 MEDIA_TYPE = "application/problem+json"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic
 
-from deploy.options import InpaintOptions, Options, StylizeOptions
+from kintsugi.deploy.options import InpaintOptions, Options, StylizeOptions
 from kintsugi.errors import InvalidInput
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.requests import Request
 
-from deploy.http.json_body import read_json
-from deploy.http.multipart import read_multipart
-from deploy.http.problems import Problem
-from deploy.http.request_kinds import (
+from kintsugi.deploy.http.json_body import read_json
+from kintsugi.deploy.http.multipart import read_multipart
+from kintsugi.deploy.http.problems import Problem
+from kintsugi.deploy.http.request_kinds import (
     INPAINT_FORM,
     STYLIZE_FORM,
     FormKind,
@@ -17,7 +17,7 @@ from deploy.http.request_kinds import (
     StylizeForm,
     check_required,
 )
-from deploy.options import Options, in_query, parse_options
+from kintsugi.deploy.options import Options, in_query, parse_options
 from kintsugi.errors import UnsupportedFormat
 
 # Start of every PNG, as it looks in base64.

@@ -13,8 +13,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from deploy.http.example_photos import find_samples
-from deploy.settings import AppArgs
+from kintsugi.deploy.http.example_photos import find_samples
+from kintsugi.deploy.settings import AppArgs
 
 WEB = Path(__file__).resolve().parents[1] / "web"
 

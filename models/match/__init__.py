@@ -1,1 +1,1 @@
-"""The searches behind `models.match.patch_swap`: exact, approximate; windows and their indices."""
+"""The searches behind `kintsugi.models.match.patch_swap`; windows and their indices."""

@@ -1,11 +1,11 @@
 """The approximate search: near the exact one's matches at a cost that grows with the hole.
 
-Windows are compared by short sketches (`models.match.sketch`). Each query looks into the
-few groups of candidates that are most like it (`models.match.tree`) and around the match
+Windows are compared by short sketches (`kintsugi.models.match.sketch`). Each query looks into the
+few groups of candidates that are most like it (`kintsugi.models.match.tree`) and around the match
 of a smaller scale, then tries what its neighbours found and what lies next to its own
 best; at the end the few best are compared by all channels in float32. Knows no mask and
 pastes nothing. Shapes: Q queries, N candidates, in reading order; windows and their
-indices as in `models.match.windows`.
+indices as in `kintsugi.models.match.windows`.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.similarity import similarities
-from models.match.sketch import Sketches, sketch_windows
-from models.match.tree import grow_leaves, rows_of, search_leaves
-from models.match.windows import KEPT, PATCH, Search
+from kintsugi.models.match.similarity import similarities
+from kintsugi.models.match.sketch import Sketches, sketch_windows
+from kintsugi.models.match.tree import grow_leaves, rows_of, search_leaves
+from kintsugi.models.match.windows import KEPT, PATCH, Search
 
 # Bytes of one chunk of queries: what stays in a processor's cache (64 MiB took nearly twice
 # the time), and on accelerators, which have no use for small chunks, more.

@@ -16,12 +16,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.scoring.boxes import HALO, Box, cover
-from models.match.scoring.contenders import Contenders
-from models.match.scoring.float64 import best_of_pairs, nearest_in_float64, similarities_in_float64
-from models.match.scoring.score_error import scale_for, score_error
-from models.match.windows import KEPT, SMALLEST_NORM, Search, window_norms
-from models.precision import Precision
+from kintsugi.models.match.scoring.boxes import HALO, Box, cover
+from kintsugi.models.match.scoring.contenders import Contenders
+from kintsugi.models.match.scoring.float64 import (
+    best_of_pairs,
+    nearest_in_float64,
+    similarities_in_float64,
+)
+from kintsugi.models.match.scoring.score_error import scale_for, score_error
+from kintsugi.models.match.windows import KEPT, SMALLEST_NORM, Search, window_norms
+from kintsugi.models.precision import Precision
 
 # Bytes of scores at one time. On a CPU so many that they stay in its caches.
 DEFAULT_MEMORY_BUDGET = 12 * 2**20

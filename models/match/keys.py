@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import hole_cells
+from kintsugi.models.match.windows import hole_cells
 
 KeysKind = Literal["plain", "standardised", "matched", "matched-standardised"]
 KEYS_KINDS: tuple[KeysKind, ...] = get_args(KeysKind)

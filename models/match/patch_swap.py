@@ -1,7 +1,7 @@
 """Match: replace each feature patch over the hole by its nearest known one; no weights.
 
 Shapes: B batch, C channels, h w feature cells; windows and their indices as in
-`models.match.windows`. The searches are behind `models.match.search`.
+`kintsugi.models.match.windows`. The searches are behind `kintsugi.models.match.search`.
 """
 
 import torch
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.search import Method, check_options, nearest
-from models.match.windows import (
+from kintsugi.models.match.search import Method, check_options, nearest
+from kintsugi.models.match.windows import (
     KEPT,
     PATCH,
     Search,
@@ -18,7 +18,7 @@ from models.match.windows import (
     hole_cells,
     windows_touching,
 )
-from models.precision import Precision
+from kintsugi.models.precision import Precision
 
 # Cells that are pasted at one time: what is copied for them stays in the processor's caches.
 _CELLS_AT_ONCE = 1024
@@ -90,9 +90,9 @@ def match_patches(
         guard: Cells around the hole that are no candidates either, at least 0. With too few
             known cells for it the guard shrinks, at last to 0.
         method: "exact", "approximate", or "auto": exact where that is affordable
-            (`models.match.search`).
+            (`kintsugi.models.match.search`).
         init: Where the approximate search starts: indices on this map's own grid, as
-            `models.match.approximate.upsample_matches` carries them up.
+            `kintsugi.models.match.approximate.upsample_matches` carries them up.
         seed: Decides every random choice of the approximate search.
         precision: What the exact search multiplies in; changes its speed, not its answer.
 

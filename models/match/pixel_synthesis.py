@@ -20,10 +20,10 @@ from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.compose.gradient_blend import blend_gradients
-from models.match.pixel_search import NO_SOURCE, Field, PatchGrid, Sketcher
-from models.match.pixel_vote import Ballot, pad_like
-from models.plan.resizing import shrink
+from kintsugi.models.compose.gradient_blend import blend_gradients
+from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, Sketcher
+from kintsugi.models.match.pixel_vote import Ballot, pad_like
+from kintsugi.models.plan.resizing import shrink
 
 # Pixels from a patch's centre to its edge: 7x7 px.
 PATCH_RADIUS = 3

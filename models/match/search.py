@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from models.match.approximate import nearest_approximate
-from models.match.exact import nearest_exact
-from models.match.windows import Search, windows_touching
-from models.precision import PRECISIONS, Precision
+from kintsugi.models.match.approximate import nearest_approximate
+from kintsugi.models.match.exact import nearest_exact
+from kintsugi.models.match.windows import Search, windows_touching
+from kintsugi.models.precision import PRECISIONS, Precision
 
 Method = Literal["exact", "approximate", "auto"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -38,11 +38,11 @@ def nearest(
         search: Queries and candidates.
         method: "exact", "approximate", or "auto": exact up to 2**28 scores (queries x
             candidates), beyond that approximate.
-        init: Where the approximate search starts, as `models.match.approximate` takes it;
+        init: Where the approximate search starts, as `kintsugi.models.match.approximate` takes it;
             the exact one needs none.
         seed: Decides every random choice of the approximate search.
-        precision: What the exact search multiplies in (`models.match.exact`); its answer is
-            the same in all. The approximate one computes in float32.
+        precision: What the exact search multiplies in (`kintsugi.models.match.exact`); its
+            answer is the same in all. The approximate one computes in float32.
 
     Returns: per query window the index of its match, -1 elsewhere.
 

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.match.tree import rows_of
-from models.match.windows import PATCH, Search, window_norms
+from kintsugi.models.match.tree import rows_of
+from kintsugi.models.match.windows import PATCH, Search, window_norms
 
 # Channels that are compared at one time; fixed, so that no budget changes a sum.
 _CHANNELS_AT_ONCE = 32

@@ -2,7 +2,7 @@
 
 A window of 256 channels has 2304 numbers; what distinguishes windows lies in far fewer
 directions. Shapes: C channels, h w feature cells, D numbers of a sketch; windows as in
-`models.match.windows`.
+`kintsugi.models.match.windows`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import PATCH, SMALLEST_NORM, Search, window_norms
+from kintsugi.models.match.windows import PATCH, SMALLEST_NORM, Search, window_norms
 
 # On relu3_1 of photographs the best match among the four best by 64 numbers came 0.99 of
 # the way from a random one to the exact one, by 32 numbers 0.97 to 0.99.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE
 
 PIXEL_CHANNELS = 3 * FEATURE_STRIDE**2
 

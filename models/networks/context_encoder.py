@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.discriminator import DiscriminatorNorm
-from models.networks.image2feature import paste_known
-from models.networks.layers import ConvBlock, UpBlock, Upsampling, normalise_spectrally
+from kintsugi.models.networks.discriminator import DiscriminatorNorm
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.networks.layers import ConvBlock, UpBlock, Upsampling, normalise_spectrally
 
 # The side at which it draws, as published: its bottleneck sees the whole picture and has no
 # place, so that it cannot be laid over a larger one like a convolution.

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.networks.layers import ConvBlock, normalise_spectrally
-from models.networks.vgg import FEATURE_CHANNELS
+from kintsugi.models.networks.layers import ConvBlock, normalise_spectrally
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS
 
 # Batch norm on some blocks, as published, or a spectral norm on every convolution instead.
 DiscriminatorNorm = Literal["batch", "spectral"]

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.cells import PIXEL_CHANNELS, pixels_of
-from models.networks.layers import ConvBlock, UpBlock, Upsampling
-from models.networks.vgg import FEATURE_CHANNELS
+from kintsugi.models.networks.cells import PIXEL_CHANNELS, pixels_of
+from kintsugi.models.networks.layers import ConvBlock, UpBlock, Upsampling
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS
 
 # "features" alone (the paper), or the pixels under each of the copied cells as well.
 TranslatorInput = Literal["features", "features+pixels"]
@@ -98,7 +98,7 @@ class Feature2Image(nn.Module):
         """The image of a feature map.
 
         Args:
-            features: relu3_1 (C = 256), or cells of `models.networks.cells` (C = 304).
+            features: relu3_1 (C = 256), or cells of `kintsugi.models.networks.cells` (C = 304).
 
         Returns:
             RGB 0-1 of four times the side.

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.layers import normalise_spectrally
-from models.networks.vgg import PYRAMID_CHANNELS
+from kintsugi.models.networks.layers import normalise_spectrally
+from kintsugi.models.networks.vgg import PYRAMID_CHANNELS
 
 # Pixels a side of one logit, and of one logit that sees far.
 LOCAL_STRIDE = 4
@@ -71,7 +71,7 @@ class FillDiscriminator(nn.Module):
         Args:
             image: RGB 0-1, sides multiples of 8.
             share: How much of each pixel is hole, 0-1.
-            pyramid: The image's maps by `models.networks.vgg.Vgg19Relu3.pyramid`.
+            pyramid: The image's maps by `kintsugi.models.networks.vgg.Vgg19Relu3.pyramid`.
         """
         fine = _leaky(self.first(torch.cat([image * 2 - 1, share], 1)))
         half = _leaky(self.second(fine))

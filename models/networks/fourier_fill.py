@@ -3,8 +3,8 @@
 After LaMa (Suvorov et al. 2022, section 2.1), whose blocks are the fast Fourier convolution of
 Chi et al. 2020: one part of the channels is convolved locally, the other part in the Fourier
 domain, where each layer sees the whole image. This one works on the shrunk image like the U-Net
-of `models.networks.initial_fill`, and takes its place with `model.initial_fill = "ffc"`. Group norm
-takes the place of batch norm: an image's fill does not depend on its batch.
+of `kintsugi.models.networks.initial_fill`, and takes its place with `model.initial_fill = "ffc"`.
+Group norm takes the place of batch norm: an image's fill does not depend on its batch.
 """
 
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.initial_fill import FillNetwork
+from kintsugi.models.networks.initial_fill import FillNetwork
 
 # Residual blocks, and the part of their channels that the Fourier domain has (LaMa: 9 and 0.75).
 NUM_BLOCKS = 6

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.networks.initial_fill import FillNetwork
-from models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
-from models.networks.smooth_fill import smooth_fill
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.initial_fill import FillNetwork
+from kintsugi.models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from kintsugi.models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 # What G1 sees of the hole: nothing, as published, or the mask and a fill, be it smooth or one
 # whose colours are predicted.

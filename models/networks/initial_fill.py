@@ -3,7 +3,7 @@
 Beyond the paper. What a hole's colours are on the whole is learnt at a quarter of the
 resolution with a few hundredths of the work that G1 and its perceptual loss take, so that a
 short training sees many times as many photographs. The network adds to the smooth fill
-(`models.networks.smooth_fill`); untrained it adds nothing.
+(`kintsugi.models.networks.smooth_fill`); untrained it adds nothing.
 
 Pictures look alike at all sizes, so the same network fills at half the resolution, too. There
 it sees less far and more finely, which is better near the hole's edge.
@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.depth import depth_in
-from models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.depth import depth_in
+from kintsugi.models.networks.smooth_fill import smooth_fill
 
 # Pixels a side that are one of the network's, as it is trained, and near the hole's edge.
 FILL_STRIDE = 4

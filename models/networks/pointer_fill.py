@@ -5,7 +5,7 @@ all that might be there. This one gives each cell of the hole a probability for 
 which of them is like what was here? Its loss is that of a mixture density (Bishop 1994) whose
 components are the known cells (after Vinyals et al. 2015, "Pointer networks"), so that two
 possibilities remain two. The fill is made of likely cells that fit together: copies, as sharp as
-the photograph (`models.networks.cell_copy`).
+the photograph (`kintsugi.models.networks.cell_copy`).
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.cell_copy import copied_cells
-from models.networks.initial_fill import FILL_STRIDE, FillPredictor
-from models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.cell_copy import copied_cells
+from kintsugi.models.networks.initial_fill import FILL_STRIDE, FillPredictor
+from kintsugi.models.networks.smooth_fill import smooth_fill
 
 # Pixels a side of a cell, of the shrunk image.
 CELL = 2

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.image2feature import GENERATOR_STRIDE
-from models.plan.resizing import SMALLEST_SIDE, padded_side
+from kintsugi.models.networks.image2feature import GENERATOR_STRIDE
+from kintsugi.models.plan.resizing import SMALLEST_SIDE, padded_side
 
 Box = tuple[int, int, int, int]
 

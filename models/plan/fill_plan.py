@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.compose.colour import MOST_REACH, RING_PIXELS, align_colours, feathered, grow
-from models.networks.image2feature import paste_known
-from models.plan.crops import Box, Crop, crops_of
-from models.plan.resizing import padded, padded_side, shrink
-from models.plan.sizes import FIRST_SIDE, scale_sizes, worth_while
+from kintsugi.models.compose.colour import MOST_REACH, RING_PIXELS, align_colours, feathered, grow
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.plan.crops import Box, Crop, crops_of
+from kintsugi.models.plan.resizing import padded, padded_side, shrink
+from kintsugi.models.plan.sizes import FIRST_SIDE, scale_sizes, worth_while
 
 # A photograph's mask: 1 or True = hole.
 Mask = Float[Tensor, "1 1 Hm Wm"] | Bool[Tensor, "1 1 Hm Wm"]

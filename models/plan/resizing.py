@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.image2feature import GENERATOR_STRIDE
+from kintsugi.models.networks.image2feature import GENERATOR_STRIDE
 
 # G1's bottleneck needs more than two cells a side for its reflection padding.
 SMALLEST_SIDE = 64

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.image2feature import GENERATOR_STRIDE
-from models.plan.resizing import SMALLEST_SIDE
+from kintsugi.models.networks.image2feature import GENERATOR_STRIDE
+from kintsugi.models.plan.resizing import SMALLEST_SIDE
 
 # The longer side at which the hole is first inferred: what G1 is trained at.
 FIRST_SIDE = 256

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.networks.image2feature import GENERATOR_STRIDE
-from models.plan.crops import Box
-from models.plan.resizing import SMALLEST_SIDE, padded
-from models.stylize import check_strength
+from kintsugi.models.networks.image2feature import GENERATOR_STRIDE
+from kintsugi.models.plan.crops import Box
+from kintsugi.models.plan.resizing import SMALLEST_SIDE, padded
+from kintsugi.models.stylize import check_strength
 
 # A larger style is shrunk to the area of a square of this side: at most 16,384 windows to search.
 STYLE_SIDE = 512

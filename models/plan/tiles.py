@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import hole_cells
-from models.networks.cells import PIXEL_CHANNELS, append_pixels, features_of
-from models.networks.feature2image import Feature2Image
-from models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE, Vgg19Relu3
+from kintsugi.models.match.windows import hole_cells
+from kintsugi.models.networks.cells import PIXEL_CHANNELS, append_pixels, features_of
+from kintsugi.models.networks.feature2image import Feature2Image
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS, FEATURE_STRIDE, Vgg19Relu3
 
 # Side of the encoder's tiles in pixels, without their halo.
 ENCODER_TILE = 512
@@ -49,7 +49,8 @@ def encode_tiled(
         image: RGB 0-1, both sides multiples of 4.
         tile: Side of a tile in pixels, a multiple of 4.
         behind: Put the pixels of this image behind the features, as
-            `models.networks.cells.append_pixels` does, without a second map. None: there are none.
+            `kintsugi.models.networks.cells.append_pixels` does, without a second map. None:
+            there are none.
 
     Raises: ValueError for other sides.
     """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from models.plan.fill_plan import ScalePlan
+from kintsugi.models.plan.fill_plan import ScalePlan
 
 
 class ScaleInput(NamedTuple):

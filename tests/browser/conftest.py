@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deploy.api import build_api
-from deploy.in_process import LocalEngine
-from deploy.settings import AppArgs
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from tests.browser.screen import Screen
 from tests.deploy.conftest import MODEL, draw_photo, encode
 from tests.http_server import serving

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from deploy.api import build_api
-from deploy.in_process import LocalEngine
-from deploy.settings import AppArgs
-from models.inpainter import Inpainter
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.inpainter import Inpainter
 from tests.browser.screen import Screen
 from tests.browser.test_access import run_axe
 from tests.deploy.conftest import MODEL

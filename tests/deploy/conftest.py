@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from deploy.api import build_api
-from deploy.engine import Engine, ModelInfo
-from deploy.in_process import LocalEngine
-from deploy.settings import AppArgs
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.engine import Engine, ModelInfo
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageCms
 
-from models.inpainter import Inpainter
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from tests.deploy.conftest import (
     MASK,
     MODEL,

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from ray.serve._private.build_app import build_app as flatten
 from ray.serve.schema import ServeDeploySchema
 
-from deploy.app import build_app
-from deploy.settings import AppArgs
+from kintsugi.deploy.app import build_app
+from kintsugi.deploy.settings import AppArgs
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", ROOT.parent / "shared"))
@@ -29,7 +29,7 @@ def config() -> dict[str, Any]:
 
 def test_serve_accepts_the_file(config: dict[str, Any]) -> None:
     application = ServeDeploySchema.model_validate(config).applications[0]
-    assert application.import_path == "deploy.app:build_app"
+    assert application.import_path == "kintsugi.deploy.app:build_app"
     assert config["http_options"]["host"] == "127.0.0.1"
 
 
@@ -69,6 +69,6 @@ def test_a_misspelt_setting_is_an_error() -> None:
 
 @pytest.mark.slow
 def test_the_ingress_imports_no_torch() -> None:
-    code = "import sys, deploy.graph.ingress; sys.exit('torch' in sys.modules)"
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    code = "import sys, kintsugi.deploy.graph.ingress; sys.exit('torch' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
     assert subprocess.run([sys.executable, "-c", code], env=env).returncode == 0

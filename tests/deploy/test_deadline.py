@@ -1,11 +1,11 @@
-"""deploy.deadline: a request's deadline goes with it; late work is refused."""
+"""kintsugi.deploy.deadline: a request's deadline goes with it; late work is refused."""
 
 import asyncio
 import time
 
 import pytest
 
-from deploy.deadline import (
+from kintsugi.deploy.deadline import (
     NEVER,
     DeadlineExceeded,
     answered_within,

@@ -109,7 +109,7 @@ def test_what_is_written_goes_to_volumes(instructions: list[Instruction]) -> Non
 def test_python_finds_the_code_as_in_the_manifests(instructions: list[Instruction]) -> None:
     (folder,) = every(last_stage(instructions), "WORKDIR")
     path = variables(instructions)["PYTHONPATH"]
-    assert path == f"{folder}:{folder}/platform"
+    assert path == f"{folder}/platform"
     said = {
         variable["value"]
         for _, container in containers(environment("production"))
@@ -142,7 +142,8 @@ def test_every_package_of_the_image_has_a_tested_version() -> None:
     pinned = {canonicalize_name(name): pin for name, _, pin in (x.partition("==") for x in lines)}
     seen: set[tuple[str, str]] = set()
     unlike: set[str] = set()
-    todo = [("kintsugi", "eval"), ("kintsugi", "tracing"), ("kintsugi", "")]
+    ours = "kintsugi-inpainting"
+    todo = [(ours, "eval"), (ours, "tracing"), (ours, "")]
     while todo:
         name, extra = todo.pop()
         if (name, extra) in seen:
@@ -159,7 +160,7 @@ def test_every_package_of_the_image_has_a_tested_version() -> None:
             except PackageNotFoundError:
                 pytest.fail(f"{child} of {name}[{extra}] is not installed")
             # A build of PyTorch without CUDA has a local version: 2.15.0+cpu.
-            if child != "kintsugi" and pinned.get(child) != here.partition("+")[0]:
+            if child != ours and pinned.get(child) != here.partition("+")[0]:
                 unlike.add(f"{child}=={here}")
     assert unlike == set()
     assert len(seen) > 100

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 import yaml
 
-from deploy.http.problems import ProblemDocument
-from deploy.settings import AppArgs
+from kintsugi.deploy.http.problems import ProblemDocument
+from kintsugi.deploy.settings import AppArgs
 from tests.deploy.edge import FOLDER, Upstream, configure, edge, nginx, upstream
 
 ROOT = FOLDER.parents[1]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from deploy.engine import Filled
-from deploy.in_process import LocalEngine
-from deploy.options import InpaintOptions, StylizeOptions
-from models.inpainter import Inpainter
+from kintsugi.deploy.engine import Filled
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.models.inpainter import Inpainter
 from tests.deploy.conftest import MASK, MODEL, PHOTO, STYLE
 
 Call = Callable[[LocalEngine], Awaitable[Filled]]

@@ -1,10 +1,10 @@
-"""deploy.planning: what becomes an answer is an image."""
+"""kintsugi.deploy.planning: what becomes an answer is an image."""
 
 import numpy as np
 import pytest
 import torch
 
-from deploy.planning import finite_image
+from kintsugi.deploy.planning import finite_image
 
 
 def test_an_answer_of_no_numbers_is_no_image() -> None:

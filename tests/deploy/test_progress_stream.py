@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from deploy.progress_stream import ProgressStream, report_progress, stream_progress
-from models.progress import Step
+from kintsugi.deploy.progress_stream import ProgressStream, report_progress, stream_progress
+from kintsugi.models.progress import Step
 
 
 async def work(steps: int, *, fails: bool = False) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.release_files import ROOT, local_release
+from kintsugi.deploy.release_files import ROOT, local_release
 from kintsugi.errors import StorageError
 
 

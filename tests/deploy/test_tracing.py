@@ -15,18 +15,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from ray import serve
 from ray.serve._private.tracing_utils import _load_span_processors
 
-from deploy.app import build_app
-from deploy.settings import AppArgs
-from deploy.tracing import describe_span, span, span_processors
+from kintsugi.deploy.app import build_app
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.tracing import describe_span, span, span_processors
 from kintsugi.errors import ConfigError
-from models.build import ModelConfig
-from models.inpainter import Inpainter
-from models.weights import ReleaseConfig, save_release
+from kintsugi.models.build import ModelConfig
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import draw_mask, draw_photo, encode
 from tests.deploy.otlp import Collector, Span, collecting
 
 ROOT = Path(__file__).parents[2]
-EXPORTER = "deploy.tracing:span_processors"
+EXPORTER = "kintsugi.deploy.tracing:span_processors"
 PHOTO, MASK = draw_photo(256, 256), draw_mask(256, 256)
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 # Nothing that a client sends but path, method, request id and Serve's own model id.
@@ -42,7 +42,7 @@ KNOWN = {
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(ConfigError, match=r'pip install "kintsugi\[tracing\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "kintsugi-inpainting\[tracing\]"'):
         span_processors()
 
 
@@ -124,7 +124,7 @@ def traced(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> It
     with collecting() as collector, pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         # The processes of the cluster inherit it.
-        environment.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'platform'}")
+        environment.setenv("PYTHONPATH", str(ROOT / "platform"))
         environment.setenv("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", EXPORTER)
         environment.setenv("RAY_SERVE_TRACING_SAMPLING_RATIO", "1")
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)

@@ -51,7 +51,7 @@ def with_dashboard(**arguments: Any) -> dict[str, Any]:
 def node_settings() -> Iterator[None]:
     """What all nodes of a test's clusters are started with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'platform'}")
+        patch.setenv("PYTHONPATH", str(ROOT / "platform"))
         patch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
         # As the image has them.
         patch.setenv("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "0.5")

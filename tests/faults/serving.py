@@ -16,13 +16,13 @@ import numpy as np
 import torch
 import yaml
 
-from deploy.client import Client, ClientError
+from kintsugi.deploy.client import Client, ClientError
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.weights import ReleaseConfig, load_release, save_release
 from kintsugi.servers.processes import free_ports
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.weights import ReleaseConfig, load_release, save_release
 from tests.deploy.conftest import Pixels, decode, draw_mask, draw_photo, encode
 from tests.faults.training_jobs import ROOT, gone, kill, processes
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx2
 
-from deploy.http.problems import ProblemDocument
 from kintsugi.benchmarks.serve.memory import tree_bytes
+from kintsugi.deploy.http.problems import ProblemDocument
 from tests.deploy.conftest import MASK, PHOTO, encode
 from tests.deploy.edge import edge
 from tests.deploy.http import bad_files

@@ -11,8 +11,8 @@ import httpx2
 import numpy as np
 import pytest
 
-from deploy.client import Client, ClientError
-from models.weights import WEIGHTS_NAME
+from kintsugi.deploy.client import Client, ClientError
+from kintsugi.models.weights import WEIGHTS_NAME
 from tests.deploy.conftest import decode, draw_photo, encode
 from tests.faults.conftest import FAULTS
 from tests.faults.serving import (

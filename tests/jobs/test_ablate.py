@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from jobs import _bootstrap
-from jobs.ablate import main
 from kintsugi.evaluation.ablations import ablation
 from kintsugi.evaluation.ablations.ablation import Interrupted
 from kintsugi.evaluation.ablations.ablation_plan import Plan
+from kintsugi.jobs import _bootstrap
+from kintsugi.jobs.ablate import main
 from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.benchmark_data import main
 from kintsugi.benchmarks.data_reading import consume, format_report, in_object_store
 from kintsugi.data.batches import Batch
+from kintsugi.jobs.benchmark_data import main
 from kintsugi.storage.storage import Storage
 
 
@@ -57,7 +57,7 @@ def test_from_an_s3_server_with_two_workers(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("jobs._bootstrap.start_ray", lambda: None)
+    monkeypatch.setattr("kintsugi.jobs._bootstrap.start_ray", lambda: None)
     figures = tmp_path / "figures.json"
     setting = ["--shards", f"{s3_uri}/shards", "--workers", "2", "--batch-size", "2"]
     length = ["--steps", "3", "--step-seconds", "0.1", "--json", str(figures)]

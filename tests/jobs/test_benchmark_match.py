@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs._bootstrap import DONE
-from jobs.benchmark_match import main
 from kintsugi.benchmarks.match.trial_worker import measure
 from kintsugi.errors import ConfigError
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
+from kintsugi.jobs._bootstrap import DONE
+from kintsugi.jobs.benchmark_match import main
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.api import build_api
-from deploy.engine import ModelInfo
-from deploy.in_process import LocalEngine
-from deploy.settings import AppArgs
-from jobs._bootstrap import DONE
-from jobs.benchmark_serve import main
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import ConfigError
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
+from kintsugi.jobs._bootstrap import DONE
+from kintsugi.jobs.benchmark_serve import main
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 from tests.http_server import serving
 
 

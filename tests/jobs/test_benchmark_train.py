@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs._bootstrap import DONE
-from jobs.benchmark_train import main
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE
+from kintsugi.jobs.benchmark_train import main
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""jobs._bootstrap: exit codes, one-line errors, and what workers get."""
+"""kintsugi.jobs._bootstrap: exit codes, one-line errors, and what workers get."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import _bootstrap
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
+from kintsugi.jobs import _bootstrap
 
 
 def raising(error: BaseException) -> Callable[..., int]:
@@ -80,8 +80,8 @@ def test_figures_are_written_where_asked_and_the_place_is_told(
     [
         (None, "platform"),
         ({"runtime_env": {"working_dir": "gcs://x.zip"}}, "platform"),
-        ({"runtime_env": {}}, f"{_bootstrap.ROOT}:{_bootstrap.ROOT}/platform"),
-        ({}, f"{_bootstrap.ROOT}:{_bootstrap.ROOT}/platform"),
+        ({"runtime_env": {}}, f"{_bootstrap.ROOT}/platform"),
+        ({}, f"{_bootstrap.ROOT}/platform"),
         ({"runtime_env": {"env_vars": {"PYTHONPATH": "mine"}}}, None),
     ],
 )
@@ -111,7 +111,7 @@ def test_an_address_without_a_cluster_is_told_at_once(
 def test_a_second_signal_does_not_cut_the_cleanup_short() -> None:
     script = """
 import os, signal
-from jobs._bootstrap import interrupt_once
+from kintsugi.jobs._bootstrap import interrupt_once
 interrupt_once()
 try:
     os.kill(os.getpid(), signal.SIGTERM)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs import demo
+from kintsugi.jobs import demo
 
 
 def test_no_variable_of_another_cloud_account_reaches_the_demo(

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from jobs._folder import reporting
 from kintsugi.inference.folder import Outcome, failed
+from kintsugi.jobs._folder import reporting
 
 
 class Terminal(io.StringIO):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs._bootstrap import DONE, SOME_REJECTED
-from jobs.inpaint_folder import main
 from kintsugi.errors import StorageError
+from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
+from kintsugi.jobs.inpaint_folder import main
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
 

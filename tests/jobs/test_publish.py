@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs._bootstrap import DONE
-from jobs.publish import main
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE
+from kintsugi.jobs.publish import main
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 

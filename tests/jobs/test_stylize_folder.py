@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs._bootstrap import DONE, SOME_REJECTED
-from jobs.stylize_folder import main
 from kintsugi.errors import ConfigError, StorageError
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
+from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
+from kintsugi.jobs.stylize_folder import main
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import _bootstrap
-from jobs._bootstrap import DONE, USAGE
-from jobs._train import train
 from kintsugi.errors import ConfigError
+from kintsugi.jobs import _bootstrap
+from kintsugi.jobs._bootstrap import DONE, USAGE
+from kintsugi.jobs._train import train
 from tests.kintsugi.training_runs import CONFIGS, pack_photos
 
 LINE = r"^step +\d+/3  perceptual .* images/s  data wait +\d+ %  \d+ s left$"

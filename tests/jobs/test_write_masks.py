@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs._bootstrap import DONE, SOME_REJECTED
-from jobs.write_masks import main
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
+from kintsugi.jobs.write_masks import main
 
 
 @pytest.fixture(autouse=True)

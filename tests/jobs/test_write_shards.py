@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.write_shards import main
 from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError
+from kintsugi.jobs.write_shards import main
 from kintsugi.servers.cluster import ray_cluster
 from kintsugi.servers.object_store import Endpoint
 from kintsugi.storage.storage import Storage
@@ -72,7 +72,7 @@ def test_by_path_with_the_sample_photographs(tmp_path: Path) -> None:
 
 
 def test_shards_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.write_shards.start_ray", lambda: None)
+    monkeypatch.setattr("kintsugi.jobs.write_shards.start_ray", lambda: None)
     photos, shards = Storage(tmp_path / "photos"), tmp_path / "shards"
     write_photos(photos, 3)
     flags = ["--input", photos.uri, "--output", str(shards)]
@@ -88,7 +88,7 @@ def test_shards_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_some_are_held_out_and_what_does_not_decode_is_found_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.write_shards.start_ray", lambda: None)
+    monkeypatch.setattr("kintsugi.jobs.write_shards.start_ray", lambda: None)
     photos, shards = Storage(tmp_path / "photos"), Storage(tmp_path / "shards")
     write_photos(photos, 12)
     flags = ["--input", photos.uri, "--output", shards.uri, "--verify", "--decode"]
@@ -116,7 +116,7 @@ def test_as_a_module_with_rejects_and_many_parts(tmp_path: Path) -> None:
     write_photos(photos, 300)
     photos.write("broken.png", b"x")
     output = tmp_path / "shards"
-    done = start("-m", "jobs.write_shards", "--input", photos.uri, "--output", output)
+    done = start("-m", "kintsugi.jobs.write_shards", "--input", photos.uri, "--output", output)
     assert done.returncode == 3, done.stderr
     assert "broken.png: the image is not PNG, JPEG, WebP or TIFF" in done.stdout
     assert [part.rows for part in read_manifest(Storage(output)).parts] in ([256, 44], [255, 45])

@@ -18,8 +18,8 @@ import numpy as np
 import ray
 from ray import serve
 
-from deploy.graph.nodes import Encoded, Swapped
-from deploy.graph.request_context import Release, RequestContext
+from kintsugi.deploy.graph.nodes import Encoded, Swapped
+from kintsugi.deploy.graph.request_context import Release, RequestContext
 
 APPLICATION = "kintsugi"
 # More than one replica is meant to have (target_ongoing_requests), fewer than its queue holds.

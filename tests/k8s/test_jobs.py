@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs._bootstrap import job_parser
 from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import job_parser
 from kintsugi.train.resources import check_resources, worker_resources
 from tests.k8s.manifests import (
     ENVIRONMENTS,

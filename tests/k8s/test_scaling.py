@@ -19,11 +19,11 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 from kintsugi.servers.cluster import Cluster, ray_cluster
 from kintsugi.servers.processes import free_ports
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
 from tests.k8s.manifests import ROOT, read
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]

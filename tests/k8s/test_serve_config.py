@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.settings import AppArgs
+from kintsugi.deploy.settings import AppArgs
 from tests.k8s.manifests import (
     ENVIRONMENTS,
     ROOT,
@@ -112,7 +112,7 @@ def test_says_the_same_as_the_laptop(name: str, expected: dict[str, Any]) -> Non
 @each_environment
 def test_args_are_settings_of_the_application(name: str) -> None:
     (application,) = serve_config(name)["applications"]
-    assert application["import_path"] == "deploy.app:build_app"
+    assert application["import_path"] == "kintsugi.deploy.app:build_app"
     AppArgs.model_validate(application["args"])
 
 

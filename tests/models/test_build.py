@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.build import (
+from kintsugi.models.build import (
     SIZES,
     ModelConfig,
     build_context_encoder,
@@ -18,10 +18,10 @@ from models.build import (
     build_pair_discriminator,
     build_translator,
 )
-from models.matching import MatchingConfig
-from models.networks.image2feature import CoarseGenerator
-from models.networks.layers import UpBlock
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.image2feature import CoarseGenerator
+from kintsugi.models.networks.layers import UpBlock
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")
 SPECTRAL = ModelConfig("tiny", discriminator_norm="spectral")

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from models.fill_losses import (
+from kintsugi.models.fill_losses import (
     discriminator_judged,
     feature_distance,
     generator_judged,
     touched,
 )
-from models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.fill_discriminator import Judged
 
 
 def a_share() -> torch.Tensor:

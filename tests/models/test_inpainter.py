@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.inpainter import Inpainter
-from models.match.patch_swap import patch_swap
-from models.matching import MatchingConfig
-from models.plan.fill_plan import FillOptions
-from models.progress import Step
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.match.patch_swap import patch_swap
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.plan.fill_plan import FillOptions
+from kintsugi.models.progress import Step
 from tests.models.match.patterns import checker, off_by
 from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo
@@ -249,7 +249,7 @@ def test_a_style_transfer_of_any_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # So that the last style is one of those that are too large.
-    monkeypatch.setattr("models.plan.style_plan.STYLE_SIDE", 256)
+    monkeypatch.setattr("kintsugi.models.plan.style_plan.STYLE_SIDE", 256)
     pictures = photo(*content), photo(*style)
     styled = inpainter.stylize(*pictures)
     assert styled.shape == pictures[0].shape

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses import (
+from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,

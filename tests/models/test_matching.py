@@ -1,4 +1,4 @@
-"""models.matching: each preference reaches the match; the last matches start the next ones."""
+"""kintsugi.models.matching: each preference reaches the match; last matches start the next."""
 
 import weakref
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import models.matching
-from models.match.approximate import upsample_matches
-from models.match.keys import blur_known, standardise
-from models.match.patch_swap import match_patches, paste_patches, patch_swap
-from models.match.pixel_synthesis import search_pixels
-from models.matching import Encoded, MatchingConfig, keys_image, match, search_scale
-from models.networks.cells import append_pixels
+from kintsugi.models import matching
+from kintsugi.models.match.approximate import upsample_matches
+from kintsugi.models.match.keys import blur_known, standardise
+from kintsugi.models.match.patch_swap import match_patches, paste_patches, patch_swap
+from kintsugi.models.match.pixel_synthesis import search_pixels
+from kintsugi.models.matching import Encoded, MatchingConfig, keys_image, match, search_scale
+from kintsugi.models.networks.cells import append_pixels
 from tests.models.match.test_patch_swap import features_of, mask_of
 
 MASK = mask_of(64, 64, (20, 44, 16, 48))
@@ -173,8 +173,8 @@ def test_keys_of_ones_own_are_gone_before_the_paste(monkeypatch: pytest.MonkeyPa
         assert made[0]() is None
         return paste_patches(features, indices, mask)
 
-    monkeypatch.setattr(models.matching, "standardise", standardised)
-    monkeypatch.setattr(models.matching, "paste_patches", pasted)
+    monkeypatch.setattr(matching, "standardise", standardised)
+    monkeypatch.setattr(matching, "paste_patches", pasted)
     features = features_of(0, 1, 8, 16, 16)
     match(MatchingConfig(keys="standardised"), Encoded(features, None), MASK)
     assert len(made) == 1

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.match.patch_swap import match_patches
-from models.networks.vgg import Vgg19Relu3
-from models.paper import Networks, infer, inpaint, inpaint_one_scale, patch_swap
-from models.plan.fill_plan import FillOptions, plan_fill
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.match.patch_swap import match_patches
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.paper import Networks, infer, inpaint, inpaint_one_scale, patch_swap
+from kintsugi.models.plan.fill_plan import FillOptions, plan_fill
 from tests.models.match.test_patch_swap import features_of, mask_of
 from tests.models.plan.test_fill_plan import photo
 

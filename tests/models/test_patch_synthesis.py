@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.networks.smooth_fill import smooth_fill
-from models.networks.vgg import Vgg19Relu3
-from models.patch_synthesis import SynthesisOptions, synthesise_patches
+from kintsugi.models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.patch_synthesis import SynthesisOptions, synthesise_patches
 
 QUICK = SynthesisOptions(scales=2, iterations=6, rematch_every=3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 
 
 def test_every_value_comes_back() -> None:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.inpainter import Inpainter
-from models.plan.tiles import encode_tiled, translate_tiled
-from models.precision import Precision, autocast
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.plan.tiles import encode_tiled, translate_tiled
+from kintsugi.models.precision import Precision, autocast
 
 
 def test_float32_changes_nothing(inpainter: Inpainter) -> None:

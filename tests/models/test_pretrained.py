@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
-from models.weights import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_release
+from kintsugi import models
+from kintsugi.models.weights import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_release
 
 SMALL = Path(models.__path__[0]) / "pretrained" / "small"
 

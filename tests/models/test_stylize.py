@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.match.windows import PATCH
-from models.networks.cells import append_pixels
-from models.networks.vgg import Vgg19Relu3
-from models.stylize import swap_style
+from kintsugi.models.match.windows import PATCH
+from kintsugi.models.networks.cells import append_pixels
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.stylize import swap_style
 
 
 def maps(*sizes: tuple[int, int], batch: int = 1, channels: int = 6) -> list[Tensor]:
@@ -66,7 +66,7 @@ def test_large_maps_are_searched_approximately(monkeypatch: pytest.MonkeyPatch) 
     exact = swap_style(content, style, strength=1.0, method="exact")
     near = swap_style(content, style, strength=1.0, method="approximate", seed=3)
     assert torch.equal(swap_style(content, style, strength=1.0), exact)
-    monkeypatch.setattr("models.match.search.MOST_EXACT_SCORES", 18 * 22 * 14 * 28 - 1)
+    monkeypatch.setattr("kintsugi.models.match.search.MOST_EXACT_SCORES", 18 * 22 * 14 * 28 - 1)
     assert torch.equal(swap_style(content, style, strength=1.0, seed=3), near)
 
 
@@ -74,7 +74,7 @@ def test_large_maps_are_averaged_in_bands(monkeypatch: pytest.MonkeyPatch) -> No
     content, style = maps((15, 6), (7, 7))
     whole = swap_style(content, style, strength=1.0)
     for rows in (1, 2, 4):
-        monkeypatch.setattr("models.stylize._BAND_BYTES", rows * 6 * 6 * 4)
+        monkeypatch.setattr("kintsugi.models.stylize._BAND_BYTES", rows * 6 * 6 * 4)
         assert torch.equal(swap_style(content, style, strength=1.0), whole)
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.weights import (
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import (
     ReleaseConfig,
     file_digest,
     load_encoder,
@@ -168,7 +168,7 @@ def test_a_writing_cut_short_leaves_no_release(
     def full_disk(*_args: object, **_kwargs: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("models.weights.save_file", full_disk)
+    monkeypatch.setattr("kintsugi.models.weights.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         save_release(release, original, CONFIG, card="")
     with pytest.raises(ValueError, match=r"holds no config\.json"):

@@ -1,6 +1,6 @@
 """Scores in float64: what decides between candidates whose quick scores are too close.
 
-The quick search is `models.match.exact`; this one is slow and is asked about few queries.
+The quick search is `kintsugi.models.match.exact`; this one is slow and is asked about few queries.
 Queries and candidates are named by their flat index in their grid of windows.
 """
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from models.match.windows import PATCH, SMALLEST_NORM, Search
+from kintsugi.models.match.windows import PATCH, SMALLEST_NORM, Search
 
 # Cosines nearer to each other than this are equal, and the lowest index wins: float64 sums
 # of the same window come out different by some 1e-15, depending on where it lies.

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import PATCH, SMALLEST_NORM, Search, window_norms
+from kintsugi.models.match.windows import PATCH, SMALLEST_NORM, Search, window_norms
 
 # Half precision is brought to this largest norm of a cell: products stay finite in float16.
 _LARGEST_NORM = 128.0

@@ -30,8 +30,8 @@ from kintsugi.config.sections import (
 )
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
+from kintsugi.models.weights import current_name
 from kintsugi.storage.storage import Storage
-from models.weights import current_name
 
 # It names a folder, and part of a URI.
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

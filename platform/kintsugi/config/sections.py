@@ -11,11 +11,11 @@ from pydantic import ConfigDict
 
 from kintsugi.errors import ConfigError
 from kintsugi.masks.generators import draw_mask
-from models.build import ModelConfig
-from models.losses import AdversarialLoss
-from models.match.keys import KeysKind
-from models.matching import MatchingConfig
-from models.precision import Precision
+from kintsugi.models.build import ModelConfig
+from kintsugi.models.losses import AdversarialLoss
+from kintsugi.models.match.keys import KeysKind
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.precision import Precision
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 MIN_WINDOW_PX = 32
@@ -23,7 +23,7 @@ MIN_WINDOW_PX = 32
 
 @dataclass(frozen=True)
 class ModelSection(ModelConfig):
-    """Architecture; see `models.build.ModelConfig`."""
+    """Architecture; see `kintsugi.models.build.ModelConfig`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

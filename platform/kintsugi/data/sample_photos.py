@@ -73,6 +73,6 @@ def _package_folder(package: str) -> Path:
     if found is None or found.origin is None:
         raise ConfigError(
             f"the sample photographs come from the package {package}, which is not installed:"
-            ' pip install "kintsugi[eval]"'
+            ' pip install "kintsugi-inpainting[eval]"'
         )
     return Path(found.origin).parent

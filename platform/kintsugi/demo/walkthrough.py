@@ -193,7 +193,7 @@ def _sets(values: tuple[str, ...]) -> list[str]:
 
 
 def _client(url: str) -> list[str]:
-    return [Path(sys.executable).name, "-m", "deploy.client", "inpaint", "--url", url]
+    return [Path(sys.executable).name, "-m", "kintsugi.deploy.client", "inpaint", "--url", url]
 
 
 def _square(path: Path) -> Image.Image:

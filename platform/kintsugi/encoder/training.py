@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from kintsugi.encoder.crops import EncoderTraining, Photos
 from kintsugi.errors import ConfigError
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
 from kintsugi.storage.scratch import scratch_folder
 from kintsugi.storage.storage import Storage
-from models.networks.vgg import Vgg19Relu3
 
 ENCODER_NAME = "encoder.safetensors"
 REPORT_NAME = "report.json"

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-import models
+from kintsugi import models
 from kintsugi.data.sample_photos import is_photo
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.imaging.arrays import Mask, Pixels
@@ -42,10 +42,10 @@ from kintsugi.inference.methods import (
     open_release,
 )
 from kintsugi.inference.peers import PEER_PACKAGES, PEERS
+from kintsugi.models.build import build_context_encoder
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.weights import open_networks
 from kintsugi.storage.storage import Storage
-from models.build import build_context_encoder
-from models.networks.vgg import Vgg19Relu3
 
 OURS = "ours"
 PATCH_SYNTHESIS = "patch-synthesis"

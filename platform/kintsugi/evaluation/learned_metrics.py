@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Pixels
-from models.pixels import image_to_tensor
+from kintsugi.models.pixels import image_to_tensor
 
 Features = npt.NDArray[np.float32]
 
@@ -154,7 +154,7 @@ def inception_discrimination(answers: Features, truths: Features) -> dict[str, f
     except ImportError as error:
         raise ConfigError(
             "P-IDS and U-IDS need scikit-learn, which is not installed:"
-            ' pip install "kintsugi[eval]"'
+            ' pip install "kintsugi-inpainting[eval]"'
         ) from error
     inputs = np.concatenate([truths, answers])
     targets = np.repeat([1, 0], [len(truths), len(answers)])

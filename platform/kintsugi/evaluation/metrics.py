@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Mask, Pixels
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor
 
 # What a hole without any difference gets: infinity has no mean. Above 8 bit's own noise.
 PSNR_CEILING_DB = 100.0
@@ -63,7 +63,7 @@ def structural_similarity(answer: Pixels, truth: Pixels, mask: Mask) -> Similari
         from skimage.metrics import structural_similarity as skimage_ssim
     except ImportError as error:
         raise ConfigError(
-            'SSIM needs scikit-image, which is not installed: pip install "kintsugi[eval]"'
+            'SSIM needs scikit-image: pip install "kintsugi-inpainting[eval]"'
         ) from error
     whole, full = skimage_ssim(
         truth, answer, win_size=SSIM_WINDOW_PX, channel_axis=2, data_range=255, full=True

@@ -26,8 +26,8 @@ from kintsugi.evaluation.entrants import (
 from kintsugi.inference.methods import CLASSICAL
 from kintsugi.inference.peers import PEERS
 from kintsugi.masks.sets import Masks, parse_mask_set
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.run import open_encoder
-from models.networks.vgg import Vgg19Relu3
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.imaging.arrays import Mask, Pixels
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.context_encoder import ContextEncoder
+from kintsugi.models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.patch_synthesis import SynthesisOptions, synthesise_patches
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.plan.fill_plan import FillOptions, plan_fill
+from kintsugi.models.weights import ReleaseConfig, load_release
 from kintsugi.storage.storage import Storage
-from models.inpainter import Inpainter
-from models.networks.context_encoder import ContextEncoder
-from models.networks.smooth_fill import smooth_fill
-from models.networks.vgg import Vgg19Relu3
-from models.patch_synthesis import SynthesisOptions, synthesise_patches
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.plan.fill_plan import FillOptions, plan_fill
-from models.weights import ReleaseConfig, load_release
 
 # (uint8 H W 3 RGB, bool H W with True = hole) -> uint8 H W 3 RGB, known pixels as they were.
 Method = Callable[[Pixels, Mask], Pixels]
@@ -73,7 +73,7 @@ class CoarseFill(ReleaseMethod):
 
 
 class ContextEncoding:
-    """One network that draws the hole; see `models.networks.context_encoder`."""
+    """One network that draws the hole; see `kintsugi.models.networks.context_encoder`."""
 
     def __init__(self, network: ContextEncoder) -> None:
         self.network = network.eval()
@@ -92,7 +92,7 @@ class ContextEncoding:
 
 
 class PatchSynthesis:
-    """Neural patch synthesis: pixels optimised for minutes; see `models.patch_synthesis`."""
+    """Neural patch synthesis: pixels optimised for minutes; `kintsugi.models.patch_synthesis`."""
 
     def __init__(
         self, encoder: Vgg19Relu3, options: SynthesisOptions = SynthesisOptions(), *, seed: int = 0
@@ -132,7 +132,7 @@ def biharmonic(pixels: Pixels, mask: Mask) -> Pixels:
     except ImportError as error:
         raise ConfigError(
             "the method biharmonic needs scikit-image, which is not installed:"
-            ' pip install "kintsugi[eval]"'
+            ' pip install "kintsugi-inpainting[eval]"'
         ) from error
     smooth = inpaint_biharmonic(pixels, mask, channel_axis=2)
     filled = pixels.copy()
@@ -147,7 +147,7 @@ def patchmatch(pixels: Pixels, mask: Mask) -> Pixels:
     except ImportError as error:
         raise ConfigError(
             "the method patchmatch needs PyPatchMatch, which is not installed:"
-            ' pip install "kintsugi[eval]"'
+            ' pip install "kintsugi-inpainting[eval]"'
         ) from error
     if not patch_match.patchmatch_available:
         raise ConfigError(
@@ -204,7 +204,7 @@ def _opencv(flag: str, pixels: Pixels, mask: Mask) -> Pixels:
     except ImportError as error:
         raise ConfigError(
             "the methods telea and ns need OpenCV, which is not installed:"
-            ' pip install "kintsugi[eval]"'
+            ' pip install "kintsugi-inpainting[eval]"'
         ) from error
     filled: Pixels = cv2.inpaint(
         pixels, mask.astype(np.uint8), OPENCV_RADIUS_PX, getattr(cv2, flag)

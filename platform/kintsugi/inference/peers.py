@@ -79,5 +79,5 @@ def _pasted(filled: Pixels, pixels: Pixels, mask: Mask) -> Pixels:
 def _missing(methods: str, package: str) -> str:
     return (
         f"{methods} needs the package {package}, which is not installed:"
-        f' pip install {package}, or "kintsugi[peers]"'
+        f' pip install {package}, or "kintsugi-inpainting[peers]"'
     )

@@ -15,10 +15,10 @@ from kintsugi.inference.folder import (
     read_input,
     work_folder,
 )
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.pixels import image_to_tensor, tensor_to_image
+from kintsugi.models.stylize import check_strength
 from kintsugi.storage.storage import Storage
-from models.inpainter import Inpainter
-from models.pixels import image_to_tensor, tensor_to_image
-from models.stylize import check_strength
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class TensorBoardWriter:
             import tensorboardX  # noqa: F401
         except ImportError as error:
             raise ConfigError(
-                '--tensorboard needs tensorboardX: pip install "kintsugi[tensorboard]"'
+                '--tensorboard needs tensorboardX: pip install "kintsugi-inpainting[tensorboard]"'
             ) from error
         self.storage = storage
         self._temporary = tempfile.TemporaryDirectory() if storage.is_bucket else None

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kintsugi.errors import ConfigError
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import CONFIG_NAME, ReleaseConfig, save_release
 from kintsugi.release.sources import check_pair, check_runs, joint_encoder, open_source, training_of
 from kintsugi.runs.weights import (
     DISCRIMINATORS,
@@ -22,11 +27,6 @@ from kintsugi.runs.weights import (
     save_discriminators,
 )
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.weights import CONFIG_NAME, ReleaseConfig, save_release
 
 # It travels in an HTTP header with each answer.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

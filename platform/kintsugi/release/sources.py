@@ -9,11 +9,11 @@ import torch
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError, StorageError
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import WEIGHTS_NAME
 from kintsugi.runs.run import CONFIG_NAME, Run
 from kintsugi.runs.weights import DISCRIMINATORS, Networks, open_networks
 from kintsugi.storage.storage import Storage
-from models.networks.vgg import Vgg19Relu3
-from models.weights import WEIGHTS_NAME
 
 # What a release matches by as its stage 2 was trained, unless something else is asked for.
 _MATCHED_IN_TRAINING = ("guard", "keys", "repeats", "colour")
@@ -131,7 +131,7 @@ def joint_encoder(one: Source, two: Source) -> Vgg19Relu3:
     """
     encoders = [source.networks.open_encoder() for source in (one, two)]
     states = [encoder.state_dict() for encoder in encoders]
-    # Releases may hold convolutions in float16 (`models.weights.save_release`).
+    # Releases may hold convolutions in float16 (`kintsugi.models.weights.save_release`).
     if any(
         not torch.equal(states[1][name].half(), value.half()) for name, value in states[0].items()
     ):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kintsugi.data.sampler import Position, Used
 from kintsugi.errors import StorageError
+from kintsugi.models.weights import read_weights
 from kintsugi.storage.checksums import (
     MANIFEST_NAME,
     DamagedCheckpoint,
@@ -27,7 +28,6 @@ from kintsugi.storage.checksums import (
     write_checksums,
 )
 from kintsugi.storage.storage import Storage
-from models.weights import read_weights
 
 logger = logging.getLogger(__name__)
 

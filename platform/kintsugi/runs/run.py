@@ -9,10 +9,10 @@ from typing import Any, Self
 from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError, StorageError
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import load_encoder
 from kintsugi.runs.checkpoints import CheckpointStore
 from kintsugi.storage.storage import Storage
-from models.networks.vgg import Vgg19Relu3
-from models.weights import load_encoder
 
 CONFIG_NAME = "config.json"
 

@@ -21,6 +21,10 @@ from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.data.splits import HELD_OUT
 from kintsugi.errors import ConfigError
+from kintsugi.models.build import ModelConfig, build_generator, build_initial_fill
+from kintsugi.models.networks.feature2image import add_pixel_inputs
+from kintsugi.models.networks.image2feature import CoarseGenerator
+from kintsugi.models.weights import current_name, read_weights
 from kintsugi.runs.run import CONFIG_NAME, Run, open_encoder
 from kintsugi.runs.weights import (
     DISCRIMINATORS,
@@ -33,10 +37,6 @@ from kintsugi.runs.weights import (
 )
 from kintsugi.storage.checksums import MANIFEST_NAME, verify_checksums, write_checksums
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_generator, build_initial_fill
-from models.networks.feature2image import add_pixel_inputs
-from models.networks.image2feature import CoarseGenerator
-from models.weights import current_name, read_weights
 
 INPUTS_NAME = "inputs.json"
 PINNED_STAGE1 = "stage1"

@@ -10,10 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.runs.checkpoints import AVERAGE_NAME
-from kintsugi.runs.run import Run, open_encoder
-from kintsugi.storage.storage import Storage
-from models.build import (
+from kintsugi.models.build import (
     ModelConfig,
     build_context_encoder,
     build_feature_discriminator,
@@ -24,10 +21,13 @@ from models.build import (
     build_pair_discriminator,
     build_translator,
 )
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
-from models.weights import ReleaseConfig, file_digest, load_release, read_weights
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
+from kintsugi.models.weights import ReleaseConfig, file_digest, load_release, read_weights
+from kintsugi.runs.checkpoints import AVERAGE_NAME
+from kintsugi.runs.run import Run, open_encoder
+from kintsugi.storage.storage import Storage
 
 State = dict[str, Tensor]
 

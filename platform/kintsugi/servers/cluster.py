@@ -109,7 +109,7 @@ def _node_environment(root: Path) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # As jobs/_bootstrap.py has it: replicas share the cores, their threads spin briefly.
         "GOMP_SPINCOUNT": "3000",
-        "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}",
+        "PYTHONPATH": str(root / "platform"),
         # Jobs are started as `jobs/...py` and must find this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

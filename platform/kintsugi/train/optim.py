@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kintsugi.config.sections import OptimizerSection
-from models.precision import Precision
+from kintsugi.models.precision import Precision
 
 
 @dataclass

@@ -12,10 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
+from kintsugi.models.precision import autocast
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.train.optim import Update, mean_of, sum_of, update_ema
 from kintsugi.train.stages.paper import Output, Stage
-from models.precision import autocast
 
 
 class TrainStep:

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from kintsugi.data.batches import Batch
+from kintsugi.models.precision import Precision, autocast
 from kintsugi.runs.metrics_log import picture
 from kintsugi.train.stages.paper import Output, Stage
-from models.precision import Precision, autocast
 
 
 @torch.no_grad()

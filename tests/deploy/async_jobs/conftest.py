@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deploy.api import build_api
-from deploy.engine import Busy, Engine, Filled, ModelInfo
-from deploy.in_process import LocalEngine
-from deploy.settings import AppArgs
-from models.inpainter import Inpainter
-from models.progress import Progress, Step, no_progress
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.engine import Busy, Engine, Filled, ModelInfo
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.progress import Progress, Step, no_progress
 from tests.deploy.conftest import MASK, MODEL, PHOTO, encode
 
 LEASE_SECONDS = 0.3

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deploy.api import build_api
-from deploy.async_jobs.records import Claim, JobRecord, digests, fresh_id
-from deploy.async_jobs.store import JobStore
-from deploy.engine import Filled
-from deploy.settings import AppArgs
-from models.inpainter import Inpainter
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.async_jobs.records import Claim, JobRecord, digests, fresh_id
+from kintsugi.deploy.async_jobs.store import JobStore
+from kintsugi.deploy.engine import Filled
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.inpainter import Inpainter
 from tests.deploy.async_jobs.conftest import (
     FILES,
     LEASE_SECONDS,
@@ -183,7 +183,7 @@ def test_the_time_of_a_job_is_over(
 ) -> None:
     clock = SimpleNamespace(now=1000.0)
     set_store = partial(JobStore, clock=lambda: clock.now)
-    monkeypatch.setattr("deploy.async_jobs.service.JobStore", set_store)
+    monkeypatch.setattr("kintsugi.deploy.async_jobs.service.JobStore", set_store)
     # It is swept a 24th of this apart, by the clock of the machine.
     client = start(jobs_ttl_seconds=2.4)
     job = wait_for(client, submit(client, idempotency_key="k").json()["id"])

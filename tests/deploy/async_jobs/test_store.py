@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.async_jobs.records import (
+from kintsugi.deploy.async_jobs.records import (
     JobRecord,
     Outcome,
     Result,
@@ -13,7 +13,7 @@ from deploy.async_jobs.records import (
     fresh_id,
     keyed_id,
 )
-from deploy.async_jobs.store import JobStore
+from kintsugi.deploy.async_jobs.store import JobStore
 
 FILES = {"image": b"photo", "mask": b"mask"}
 TTL = 100.0

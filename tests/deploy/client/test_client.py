@@ -12,10 +12,10 @@ from typing import get_args, get_type_hints
 import pytest
 from pydantic import BaseModel
 
-import deploy.client
-from deploy import options
-from deploy.client import Client, ClientError
-from deploy.client.__main__ import main
+from kintsugi.deploy import client as client_module
+from kintsugi.deploy import options
+from kintsugi.deploy.client import Client, ClientError
+from kintsugi.deploy.client.__main__ import main
 
 BUSY = {"code": "busy", "detail": "no worker", "hint": "again", "request_id": "r-1"}
 
@@ -106,7 +106,7 @@ def test_it_waits_as_long_as_it_is_asked_to(
 ) -> None:
     pauses: list[float] = []
     clock = SimpleNamespace(sleep=pauses.append, time=lambda: 95.0)
-    monkeypatch.setattr(deploy.client, "time", clock)
+    monkeypatch.setattr(client_module, "time", clock)
     too_many = (429, *refusal(said)[1:])
     server.answers = [too_many, (200, {"content-type": "image/png"}, b"filled")]
     assert Client(server.url).inpaint(b"a", b"b").data == b"filled"
@@ -137,7 +137,7 @@ def test_who_died_before_it_answered_is_asked_again(
     status: int,
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append, time=time.time))
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append, time=time.time))
     # Of a proxy; then the connection ends without an answer.
     in_front = (status, {"content-type": "text/plain", "retry-after": "2"}, b"Server Error")
     server.answers = [in_front, _NO_ANSWER, (200, {"content-type": "image/png"}, b"filled")]
@@ -158,7 +158,7 @@ def test_a_service_that_stays_away_is_an_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append))
     with pytest.raises(ConnectionRefusedError):
         Client("http://127.0.0.1:9").inpaint(b"a", b"b")
     # Longer than Serve takes to replace its proxy.
@@ -219,7 +219,7 @@ def test_a_style_transfer(server: Canned, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["InpaintOptions", "StylizeOptions"])
 def test_the_options_are_the_services(kind: str) -> None:
     theirs: type[BaseModel] = getattr(options, kind)
-    ours = get_type_hints(getattr(deploy.client, kind), include_extras=True)
+    ours = get_type_hints(getattr(client_module, kind), include_extras=True)
     assert set(ours) == set(theirs.model_fields)
     for name, field in theirs.model_fields.items():
         plain, description = get_args(ours[name])
@@ -274,7 +274,7 @@ def test_help_lists_every_option_of_each_command(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     fill, transfer = said.split("usage: ")[2:]
     for kind, text in (("InpaintOptions", fill), ("StylizeOptions", transfer)):
-        for name in get_type_hints(getattr(deploy.client, kind)):
+        for name in get_type_hints(getattr(client_module, kind)):
             assert f"--{name.replace('_', '-')} VALUE" in text
 
 
@@ -291,7 +291,7 @@ def test_what_stops_the_command_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deploy.client, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=lambda _: None))
     (tmp_path / "a").write_bytes(b"photo")
     here, missing = str(tmp_path / "a"), str(tmp_path / "nope.png")
 

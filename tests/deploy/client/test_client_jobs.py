@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from deploy.api import build_api
-from deploy.client import Client, ClientError, Job
-from deploy.client.__main__ import main
-from deploy.settings import AppArgs
-from models.inpainter import Inpainter
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.client import Client, ClientError, Job
+from kintsugi.deploy.client.__main__ import main
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.inpainter import Inpainter
 from tests.deploy.async_jobs.conftest import HeldEngine, wait_until
 from tests.deploy.conftest import MASK, PHOTO, STYLE, encode
 
@@ -31,7 +31,7 @@ class Service:
 def service(
     inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
-    monkeypatch.setattr("deploy.client.jobs._PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("kintsugi.deploy.client.jobs._PAUSE_SECONDS", 0.02)
     engine = HeldEngine(inpainter)
     api = build_api(engine, AppArgs(release="unused", jobs=str(tmp_path / "jobs")))
     with socket.create_server(("127.0.0.1", 0)) as listener:

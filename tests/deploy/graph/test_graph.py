@@ -17,24 +17,24 @@ import ray
 import torch
 from ray import serve
 
-from deploy.app import build_app
-from deploy.client import Client, ClientError
-from deploy.deadline import DeadlineExceeded, answered_within
-from deploy.engine import Busy, Filled
-from deploy.graph.ingress import GraphEngine
-from deploy.graph.remote_calls import answer_of
-from deploy.graph.request_context import Release, RequestContext
-from deploy.options import InpaintOptions
-from deploy.settings import AppArgs
+from kintsugi.deploy.app import build_app
+from kintsugi.deploy.client import Client, ClientError
+from kintsugi.deploy.deadline import DeadlineExceeded, answered_within
+from kintsugi.deploy.engine import Busy, Filled
+from kintsugi.deploy.graph.ingress import GraphEngine
+from kintsugi.deploy.graph.remote_calls import answer_of
+from kintsugi.deploy.graph.request_context import Release, RequestContext
+from kintsugi.deploy.options import InpaintOptions
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import InvalidInput
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.plan.fill_plan import FillOptions
-from models.progress import Step
-from models.weights import ReleaseConfig, save_release
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.plan.fill_plan import FillOptions
+from kintsugi.models.progress import Step
+from kintsugi.models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import Mask, Pixels, decode, draw_mask, draw_photo, encode
 
 pytestmark = pytest.mark.ray
@@ -95,7 +95,7 @@ def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         # The replicas' processes inherit it.
-        environment.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'platform'}")
+        environment.setenv("PYTHONPATH", str(ROOT / "platform"))
         # One for each node of two graphs, and to spare.
         ray.init(address="local", num_cpus=16, include_dashboard=False)
         try:
@@ -375,7 +375,7 @@ def test_the_deadline_goes_with_the_request(service: Service) -> None:
 def test_readiness_holds_behind_a_queue_while_fills_succeed(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.graph.ingress._READY_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr("kintsugi.deploy.graph.ingress._READY_TIMEOUT_SECONDS", 0)
     engine = service.engine()
 
     async def ready_then_fill_then_ready() -> tuple[dict[str, bool], dict[str, bool]]:

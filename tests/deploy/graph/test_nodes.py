@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.deadline import NEVER
-from deploy.engine import ModelInfo
-from deploy.graph.nodes import (
+from kintsugi.deploy.deadline import NEVER
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.graph.nodes import (
     Encoded,
     Feature2ImageNode,
     Image2FeatureNode,
@@ -21,15 +21,15 @@ from deploy.graph.nodes import (
     Swapped,
     Translated,
 )
-from deploy.graph.refiner import RefinerNode
-from deploy.graph.request_context import Release, RequestContext
-from deploy.settings import AppArgs
-from models import matching
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
+from kintsugi.deploy.graph.refiner import RefinerNode
+from kintsugi.deploy.graph.request_context import Release, RequestContext
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models import matching
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""deploy.graph.refiner without a cluster: which release answers; the walks are in test_graph."""
+"""kintsugi.deploy.graph.refiner without a cluster: which release answers."""
 
 import asyncio
 import shutil
@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from deploy.engine import Busy
-from deploy.graph.refiner import RefinerNode
-from deploy.graph.request_context import ReleaseChanged, RequestContext
-from deploy.settings import AppArgs
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import WEIGHTS_NAME, ReleaseConfig, save_release
+from kintsugi.deploy.engine import Busy
+from kintsugi.deploy.graph.refiner import RefinerNode
+from kintsugi.deploy.graph.request_context import ReleaseChanged, RequestContext
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import WEIGHTS_NAME, ReleaseConfig, save_release
 
 UNUSED: Any = None
 

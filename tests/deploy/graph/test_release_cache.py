@@ -1,12 +1,12 @@
-"""deploy.graph.release_cache: a replica gives every call the release that it asks for."""
+"""kintsugi.deploy.graph.release_cache: a replica gives every call the release that it asks for."""
 
 import asyncio
 
 import pytest
 
-from deploy.engine import ModelInfo
-from deploy.graph.release_cache import ReleaseCache
-from deploy.graph.request_context import Release, ReleaseChanged
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.graph.release_cache import ReleaseCache
+from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
 
 
 class Store:

@@ -1,4 +1,4 @@
-"""deploy.graph.remote_calls: which failures of another process are a reason to try again."""
+"""kintsugi.deploy.graph.remote_calls: which failures of another process are retried."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -7,9 +7,9 @@ import pytest
 from ray.exceptions import ActorUnavailableError, ObjectLostError, OwnerDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from deploy.deadline import DeadlineExceeded
-from deploy.engine import Busy, WorkerDied
-from deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
+from kintsugi.deploy.deadline import DeadlineExceeded
+from kintsugi.deploy.engine import Busy, WorkerDied
+from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.errors import InvalidInput
 
 LOST = ObjectLostError("0" * 56, "", "")

@@ -1,4 +1,4 @@
-"""deploy.graph.scheduler: one computation a thread, none for nobody, alike calls together."""
+"""kintsugi.deploy.graph.scheduler: one computation a thread, alike calls together."""
 
 import asyncio
 import threading
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from deploy.deadline import NEVER, DeadlineExceeded
-from deploy.graph.scheduler import ComputeQueue, WorkItem
+from kintsugi.deploy.deadline import NEVER, DeadlineExceeded
+from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
 
 
 class Computer:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from ray._common.formatters import JSONFormatter
 
-from deploy.http.access_log import access_logger, log_access_to
+from kintsugi.deploy.http.access_log import access_logger, log_access_to
 from tests.deploy.http.test_auth import MakeClient
 
 

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from deploy.http.auth import KeyFile, RateLimit, parse_keys
-from deploy.settings import AppArgs
+from kintsugi.deploy.http.auth import KeyFile, RateLimit, parse_keys
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import ConfigError
 from tests.deploy.conftest import post, problem
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deploy.engine import Busy, Filled, ModelInfo
+from kintsugi.deploy.engine import Busy, Filled, ModelInfo
 from tests.deploy.conftest import (
     MODEL,
     Mask,

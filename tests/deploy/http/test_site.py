@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from deploy.http import example_photos
-from deploy.http.site import WEB
+from kintsugi.deploy.http import example_photos
+from kintsugi.deploy.http.site import WEB
 from tests.deploy.conftest import problem
 
 FILES = sorted(path for path in WEB.rglob("*") if path.is_file())

@@ -36,5 +36,5 @@ def test_without_the_packages_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'skimage.* pip install "kintsugi\[eval\]"'):
+    with pytest.raises(ConfigError, match=r'skimage.* pip install "kintsugi-inpainting\[eval\]"'):
         copy_sample_photos(str(tmp_path))

@@ -20,8 +20,8 @@ from kintsugi.encoder.training import (
     train_encoder,
 )
 from kintsugi.errors import ConfigError
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.storage.storage import Storage
-from models.networks.vgg import Vgg19Relu3
 
 
 class Interrupted(Exception):

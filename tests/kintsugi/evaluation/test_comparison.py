@@ -23,10 +23,10 @@ from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CoarseFill
 from kintsugi.masks.sets import parse_mask_set
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from kintsugi.evaluation.entrants import (
 )
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL
-from models.build import ModelConfig, build_inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, save_release
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, save_release
 
 MASK = np.zeros((64, 64), np.bool_)
 MASK[20:40, 20:40] = True
@@ -108,7 +108,7 @@ def test_a_release_is_known_by_weights_preferences_and_code(
 
 
 def test_the_codes_digest_is_of_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.__path__", [str(tmp_path)])
+    monkeypatch.setattr("kintsugi.models.__path__", [str(tmp_path)])
     (tmp_path / "sub").mkdir()
     digests = set()
     for text in ("x = 1", "x = 2"):

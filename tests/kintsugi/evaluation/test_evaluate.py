@@ -17,8 +17,8 @@ from kintsugi.evaluation.statistics import summarise
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.masks.sets import parse_mask_set
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.storage.storage import Storage
-from models.networks.vgg import Vgg19Relu3
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL, ReleaseMethod
 from kintsugi.masks.sets import parse_mask_set
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_inpainter
-from models.networks.vgg import Vgg19Relu3
 
 MASKS = [parse_mask_set("thick-64")]
 

@@ -19,7 +19,7 @@ from kintsugi.evaluation.metrics import (
     measure,
     structural_similarity,
 )
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 def flat(level: int, side: int = 16) -> Pixels:
@@ -101,7 +101,7 @@ def test_ssim_of_one_window_by_its_formula() -> None:
 
 def test_ssim_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(ConfigError, match=r"kintsugi\[eval\]"):
+    with pytest.raises(ConfigError, match=r"kintsugi-inpainting\[eval\]"):
         structural_similarity(flat(0), flat(0), hole())
 
 

@@ -10,13 +10,13 @@ import torch
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.inference.methods import CLASSICAL, CoarseFill, Method, ReleaseMethod, open_release
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from models.plan.fill_plan import FillOptions
-from models.weights import ReleaseConfig, save_release
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.plan.fill_plan import FillOptions
+from kintsugi.models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
 
@@ -101,13 +101,13 @@ def test_classical_methods_continue_a_flat_image() -> None:
 
 def test_opencv_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ConfigError, match=r"kintsugi\[eval\]"):
+    with pytest.raises(ConfigError, match=r"kintsugi-inpainting\[eval\]"):
         CLASSICAL["telea"](*photo_with_hole())
 
 
 def test_patchmatch_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "patchmatch", None)
-    with pytest.raises(ConfigError, match=r"PyPatchMatch.*kintsugi\[eval\]"):
+    with pytest.raises(ConfigError, match=r"PyPatchMatch.*kintsugi-inpainting\[eval\]"):
         CLASSICAL["patchmatch"](*photo_with_hole())
 
 

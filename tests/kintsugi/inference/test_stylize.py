@@ -10,11 +10,11 @@ from PIL import Image
 from kintsugi.errors import ConfigError, InputError, StorageError
 from kintsugi.imaging.arrays import Pixels
 from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, tensor_to_image
 from kintsugi.storage.storage import Storage
-from models.build import ModelConfig, build_inpainter
-from models.inpainter import Inpainter
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, tensor_to_image
 from tests.kintsugi.pictures import encode, gradient, photo, rotated_photo
 
 

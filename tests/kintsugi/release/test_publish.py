@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from kintsugi.errors import ConfigError, StorageError
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import ReleaseConfig, file_digest, load_release, save_release
 from kintsugi.release.publish import Selection, publish
 from kintsugi.runs.checkpoints import STATE_NAME
 from kintsugi.runs.run import open_encoder
 from kintsugi.runs.weights import DISCRIMINATORS_NAME
 from kintsugi.storage.checksums import write_checksums
 from kintsugi.train.worker import train_locally
-from models.build import ModelConfig, build_inpainter
-from models.matching import MatchingConfig
-from models.networks.vgg import Vgg19Relu3
-from models.weights import ReleaseConfig, file_digest, load_release, save_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 # Each publishes runs of two steps.

@@ -13,6 +13,8 @@ from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import ConfigError, KintsugiError, StorageError
+from kintsugi.models.matching import MatchingConfig
+from kintsugi.models.weights import load_release
 from kintsugi.release.publish import publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run, open_encoder
@@ -21,8 +23,6 @@ from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import WorkerContext, initial_state, train
 from kintsugi.train.stages.paper import Stage2
 from kintsugi.train.worker import build_stage, train_locally
-from models.matching import MatchingConfig
-from models.weights import load_release
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos
 

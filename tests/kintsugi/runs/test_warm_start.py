@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError, StorageError
+from kintsugi.models.networks.feature2image import add_pixel_inputs
 from kintsugi.release.publish import Selection, publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.runs.warm_start import load_start, open_run
 from kintsugi.train.stages.paper import Stage
 from kintsugi.train.worker import build_stage, train_locally
-from models.networks.feature2image import add_pixel_inputs
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import losses, pack_photos
 

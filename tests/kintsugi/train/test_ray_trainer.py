@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobs._bootstrap import _SETTINGS
 from kintsugi.errors import ConfigError, Diverged, StorageError
+from kintsugi.jobs._bootstrap import _SETTINGS
 from kintsugi.runs.checkpoints import CheckpointStore
 from kintsugi.runs.lease import OWNER_NAME, LeaseLost, Owner
 from kintsugi.runs.metrics_log import read_metrics

@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import ComputeSection, LossSection
 from kintsugi.data.batches import Batch
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.train.loop import initial_state
 from kintsugi.train.optim import scaler_for
 from kintsugi.train.stages.paper import Stage1
 from kintsugi.train.step import TrainStep, split
-from models.networks.vgg import Vgg19Relu3
 from tests.kintsugi.training_runs import debug_config
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ import json, sys
 from pathlib import Path
 from safetensors.torch import load_file
 from kintsugi.data.batches import Batch
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from tests.kintsugi.train.test_step import FIELDS
 from tests.kintsugi.train.test_step import computing
 from tests.kintsugi.train.test_step import take_step

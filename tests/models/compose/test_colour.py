@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.compose.colour import RING_PIXELS, align_colours, feathered, grow
+from kintsugi.models.compose.colour import RING_PIXELS, align_colours, feathered, grow
 from tests.models.match.test_patch_swap import mask_of
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.compose.gradient_blend import _SCREENING, blend_gradients
+from kintsugi.models.compose.gradient_blend import _SCREENING, blend_gradients
 from tests.models.match.patterns import noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 

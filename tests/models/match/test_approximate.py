@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
-from models.match import approximate, tree
-from models.match.approximate import (
+from kintsugi.models.match import approximate, tree
+from kintsugi.models.match.approximate import (
     mean_similarity,
     nearest_approximate,
     random_matches,
     upsample_matches,
 )
-from models.match.exact import nearest_exact
-from models.match.windows import Search, candidate_windows, windows_touching
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.match.exact import nearest_exact
+from kintsugi.models.match.windows import Search, candidate_windows, windows_touching
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 Box = tuple[int, int, int, int]
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[3] / "shared"))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import models.match.exact as exact_match
-from models.match.exact import nearest_exact
-from models.match.keys import standardise
-from models.match.scoring.boxes import Box
-from models.match.scoring.float64 import nearest_in_float64
-from models.match.windows import Search, candidate_windows, windows_touching
-from models.networks.vgg import Vgg19Relu3
-from models.precision import PRECISIONS, Precision, autocast
+import kintsugi.models.match.exact as exact_match
+from kintsugi.models.match.exact import nearest_exact
+from kintsugi.models.match.keys import standardise
+from kintsugi.models.match.scoring.boxes import Box
+from kintsugi.models.match.scoring.float64 import nearest_in_float64
+from kintsugi.models.match.windows import Search, candidate_windows, windows_touching
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.precision import PRECISIONS, Precision, autocast
 
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[4] / "shared"))
 WEIGHTS = SHARED / "weights/vgg19_relu3_1.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.match.keys import _fine_share, blur_known, gaussian_blur, standardise
+from kintsugi.models.match.keys import _fine_share, blur_known, gaussian_blur, standardise
 from tests.models.match.test_patch_swap import features_of, mask_of
 
 LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)

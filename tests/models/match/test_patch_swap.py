@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.match.exact import nearest_exact
-from models.match.patch_swap import match_patches, patch_swap
-from models.match.windows import Search, candidate_windows, hole_cells, windows_touching
+from kintsugi.models.match.exact import nearest_exact
+from kintsugi.models.match.patch_swap import match_patches, patch_swap
+from kintsugi.models.match.windows import Search, candidate_windows, hole_cells, windows_touching
 from tests.models.naive_patch_swap import cells_of, score_table, swap_batch
 
 Box = tuple[int, int, int, int]

@@ -4,7 +4,7 @@ import jaxtyping
 import pytest
 import torch
 
-from models.match.patch_swap import hole_cells, match_patches, paste_patches, patch_swap
+from kintsugi.models.match.patch_swap import hole_cells, match_patches, paste_patches, patch_swap
 from tests.models.match.test_patch_swap import features_of, mask_of
 from tests.models.naive_patch_swap import swap_batch
 

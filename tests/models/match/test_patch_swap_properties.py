@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.match.patch_swap import match_patches, patch_swap
+from kintsugi.models.match.patch_swap import match_patches, patch_swap
 
 maps = st.tuples(
     st.integers(4, 11), st.integers(4, 11), st.sampled_from([0.02, 0.1, 0.3]), st.integers(0, 9999)

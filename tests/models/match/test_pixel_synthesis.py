@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from models.match.pixel_synthesis import search_pixels
-from models.matching import search_scale
+from kintsugi.models.match.pixel_synthesis import search_pixels
+from kintsugi.models.matching import search_scale
 from tests.models.match.patterns import Draw, checker, clouds, guided, noise, off_by, stripes
 from tests.models.match.test_patch_swap import Box, mask_of
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import models.match.search as match_method
-from models.match.patch_swap import match_patches, patch_swap
-from models.match.search import Method, check_method, check_options, nearest
-from models.match.windows import Search
-from models.precision import PRECISIONS, Precision
-from models.stylize import swap_style
+import kintsugi.models.match.search as match_method
+from kintsugi.models.match.patch_swap import match_patches, patch_swap
+from kintsugi.models.match.search import Method, check_method, check_options, nearest
+from kintsugi.models.match.windows import Search
+from kintsugi.models.precision import PRECISIONS, Precision
+from kintsugi.models.stylize import swap_style
 from tests.models.match.test_exact import random_keys, search_of
 from tests.models.match.test_patch_swap import features_of, mask_of
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.match.similarity import similarities
-from models.match.windows import Search
+from kintsugi.models.match.similarity import similarities
+from kintsugi.models.match.windows import Search
 
 
 def window(keys: Tensor, index: int) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.match.sketch import SKETCH_SIZE, principal_directions, sketch_windows
-from models.match.windows import Search
+from kintsugi.models.match.sketch import SKETCH_SIZE, principal_directions, sketch_windows
+from kintsugi.models.match.windows import Search
 
 
 def generator() -> torch.Generator:

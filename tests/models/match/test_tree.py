@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.match import tree
-from models.match.tree import grow_leaves, rows_of, search_leaves
+from kintsugi.models.match import tree
+from kintsugi.models.match.tree import grow_leaves, rows_of, search_leaves
 
 BUDGET = 2**20
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.networks.cell_copy import copied_cells
+from kintsugi.models.networks.cell_copy import copied_cells
 
 
 def grid_of(cells: Tensor) -> tuple[Tensor, int]:

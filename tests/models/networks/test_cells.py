@@ -2,7 +2,7 @@
 
 import torch
 
-from models.networks.cells import append_pixels, features_of, pixels_of
+from kintsugi.models.networks.cells import append_pixels, features_of, pixels_of
 
 
 def test_each_cell_has_its_own_pixels_and_they_come_back() -> None:

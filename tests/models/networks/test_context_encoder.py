@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.build import ModelConfig, build_context_encoder, build_image_discriminator
-from models.networks.context_encoder import CONTEXT_SIDE, ContextEncoder
-from models.networks.layers import Upsampling
+from kintsugi.models.build import ModelConfig, build_context_encoder, build_image_discriminator
+from kintsugi.models.networks.context_encoder import CONTEXT_SIDE, ContextEncoder
+from kintsugi.models.networks.layers import Upsampling
 
 TINY = ModelConfig("tiny")
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.networks.depth import depth_in
+from kintsugi.models.networks.depth import depth_in
 
 
 def test_it_grows_from_the_edge_to_the_deepest() -> None:

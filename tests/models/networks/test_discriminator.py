@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.build import ModelConfig, build_feature_discriminator, build_pair_discriminator
-from models.networks.discriminator import PairDiscriminator
-from models.networks.layers import INIT_STD
+from kintsugi.models.build import ModelConfig, build_feature_discriminator, build_pair_discriminator
+from kintsugi.models.networks.discriminator import PairDiscriminator
+from kintsugi.models.networks.layers import INIT_STD
 
 TINY = ModelConfig("tiny")
 SPECTRAL = ModelConfig("tiny", discriminator_norm="spectral")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.build import ModelConfig, build_translator
-from models.inpainter import Inpainter
-from models.networks.cells import append_pixels, pixels_of
-from models.networks.feature2image import Feature2Image, TranslatorWidths, add_pixel_inputs
-from models.networks.layers import Upsampling
+from kintsugi.models.build import ModelConfig, build_translator
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.cells import append_pixels, pixels_of
+from kintsugi.models.networks.feature2image import Feature2Image, TranslatorWidths, add_pixel_inputs
+from kintsugi.models.networks.layers import Upsampling
 from tests.models.networks.test_image2feature import shapes_of
 
 

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.build import ModelConfig, build_fill_discriminator
-from models.networks.fill_discriminator import LOCAL_STRIDE, WIDE_STRIDE, Judged
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.build import ModelConfig, build_fill_discriminator
+from kintsugi.models.networks.fill_discriminator import LOCAL_STRIDE, WIDE_STRIDE, Judged
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")
 

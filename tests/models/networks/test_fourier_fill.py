@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.build import ModelConfig, build_generator, build_initial_fill
-from models.networks.fourier_fill import FourierFillPredictor
-from models.networks.initial_fill import FillNetwork, FillPredictor, shrunk
-from models.networks.smooth_fill import smooth_fill
+from kintsugi.models.build import ModelConfig, build_generator, build_initial_fill
+from kintsugi.models.networks.fourier_fill import FourierFillPredictor
+from kintsugi.models.networks.initial_fill import FillNetwork, FillPredictor, shrunk
+from kintsugi.models.networks.smooth_fill import smooth_fill
 
 FFC = ModelConfig("tiny", generator_input="predicted", initial_fill="ffc")
 

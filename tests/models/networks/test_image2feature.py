@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.build import ModelConfig, build_generator
-from models.inpainter import Inpainter
-from models.networks.image2feature import (
+from kintsugi.models.build import ModelConfig, build_generator
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.image2feature import (
     CoarseGenerator,
     GeneratorInput,
     Image2Feature,
     paste_known,
 )
-from models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
-from models.networks.smooth_fill import smooth_fill
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from kintsugi.models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 def shapes_of(blocks: list[nn.Module], run: nn.Module, *inputs: Tensor) -> list[tuple[int, ...]]:

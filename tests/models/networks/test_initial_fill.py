@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.build import ModelConfig, build_generator, build_initial_fill
-from models.networks.initial_fill import (
+from kintsugi.models.build import ModelConfig, build_generator, build_initial_fill
+from kintsugi.models.networks.initial_fill import (
     FILL_STRIDE,
     FINE_PIXELS,
     FINE_STRIDE,
     FillNetwork,
     shrunk,
 )
-from models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.smooth_fill import smooth_fill
 
 TINY = ModelConfig("tiny", generator_input="predicted")
 

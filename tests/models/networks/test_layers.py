@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling, initialise
+from kintsugi.models.networks.layers import (
+    ConvBlock,
+    ResidualBlock,
+    UpBlock,
+    Upsampling,
+    initialise,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.build import (
+from kintsugi.models.build import (
     ModelConfig,
     build_feature_discriminator,
     build_generator,
     build_pair_discriminator,
     build_translator,
 )
-from models.losses import (
+from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
@@ -21,10 +21,10 @@ from models.losses import (
     squared_distance,
     weighted_l1,
 )
-from models.match.patch_swap import patch_swap
-from models.networks.image2feature import paste_known
-from models.networks.vgg import Vgg19Relu3
-from models.precision import autocast
+from kintsugi.models.match.patch_swap import patch_swap
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.precision import autocast
 
 PAPER = ModelConfig("tiny")
 OTHER = ModelConfig(

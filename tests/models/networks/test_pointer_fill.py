@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.build import ModelConfig, build_initial_fill
-from models.networks.initial_fill import FILL_STRIDE, shrunk
-from models.networks.pointer_fill import CELL, PointerFillPredictor
-from models.networks.vgg import Vgg19Relu3
-from models.pointer_loss import pointer_loss
+from kintsugi.models.build import ModelConfig, build_initial_fill
+from kintsugi.models.networks.initial_fill import FILL_STRIDE, shrunk
+from kintsugi.models.networks.pointer_fill import CELL, PointerFillPredictor
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pointer_loss import pointer_loss
 
 TINY = ModelConfig("tiny", initial_fill="pointer")
 

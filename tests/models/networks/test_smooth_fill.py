@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.networks.smooth_fill import smooth_fill
+from kintsugi.models.networks.smooth_fill import smooth_fill
 from tests.models.match.test_patch_swap import mask_of
 
 

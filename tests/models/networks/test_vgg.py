@@ -13,7 +13,7 @@ from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms.functional import normalize, to_tensor
 
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", ROOT.parent / "shared"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.plan.crops import (
+from kintsugi.models.plan.crops import (
     LARGEST_CROP,
     MOST_CROPS,
     Box,

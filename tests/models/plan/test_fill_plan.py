@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.compose.colour import grow
-from models.plan.fill_plan import (
+from kintsugi.models.compose.colour import grow
+from kintsugi.models.plan.fill_plan import (
     CropPlans,
     FillOptions,
     FillPlan,
@@ -133,8 +133,8 @@ def test_every_hole_in_sight_is_a_hole_and_only_a_crops_own_are_filled(
     feather: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Scratches so long that they are parted: parts see one another's holes.
-    monkeypatch.setattr("models.plan.crops.LARGEST_CROP", 512 * 512)
-    monkeypatch.setattr("models.plan.crops.PART", 400)
+    monkeypatch.setattr("kintsugi.models.plan.crops.LARGEST_CROP", 512 * 512)
+    monkeypatch.setattr("kintsugi.models.plan.crops.PART", 400)
     image = photo(700, 1100)
     mask = mask_of(700, 1100, (350, 360, 0, 1100), (0, 700, 550, 558))
     plan = plan_fill(image, mask, replace(AS_FILLED, feather=feather))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.plan.resizing import padded_range, padded_side, shrink
+from kintsugi.models.plan.resizing import padded_range, padded_side, shrink
 from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo
 

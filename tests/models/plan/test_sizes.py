@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.plan.sizes import LARGEST_FIRST, scale_sizes, worth_while
+from kintsugi.models.plan.sizes import LARGEST_FIRST, scale_sizes, worth_while
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from models.plan.style_plan import (
+from kintsugi.models.plan.style_plan import (
     STYLE_SIDE,
     TILE_OVERLAP,
     TILE_SIDE,

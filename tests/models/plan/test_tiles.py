@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.inpainter import Inpainter
-from models.networks.cells import features_of, pixels_of
-from models.networks.feature2image import Feature2Image
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor
-from models.plan.tiles import TRANSLATOR_OVERLAP, encode_tiled, translate_tiled
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.cells import features_of, pixels_of
+from kintsugi.models.networks.feature2image import Feature2Image
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor
+from kintsugi.models.plan.tiles import TRANSLATOR_OVERLAP, encode_tiled, translate_tiled
 from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo
 
@@ -45,7 +45,7 @@ def test_encoder_tiles_of_a_batch(encoder: Vgg19Relu3) -> None:
 def test_a_halo_of_less_than_the_encoder_sees_would_show(
     encoder: Vgg19Relu3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.plan.tiles.ENCODER_HALO", 8)
+    monkeypatch.setattr("kintsugi.models.plan.tiles.ENCODER_HALO", 8)
     image = photo(64, 128)
     with pytest.raises(AssertionError):
         assert_equal_to_rounding(encode_tiled(encoder, image, tile=64), encoder(image))

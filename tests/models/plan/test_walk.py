@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.plan.fill_plan import FillOptions, ScalePlan
-from models.plan.walk import ScaleFill, ScaleInput, walk_scales
+from kintsugi.models.plan.fill_plan import FillOptions, ScalePlan
+from kintsugi.models.plan.walk import ScaleFill, ScaleInput, walk_scales
 from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo, plan_one
 

@@ -16,11 +16,11 @@ from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import ImageLimits, decode_image
+from kintsugi.models.match.windows import candidate_windows, hole_cells, windows_touching
+from kintsugi.models.networks.vgg import FEATURE_STRIDE, Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
+from kintsugi.models.plan.tiles import encode_tiled
 from kintsugi.storage.storage import Storage
-from models.match.windows import candidate_windows, hole_cells, windows_touching
-from models.networks.vgg import FEATURE_STRIDE, Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor
-from models.plan.tiles import encode_tiled
 
 # Of the sample photographs the one with texture all over.
 SAMPLE = f"{SAMPLES}/china.jpg"

@@ -27,9 +27,9 @@ from kintsugi.benchmarks.match.quality import compare_matches
 from kintsugi.benchmarks.match.trial import FILLS, MATCHES, OURS, Task, Trial, run_trial
 from kintsugi.errors import ConfigError
 from kintsugi.inference.methods import open_release
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import mask_to_tensor
 from kintsugi.runs.run import open_encoder
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import mask_to_tensor
 
 HALF, RANDOM = "half", "random"
 # A hole leaves at least this much of the photograph's side: known windows are needed.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kintsugi.benchmarks.match.inputs import Case
-from models.match.windows import PATCH
-from models.networks.vgg import FEATURE_CHANNELS
+from kintsugi.models.match.windows import PATCH
+from kintsugi.models.networks.vgg import FEATURE_CHANNELS
 
 GIB, MIB = 2**30, 2**20
 _FLOAT_BYTES = 4

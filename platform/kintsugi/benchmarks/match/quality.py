@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from kintsugi.benchmarks.match.reference import plain_winners, same_winners
-from models.match.approximate import mean_similarity, random_matches
-from models.match.windows import (
+from kintsugi.models.match.approximate import mean_similarity, random_matches
+from kintsugi.models.match.windows import (
     KEPT,
     PATCH,
     Search,

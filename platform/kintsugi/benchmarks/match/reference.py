@@ -1,13 +1,13 @@
 """What the benchmark checks matches against: plain convolution, and how similar winners are.
 
-The published form that it times is `models.paper.patch_swap`.
+The published form that it times is `kintsugi.models.paper.patch_swap`.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.match.windows import KEPT, PATCH, SMALLEST_NORM, Search, window_norms
+from kintsugi.models.match.windows import KEPT, PATCH, SMALLEST_NORM, Search, window_norms
 
 # Bytes of scores that `plain_winners` holds at one time.
 _SCORES_AT_ONCE = 128 * 2**20

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from models.precision import Precision
+from kintsugi.models.precision import Precision
 
 # What can be measured: forms of the match; whole fills, ours by the format in which the
 # networks compute.

@@ -33,12 +33,12 @@ from kintsugi.benchmarks.match.trial import (
 )
 from kintsugi.imaging.arrays import Pixels
 from kintsugi.inference.methods import Method, ReleaseMethod, open_release, patchmatch
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.match.patch_swap import match_patches, paste_patches
+from kintsugi.models.match.search import Method as Search
+from kintsugi.models.paper import patch_swap as published_swap
+from kintsugi.models.pixels import mask_to_tensor
 from kintsugi.runs.run import open_encoder
-from models.build import ModelConfig, build_inpainter
-from models.match.patch_swap import match_patches, paste_patches
-from models.match.search import Method as Search
-from models.paper import patch_swap as published_swap
-from models.pixels import mask_to_tensor
 
 # A first round that is shorter warms the process up and does not count.
 WARM_UP_SECONDS = 10.0

@@ -9,8 +9,8 @@ import torch
 
 from kintsugi.benchmarks.serve.requests import Request
 from kintsugi.imaging.codec import ImageLimits, decode_image, decode_mask, encode_image
-from models.inpainter import Inpainter
-from models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 
 
 class InProcess:

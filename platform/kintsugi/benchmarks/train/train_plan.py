@@ -9,7 +9,7 @@ import torch
 from kintsugi.benchmarks.train.timing import WARM_UP_STEPS
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from models.precision import PRECISIONS, Precision
+from kintsugi.models.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)

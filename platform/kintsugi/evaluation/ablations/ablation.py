@@ -31,10 +31,10 @@ from kintsugi.evaluation.entrants import RELEASE, Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison
 from kintsugi.evaluation.request import EvaluationRequest, specs_of
 from kintsugi.inference.methods import CoarseFill, ReleaseMethod
+from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.release.publish import publish
 from kintsugi.runs.run import Trained
 from kintsugi.storage.storage import Storage
-from models.plan.fill_plan import FillOptions
 
 Fit = Callable[[JobConfig], Trained]
 

@@ -19,9 +19,9 @@ from kintsugi.config.run_config import JobConfig, deciding_values, load_config, 
 from kintsugi.config.sections import STRICT
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
+from kintsugi.models.matching import MatchingConfig
 from kintsugi.release.publish import NAME
 from kintsugi.storage.storage import Storage
-from models.matching import MatchingConfig
 
 # Of a run's name; so many hexadecimal digits of what it computes.
 _DIGITS = 10
@@ -45,7 +45,7 @@ class Variant:
     stage2: tuple[str, ...] = ()
     # The same, of stage 2 alone.
     matching: dict[str, Any] = field(default_factory=dict)
-    # How its release matches, by the names of `models.matching.MatchingConfig`.
+    # How its release matches, by the names of `kintsugi.models.matching.MatchingConfig`.
     scales: int | Literal["auto"] = "auto"
     # Of every fill.
     part: Literal["whole", "coarse"] = "whole"

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kintsugi.evaluation.realism.pixels import compose, hole_of
 from kintsugi.evaluation.realism.pooling import Cells, Features
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 # Cells drawn from each hole for each side of a comparison.
 CELLS_PER_PHOTO = 48

@@ -26,8 +26,8 @@ from kintsugi.evaluation.realism.cells import (
 )
 from kintsugi.evaluation.realism.pixels import laplacian_energy, outline_step
 from kintsugi.evaluation.realism.pooling import Realism, Sample, pool_realism
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -5,15 +5,15 @@ from torch import Tensor, nn
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
-from kintsugi.train.stages.paper import Output
-from models.build import build_context_encoder, build_image_discriminator
-from models.losses import (
+from kintsugi.models.build import build_context_encoder, build_image_discriminator
+from kintsugi.models.losses import (
     context_weights,
     discriminator_adversarial,
     generator_adversarial,
     weighted_squares,
 )
-from models.networks.image2feature import paste_known
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.train.stages.paper import Output
 
 # Of a feature cell, in which the width of the band is given.
 _CELL_PX = 4

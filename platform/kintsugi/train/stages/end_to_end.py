@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
+from kintsugi.models.build import build_feature_discriminator, build_generator, build_translator
+from kintsugi.models.matching import Encoded, MatchingConfig, keys_image, match
+from kintsugi.models.networks.cells import features_of
+from kintsugi.models.networks.feature2image import Feature2Image
+from kintsugi.models.networks.image2feature import CoarseGenerator, paste_known
+from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.train.stages.paper import AdversarialStage, Output, training_match
-from models.build import build_feature_discriminator, build_generator, build_translator
-from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.networks.cells import features_of
-from models.networks.feature2image import Feature2Image
-from models.networks.image2feature import CoarseGenerator, paste_known
-from models.networks.vgg import Vgg19Relu3
 
 
 class WholeGenerator(nn.Module):

@@ -14,16 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
+from kintsugi.models.build import (
+    build_fill_discriminator,
+    build_initial_fill,
+    build_pair_discriminator,
+)
+from kintsugi.models.fill_losses import discriminator_judged, feature_distance, generator_judged
+from kintsugi.models.losses import weighted_l1
+from kintsugi.models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.image2feature import paste_known
+from kintsugi.models.networks.initial_fill import FILL_STRIDE
+from kintsugi.models.networks.pointer_fill import PointerFillPredictor
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pointer_loss import pointer_loss
 from kintsugi.train.stages.paper import Output
-from models.build import build_fill_discriminator, build_initial_fill, build_pair_discriminator
-from models.fill_losses import discriminator_judged, feature_distance, generator_judged
-from models.losses import weighted_l1
-from models.networks.fill_discriminator import Judged
-from models.networks.image2feature import paste_known
-from models.networks.initial_fill import FILL_STRIDE
-from models.networks.pointer_fill import PointerFillPredictor
-from models.networks.vgg import Vgg19Relu3
-from models.pointer_loss import pointer_loss
 
 # Of 1 in the square root of a mean square: its slope ends somewhere.
 _SMALLEST_SQUARE = 1e-4

@@ -14,24 +14,24 @@ from torch.nn import functional as F
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import TranslateSection
 from kintsugi.data.batches import Batch
-from models.build import (
+from kintsugi.models.build import (
     build_feature_discriminator,
     build_generator,
     build_pair_discriminator,
     build_translator,
 )
-from models.losses import (
+from kintsugi.models.losses import (
     discriminator_adversarial,
     generator_adversarial,
     hole_weights,
     squared_distance,
     weighted_l1,
 )
-from models.matching import Encoded, MatchingConfig, keys_image, match
-from models.networks.cells import append_pixels, features_of
-from models.networks.image2feature import CoarseGenerator, Image2Feature, paste_known
-from models.networks.pointer_fill import Pointers
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.matching import Encoded, MatchingConfig, keys_image, match
+from kintsugi.models.networks.cells import append_pixels, features_of
+from kintsugi.models.networks.image2feature import CoarseGenerator, Image2Feature, paste_known
+from kintsugi.models.networks.pointer_fill import Pointers
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class AdversarialStage:
         return features
 
     def describe(self, image: Tensor, colours: Tensor | None = None) -> Tensor:
-        """What the match copies of an image, with whose pixels: `models.networks.cells`."""
+        """What the match copies of an image and whose pixels: `kintsugi.models.networks.cells`."""
         features = self.encode(image)
         behind = image if colours is None else colours
         return append_pixels(features, behind) if self.copies_pixels else features

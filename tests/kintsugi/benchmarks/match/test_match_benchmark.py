@@ -28,7 +28,7 @@ from kintsugi.benchmarks.match.plot import draw_plot
 from kintsugi.benchmarks.match.trial import Task, Trial, run_trial
 from kintsugi.benchmarks.match.trial_worker import measure
 from kintsugi.errors import ConfigError, StorageError
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -5,9 +5,9 @@ import torch
 
 from kintsugi.benchmarks.match import quality
 from kintsugi.benchmarks.match.quality import compare_matches
-from models.match.approximate import random_matches
-from models.match.windows import Search, candidate_windows, windows_touching
-from models.paper import patch_swap as published_swap
+from kintsugi.models.match.approximate import random_matches
+from kintsugi.models.match.windows import Search, candidate_windows, windows_touching
+from kintsugi.models.paper import patch_swap as published_swap
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from kintsugi.benchmarks.match.reference import (
     same_winners,
     windows_at,
 )
-from models.match.windows import Search, candidate_windows, windows_touching
-from models.paper import patch_swap as published_swap
+from kintsugi.models.match.windows import Search, candidate_windows, windows_touching
+from kintsugi.models.paper import patch_swap as published_swap
 from tests.models.naive_patch_swap import score_table, swap_batch
 
 

@@ -13,7 +13,7 @@ from kintsugi.evaluation.realism.cells import (
     sample_fill,
     sample_original,
 )
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.networks.vgg import Vgg19Relu3
 
 
 def test_draws_are_disjoint_and_decided_by_the_key() -> None:

@@ -12,8 +12,8 @@ from kintsugi.evaluation.realism.realism import (
     hole_figures,
     measure_realism,
 )
-from models.networks.vgg import Vgg19Relu3
-from models.pixels import image_to_tensor, mask_to_tensor
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
 from tests.kintsugi.evaluation.known_fills import known_fills
 
 

@@ -11,10 +11,10 @@ from kintsugi.data.batches import Batch
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation import entrants
 from kintsugi.evaluation.entrants import open_context_encoder
+from kintsugi.models.losses import generator_adversarial
 from kintsugi.runs.weights import open_networks
 from kintsugi.train.stages.context_encoder import ContextEncoderStage
 from kintsugi.train.worker import build_stage, train_locally
-from models.losses import generator_adversarial
 from tests.kintsugi.evaluation.test_entrants import CASE
 from tests.kintsugi.training_runs import debug_config, pack_photos
 

@@ -14,6 +14,10 @@ from torch.nn import functional as F
 from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.data.batches import Batch
 from kintsugi.errors import ConfigError
+from kintsugi.models.build import InitialFillKind
+from kintsugi.models.networks.discriminator import PairDiscriminator
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.weights import load_release
 from kintsugi.release.publish import publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import CONFIG_NAME, Run
@@ -22,10 +26,6 @@ from kintsugi.storage.checksums import MANIFEST_NAME
 from kintsugi.storage.storage import Storage
 from kintsugi.train.stages.initial_fill import InitialFillStage
 from kintsugi.train.worker import build_stage, train_locally
-from models.build import InitialFillKind
-from models.networks.discriminator import PairDiscriminator
-from models.networks.vgg import Vgg19Relu3
-from models.weights import load_release
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 

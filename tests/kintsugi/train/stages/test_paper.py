@@ -11,20 +11,20 @@ from torch.nn import functional as F
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import LossSection, TranslateSection
 from kintsugi.data.batches import Batch
-from kintsugi.train.stages.end_to_end import EndToEnd
-from kintsugi.train.stages.paper import Stage1, Stage2, prediction_share
-from models.build import build_generator, build_translator
-from models.inpainter import Inpainter
-from models.losses import (
+from kintsugi.models.build import build_generator, build_translator
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
     hole_weights,
 )
-from models.match.patch_swap import patch_swap
-from models.matching import MatchingConfig, match
-from models.networks.image2feature import Image2Feature
-from models.networks.vgg import Vgg19Relu3
+from kintsugi.models.match.patch_swap import patch_swap
+from kintsugi.models.matching import MatchingConfig, match
+from kintsugi.models.networks.image2feature import Image2Feature
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.train.stages.end_to_end import EndToEnd
+from kintsugi.train.stages.paper import Stage1, Stage2, prediction_share
 from tests.kintsugi.training_runs import debug_config
 
 

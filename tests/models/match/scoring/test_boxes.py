@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.match.scoring.boxes import HALO, Box, cover
+from kintsugi.models.match.scoring.boxes import HALO, Box, cover
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

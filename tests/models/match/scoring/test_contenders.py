@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.match.scoring.contenders import MOST_CONTENDERS, Contenders
+from kintsugi.models.match.scoring.contenders import MOST_CONTENDERS, Contenders
 
 
 def pass_by(slack: Tensor, scores: Tensor, rows_at_once: int) -> set[tuple[int, int]]:
