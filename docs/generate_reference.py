@@ -5,19 +5,18 @@ something else. Files of the repository that are no part of the site are named, 
 """
 
 import ast
+import dataclasses
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-CONFIG = ROOT / "platform" / "kintsugi" / "config"
-COMMENT = re.compile(r"^\s*#\s?(.*)$")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 # What users of Python call: module, then its names.
 PYTHON = {
@@ -58,16 +57,22 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def configuration() -> str:
     """Every key of a run's configuration with its type, default and meaning."""
-    comments = _comments_of_configs()
-    sections = _classes(CONFIG / "sections.py") | _classes(CONFIG / "run_config.py")
-    model = _classes(ROOT / "models" / "build.py")["ModelConfig"]
-    top = list(_fields(sections["JobConfig"]))
-    parts = ["# Configuration of a run", "`--set section.key=value` changes one key."]
-    parts += ["## Top level", *_key_table(top, "", comments)]
-    for name, kind, _, _ in top:
-        if kind.endswith("Section"):
-            fields = model if kind == "ModelSection" else sections[kind]
-            parts += [f"## [{name}]", *_key_table(list(_fields(fields)), name, comments)]
+    with _code_on_path():
+        from kintsugi.config.run_config import JobConfig
+    sections = {
+        field.name: field.type
+        for field in dataclasses.fields(JobConfig)
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type)
+    }
+    parts = [
+        "# Configuration of a run",
+        "`--set section.key=value` changes one key, `--print-config` prints all of them. A file"
+        ' with `base = "FILE"` says only what differs from that file next to it.',
+        "## Top level",
+        _key_table(JobConfig, leaving_out=sections),
+    ]
+    for name, kind in sections.items():
+        parts += [f"## [{name}]", _key_table(kind)]
     return "\n\n".join(parts)
 
 
@@ -173,69 +178,29 @@ def _code_on_path() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _classes(path: Path) -> dict[str, list[tuple[str, str, str, str]]]:
-    """Of each dataclass its fields: name, type, default and the comment that follows."""
-    text = path.read_text()
-    lines = text.splitlines()
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ClassDef):
-            fields = []
-            for child in node.body:
-                if not isinstance(child, ast.AnnAssign) or not isinstance(child.target, ast.Name):
-                    continue
-                words = []
-                for line in lines[child.end_lineno :]:
-                    comment = COMMENT.match(line)
-                    if not comment:
-                        break
-                    words.append(comment[1])
-                default = "" if child.value is None else ast.unparse(child.value)
-                fields.append(
-                    (child.target.id, ast.unparse(child.annotation), default, " ".join(words))
-                )
-            found[node.name] = fields
-    return found
+def _key_table(kind: type, leaving_out: Collection[str] = ()) -> str:
+    from kintsugi.config.descriptions import describe_fields
 
-
-def _fields(fields: list[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
-    return (field for field in fields if not field[1].startswith("ClassVar"))
-
-
-def _comments_of_configs() -> dict[str, str]:
-    """Comments in front of each key of the configurations in jobs/configs, by `section.key`."""
-    found: dict[str, str] = {}
-    configs = [*(ROOT / "jobs" / "configs").glob("*-*.toml")]
-    # The recommended ones first: their first lines are apart from the keys.
-    for path in sorted(configs, key=lambda path: ("recommended" not in path.name, path.name)):
-        if path.name.startswith("ablation"):
-            continue
-        section, words = "", []
-        for line in path.read_text().splitlines():
-            if comment := COMMENT.match(line):
-                words.append(comment[1])
-            elif line.startswith("["):
-                section, words = line.strip("[]") + ".", []
-            elif key := re.match(r"(\w+)\s*=", line):
-                if words:
-                    found.setdefault(section + key[1], " ".join(words))
-                words = []
-            else:
-                words = []
-    return found
-
-
-def _key_table(
-    fields: list[tuple[str, str, str, str]], section: str, comments: dict[str, str]
-) -> list[str]:
+    meanings = describe_fields(kind)
     rows = []
-    for name, kind, default, comment in fields:
-        if kind.endswith("Section"):
+    for field in dataclasses.fields(kind):
+        if field.name in leaving_out:
             continue
-        key = f"{section}.{name}" if section else name
-        meaning = comment or comments.get(key, "")
-        rows.append((f"`{name}`", f"`{kind}`", f"`{default}`" if default else "needed", meaning))
-    return [_table(("key", "type", "default", "means"), rows)]
+        annotation = get_type_hints(kind)[field.name]
+        shown = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        needed = default is dataclasses.MISSING
+        rows.append(
+            (
+                f"`{field.name}`",
+                f"`{shown.replace('typing.', '')}`",
+                "needed" if needed else f"`{default!r}`",
+                meanings[field.name],
+            )
+        )
+    return _table(("key", "type", "default", "means"), rows)
 
 
 def _help(command: list[str]) -> str:

@@ -12,7 +12,7 @@ def train(stage: str, argv: Sequence[str]) -> int:
     """Run the job that trains ``stage``. Returns its exit code."""
     args = _parser(stage).parse_args(argv)
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.config.run_config import load_config
+    from kintsugi.config.run_config import explain, load_config
     from kintsugi.errors import ConfigError
     from kintsugi.monitor.reporting import Shown, reporting, summary
     from kintsugi.train.dry_run import describe, dry_run
@@ -22,6 +22,9 @@ def train(stage: str, argv: Sequence[str]) -> int:
         raise ConfigError(
             f"{args.config} is for {config.stage}: run jobs/train_{config.stage}.py with it"
         )
+    if args.print_config:
+        print(explain(config), end="")
+        return _bootstrap.DONE
     if args.dry_run:
         print(describe(done := dry_run(config)))
         _bootstrap.write_results(args.json, done.to_dict())
@@ -48,6 +51,7 @@ def _parser(stage: str) -> argparse.ArgumentParser:
     published = _bootstrap.ROOT / "jobs" / "configs" / f"paper-{name}.toml"
     flavour = "paper" if published.exists() else "recommended"
     examples = [
+        f"{job} --print-config",
         f"{job} --dry-run",
         f"{job} --config jobs/configs/{flavour}-{name}.toml --set workers.count=8 --tensorboard",
         f"ray job submit --working-dir . -- {job} --set storage=s3://runs --set run=first-{name}",
@@ -55,6 +59,8 @@ def _parser(stage: str) -> argparse.ArgumentParser:
     text = f"Train {stage} on Ray; the same run and configuration resume."
     parser = _bootstrap.job_parser(text, examples, config=f"debug-{name}.toml")
     add = parser.add_argument
+    text = "print the merged configuration with what each key means; trains nothing"
+    add("--print-config", action="store_true", help=text)
     add("--dry-run", action="store_true", help="one step here, without Ray; keeps nothing")
     add("--without-ray", action="store_true", help="one worker, in this process")
     add("--tensorboard", action="store_true", help="write event files into the run's folder")

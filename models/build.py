@@ -71,29 +71,26 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of a release.
-
-    Attributes:
-        size: One of ``SIZES``.
-        generator_upsampling: "transposed" (the paper) or "resize", in G1.
-        translator_upsampling: "resize" (the paper's better one) or "transposed", in G2.
-        discriminator_norm: "batch" (the paper) or "spectral", in D1 and D2.
-        generator_input: "grey" (the paper): G1 sees the hole grey and draws all of it;
-            "smooth": it sees the mask and a smooth fill, and draws what that one lacks; or
-            "predicted": the same of a fill whose colours a network of its own predicts.
-        translator_input: "features" (the paper): G2 sees the matched features; or
-            "features+pixels": the pixels that were copied with them too.
-        initial_fill: The network of the initial fill, where it is predicted: "unet"; "ffc",
-            which convolves in the Fourier domain; or "pointer", which copies known cells.
-    """
+    """Architecture of a release."""
 
     size: str = "small"
+    """Widths of the networks: "tiny" (tests), "small" (releases) or "paper"."""
     generator_upsampling: Upsampling = "transposed"
+    """In G1: "transposed" convolutions (the paper), or "resize" and convolve: no checkerboard."""
     translator_upsampling: Upsampling = "resize"
+    """In G2: "resize" and convolve (the paper's better one), or "transposed"."""
     discriminator_norm: DiscriminatorNorm = "batch"
+    """In D1 and D2: "batch" norm (the paper), or "spectral" norm of the weights."""
     generator_input: GeneratorInput = "grey"
+    """What G1 sees in the hole: mid-"grey" (the paper), and it draws all of the hole; a "smooth"
+    fill and the mask, and it draws what the fill lacks; or a "predicted" fill likewise, of a
+    network that init_from names."""
     translator_input: TranslatorInput = "features"
+    """What G2 sees: the matched "features" (the paper), or "features+pixels": the pixels that were
+    copied with them too; it then also decides how much of them stays."""
     initial_fill: InitialFillKind = "unet"
+    """The network of the initial fill: "unet" draws colours; "ffc" does with fast Fourier
+    convolutions, at 1.8 times the cost; "pointer" copies known cells."""
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

@@ -1,4 +1,4 @@
-"""A run's configuration: one TOML file, complete by itself, and `--set a.b=c` over it.
+"""A run's configuration: a TOML file over those it is based on, and `--set a.b=c` over it.
 
 An unknown key, a wrong type or an impossible value is a ConfigError that names the key
 as the user wrote it. Knows nothing of Ray.
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from kintsugi.config.descriptions import describe_keys
 from kintsugi.config.sections import (
     STRICT,
     ComputeSection,
@@ -28,6 +29,7 @@ from kintsugi.config.sections import (
     TranslateSection,
     WorkersSection,
 )
+from kintsugi.config.toml_files import read_layers, to_toml
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.models.weights import current_name
@@ -61,19 +63,22 @@ class JobConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     stage: Literal["initial_fill", "stage1", "stage2", "end_to_end", "context_encoder"]
+    """What is trained."""
     run: str
-    # Name of the run and of its folder in `storage`. The same name and configuration resume.
+    """Name of the run and of its folder in `storage`. The same name and configuration resume."""
     storage: str
-    # URI of the folder that holds runs.
+    """URI of the folder that holds runs."""
     data: DataSection
     loop: LoopSection
     model: ModelSection
     encoder: str = "release"
-    # VGG19 to relu3_1: "release", a path or URI, "torchvision" or "random".
+    """VGG19 to relu3_1: "release" (that of the bundled release), the path or URI of a file or of a
+    release, "torchvision" (downloads ImageNet's weights, 548 MB on first use) or "random"."""
     seed: int = 0
+    """Decides initial weights, order, crops, flips and holes."""
     init_from: str = ""
-    # URI of a release or run whose weights the run starts from (fine-tuning); "" = drawn
-    # from the seed. A discriminator is taken over where there is one.
+    """URI of a release or run whose weights the run starts from (fine-tuning); "" = drawn from the
+    seed. A discriminator is taken over where there is one."""
     losses: LossSection = field(default_factory=LossSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
@@ -113,7 +118,7 @@ class JobConfig:
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
-    """Read a TOML file, apply ``a.b=value`` overrides and validate.
+    """Read a TOML file and its bases, apply ``a.b=value`` overrides and validate.
 
     Relative paths are taken from the current folder and made absolute: workers have
     another one.
@@ -121,14 +126,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
     Raises: ConfigError naming the file and the key.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_layers(path)
     except FileNotFoundError as error:
         shipped = Path(__file__).resolve().parents[3] / "jobs" / "configs"
         names = sorted(file.name for file in shipped.glob("*-*.toml"))
         known = ", ".join(name for name in names if not name.startswith("ablation-")) or "none"
         raise ConfigError(f"--config {path}: no such file; jobs/configs has: {known}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _apply(raw, override)
     source = str(path) + "".join(f" --set {override}" for override in overrides)
@@ -143,25 +146,23 @@ def parse_config(raw: Mapping[str, Any], source: str) -> JobConfig:
     try:
         return TypeAdapter(JobConfig).validate_json(json.dumps(raw))
     except ValidationError as error:
+        meanings = describe_keys(JobConfig)
         lines = []
         for problem in error.errors(include_url=False):
             key = ".".join(str(part) for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-                message = "unknown key" + _near(key)
+                near = difflib.get_close_matches(key, meanings, 1)
+                message = "unknown key" + (f"; did you mean {near[0]}?" if near else "")
+            elif key in meanings:
+                message += f" ({meanings[key].rstrip('.')})"
             lines.append(f"{key}: {message}" if key else message)
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
-def _near(key: str) -> str:
-    """The known key that a misspelt one is most like, as a question."""
-    sections = {name: f.type for name, f in JobConfig.__dataclass_fields__.items()}
-    known = list(sections)
-    for name, kind in sections.items():
-        fields = getattr(kind, "__dataclass_fields__", {})
-        known += [f"{name}.{field_name}" for field_name in fields]
-    near = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def explain(config: JobConfig) -> str:
+    """The whole configuration as TOML, as it would run, with what each key means."""
+    return to_toml(config.to_dict(), describe_keys(JobConfig))
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

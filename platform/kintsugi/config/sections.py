@@ -35,36 +35,36 @@ class DataSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     shards: str
-    # URI of a folder that jobs/write_shards.py wrote.
+    """URI of a folder that jobs/write_shards.py wrote."""
     photos: str = ""
-    # URI of photographs that are packed into `shards` first when that holds none yet;
-    # "samples" = those that scikit-image and scikit-learn ship.
+    """URI of photographs that are packed into `shards` first when that holds none yet; "samples" =
+    those that scikit-image and scikit-learn ship."""
     crop_px: int = 256
-    # Side of the square training crops; a multiple of 8, at least 128.
+    """Side of the square training crops; a multiple of 8, at least 128."""
     resize_px: int = 286
-    # The shorter side that photographs are brought to before the crop.
+    """The shorter side that photographs are brought to before the crop."""
     window_px: int = 0
-    # The smallest side of the square that is brought to `crop_px`, drawn for every crop from
-    # here up to `resize_px`; 0 = always `crop_px`, as it is. Where `crop_px` is the larger one,
-    # it is enlarged.
+    """The smallest side of the square that is brought to `crop_px`, drawn for every crop from here
+    up to `resize_px`; 0 = always `crop_px`, as it is. Where `crop_px` is the larger one, it is
+    enlarged."""
     recolour_share: float = 0.0
-    # Of the crops: gamma and the order of their colours are drawn; for small sets of
-    # photographs.
+    """Of the crops: gamma and the order of their colours are drawn; for small sets of photographs.
+    """
     masks: tuple[str, ...] = ("rectangle", "strokes")
-    # Kinds of hole, drawn with equal share.
+    """Kinds of hole, drawn with equal share; named twice, twice as often."""
     shuffle_parts: int = 4
-    # Shards whose rows are mixed with one another; a read holds so many in memory.
+    """Shards whose rows are mixed with one another; a read holds so many in memory."""
     tasks: int = 4
-    # Reading tasks of Ray Data at one time per worker; each is a process.
+    """Reading tasks of Ray Data at one time per worker; each is a process."""
     tasks_anywhere: bool = False
-    # Reading tasks run on any node with CPUs to spare, for example on those without GPUs;
-    # else on their worker's node, on CPUs that are set aside together with it.
+    """Reading tasks run on any node with CPUs to spare, for example on those without GPUs; else on
+    their worker's node, on CPUs that are set aside together with it."""
     max_corrupt_share: float = 0.001
-    # Of the photographs: so many may not decode, and another of their shard takes their
-    # place, before the run ends. 0 = none may.
+    """Of the photographs: so many may not decode, and another of their shard takes their place,
+    before the run ends. 0 = none may."""
     held_out_share: float = 0.0
-    # Of the photographs, kept out of training when `photos` are packed; 0 = none, or as the
-    # shards that are there already have it.
+    """Of the photographs, kept out of training when `photos` are packed; 0 = none, or as the shards
+    that are there already have it."""
 
     def __post_init__(self) -> None:
         for name in ("max_corrupt_share", "held_out_share"):
@@ -101,25 +101,30 @@ class LossSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     perceptual: float = 10.0
+    """Weight of the distance of relu3_1 features."""
     adversarial: float = 1.0
+    """Weight of the adversarial loss; 0 = the discriminator is never trained."""
     reconstruction: float = 0.999
-    # Weight of the difference of pixels; context encoder (squared) and initial fill alone.
+    """Weight of the difference of pixels; of the context encoder (squared) and the initial fill
+    alone: there the difference of colours in the hole, absolute and by the ratio of its root mean
+    square, so that even skies count as much as crowds; or how unlike the truth is what a network
+    points at."""
     pixels: float = 0.0
-    # Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image
-    # (stage 2); the paper has none. With few steps it is what fills converge by.
+    """Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image (stage
+    2); the paper has none. With few steps it is what fills converge by."""
     overlap_cells: int = 2
-    # Width of the heavier band of M_F inside the hole's edge, in feature cells of 4 px; stage 1.
-    # Of the context encoder's band, which lies outside the edge.
+    """Width of the heavier band of M_F inside the hole's edge, in feature cells of 4 px; stage 1.
+    Of the context encoder's band, which lies outside the edge."""
     overlap: float = 10.0
-    # Weight in that band; 1 elsewhere in the hole.
+    """Weight in that band; 1 elsewhere in the hole."""
     kind: AdversarialLoss = "log"
-    # Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge".
+    """Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge"."""
     fill_perceptual: float = 0.0
-    # Weight of the initial fill's difference in the encoder's relu1_1, relu2_1 and relu3_1 at the
-    # fill's own resolution; 0 = none.
+    """Weight of the initial fill's difference in the encoder's relu1_1, relu2_1 and relu3_1 at the
+    fill's own resolution; 0 = none."""
     feature_matching: float = 0.0
-    # Weight of the initial fill's difference in its discriminator's activations; 0 = none. It
-    # needs an adversarial weight.
+    """Weight of the initial fill's difference in its discriminator's activations; 0 = none. It
+    needs an adversarial weight."""
 
     def __post_init__(self) -> None:
         weights = ("perceptual", "adversarial", "reconstruction", "pixels", "overlap")
@@ -138,18 +143,22 @@ class OptimizerSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     generator_lr: float = 2e-3
+    """Adam's learning rate of the generator."""
     discriminator_lr: float = 2e-4
+    """Adam's learning rate of the discriminator."""
     beta1: float = 0.5
+    """Adam's first decay, of gradients."""
     beta2: float = 0.999
+    """Adam's second decay, of squared gradients."""
     warmup_steps: int = 0
-    # Over so many steps both learning rates rise from near 0 to their value.
+    """Over so many steps both learning rates rise from near 0 to their value."""
     half_life_steps: int = 0
-    # Over so many steps after that they halve, again and again; 0 = never.
+    """Over so many steps after that they halve, again and again; 0 = never."""
     clip_norm: float = 0.0
-    # Gradients of a network longer than this are scaled down to it; 0 = never.
+    """Gradients of a network longer than this are scaled down to it; 0 = never."""
     ema_decay: float = 0.0
-    # Per step, of a running mean of the generator's weights, which samples, held-out losses
-    # and releases then use; 0 = none. 0.999 averages about the last thousand steps.
+    """Per step, of a running mean of the generator's weights, which samples, held-out losses and
+    releases then use; 0 = none. 0.999 averages about the last thousand steps."""
 
     def __post_init__(self) -> None:
         for name in ("generator_lr", "discriminator_lr"):
@@ -168,18 +177,20 @@ class LoopSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     max_steps: int
+    """Optimiser steps in all."""
     batch_size: int = 8
-    # Photographs per worker and step.
+    """Photographs per worker and step."""
     accumulate: int = 1
-    # In how many equal parts a step's photographs go through the networks, one after the
-    # other: less memory for the same gradients, but for batch norm, which sees a part.
+    """In how many equal parts a step's photographs go through the networks, one after the other:
+    less memory for the same gradients, but for batch norm, which sees a part."""
     log_every: int = 10
+    """Steps between two rows of metrics."""
     checkpoint_every: int = 500
-    # Also after the last step.
+    """Steps between two checkpoints; one also after the last step."""
     sample_every: int = 500
-    # A picture of fixed photographs: input, fill, truth. 0 = never.
+    """Steps between two pictures of fixed photographs: input, fill, truth; 0 = never."""
     keep_checkpoints: int = 2
-    # The newest; the one with the lowest held-out loss stays as well.
+    """So many of the newest stay, and the one with the lowest held-out loss."""
 
     def __post_init__(self) -> None:
         _check_at_least(
@@ -201,13 +212,13 @@ class ComputeSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     precision: Precision = "float32"
-    # Of convolutions and products (autocast); weights, losses and the match stay float32.
-    # "bfloat16" where the processor has it in hardware; "float16" scales its losses.
+    """Of convolutions and products: "float32", "bfloat16" (where the processor has it in hardware)
+    or "float16", which scales its losses (autocast). Weights, losses and the match stay float32."""
     channels_last: bool = False
-    # Memory layout with a pixel's channels side by side; faster on most devices.
+    """Memory layout with a pixel's channels side by side; faster on most devices."""
     compile: bool = False
-    # Compile the generator's forward and backward pass (torch.compile): minutes at the
-    # start, faster steps. Losses differ by rounding from those without.
+    """Compile the generator's forward and backward pass (torch.compile): minutes at the start,
+    faster steps. Losses differ by rounding from those without."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +228,11 @@ class HeldOutSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     photos: int = 0
-    # How many of the shards' held-out photographs; 0 = measure nothing.
+    """How many of the shards' held-out photographs; 0 = measure nothing. The shards must hold some:
+    write_shards.py --held-out 0.02."""
     patience: int = 0
-    # Checkpoints in a row without a lower perceptual loss, after which a run ends early;
-    # 0 = never.
+    """Checkpoints in a row without a lower loss (perceptual; of initial fill and context encoder
+    the reconstruction), after which a run ends early; 0 = never."""
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "photos", "patience")
@@ -237,23 +249,23 @@ class TranslateSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     stage1: str = ""
-    # URI of the stage 1 run (or of a release) whose predictions are mixed in.
+    """URI of the stage 1 run (or of a release) whose predictions are mixed in."""
     prediction_share: float = 0.0
-    # Share of samples whose features come from stage 1's prediction instead of the truth.
+    """Share of samples whose features come from stage 1's prediction instead of the truth."""
     truth_steps: int = 0
-    # Steps on the truth alone before predictions are mixed in.
+    """Steps on the truth alone before predictions are mixed in."""
     ramp_steps: int = 0
-    # Steps over which the share then rises from 0 to its value.
+    """Steps over which the share then rises from 0 to its value."""
     guard: int = 0
-    # Cells around the hole that are not copied from.
+    """Cells around the hole that are not copied from."""
     keys: KeysKind = "plain"
-    # What patches are compared by: "plain" features (the paper), "standardised" ones, those of
-    # an image whose known side is "matched" to the fill's blur, or "matched-standardised".
+    """What patches are compared by: "plain" features (the paper), "standardised" ones, those of an
+    image whose known side is "matched" to the fill's blur, or "matched-standardised"."""
     repeats: int = 0
-    # How often a map is matched again by what was pasted, 0 to 20.
+    """How often a map is matched again by what was pasted, 0 to 20."""
     colour: float = 0.0
-    # How much pixels count against features where patches are compared, 0 to 100; above 0 only
-    # with model.translator_input = "features+pixels".
+    """How much pixels count against features where patches are compared, 0 to 100; above 0 only
+    with model.translator_input = "features+pixels"."""
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")
@@ -275,33 +287,35 @@ class WorkersSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     count: int = 1
-    # Processes; the most of an elastic run.
+    """Processes, each with a model of its own; the most of an elastic run."""
     min_count: int = 0
-    # Fewest workers of an elastic run: it goes on with as many as find room when nodes are
-    # lost, and takes more again as they come back. 0 = always `count`. A step of fewer
-    # workers holds fewer photographs.
+    """Fewest workers of an elastic run: it goes on with as many as find room when nodes are lost,
+    and takes more again as they come back. 0 = always `count`. A step of fewer workers holds fewer
+    photographs."""
     cpus: float = 0.5
-    # Logical CPUs that Ray sets aside per worker, in addition to those for reading (data.tasks).
+    """Logical CPUs that Ray sets aside per worker, in addition to those for reading (data.tasks).
+    """
     resources: dict[str, float] = field(default_factory=dict)
-    # What else it sets aside per worker: memory in bytes or the cluster's own resources.
+    """What else it sets aside per worker: memory in bytes or the cluster's own resources."""
     use_gpu: bool = False
-    # One GPU per worker, NCCL between them; else CPU and gloo.
+    """One GPU per worker, NCCL between them; else CPU and gloo."""
     accelerator_type: str = ""
-    # Kind of GPU, such as "A100"; "" = any.
+    """Kind of GPU, such as "A100"; "" = any."""
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
-    # On few or many nodes; STRICT_ = all on one, or each on one of its own.
+    """"PACK" on few nodes or "SPREAD" over many; "STRICT_PACK" all on one, "STRICT_SPREAD" each on
+    its own."""
     threads: int = 2
-    # PyTorch's threads per worker on the CPU.
+    """PyTorch's threads per worker on the CPU."""
     timeout_s: int = 300
-    # Seconds that workers wait for one another, and so for one's data, before the step has
-    # failed; longer than storage may be gone.
+    """Seconds that workers wait for one another, and so for one's data, before the step has failed;
+    longer than storage may be gone."""
     max_failures: int = 3
-    # Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes
-    # that are taken away with notice do not count.
+    """Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes that are
+    taken away with notice do not count."""
     autoscaling: bool = False
-    # Nodes are added on demand: what the cluster lacks now is waited for, not refused.
+    """Nodes are added on demand: what the cluster lacks now is waited for, not refused."""
     wait_s: int = 3600
-    # Seconds that a run waits for missing nodes, all waits together.
+    """Seconds that a run waits for missing nodes, all waits together."""
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "count", "threads", "timeout_s", "wait_s")

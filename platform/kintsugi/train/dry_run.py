@@ -1,6 +1,5 @@
 """One step of a run through the whole path in this process, leaving nothing behind."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from kintsugi.config.run_config import JobConfig
+from kintsugi.config.toml_files import to_toml
 from kintsugi.data.sample_photos import PHOTO_SUFFIXES, open_photos
 from kintsugi.data.shard_manifest import MANIFEST_NAME
 from kintsugi.data.shard_writer import write_shards
@@ -141,20 +141,3 @@ def describe(done: DryRun) -> str:
 
 def _memory(row: Mapping[str, Any]) -> str:
     return f"{row['memory_mib']:.0f} MiB of memory at most" if "memory_mib" in row else "-"
-
-
-def to_toml(nested: Mapping[str, Any]) -> str:
-    """A configuration as TOML: keys of its own first, then one table for each section."""
-    tables = {name: value for name, value in nested.items() if isinstance(value, Mapping)}
-    lines = [f"{name} = {_value(value)}" for name, value in nested.items() if name not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(key)} = {_value(each)}" for key, each in value.items())
-        return f"{{{', '.join(pairs)}}}"
-    # JSON's strings, numbers, lists and truth values are TOML's as well.
-    return json.dumps(value)

@@ -11,7 +11,7 @@ from kintsugi.errors import ConfigError, StorageError
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
-from kintsugi.train.dry_run import describe, dry_run, to_toml
+from kintsugi.train.dry_run import describe, dry_run
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 
@@ -44,11 +44,6 @@ def test_the_step_is_the_runs_first_and_nothing_is_written(tmp_path: Path) -> No
     assert done.checkpoint_bytes == pytest.approx(sum(step.sizes().values()), rel=0.01)
     assert (done.run, done.resumes) == (run.storage.uri, 0)
     assert dry_run(config).resumes == config.loop.max_steps
-
-
-def test_nested_tables_are_toml() -> None:
-    nested = {"seed": 1, "workers": {"resources": {"a/b": 0.5, "memory": 10}, "names": ["\u00e9"]}}
-    assert tomllib.loads(to_toml(nested)) == nested
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ its run, and a run that is there already is found again.
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.config.run_config import JobConfig, deciding_values, load_config, parse_config
 from kintsugi.config.sections import STRICT
+from kintsugi.config.toml_files import read_layers
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.models.matching import MatchingConfig
@@ -35,21 +35,21 @@ class Variant:
 
     name: str
     about: str = ""
-    # What differs from the base, for people.
+    """What differs from the base, for people."""
     stages: Literal["two", "end_to_end"] = "two"
-    # Both stages one after the other, or at once.
+    """Both stages one after the other, or at once."""
     set: tuple[str, ...] = ()
-    # `section.key=value` of all its runs.
+    """`section.key=value` of all its runs."""
     stage1: tuple[str, ...] = ()
-    # The same, of stage 1 alone.
+    """The same, of stage 1 alone."""
     stage2: tuple[str, ...] = ()
-    # The same, of stage 2 alone.
+    """The same, of stage 2 alone."""
     matching: dict[str, Any] = field(default_factory=dict)
-    # How its release matches, by the names of `kintsugi.models.matching.MatchingConfig`.
+    """How its release matches, by the names of `kintsugi.models.matching.MatchingConfig`."""
     scales: int | Literal["auto"] = "auto"
-    # Of every fill.
+    """Of every fill."""
     part: Literal["whole", "coarse"] = "whole"
-    # "coarse": G1's fill alone.
+    """"coarse": G1's fill alone."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -69,30 +69,30 @@ class Plan:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     storage: str
-    # URI of a folder for runs/, releases/ and fills/.
+    """URI of a folder for runs/, releases/ and fills/."""
     stage1: str
-    # Base configuration: a file next to the plan's.
+    """Base configuration: a file next to the plan's."""
     stage2: str
-    # The same.
+    """The same."""
     end_to_end: str
-    # The same.
+    """The same."""
     variants: tuple[Variant, ...]
     set: tuple[str, ...] = ()
-    # `section.key=value` of all runs.
+    """`section.key=value` of all runs."""
     photos: str = SAMPLES
-    # URI of the photographs that all variants fill.
+    """URI of the photographs that all variants fill."""
     limit: int | None = None
-    # Only the first so many.
+    """Only the first so many."""
     held_out: float | None = None
-    # Only those that training at this share kept out.
+    """Only those that training at this share kept out."""
     masks: tuple[str, ...] = ("random-256",)
-    # Mask sets, or URIs of written ones.
+    """Mask sets, or URIs of written ones."""
     methods: tuple[str, ...] = ()
-    # What the variants are compared with, as jobs/evaluate.py names it.
+    """What the variants are compared with, as jobs/evaluate.py names it."""
     seed: int = 0
-    # Decides every mask.
+    """Decides every mask."""
     folder: Path = Path()
-    # Where the plan's file is; not in the file.
+    """Where the plan's file is; not in the file."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -118,14 +118,12 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     Raises: ConfigError naming the file and the key.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_layers(path)
         plan = TypeAdapter(Plan).validate_json(json.dumps({**raw, "folder": str(path.parent)}))
     except FileNotFoundError as error:
         raise ConfigError(
             f"--config {path}: no such file; jobs/configs has ablation.toml and ablation-debug.toml"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in each['loc'])}:"
