@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.errors import ConfigError
-from kintsugi.masks.drawing import between, move
+from kintsugi.masks.drawing import Line, between, between_all, draw_lines, move
 from kintsugi.masks.objects import draw_object
 
 Mask = npt.NDArray[np.bool_]
@@ -149,18 +149,19 @@ def _strokes(height: int, width: int, rng: np.random.Generator) -> Mask:
     # Its widths 12-40 are for 256 px.
     short = min(height, width)
     reach = math.isqrt(height * height + width * width) // 8
+    lines: list[Line] = []
     for _ in range(between(rng, 1, 4)):
         x, y = between(rng, 0, width - 1), between(rng, 0, height - 1)
         brush = max(1, between(rng, short * 12 // 256, short * 40 // 256))
         # Hundredths of a radian: a mean turn of 2 pi / 5, give or take 2 pi / 15.
         turns = between(rng, 84, 126), between(rng, 126, 168)
-        for vertex in range(between(rng, 4, 12)):
-            angle = between(rng, *turns)
-            # Two draws: short and long steps are rare, as with the normal one of the original.
-            length = between(rng, 0, reach) + between(rng, 0, reach)
-            end = move((x, y), angle if vertex % 2 else 628 - angle, length, mask)
-            _draw_line(mask, (x, y), end, brush)
+        # Two lengths: short and long steps are rare, as with the normal one of the original.
+        steps = between_all(rng, (turns, (0, reach), (0, reach)), between(rng, 4, 12))
+        for vertex, (angle, one, other) in enumerate(steps):
+            end = move((x, y), angle if vertex % 2 else 628 - angle, one + other, mask)
+            lines.append(Line((x, y), end, brush))
             x, y = end
+    draw_lines(mask, lines)
     if rng.integers(2):
         mask = mask[::-1]
     return np.ascontiguousarray(mask[:, ::-1] if rng.integers(2) else mask)
@@ -170,6 +171,7 @@ def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
     """As people paint an object over: a broad brush to and fro within a box around it."""
     mask = np.zeros((height, width), np.bool_)
     short = min(height, width)
+    lines: list[Line] = []
     for _ in range(between(rng, 1, 4) // 4 + 1):
         tall, wide = (between(rng, short // 4, 5 * short // 8) for _ in range(2))
         brush = max(2, min(tall, wide) * between(rng, 6, 12) // 16)
@@ -184,8 +186,8 @@ def _blob(height: int, width: int, rng: np.random.Generator) -> Mask:
             (low[0] + between(rng, 0, high[0]), low[1] + between(rng, 0, high[1]))
             for _ in range(between(rng, 3, 6))
         ]
-        for start, end in pairwise(points):
-            _draw_line(mask, start, end, brush)
+        lines += [Line(start, end, brush) for start, end in pairwise(points)]
+    draw_lines(mask, lines)
     return mask
 
 
@@ -196,17 +198,20 @@ def _lama(kind: str, height: int, width: int, rng: np.random.Generator) -> Mask:
     if brush.boxes is not None and rng.integers(13) < 3:
         return _lama_boxes(brush, height, width, rng)
     mask = np.zeros((height, width), np.bool_)
+    lines: list[Line] = []
     for stroke in range(between(rng, *brush.times)):
         x, y = between(rng, 0, width - 1), between(rng, 0, height - 1)
-        for _ in range(between(rng, 1, 5)):
+        bounds = ((0, 3), (0, brush.max_length - 1), (0, brush.max_width - 1))
+        for turn, far, wide in between_all(rng, bounds, between(rng, 1, 5)):
             # LaMa draws one of four angles, 0.01 + 0, 1, 2 or 3 radians, and turns every other
             # stroke the other way.
-            angle = 1 + 100 * between(rng, 0, 3)
-            length = (10 + between(rng, 0, brush.max_length - 1)) * short // brush.scale
-            thick = (5 + between(rng, 0, brush.max_width - 1)) * short // brush.scale
+            angle = 1 + 100 * turn
+            length = (10 + far) * short // brush.scale
+            thick = (5 + wide) * short // brush.scale
             end = move((x, y), angle if stroke % 2 else 628 - angle, length, mask)
-            _draw_line(mask, (x, y), end, max(1, thick))
+            lines.append(Line((x, y), end, max(1, thick)))
             x, y = end
+    draw_lines(mask, lines)
     return mask
 
 
@@ -230,22 +235,3 @@ def _box(height: int, width: int, box: tuple[int, int, int, int]) -> Mask:
     mask = np.zeros((height, width), np.bool_)
     mask[top : top + box_height, left : left + box_width] = True
     return mask
-
-
-def _draw_line(mask: Mask, start: tuple[int, int], end: tuple[int, int], thick: int) -> None:
-    """Set what lies within thick/2 of the line from start to end, both (x, y)."""
-    reach = thick // 2 + 1
-    (left, right), (top, bottom) = (sorted(pair) for pair in zip(start, end, strict=True))
-    left, top = max(left - reach, 0), max(top - reach, 0)
-    window = mask[top : bottom + reach + 1, left : right + reach + 1]
-    # Offsets from the start; int64 holds the fourth power of any image's side.
-    x = np.arange(window.shape[1], dtype=np.int64)[None, :] + left - start[0]
-    y = np.arange(window.shape[0], dtype=np.int64)[:, None] + top - start[1]
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    squared_length = dx * dx + dy * dy
-    along = x * dx + y * dy
-    # Four times the squared distance, to compare with the squared thickness.
-    inside = (along >= 0) & (along <= squared_length)
-    near_line = 4 * (x * dy - y * dx) ** 2 <= thick * thick * squared_length
-    near_ends = np.minimum(x * x + y * y, (x - dx) ** 2 + (y - dy) ** 2) * 4 <= thick * thick
-    window |= inside & near_line & (squared_length > 0) | near_ends
