@@ -142,8 +142,9 @@ def test_a_run_that_does_not_fit_is_refused(one_node: OneNode, folder: Path, too
     job = submit(one_node.address, folder, "f20", workers__count=3)
     assert job.process.wait(60) == 2, job.log.read_text()
     took("F20 refused, of which nearly all is starting Python and Ray", time.monotonic() - began)
-    assert "3 x (workers.cpus=0.5 + data.tasks=1 x 0.5 for reading) = 3 logical CPUs, but the" in (
-        job.log.read_text()
+    assert (
+        "3 x (workers.cpus=0.5 + data.tasks=1 x data.task_cpus=0.5 for reading) = 3 logical CPUs,"
+        in job.log.read_text()
     )
 
 

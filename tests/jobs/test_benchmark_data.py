@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from kintsugi.benchmarks.data_reading import consume, format_report, in_object_store
-from kintsugi.data.batches import Batch
+from kintsugi.data.batches import PackedBatch
 from kintsugi.jobs.benchmark_data import main
 from kintsugi.storage.storage import Storage
 
 
 def test_waiting_is_told_from_computing() -> None:
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[PackedBatch]:
         while True:
             time.sleep(0.03)
-            yield Batch(*(torch.zeros(1) for _ in range(4)))
+            yield PackedBatch(*(torch.zeros(1) for _ in range(4)))
 
     waits = consume(batches(), 5, 0.06)
     assert waits.first_batch_seconds >= 0.03

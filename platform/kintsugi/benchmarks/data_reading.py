@@ -15,13 +15,14 @@ from typing import Any
 import ray
 
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
-from kintsugi.data.ray_pipeline import stream_batches
+from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
+from kintsugi.data.ray_pipeline import TaskCost, stream_batches
 from kintsugi.data.sampler import Position, SampleOrder
-from kintsugi.data.shard_reader import ShardReader, open_reader
+from kintsugi.data.shard_reader import ShardReader
 from kintsugi.servers.object_store import object_store
 from kintsugi.storage.storage import Storage
 from kintsugi.train.resources import check_resources, worker_resources
+from kintsugi.train.worker import open_run_reader
 
 _BUCKET = "benchmark"
 
@@ -34,11 +35,16 @@ class Waits:
         first_batch_seconds: Until the first batch was there, the start of the pipeline included.
         seconds: Of all steps after it.
         wait_seconds: For the batch of each of those steps.
+        own_seconds: Processor seconds of this process for them, its threads included.
+        task_seconds: Processor seconds of a reading task for a photograph; without Ray this
+            process is the task.
     """
 
     first_batch_seconds: float
     seconds: float
     wait_seconds: tuple[float, ...]
+    own_seconds: float = 0.0
+    task_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Row:
         wait_share: Of the time of the steps, spent waiting for a batch; mean over workers.
         longest_wait_seconds: For one batch.
         first_batch_seconds: The slowest worker's.
+        training_ms: Processor milliseconds of the process that trains, for a photograph.
+        task_ms: The same of a reading task.
     """
 
     reading: str
@@ -63,6 +71,8 @@ class Row:
     wait_share: float
     longest_wait_seconds: float
     first_batch_seconds: float
+    training_ms: float
+    task_ms: float
 
 
 def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[str, Any]:
@@ -82,7 +92,7 @@ def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[st
     # Reading needs no GPU, also where training does.
     config = replace(config, workers=replace(config.workers, use_gpu=False))
     check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    reader = open_reader(config.data.shards, config.data.resize_px)
+    reader = open_run_reader(config)
     photographs = sum(reader.rows_per_part)
     mean_bytes = sum(part.bytes for part in reader.parts) / photographs
     measured = [("one process", 0.0, _measure_here(config, reader, steps))]
@@ -119,14 +129,15 @@ def format_report(figures: dict[str, Any]) -> str:
         " steps, seed {seed}, {cpus} processors here"
     )
     lines = [
-        "| reading | workers | step s | images/s | MB/s | waiting | longest wait s | first batch |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| reading | workers | step s | images/s | MB/s | waiting | longest wait s | first batch |"
+        " training process ms/photo | data task ms/photo |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in figures["rows"]:
         lines.append(
             "| {reading} | {workers} | {step_seconds:g} | {images_per_second:.1f} |"
             " {megabytes_per_second:.2f} | {wait_share:.1%} | {longest_wait_seconds:.2f} |"
-            " {first_batch_seconds:.2f} s |".format(**row)
+            " {first_batch_seconds:.2f} s | {training_ms:.2f} | {task_ms:.2f} |".format(**row)
         )
     return "\n".join([head.format(**figures), "", *lines])
 
@@ -157,18 +168,23 @@ def in_object_store(shards: str) -> Iterator[str]:
             os.environ.update(earlier)
 
 
-def consume(batches: Iterator[Batch], steps: int, step_seconds: float) -> Waits:
+def consume(batches: Iterator[PackedBatch], steps: int, step_seconds: float) -> Waits:
     """Take ``steps`` batches after the first, each when its step would want it."""
     started = time.perf_counter()
     next(batches)
-    first = time.perf_counter()
+    first, used = time.perf_counter(), time.process_time()
     waits = []
     for _ in range(steps):
         time.sleep(step_seconds)
         wanted = time.perf_counter()
         next(batches)
         waits.append(time.perf_counter() - wanted)
-    return Waits(first - started, time.perf_counter() - first, tuple(waits))
+    return Waits(
+        first_batch_seconds=first - started,
+        seconds=time.perf_counter() - first,
+        wait_seconds=tuple(waits),
+        own_seconds=time.process_time() - used,
+    )
 
 
 def _order(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
@@ -183,7 +199,10 @@ def _order(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
 
 def _measure_here(config: JobConfig, reader: ShardReader, steps: int) -> list[Waits]:
     batches = local_batches(reader, _order(config, reader, 1), config.data, Position())
-    return [consume(batches, steps, 0.0)]
+    waits = consume(batches, steps, 0.0)
+    # The same process is both.
+    photos = steps * config.loop.batch_size
+    return [replace(waits, own_seconds=0.0, task_seconds=waits.own_seconds / photos)]
 
 
 def _measure_on_ray(
@@ -194,7 +213,9 @@ def _measure_on_ray(
     def measure(rank: int) -> Waits:
         corrupt = corrupt_rows(reader, config.data)
         request = Request(reader, order, Position(), rank, steps + 1, corrupt)
-        return consume(stream_batches(request, config.data), steps, step_seconds)
+        cost = TaskCost()
+        waits = consume(stream_batches(request, config.data, cost=cost), steps, step_seconds)
+        return replace(waits, task_seconds=cost.seconds / cost.photos)
 
     # As a train worker has them: those of its reading tasks are among its CPUs.
     needs = worker_resources(config)
@@ -217,4 +238,8 @@ def _row(
         wait_share=sum(shares) / len(shares),
         longest_wait_seconds=max(max(each.wait_seconds) for each in waits),
         first_batch_seconds=max(each.first_batch_seconds for each in waits),
+        training_ms=1000
+        * sum(each.own_seconds for each in waits)
+        / sum(len(each.wait_seconds) * batch_size for each in waits),
+        task_ms=1000 * sum(each.task_seconds for each in waits) / len(waits),
     )

@@ -51,6 +51,7 @@ RESUMABLE_KEYS = (
     "storage",
     "data.photos",
     "data.tasks",
+    "data.task_cpus",
     "data.max_corrupt_share",
     "data.tasks_anywhere",
 )

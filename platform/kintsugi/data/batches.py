@@ -1,27 +1,17 @@
-"""A decoded photograph in an epoch -> crop, flip, hole -> Batch; knows no Ray.
+"""Samples -> a batch, and to the device on which it is used; knows no Ray."""
 
-Every draw is keyed by (seed, epoch, photograph), so it does not depend on who reads the
-photograph, nor on how many workers there are.
-"""
-
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from kintsugi.config.sections import DataSection
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, SampleOrder
-from kintsugi.data.shard_reader import Decoded, ShardReader
-from kintsugi.masks.generators import draw_mask
-
-# Of the logarithm of a recoloured crop's gamma.
-_GAMMA_DEVIATION = 0.25
+from kintsugi.data.samples import Sample, SampleSettings, sample_of
+from kintsugi.data.shard_reader import ShardReader
 
 
 @dataclass(frozen=True)
@@ -48,6 +38,40 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class PackedBatch:
+    """One worker's step as it travels to its device: a quarter of the bytes.
+
+    Attributes:
+        keys: As in `Batch`.
+        image: B S S 3 uint8, RGB.
+        mask: B S S bool, true = hole.
+        draw: As in `Batch`.
+    """
+
+    keys: Tensor
+    image: Tensor
+    mask: Tensor
+    draw: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device, where it becomes float."""
+        keys, image, mask, draw = (part.to(device, non_blocking=True) for part in self.parts())
+        # A tensor, not a number: by a number CUDA multiplies with the reciprocal, and rounds
+        # otherwise than the processor.
+        most = torch.full((), 255.0, device=device)
+        return Batch(
+            keys, image.permute(0, 3, 1, 2).contiguous().float() / most, mask[:, None].float(), draw
+        )
+
+    def pinned(self) -> "PackedBatch":
+        """In memory that a GPU copies from while it computes."""
+        return PackedBatch(*(part.pin_memory() for part in self.parts()))
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.keys, self.image, self.mask, self.draw
+
+
+@dataclass(frozen=True)
 class Request:
     """The batches that one worker asks for.
 
@@ -68,59 +92,20 @@ class Request:
     corrupt: CorruptRows
 
 
-def draw_sample(
-    pixels: NDArray[np.uint8], key: int, epoch: int, seed: int, config: DataSection
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
-    """Crop, flip and hole of one photograph in one epoch, and its random draw."""
-    rng = np.random.default_rng([seed, epoch, key])
-    side = _window_side(min(pixels.shape[:2]), config, rng) if config.window_px else config.crop_px
-    top = int(rng.integers(pixels.shape[0] - side + 1))
-    left = int(rng.integers(pixels.shape[1] - side + 1))
-    crop = pixels[top : top + side, left : left + side]
-    if side != config.crop_px:
-        size = (config.crop_px, config.crop_px)
-        crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BILINEAR))
-    if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    if config.recolour_share and rng.random() < config.recolour_share:
-        crop = _recoloured(crop, rng)
-    kind = config.masks[int(rng.integers(len(config.masks)))]
-    draw = float(rng.random())
-    return crop, draw_mask(kind, config.crop_px, config.crop_px, rng), draw
+def settings_of(config: DataSection, seed: int) -> SampleSettings:
+    """What data workers need of the configuration."""
+    return SampleSettings(
+        seed, config.crop_px, config.window_px, config.recolour_share, config.masks
+    )
 
 
-def _window_side(shorter: int, config: DataSection, rng: np.random.Generator) -> int:
-    """Of the square a crop is taken from: all areas are as likely."""
-    area = rng.uniform((config.window_px / shorter) ** 2, 1)
-    return max(config.window_px, int(shorter * math.sqrt(area)))
-
-
-def _recoloured(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Colours in another order, and another gamma."""
-    table = 255 * np.linspace(0, 1, 256) ** math.exp(rng.normal(0, _GAMMA_DEVIATION))
-    recoloured: NDArray[np.uint8] = table.round().astype(np.uint8)[crop][..., rng.permutation(3)]
-    return recoloured
-
-
-def collate(
-    pixels: Sequence[NDArray[np.uint8]],
-    keys: Sequence[int],
-    epochs: Sequence[int],
-    seed: int,
-    config: DataSection,
-) -> Batch:
-    """Decoded photographs (HWC uint8) to a batch."""
-    drawn = [
-        draw_sample(image, key, epoch, seed, config)
-        for image, key, epoch in zip(pixels, keys, epochs, strict=True)
-    ]
-    images = np.stack([crop for crop, _, _ in drawn])
-    masks = np.stack([mask for _, mask, _ in drawn])
-    return Batch(
+def collate(keys: Sequence[int], samples: Sequence[Sample]) -> PackedBatch:
+    """Samples to a batch."""
+    return PackedBatch(
         keys=torch.tensor(keys, dtype=torch.int64),
-        image=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255,
-        mask=torch.from_numpy(masks)[:, None].float(),
-        draw=torch.tensor([draw for _, _, draw in drawn], dtype=torch.float32),
+        image=torch.from_numpy(np.stack([sample.image for sample in samples])),
+        mask=torch.from_numpy(np.stack([sample.mask for sample in samples])),
+        draw=torch.tensor([sample.draw for sample in samples], dtype=torch.float32),
     )
 
 
@@ -136,7 +121,7 @@ def local_batches(
     start: Position,
     rank: int = 0,
     corrupt: CorruptRows | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[PackedBatch]:
     """Batches in this process, without Ray: the same as a Ray worker of that rank gets.
 
     Args: as in `Request`; ``config``: how photographs become batches; ``corrupt`` None: a count
@@ -146,18 +131,15 @@ def local_batches(
         ``config.max_corrupt_share`` do not decode.
     """
     corrupt = corrupt or corrupt_rows(reader, config)
-    waiting: list[Decoded] = []
+    settings = settings_of(config, order.seed)
+    keys: list[int] = []
+    samples: list[Sample] = []
     for epoch in order.reads(start, rank):
         for read in epoch:
             for decoded in reader.decode(read):
                 corrupt.note(decoded.instead_of)
-                waiting.append(decoded)
-                if len(waiting) == order.batch_size:
-                    yield collate(
-                        [each.pixels for each in waiting],
-                        [each.key for each in waiting],
-                        [each.epoch for each in waiting],
-                        order.seed,
-                        config,
-                    )
-                    waiting = []
+                keys.append(decoded.key)
+                samples.append(sample_of(decoded, settings))
+                if len(samples) == order.batch_size:
+                    yield collate(keys, samples)
+                    keys, samples = [], []

@@ -2,8 +2,8 @@
 
 Each worker streams its own share through its own pipeline: nothing has to be split
 between workers at run time, so the order is the plan's and not that of arrival, and no
-worker waits for another's data. Decoding runs in Ray Data's tasks on any node; crop,
-flip and hole run in the collate function, which knows the epoch.
+worker waits for another's data. Decoding, crop, flip and hole run in Ray Data's tasks on any
+node; what reaches the training process are bytes that it only has to join.
 """
 
 import logging
@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import ray.data
+import torch
+from numpy.typing import NDArray
+from ray.data import ExecutionResources
 from ray.data.collate_fn import NumpyBatchCollateFn
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import Batch, Request, collate
+from kintsugi.data.batches import PackedBatch, Request, settings_of
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Read
-from kintsugi.data.shard_reader import TASK_CPUS, DecodeRead, ShardReader
+from kintsugi.data.samples import DecodeRead
 
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
 # pipeline takes seconds; large ones start one per epoch.
@@ -28,10 +31,33 @@ PREFETCH_BATCHES = 2
 # Photographs that a reading task hands on at one time. Ray Data's default is 128 MiB: the
 # first batch would wait until hundreds are decoded, and each buffer would hold as many.
 BLOCK_BYTES = 8 * 2**20
+# Of the object store, for all pipelines of a run together.
+_STORE_SHARE = 0.4
+_PARTS = ("keys", "image", "mask", "draw")
 
 
-def stream_batches(request: Request, config: DataSection) -> Iterator[Batch]:
+class TaskCost:
+    """Processor seconds of the reading tasks, and the photographs they were for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.photos = 0
+
+    def add(self, seconds: NDArray[np.float64]) -> None:
+        """Count some photographs. From one thread at a time."""
+        self.seconds += float(seconds.sum())
+        self.photos += len(seconds)
+
+
+def stream_batches(
+    request: Request, config: DataSection, *, cost: TaskCost | None = None
+) -> Iterator[PackedBatch]:
     """The batches that a worker asks for, made as ``config`` says.
+
+    Args:
+        request: Which.
+        config: How photographs become samples, and by how many tasks.
+        cost: Where what the tasks took is counted.
 
     Raises: StorageError (inside Ray's own error) when a shard is missing or altered, or
         more photographs than ``config.max_corrupt_share`` do not decode.
@@ -42,29 +68,36 @@ def stream_batches(request: Request, config: DataSection) -> Iterator[Batch]:
     context.target_max_block_size = BLOCK_BYTES
     # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context.execution_options.resource_limits = _share_of_store(request.order.workers)
     reader, order = request.reader, request.order
-    make_batch = _Collate(order.seed, config, request.corrupt)
+    decode = DecodeRead(reader, settings_of(config, order.seed))
+    # A GPU copies from pinned memory alone while it computes.
+    make_batch = _Collate(request.corrupt, cost, pin=torch.cuda.is_available())
     pending: list[Read] = []
     steps = 0
     for epoch in order.reads(request.start, request.rank):
         pending += epoch
         steps += sum(len(read.rows) for read in epoch) // order.batch_size
         if len(pending) >= READS_PER_PIPELINE or steps >= request.steps:
-            yield from _run(reader, pending, make_batch, order.batch_size)
+            yield from _run(decode, pending, config, make_batch, order.batch_size)
             pending = []
             if steps >= request.steps:
                 return
 
 
 def _run(
-    reader: ShardReader, reads: list[Read], make_batch: "_Collate", batch_size: int
-) -> Iterator[Batch]:
+    decode: DecodeRead,
+    reads: list[Read],
+    config: DataSection,
+    make_batch: "_Collate",
+    batch_size: int,
+) -> Iterator[PackedBatch]:
     rows = [{"epoch": read.epoch, "rows": read.rows.tolist()} for read in reads]
     pipeline = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        DecodeRead(reader),
+        decode,
         batch_size=1,
-        compute=ray.data.TaskPoolStrategy(size=min(make_batch.config.tasks, len(rows))),
-        **_room(make_batch.config),
+        compute=ray.data.TaskPoolStrategy(size=min(config.tasks, len(rows))),
+        **_room(config),
     )
     for parts in pipeline.iter_torch_batches(
         batch_size=batch_size,
@@ -72,13 +105,23 @@ def _run(
         collate_fn=make_batch,
         device="cpu",
     ):
-        yield Batch(*(parts[name] for name in ("keys", "image", "mask", "draw")))
+        yield PackedBatch(*(parts[name] for name in _PARTS))
+
+
+def _share_of_store(workers: int) -> ExecutionResources:
+    """Of the cluster's object store what this worker's pipeline may fill.
+
+    Each pipeline takes half of all of it by itself: a few of them, and what they do not know of,
+    spill to disk.
+    """
+    store = ray.cluster_resources().get("object_store_memory", 0.0)
+    return ExecutionResources(object_store_memory=_STORE_SHARE * store / workers)
 
 
 def _room(config: DataSection) -> dict[str, Any]:
     """Where reading tasks run, and on whose CPUs."""
     if config.tasks_anywhere:
-        return {"num_cpus": TASK_CPUS}
+        return {"num_cpus": config.task_cpus}
     # Their CPUs are part of what was set aside for this worker: asked for once more, they
     # might never come, as all of a small cluster's may be set aside for workers.
     here = ray.get_runtime_context().get_node_id()
@@ -86,21 +129,22 @@ def _room(config: DataSection) -> dict[str, Any]:
 
 
 class _Collate(NumpyBatchCollateFn):  # type: ignore[misc]
-    def __init__(self, seed: int, config: DataSection, corrupt: CorruptRows) -> None:
+    """Joined blocks to the parts of a `PackedBatch`."""
+
+    def __init__(self, corrupt: CorruptRows, cost: TaskCost | None, *, pin: bool) -> None:
         super().__init__()
-        self.seed = seed
-        self.config = config
         self.corrupt = corrupt
+        self.cost = cost
+        self.pin = pin
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         for row in batch["instead_of"]:
             self.corrupt.note(str(row))
-        pixels = [
-            np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)
-            for data, height, width in zip(
-                batch["pixels"], batch["height"], batch["width"], strict=True
-            )
-        ]
-        keys, epochs = batch["key"].tolist(), batch["epoch"].tolist()
-        made = collate(pixels, keys, epochs, self.seed, self.config)
-        return {"keys": made.keys, "image": made.image, "mask": made.mask, "draw": made.draw}
+        if self.cost is not None:
+            self.cost.add(batch["seconds"])
+        image = batch["image"]
+        masks = np.unpackbits(batch["mask"], axis=1).view(np.bool_).reshape(image.shape[:3])
+        parts = (batch["key"], image, masks, batch["draw"])
+        # Ray's arrays may be read-only memory of all processes.
+        made = PackedBatch(*(torch.from_numpy(np.require(p, requirements="W")) for p in parts))
+        return dict(zip(_PARTS, (made.pinned() if self.pin else made).parts(), strict=True))

@@ -43,7 +43,11 @@ _SIDE_LIMITS = {"jpeg": 65_500, "webp": 16_383}
 
 
 def decode_image(
-    data: bytes, limits: ImageLimits = ImageLimits(), *, name: str = "image"
+    data: bytes,
+    limits: ImageLimits = ImageLimits(),
+    *,
+    name: str = "image",
+    draft_side: int = 0,
 ) -> DecodedImage:
     """Decode PNG, JPEG, WebP, TIFF or, with the extra `heic`, HEIC to upright 8-bit RGB.
 
@@ -55,6 +59,8 @@ def decode_image(
         data: The file's bytes; their kind is found by content.
         limits: What is accepted.
         name: Start of every error code and message, such as "mask".
+        draft_side: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter
+            side stays at least so long; 0: never.
 
     Raises:
         TooLarge: `{name}_too_large`.
@@ -69,6 +75,8 @@ def decode_image(
         with Image.open(io.BytesIO(data), formats=[format.upper()]) as image:
             check_size(image.height, image.width, limits, name)
             _check_frames(image, name)
+            if draft_side and format == "jpeg":
+                image.draft(None, (draft_side, draft_side))
             image.load()
     except Image.DecompressionBombError as error:
         raise too_many_pixels("more", limits, name) from error

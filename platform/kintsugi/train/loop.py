@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from kintsugi.collectives import Stop, all_reduce_sum, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import Batch
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import Diverged
 from kintsugi.runs.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.storage.scratch import scratch_folder
+from kintsugi.train.feed import Delivery, Feed
 from kintsugi.train.optim import scaler_for
 from kintsugi.train.stages.paper import Stage
 from kintsugi.train.step import TrainStep
@@ -73,8 +73,8 @@ class WorkerContext:
     workers: int = 1
     should_stop: Callable[[], bool] = never
     owner: str = ""
-    fixed: Batch | None = None
-    held_out: Sequence[Batch] = ()
+    fixed: Delivery | None = None
+    held_out: Sequence[Delivery] = ()
     spare: bool = False
 
 
@@ -103,7 +103,7 @@ def initial_state(stage: Stage, config: JobConfig) -> TrainState:
 
 def train(
     stage: Stage,
-    batches: Iterator[Batch],
+    batches: Iterator[Delivery],
     order: SampleOrder,
     config: JobConfig,
     state: TrainState,
@@ -119,6 +119,7 @@ def train(
     """
     loop, device = config.loop, context.device
     step = TrainStep(stage, state, config, device)
+    feed = Feed(batches, device)
     start, first_step = state.position, state.step
     meter = Meter(loop.batch_size * order.workers, device)
     stop = Stop(context.should_stop, rank=context.rank, device=device)
@@ -129,8 +130,8 @@ def train(
     stopping = False
     while not is_finished(config, state) and not stopping:
         with meter.waiting():
-            batch = next(batches)
-        figures = step(batch.to(device))
+            batch = next(feed)
+        figures = step(batch)
         state.step += 1
         meter.count()
         stopping = stop.agreed()
@@ -217,7 +218,7 @@ class _View:
 
     def _losses(
         self,
-        batches: Sequence[Batch],
+        batches: Sequence[Delivery],
         combine: Callable[[list[float]], list[float]] = lambda sums: sums,
     ) -> dict[str, float]:
         # As when every schedule is through: figures of different steps can be compared.

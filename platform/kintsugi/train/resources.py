@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.shard_reader import TASK_CPUS
 from kintsugi.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +21,7 @@ def worker_resources(config: JobConfig) -> dict[str, float]:
     data needs: two workers that held all CPUs would wait for data for ever.
     """
     workers = config.workers
-    reading = 0.0 if config.data.tasks_anywhere else config.data.tasks * TASK_CPUS
+    reading = 0.0 if config.data.tasks_anywhere else config.data.tasks * config.data.task_cpus
     gpu = {"GPU": 1.0} if workers.use_gpu else {}
     return {"CPU": workers.cpus + reading, **gpu, **workers.resources}
 
@@ -61,14 +60,14 @@ def _least(config: JobConfig) -> tuple[str, int]:
 def _too_few_in_all(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> str:
     """What the cluster as a whole lacks; "" for nothing."""
     key, count = _least(config)
-    workers, tasks = config.workers, config.data.tasks
+    workers, tasks, each = config.workers, config.data.tasks, config.data.task_cpus
     cpus = sum(node.get("CPU", 0.0) for node in nodes)
-    needed = count * (workers.cpus + tasks * TASK_CPUS)
+    needed = count * (workers.cpus + tasks * each)
     if needed > cpus + _ROUNDING:
         return (
             f"workers.{key}={count} x (workers.cpus={workers.cpus:g} + data.tasks={tasks} x"
-            f" {TASK_CPUS:g} for reading) = {needed:g} logical CPUs, but the cluster has {cpus:g}:"
-            " lower one of the three, or start the nodes with a larger --num-cpus (logical CPUs"
+            f" data.task_cpus={each:g} for reading) = {needed:g} logical CPUs, but the cluster has"
+            f" {cpus:g}: lower one of them, or start the nodes with a larger --num-cpus (logical CPUs"
             " are free)"
         )
     gpus = sum(node.get("GPU", 0.0) for node in nodes)

@@ -14,11 +14,12 @@ import torch.distributed as dist
 
 from kintsugi.collectives import all_gather
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
+from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.shard_manifest import Split
 from kintsugi.data.shard_reader import ShardReader, open_reader
-from kintsugi.data.splits import HELD_OUT
+from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
@@ -32,7 +33,7 @@ from kintsugi.train.stages.paper import Stage, Stage1, Stage2
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
 
-BatchStream = Callable[[Request], Iterator[Batch]]
+BatchStream = Callable[[Request], Iterator[PackedBatch]]
 Publish = Callable[[Metrics, Path | None, int], None]
 
 
@@ -100,7 +101,7 @@ def train_worker(
     """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
     torch.set_num_threads(config.workers.threads)
     run = Run.of(config)
-    reader = open_reader(config.data.shards, config.data.resize_px)
+    reader = open_run_reader(config)
     order = SampleOrder(
         rows_per_part=reader.rows_per_part,
         seed=config.seed,
@@ -139,7 +140,13 @@ def train_worker(
     return state.step
 
 
-def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[Batch], bool]:
+def open_run_reader(config: JobConfig, *, split: Split = TRAIN) -> ShardReader:
+    """The reader of a run's photographs. Raises: StorageError as `open_reader`."""
+    data = config.data
+    return open_reader(data.shards, data.resize_px, split=split, draft=data.jpeg_draft)
+
+
+def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[PackedBatch], bool]:
     """This rank's part of what checkpoints are measured on, and whether that is a spare one."""
     if not config.held_out.photos:
         return [], False
@@ -152,12 +159,12 @@ def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[Batch], 
 
 
 def _held_out_split(config: JobConfig) -> tuple[ShardReader, SampleOrder]:
-    reader = open_reader(config.data.shards, config.data.resize_px, split=HELD_OUT)
+    reader = open_run_reader(config, split=HELD_OUT)
     order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
     return reader, order
 
 
-def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> Batch:
+def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> PackedBatch:
     """The photographs of the sample pictures: the first that are held out, if any are."""
     count = SAMPLE_ROWS
     if config.held_out.photos:
@@ -174,16 +181,16 @@ def _singly(
     *,
     first: int = 0,
     step: int = 1,
-) -> list[Batch]:
+) -> list[PackedBatch]:
     """Of the first photographs of a split every ``step``-th in a batch of its own, as they are."""
     alone = replace(order, workers=1, batch_size=1)
     data = replace(config.data, window_px=0, recolour_share=0.0)
     return list(islice(local_batches(reader, alone, data, Position()), first, count, step))
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
+def _joined(batches: Sequence[PackedBatch]) -> PackedBatch:
     """One batch of several."""
-    return Batch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
+    return PackedBatch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
 
 
 def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
@@ -212,7 +219,7 @@ def train_locally(
             run.checkpoints.publish(folder, step)
             run.checkpoints.prune(config.loop.keep_checkpoints, step)
 
-    def batches(request: Request) -> Iterator[Batch]:
+    def batches(request: Request) -> Iterator[PackedBatch]:
         reader, order = request.reader, request.order
         return local_batches(
             reader, order, config.data, request.start, request.rank, request.corrupt

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import Batch, Request, corrupt_rows, local_batches
+from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.errors import StorageError
@@ -29,11 +29,11 @@ CONFIG = DataSection(
 pytestmark = pytest.mark.ray
 
 
-def equal(one: Batch, other: Batch) -> bool:
+def equal(one: PackedBatch, other: PackedBatch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parts(), other.parts(), strict=True))
 
 
-def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator[Batch], Any]:
+def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator[PackedBatch], Any]:
     from kintsugi.data.ray_pipeline import stream_batches
 
     reader = open_reader(uri, CONFIG.resize_px)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import Batch, local_batches
+from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, Read, SampleOrder
 from kintsugi.data.shard_manifest import read_manifest, read_part
@@ -73,7 +73,7 @@ def test_a_shard_without_any_photograph_is_named(shards: Storage) -> None:
         read_rows(shards, 8)
 
 
-def equal(one: Batch, other: Batch) -> bool:
+def equal(one: PackedBatch, other: PackedBatch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parts(), other.parts(), strict=True))
 
 

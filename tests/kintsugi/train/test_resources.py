@@ -27,7 +27,8 @@ def with_workers(folder: Path, *, tasks: int = 2, anywhere: bool = False, **keys
 def test_too_few_cpus(tmp_path: Path, cpus: float, anywhere: bool) -> None:
     config = with_workers(tmp_path, count=4, anywhere=anywhere)
     message = (
-        r"workers\.count=4 x \(workers\.cpus=0\.5 \+ data\.tasks=2 x 0\.5 for reading\) = 6"
+        r"workers\.count=4 x \(workers\.cpus=0\.5 \+ data\.tasks=2 x data\.task_cpus=0\.5 for"
+        r" reading\) = 6"
         rf" logical CPUs, but the cluster has {cpus:g}"
     )
     with pytest.raises(ConfigError, match=message):

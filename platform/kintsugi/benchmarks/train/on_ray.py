@@ -22,7 +22,7 @@ from kintsugi.benchmarks.train.timing import (
     memory_batches,
 )
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import Batch, Request
+from kintsugi.data.batches import PackedBatch, Request
 from kintsugi.errors import ConfigError
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.runs.warm_start import open_run
@@ -99,7 +99,7 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     clock = Clock(context.device, stretch.steps)
     made = memory_batches(config, context.rank)
 
-    def batches(_: Request) -> Iterator[Batch]:
+    def batches(_: Request) -> Iterator[PackedBatch]:
         return clock.watch(made)
 
     def publish(row: Metrics, folder: Path | None, step: int) -> None:

@@ -26,14 +26,13 @@ from kintsugi.benchmarks.train.timing import (
     memory_batches,
 )
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import Batch, local_batches
+from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.sampler import Position, SampleOrder
-from kintsugi.data.shard_reader import open_reader
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
 from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.step import TrainStep
-from kintsugi.train.worker import build_stage
+from kintsugi.train.worker import build_stage, open_run_reader
 
 TASK_NAME, RESULT_NAME = "task.json", "result.json"
 
@@ -64,10 +63,10 @@ def _build(config: JobConfig, device: torch.device) -> tuple[TrainStep, TrainSta
     return TrainStep(stage, state, config, device), state
 
 
-def _batches(stretch: Stretch, config: JobConfig) -> Iterator[Batch]:
+def _batches(stretch: Stretch, config: JobConfig) -> Iterator[PackedBatch]:
     if stretch.batches == "memory":
         return memory_batches(config, _rank())
-    reader = open_reader(config.data.shards, config.data.resize_px)
+    reader = open_run_reader(config)
     order = SampleOrder(
         rows_per_part=reader.rows_per_part,
         seed=config.seed,

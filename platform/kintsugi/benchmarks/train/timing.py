@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kintsugi.config.run_config import JobConfig, parse_config
-from kintsugi.data.batches import Batch, collate
+from kintsugi.data.batches import PackedBatch, collate, settings_of
+from kintsugi.data.samples import draw_sample
 
 # Before any that is timed: libraries choose their algorithms, allocators take their memory.
 WARM_UP_STEPS = 2
@@ -100,7 +101,7 @@ class Clock:
         """How many steps the loop must take."""
         return WARM_UP_STEPS + self._steps + 1
 
-    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def watch(self, batches: Iterator[PackedBatch]) -> Iterator[PackedBatch]:
         """Hand the batches on."""
         for number in itertools.count():
             if number in (WARM_UP_STEPS, WARM_UP_STEPS + self._steps):
@@ -143,14 +144,15 @@ def mean_step_seconds(rows: Sequence[Mapping[str, Any]], first: int, last: int) 
     return seconds / (last - first)
 
 
-def memory_batches(config: JobConfig, rank: int) -> Iterator[Batch]:
+def memory_batches(config: JobConfig, rank: int) -> Iterator[PackedBatch]:
     """Without end, the same few batches of drawn pictures with the configuration's holes."""
-    size = config.loop.batch_size
+    size, settings = config.loop.batch_size, settings_of(config.data, config.seed)
     made = []
     for number in range(NUM_BATCHES):
         keys = [(rank * NUM_BATCHES + number) * size + index for index in range(size)]
         pictures = [_picture(config.data.resize_px, key) for key in keys]
-        made.append(collate(pictures, keys, [0] * size, config.seed, config.data))
+        drawn = [draw_sample(*each, 0, settings) for each in zip(pictures, keys, strict=True)]
+        made.append(collate(keys, drawn))
     return itertools.cycle(made)
 
 

@@ -1,0 +1,135 @@
+"""A decoded photograph in an epoch -> crop, flip and hole; numpy only, no Ray and no PyTorch.
+
+Every draw is keyed by (seed, epoch, photograph), so it does not depend on who reads the
+photograph, nor on how many workers there are: it is made where photographs are decoded, on
+as many processors as those tasks have, and not in the process that trains.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import process_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kintsugi.data.sampler import Read
+from kintsugi.data.shard_reader import Decoded, ShardReader
+from kintsugi.masks.generators import draw_mask
+
+# Rows that a data task hands on at a time: bounds the memory of a block (a crop of 256 px takes
+# about 200 kB).
+BLOCK_ROWS = 32
+# Of the logarithm of a recoloured crop's gamma.
+_GAMMA_DEVIATION = 0.25
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What is drawn of a photograph; `kintsugi.config.sections.DataSection` says what each is.
+
+    Attributes:
+        seed: Of the run.
+    """
+
+    seed: int
+    crop_px: int
+    window_px: int
+    recolour_share: float
+    masks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a photograph is in one epoch.
+
+    Attributes:
+        image: S S 3 uint8, RGB.
+        mask: S S bool, True = hole.
+        draw: Uniform in 0-1: decides what a stage does by chance.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    draw: float
+
+
+def draw_sample(
+    pixels: NDArray[np.uint8], key: int, epoch: int, settings: SampleSettings
+) -> Sample:
+    """Crop, flip and hole of one photograph (H W 3) in one epoch, and its random draw."""
+    rng = np.random.default_rng([settings.seed, epoch, key])
+    size = settings.crop_px
+    side = _window_side(min(pixels.shape[:2]), settings, rng) if settings.window_px else size
+    top = int(rng.integers(pixels.shape[0] - side + 1))
+    left = int(rng.integers(pixels.shape[1] - side + 1))
+    crop = pixels[top : top + side, left : left + side]
+    if side != size:
+        crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR))
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    if settings.recolour_share and rng.random() < settings.recolour_share:
+        crop = _recoloured(crop, rng)
+    kind = settings.masks[int(rng.integers(len(settings.masks)))]
+    draw = float(rng.random())
+    return Sample(crop, draw_mask(kind, size, size, rng), draw)
+
+
+def _window_side(shorter: int, settings: SampleSettings, rng: np.random.Generator) -> int:
+    """Of the square a crop is taken from: all areas are as likely."""
+    area = rng.uniform((settings.window_px / shorter) ** 2, 1)
+    return max(settings.window_px, int(shorter * math.sqrt(area)))
+
+
+def _recoloured(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Colours in another order, and another gamma."""
+    table = 255 * np.linspace(0, 1, 256) ** math.exp(rng.normal(0, _GAMMA_DEVIATION))
+    recoloured: NDArray[np.uint8] = table.round().astype(np.uint8)[crop][..., rng.permutation(3)]
+    return recoloured
+
+
+def sample_of(decoded: Decoded, settings: SampleSettings) -> Sample:
+    """`draw_sample` of what a reader gives."""
+    return draw_sample(decoded.pixels, decoded.key, decoded.epoch, settings)
+
+
+class DecodeRead:
+    """One read (a row with ``epoch`` and ``rows``) to blocks of samples: a data task's work.
+
+    A block has, per photograph, ``key`` (int64), ``draw`` (float32), ``image`` (uint8, S S 3),
+    ``mask`` (uint8, eight pixels in each: S S / 8), ``instead_of`` (as in `Decoded`) and
+    ``seconds``, the processor time that this process took for it, what hands the block on
+    included.
+    """
+
+    def __init__(self, reader: ShardReader, settings: SampleSettings) -> None:
+        self.reader = reader
+        self.settings = settings
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        read = Read(int(batch["epoch"][0]), np.asarray(batch["rows"][0], dtype=np.int64))
+        block: list[tuple[Decoded, Sample]] = []
+        since = process_time()
+        for decoded in self.reader.decode(read):
+            block.append((decoded, sample_of(decoded, self.settings)))
+            if len(block) == BLOCK_ROWS:
+                now = process_time()
+                yield _columns(block, now - since)
+                since, block = now, []
+        if block:
+            yield _columns(block, process_time() - since)
+
+
+def _columns(block: list[tuple[Decoded, Sample]], seconds: float) -> dict[str, Any]:
+    side = len(block[0][1].image)
+    masks = np.stack([sample.mask for _, sample in block]).reshape(len(block), side * side)
+    return {
+        "key": np.array([decoded.key for decoded, _ in block], dtype=np.int64),
+        "draw": np.array([sample.draw for _, sample in block], dtype=np.float32),
+        "image": np.stack([sample.image for _, sample in block]),
+        "mask": np.packbits(masks, axis=1),
+        "instead_of": [decoded.instead_of for decoded, _ in block],
+        "seconds": np.full(len(block), seconds / len(block)),
+    }
