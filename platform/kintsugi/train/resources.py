@@ -67,8 +67,8 @@ def _too_few_in_all(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> 
         return (
             f"workers.{key}={count} x (workers.cpus={workers.cpus:g} + data.tasks={tasks} x"
             f" data.task_cpus={each:g} for reading) = {needed:g} logical CPUs, but the cluster has"
-            f" {cpus:g}: lower one of them, or start the nodes with a larger --num-cpus (logical CPUs"
-            " are free)"
+            f" {cpus:g}: lower one of them, or start the nodes with a larger --num-cpus (logical"
+            " CPUs are free)"
         )
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     if workers.use_gpu and gpus < count:
