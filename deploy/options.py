@@ -1,4 +1,10 @@
-"""The options of a request, and the errors that name a wrong one."""
+"""The options of a request, and the errors that name a wrong one.
+
+Here each option is declared once: type, default, limits, description. HTTP, JSON, KServe, jobs,
+OpenAPI, the client's command line and the page read them from here; an option with a title has a
+control on the page. `client/request_options.py` has the types once more, as a client needs none
+of what is imported here.
+"""
 
 import json
 from collections.abc import Mapping
@@ -25,6 +31,7 @@ class AnswerOptions(BaseModel):
         default=0,
         ge=0,
         le=2**63 - 1,
+        title="Seed",
         description="whole number from 0 to 9223372036854775807; decides every random choice",
     )
 
@@ -38,16 +45,22 @@ class InpaintOptions(AnswerOptions):
         " mask, or in the image itself when no mask is sent",
     )
     grow_mask: int = Field(
-        default=0, ge=0, le=64, description="0 to 64 pixels by which the hole grows on every side"
+        default=0,
+        ge=0,
+        le=64,
+        title="Grow the hole, px",
+        description="0 to 64 pixels by which the hole grows on every side",
     )
     feather: int = Field(
         default=0,
         ge=0,
         le=64,
+        title="Soften the edge, px",
         description="0 to 64 pixels over which the fill fades out around the hole",
     )
     align_colour: bool = Field(
         default=True,
+        title="Match the colours around the hole",
         description="true (as if not given) or false, moves the fill's colours to those of the"
         " known pixels around it",
     )
@@ -69,6 +82,21 @@ class StylizeOptions(AnswerOptions):
 
 
 Options = TypeVar("Options", bound=AnswerOptions)
+
+
+def page_options(kind: type[AnswerOptions]) -> list[dict[str, object]]:
+    """What the page makes controls of: the options with a title, in their order.
+
+    Each has `name`, `title`, `default`, `type` (of JSON schema) and, of a number, `minimum` and
+    `maximum`; with a choice of words, `enum`.
+    """
+    properties = kind.model_json_schema()["properties"]
+    keys = ("title", "default", "type", "minimum", "maximum", "enum")
+    return [
+        {"name": name, **{key: properties[name][key] for key in keys if key in properties[name]}}
+        for name, field in kind.model_fields.items()
+        if field.title is not None
+    ]
 
 
 def parse_options(

@@ -1,5 +1,7 @@
 """One request around the networks: its pixels to a plan; knows no Ray and no weights."""
 
+from dataclasses import fields
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,13 +17,9 @@ from kintsugi.models.weights import ReleaseConfig
 
 
 def fill_options(options: InpaintOptions) -> FillOptions:
-    """The part of a request's options that the method knows."""
+    """The part of a request's options that the method knows, by their names."""
     return FillOptions(
-        scales=options.scales,
-        grow_mask=options.grow_mask,
-        feather=options.feather,
-        align_colour=options.align_colour,
-        seed=options.seed,
+        **{field.name: getattr(options, field.name) for field in fields(FillOptions)}
     )
 
 

@@ -1,4 +1,4 @@
-"""The client as a command: files in, one file out; knows no more than the client does."""
+"""The client as a command: files in, one file out. Its options are those of `deploy/options.py`."""
 
 import argparse
 import http.client
@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from kintsugi.deploy.client import Answer, Client, ClientError, InpaintOptions, Job, StylizeOptions
+from kintsugi.deploy.client import Answer, Client, ClientError, Job
+from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 
 # By command: what it does, its two files, and its options.
-_COMMANDS: dict[str, tuple[str, tuple[str, str], type]] = {
+_COMMANDS: dict[str, tuple[str, tuple[str, str], type[AnswerOptions]]] = {
     "inpaint": ("Fill the hole of one photograph.", ("image", "mask"), InpaintOptions),
     "stylize": ("Give one picture the look of another.", ("content", "style"), StylizeOptions),
 }
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; 0 done, 1 refused or not reached, 2 wrong usage."""
     args = _parser().parse_args(argv)
     _, names, kind = _COMMANDS[args.command]
-    given = ((name, getattr(args, name)) for name in get_type_hints(kind))
+    given = ((name, getattr(args, name)) for name in kind.model_fields)
     options = {name: value for name, value in given if value is not None}
     if args.output.suffix.lower() in _FORMATS:
         options.setdefault("format", _FORMATS[args.output.suffix.lower()])
@@ -109,10 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--job", action="store_true", help="for work of minutes: sent now, waited for here"
         )
-        for name, hint in get_type_hints(kind, include_extras=True).items():
-            assert get_origin(hint) is Annotated
+        for name, option in kind.model_fields.items():
             flag = f"--{name.replace('_', '-')}"
-            each.add_argument(flag, dest=name, metavar="VALUE", help=get_args(hint)[1])
+            each.add_argument(flag, dest=name, metavar="VALUE", help=option.description)
         helps.append(each.format_help())
     parser.epilog = "\n".join(helps)
     return parser

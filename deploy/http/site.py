@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from kintsugi.deploy.http.example_photos import find_samples
+from kintsugi.deploy.options import InpaintOptions, page_options
 from kintsugi.deploy.settings import AppArgs
 
 WEB = Path(__file__).resolve().parents[1] / "web"
@@ -43,6 +44,7 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
             {"name": sample.name, "title": sample.title, "url": f"web/samples/{sample.name}"}
             for sample in samples.values()
         ],
+        "options": page_options(InpaintOptions),
         "max_bytes": args.max_bytes,
         "max_pixels": args.max_pixels,
         "max_stylize_pixels": args.max_stylize_pixels,

@@ -5,6 +5,7 @@ import { Editor } from "./editor.js";
 import { Job } from "./job.js";
 import { maskStep } from "./mask.js";
 import { Notice } from "./notice.js";
+import { Options } from "./options.js";
 import { encodePhoto, openPhoto, saveFile, Trouble } from "./photo.js";
 import { inpaint } from "./service.js";
 import { fromInput, fromSamples } from "./sources.js";
@@ -18,6 +19,7 @@ export class FillTab {
   #editor;
   #job;
   #notice;
+  #options;
   // Of the files that were opened: an older one may be decoded later.
   #taken = 0;
 
@@ -35,6 +37,7 @@ export class FillTab {
       take: (file, name) => this.take(file, name),
       failed: (error) => this.#notice.show(error),
     });
+    this.#options = new Options(this.#part("options"), settings.options ?? []);
     this.#part("try").hidden = settings.samples.length === 0;
     this.#listen();
   }
@@ -128,7 +131,7 @@ export class FillTab {
     editor.locked = true;
     try {
       const mask = await editor.maskBlob();
-      const filling = this.#job.run((job) => inpaint(photo.blob, mask, this.#options(), job));
+      const filling = this.#job.run((job) => inpaint(photo.blob, mask, this.#options.values, job));
       this.#show();
       return await openPhoto(await filling, photo.name);
     } finally {
@@ -160,10 +163,6 @@ export class FillTab {
       const { least, most } = this.#editor.limits;
       this.#editor.setSize(Math.round(least * (most / least) ** (event.target.value / POSITIONS)));
     });
-    for (const output of this.#root.querySelectorAll("output[for]")) {
-      const input = this.#root.querySelector(`#${output.htmlFor}`);
-      input.addEventListener("input", () => { output.textContent = `${input.value} px`; });
-    }
   }
 
   #choose(tool) {
@@ -196,15 +195,6 @@ export class FillTab {
     await this.#attempt(async () => {
       saveFile(await this.#editor.maskBlob(), `${this.#editor.photo.stem}_mask.png`);
     });
-  }
-
-  #options() {
-    return {
-      grow_mask: this.#part("grow").value,
-      feather: this.#part("feather").value,
-      align_colour: this.#part("align").checked,
-      seed: this.#part("seed").value || 0,
-    };
   }
 
   #attempt(work) {

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Route
 
 from tests.browser.conftest import SUB_PATH
 from tests.browser.screen import Screen
@@ -173,10 +174,37 @@ def test_what_the_service_refuses_is_said_with_what_to_do(
     assert "Request " in screen.notice.inner_text()
 
     # What has no words of the page's own: the service's.
-    screen.part("seed").evaluate("input => { input.value = -1; }")
+    screen.page.locator('[data-option="seed"]').evaluate("input => { input.value = -1; }")
     screen.button("fill").click()
     screen.notice.get_by_text("Seed='-1' is not one of its values.").wait_for()
     assert "Seed: whole number from 0 to" in screen.notice.inner_text()
+
+
+def test_what_the_sheet_of_options_says_is_sent(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag(STROKE)
+    sent: list[bytes] = []
+
+    def keep(route: Route) -> None:
+        sent.append(route.request.post_data_buffer or b"")
+        route.continue_()
+
+    screen.page.route("**/v1/inpaint", keep)
+    options = screen.page.locator("#options-sheet [data-option]")
+    assert options.count() == 4
+    set_value = (
+        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
+    )
+    screen.page.locator('[data-option="grow_mask"]').evaluate(set_value, "5")
+    assert screen.page.locator("#options-sheet output").first.text_content() == "5"
+    screen.fill()
+    for name, value in {
+        "grow_mask": "5",
+        "feather": "0",
+        "align_colour": "true",
+        "seed": "0",
+    }.items():
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in sent[0]
 
 
 def test_a_service_that_is_gone_loses_nothing(screen: Screen, photo: Path) -> None:

@@ -54,6 +54,20 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert "/web" not in document["hint"]
 
 
+def test_the_page_gets_the_options_that_have_a_title(client: TestClient) -> None:
+    offered = client.get("/web/settings.json").json()["options"]
+    by_name = {option.pop("name"): option for option in offered}
+    assert list(by_name) == ["seed", "grow_mask", "feather", "align_colour"]
+    assert by_name["feather"] == {
+        "title": "Soften the edge, px",
+        "default": 0,
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 64,
+    }
+    assert by_name["align_colour"]["type"] == "boolean"
+
+
 def test_three_photographs_to_try(client: TestClient) -> None:
     offered = client.get("/web/settings.json").json()["samples"]
     assert len(offered) == 3
