@@ -12,20 +12,27 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml constraints.txt
+# What runs Kintsugi, and what tests it on top: the demo and the service need no test tools.
+RUNS := $(VENV)/installed-to-run
+PIP = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): about 7 GB, some minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Installing into $(VENV): about 6 GB, some minutes; each package is named as it comes"
+	$(PIP) -e '.[demo]'
 	touch $@
 
-install: $(STAMP)  ## Install everything into .venv.
+$(STAMP): $(RUNS)
+	$(PIP) -e '.[dev]'
+	touch $@
 
-demo: $(STAMP)  ## The whole path on this machine, photographs to a filled hole over HTTP.
-	$(BIN)/python jobs/demo.py
+install: $(STAMP)  ## Install everything into .venv, test tools too.
 
-serve: $(STAMP)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
-	$(BIN)/python jobs/serve.py
+demo: $(RUNS)  ## The whole path on this machine, photographs to a filled hole over HTTP.
+	$(BIN)/kintsugi demo
+
+serve: $(RUNS)  ## Serve the bundled release on 127.0.0.1:8000 until Ctrl-C.
+	$(BIN)/kintsugi serve
 
 # make release PHOTOS=s3://photos TEACHER=torchvision OUT=s3://releases/mine FLAVOUR=recommended
 OUT ?= ~/.kintsugi/release
@@ -40,22 +47,22 @@ ENCODER_STEPS ?= 2400
 TRAIN ?= --without-ray
 NAMES = --set storage=$(OUT) --set data.shards=$(OUT)/shards \
 	--set encoder=$(OUT)/encoder/encoder.safetensors
-release: $(STAMP)  ## Train a release from PHOTOS and a TEACHER's features; each step resumes.
+release: $(RUNS)  ## Train a release from PHOTOS and a TEACHER's features; each step resumes.
 	@test -n "$(PHOTOS)" -a -n "$(TEACHER)" || { echo "name both: make release PHOTOS=URI TEACHER=FILE" >&2; exit 2; }
-	$(BIN)/python jobs/write_shards.py --input $(PHOTOS) --output $(OUT)/shards --held-out 0.1 --verify || test $$? -eq 3
-	$(BIN)/python jobs/train_encoder.py --photos $(PHOTOS) --teacher $(TEACHER) \
+	$(BIN)/kintsugi shards --input $(PHOTOS) --output $(OUT)/shards --held-out 0.1 --verify || test $$? -eq 3
+	$(BIN)/kintsugi train encoder --photos $(PHOTOS) --teacher $(TEACHER) \
 		--output $(OUT)/encoder --steps $(ENCODER_STEPS) --device $(DEVICE)
-	$(BIN)/python jobs/train_initial_fill.py --config jobs/configs/$(FLAVOUR)-initial-fill.toml $(NAMES) $(TRAIN)
-	$(BIN)/python jobs/train_stage1.py --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
-	$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
+	$(BIN)/kintsugi train initial-fill --config jobs/configs/$(FLAVOUR)-initial-fill.toml $(NAMES) $(TRAIN)
+	$(BIN)/kintsugi train stage1 --config jobs/configs/$(FLAVOUR)-stage1.toml $(NAMES) $(TRAIN)
+	$(BIN)/kintsugi train stage2 --config jobs/configs/$(FLAVOUR)-stage2.toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 $(TRAIN)
 	test $(LAST) = $(FLAVOUR)-stage2 || \
-		$(BIN)/python jobs/train_stage2.py --config jobs/configs/$(LAST).toml $(NAMES) \
+		$(BIN)/kintsugi train stage2 --config jobs/configs/$(LAST).toml $(NAMES) \
 		--set translate.stage1=$(OUT)/$(FLAVOUR)-stage1 --set init_from=$(OUT)/$(FLAVOUR)-stage2 $(TRAIN)
-	$(BIN)/python jobs/publish.py --config jobs/configs/$(LAST).toml \
+	$(BIN)/kintsugi publish --config jobs/configs/$(LAST).toml \
 		--stage1 $(OUT)/$(FLAVOUR)-stage1 --stage2 $(OUT)/$(LAST) --initial-fill $(OUT)/$(FLAVOUR)-initial-fill \
 		--output $(OUT)/small $(MATCHING) --half
-	$(BIN)/python jobs/evaluate.py --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
+	$(BIN)/kintsugi evaluate --photos $(PHOTOS) --held-out 0.1 --release $(OUT)/small \
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
 		--methods ours,coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
 

@@ -78,14 +78,20 @@ def configuration() -> str:
 
 def commands() -> str:
     """`--help` of every command."""
+    with _code_on_path():
+        from kintsugi.cli.program import COMMANDS, GROUPS
     parts = [
         "# Commands",
-        "Each also runs on a cluster: `ray job submit --working-dir . -- COMMAND`.",
+        "Each also runs on a cluster whose nodes have Kintsugi: `ray job submit -- kintsugi NAME`."
+        " `kintsugi --install-completion` completes names and options in your shell.",
     ]
-    jobs = sorted(path.name for path in (ROOT / "jobs").glob("[!_]*.py"))
-    for command in [*(f"jobs/{name}" for name in jobs), "-m kintsugi.deploy.client"]:
-        name = command if command.startswith("jobs/") else f"python {command}"
-        parts += [f"## {name}", f"```text\n{_help(command.split())}\n```"]
+    named = [[name] for name in COMMANDS]
+    named += [[group, name] for group, (_, commands) in GROUPS.items() for name in commands]
+    for words in named:
+        text = _help(["-m", "kintsugi", *words])
+        parts += [f"## kintsugi {' '.join(words)}", f"```text\n{text}\n```"]
+    client = _help(["-m", "kintsugi.deploy.client"])
+    parts += ["## python -m kintsugi.deploy.client", f"```text\n{client}\n```"]
     return "\n\n".join(parts)
 
 

@@ -1,9 +1,8 @@
-"""What every job does around its work: import paths, flags, Ray, exit codes.
+"""What every job does around its work: Ray, files that flags ask for, exit codes.
 
 Imported first by each job; knows nothing of what a job does.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -14,10 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-# A job run by its path finds neither the root nor platform/ by itself.
-if (ROOT / "platform").is_dir() and str(ROOT / "platform") not in sys.path:
-    sys.path.insert(0, str(ROOT / "platform"))
+from kintsugi.defaults import PACKAGE
 
 # Of every process that may compute: a thread that waits for another spins for about a tenth of
 # a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin
@@ -51,42 +47,6 @@ DONE, FAILED, USAGE, SOME_REJECTED = range(4)
 STOPPED = 128 + signal.SIGTERM
 
 
-def job_parser(
-    description: str, examples: Sequence[str], *, config: str | None
-) -> argparse.ArgumentParser:
-    """A parser with the flags that all jobs share, and examples at the end of --help.
-
-    Args:
-        description: What the job does.
-        examples: Command lines.
-        config: The default of --config, a file name in jobs/configs; None for a job
-            that takes no configuration.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    if config is not None:
-        parser.add_argument(
-            "--config",
-            metavar="FILE",
-            type=Path,
-            default=ROOT / "jobs" / "configs" / config,
-            help=f"configuration in TOML (default: jobs/configs/{config})",
-        )
-        parser.add_argument(
-            "--set",
-            metavar="a.b=c",
-            action="append",
-            default=[],
-            dest="overrides",
-            help="replace one value of the configuration; may be repeated",
-        )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file")
-    return parser
-
-
 def write_results(path: Path | None, figures: dict[str, Any]) -> None:
     """Write what `--json` asks for, if it does."""
     if path is not None:
@@ -107,7 +67,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that a flag asked for, and say where it is."""
+    """Write a file that an option asked for, and say where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     # Under `ray job submit` the current folder is a temporary one of the cluster's.
@@ -145,7 +105,7 @@ def start_ray() -> None:
         ray.init(
             address="local",
             num_cpus=max(4, os.cpu_count() or 1),
-            runtime_env={"env_vars": _here() | _SETTINGS},
+            runtime_env={"env_vars": _SETTINGS | {"PYTHONPATH": str(PACKAGE.parent)}},
         )
 
 
@@ -178,19 +138,17 @@ def _runtime_env(submitted: str | None) -> dict[str, Any]:
             submitted as; None when it only joins the cluster.
     """
     if submitted is None:
-        # Workers of other nodes need the code; what git ignores is not sent.
-        return {"working_dir": str(ROOT), "env_vars": {"PYTHONPATH": "platform"} | _SETTINGS}
+        # Workers of other nodes need the code.
+        return {"py_modules": [str(PACKAGE)], "env_vars": _SETTINGS}
     theirs = json.loads(submitted).get("runtime_env") or {}
-    if "PYTHONPATH" in theirs.get("env_vars", {}):
-        # Given twice it is refused; whoever submitted it knows where the code is.
-        return {"env_vars": {k: v for k, v in _SETTINGS.items() if k not in theirs["env_vars"]}}
-    # Ray puts a relative path below the folder into which it unpacks working_dir.
-    path = {"PYTHONPATH": "platform"} if "working_dir" in theirs else _here()
-    return {"env_vars": path | _SETTINGS}
-
-
-def _here() -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT / "platform")}
+    mine = {k: v for k, v in _SETTINGS.items() if k not in theirs.get("env_vars", {})}
+    if "PYTHONPATH" in theirs.get("env_vars", {}) or "py_modules" in theirs:
+        # Whoever submitted it knows where the code is, and the same name twice is refused.
+        return {"env_vars": mine}
+    # Ray puts a relative path below the folder into which it unpacks working_dir. Without one the
+    # package is where this process found it, on each node.
+    sent = "working_dir" in theirs and (Path.cwd() / "platform" / "kintsugi").is_dir()
+    return {"env_vars": mine | {"PYTHONPATH": "platform" if sent else str(PACKAGE.parent)}}
 
 
 def interrupt_once() -> None:

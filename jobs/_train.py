@@ -1,35 +1,96 @@
 """What the training jobs share: configuration in, a trained run and its figures out."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from kintsugi.jobs import _bootstrap
+from kintsugi.jobs import _command as options
+from kintsugi.jobs._command import Command
+
+STAGES = ("initial_fill", "stage1", "stage2", "end_to_end", "context_encoder")
 
 
 def train(stage: str, argv: Sequence[str]) -> int:
     """Run the job that trains ``stage``. Returns its exit code."""
-    args = _parser(stage).parse_args(argv)
+    return training(stage)(argv)
+
+
+def training(stage: str) -> Command:
+    """The command that trains ``stage``."""
+    name = stage.replace("_", "-")
+    # What goes beyond the paper has no configuration of its.
+    published = (options.CONFIGS / f"paper-{name}.toml").exists()
+    flavour = "paper" if published else "recommended"
+
+    @options.command(
+        f"kintsugi train {name} --print-config",
+        f"kintsugi train {name} --dry-run",
+        f"kintsugi train {name} --config {flavour}-{name} --set workers.count=8 --tensorboard",
+        f"ray job submit -- kintsugi train {name} --set storage=s3://runs --set run=first-{name}",
+    )
+    def main(
+        config: options.Config = f"debug-{name}",
+        overrides: options.Overrides = None,
+        print_config: Annotated[
+            bool,
+            typer.Option(
+                "--print-config",
+                help="print the merged configuration with what each key means; trains nothing",
+            ),
+        ] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="one step here, without Ray; keeps nothing")
+        ] = False,
+        without_ray: options.WithoutRay = False,
+        tensorboard: Annotated[
+            bool, typer.Option("--tensorboard", help="write event files into the run's folder")
+        ] = False,
+        metrics_port: Annotated[
+            int, typer.Option(metavar="N", help="serve Prometheus metrics; 0: no")
+        ] = 0,
+        metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+        json: options.Json = None,
+    ) -> int:
+        shown = tensorboard, metrics_port, metrics_host
+        how = "print" if print_config else "dry" if dry_run else "here" if without_ray else "ray"
+        return _train(stage, options.find_config(config), overrides or (), how, shown, json)
+
+    main.function.__doc__ = f"Train {name} on Ray; the same run and configuration resume."
+    return main
+
+
+def _train(
+    stage: str,
+    file: Path,
+    overrides: Sequence[str],
+    how: str,
+    shown: tuple[bool, int, str],
+    json: Path | None,
+) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config.run_config import explain, load_config
     from kintsugi.errors import ConfigError
     from kintsugi.monitor.reporting import Shown, reporting, summary
     from kintsugi.train.dry_run import describe, dry_run
 
-    config = load_config(args.config, args.overrides)
+    config = load_config(file, overrides)
     if config.stage != stage:
         raise ConfigError(
-            f"{args.config} is for {config.stage}: run jobs/train_{config.stage}.py with it"
+            f"{file} is for {config.stage}: kintsugi train {config.stage.replace('_', '-')}"
         )
-    if args.print_config:
+    if how == "print":
         print(explain(config), end="")
         return _bootstrap.DONE
-    if args.dry_run:
+    if how == "dry":
         print(describe(done := dry_run(config)))
-        _bootstrap.write_results(args.json, done.to_dict())
+        _bootstrap.write_results(json, done.to_dict())
         return _bootstrap.DONE
-    if args.without_ray:
+    if how == "here":
         from kintsugi.train.local import fit
     else:
         _bootstrap.start_ray()
@@ -37,33 +98,9 @@ def train(stage: str, argv: Sequence[str]) -> int:
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    with reporting(config, Shown(args.tensorboard, args.metrics_port, args.metrics_host)):
+    with reporting(config, Shown(*shown)):
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))
-    _bootstrap.write_results(args.json, asdict(trained) | {"seconds": seconds})
+    _bootstrap.write_results(json, asdict(trained) | {"seconds": seconds})
     return _bootstrap.STOPPED if trained.stopped else _bootstrap.DONE
-
-
-def _parser(stage: str) -> argparse.ArgumentParser:
-    job, name = f"jobs/train_{stage}.py", stage.replace("_", "-")
-    # What goes beyond the paper has no configuration of its.
-    published = _bootstrap.ROOT / "jobs" / "configs" / f"paper-{name}.toml"
-    flavour = "paper" if published.exists() else "recommended"
-    examples = [
-        f"{job} --print-config",
-        f"{job} --dry-run",
-        f"{job} --config jobs/configs/{flavour}-{name}.toml --set workers.count=8 --tensorboard",
-        f"ray job submit --working-dir . -- {job} --set storage=s3://runs --set run=first-{name}",
-    ]
-    text = f"Train {stage} on Ray; the same run and configuration resume."
-    parser = _bootstrap.job_parser(text, examples, config=f"debug-{name}.toml")
-    add = parser.add_argument
-    text = "print the merged configuration with what each key means; trains nothing"
-    add("--print-config", action="store_true", help=text)
-    add("--dry-run", action="store_true", help="one step here, without Ray; keeps nothing")
-    add("--without-ray", action="store_true", help="one worker, in this process")
-    add("--tensorboard", action="store_true", help="write event files into the run's folder")
-    add("--metrics-port", metavar="N", type=int, default=0, help="serve Prometheus metrics (0: no)")
-    add("--metrics-host", metavar="HOST", default="127.0.0.1", help="at (default: 127.0.0.1)")
-    return parser

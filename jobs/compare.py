@@ -1,54 +1,84 @@
 #!/usr/bin/env python3
 """Blind sheets and their tallies; kintsugi.evaluation.blind does the work."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from kintsugi.defaults import METHODS, SAMPLES, SETS
 from kintsugi.jobs import _bootstrap
+from kintsugi.jobs import _command as options
 
-EXAMPLES = (
-    "jobs/compare.py sheet --photos ~/photos --masks center-128-256 --methods ours,patchmatch"
+Key = Annotated[Path, typer.Option(metavar="FILE", help="whose is whose, apart from the pages")]
+
+
+@options.command(
+    "kintsugi compare sheet --photos ~/photos --masks center-128-256 --methods ours,patchmatch"
     " --limit 40 --output sheets/first --key first-key.json",
-    "jobs/compare.py tally --key first-key.json --answers sheets/first/answers.csv",
 )
+def sheet(
+    *,
+    photos: Annotated[str, typer.Option(metavar="URI", help=f"or `{SAMPLES}`")] = SAMPLES,
+    release: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="what `ours` is", show_default="the bundled one"),
+    ] = None,
+    masks: Annotated[str, typer.Option(metavar="SET,...", help=SETS)] = "random-256",
+    methods: Annotated[str, typer.Option(metavar="ONE,OTHER", help=METHODS)] = "ours,patchmatch",
+    limit: options.Limit = None,
+    held_out: options.HeldOut = None,
+    seed: Annotated[int, typer.Option(help="decides masks and sides")] = 0,
+    context: Annotated[int, typer.Option(metavar="PX", help="shown around a hole")] = 48,
+    per_page: Annotated[int, typer.Option(metavar="N", help="pairs on a page")] = 4,
+    show_hole: Annotated[
+        bool, typer.Option("--show-hole", help="a third picture with the hole's outline")
+    ] = False,
+    cache: Annotated[
+        str | None, typer.Option(metavar="URI", help="fills to use again, as of evaluate")
+    ] = None,
+    output: Annotated[str, typer.Option(metavar="URI", help="gets the pages and answers.csv")],
+    key: Key,
+    json: options.Json = None,
+) -> int:
+    """Write pages of pairs, and a key apart from them."""
+    values = {name: value for name, value in locals().items() if name != "json"}
+    return _work("sheet", json, values)
+
+
+@options.command("kintsugi compare tally --key first-key.json --answers sheets/first/answers.csv")
+def tally(
+    *,
+    key: Key,
+    answers: Annotated[Path, typer.Option(metavar="FILE", help="CSV")],
+    json: options.Json = None,
+) -> int:
+    """Count the answers."""
+    return _work("tally", json, {"key": key, "answers": answers})
+
+
+COMMANDS = {"sheet": sheet, "tally": tally}
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = _bootstrap.job_parser("Compare two methods by eye, blind.", EXAMPLES, config=None)
-    commands = parser.add_subparsers(dest="command", required=True)
-    sheet = commands.add_parser("sheet", help="write pages of pairs, and a key apart from them")
-    add = sheet.add_argument
-    add("--photos", metavar="URI", default=SAMPLES, help=f"or `{SAMPLES}`")
-    add("--release", metavar="URI", help="what `ours` is (default: the bundled one)")
-    add("--masks", metavar="SET,...", default="random-256", help=SETS)
-    add("--methods", metavar="ONE,OTHER", default="ours,patchmatch", help=METHODS)
-    add("--limit", metavar="N", type=int, help="only the first N photographs")
-    add("--held-out", metavar="SHARE", type=float, help="only what training kept out")
-    add("--seed", type=int, default=0, help="decides masks and sides (default: 0)")
-    add("--context", metavar="PX", type=int, default=48, help="shown around a hole (default: 48)")
-    add("--per-page", metavar="N", type=int, default=4, help="pairs on a page (default: 4)")
-    add("--show-hole", action="store_true", help="a third picture with the hole's outline")
-    add("--cache", metavar="URI", help="fills to use again, as of jobs/evaluate.py")
-    add("--output", metavar="URI", required=True, help="gets the pages and answers.csv")
-    add("--key", metavar="FILE", type=Path, required=True, help="gets whose is whose")
-    count = commands.add_parser("tally", help="count the answers")
-    count.add_argument("--key", metavar="FILE", type=Path, required=True)
-    count.add_argument("--answers", metavar="FILE", type=Path, required=True, help="CSV")
-    for each in (sheet, count):
-        each.add_argument("--json", metavar="FILE", type=Path, default=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    """Either, by its name."""
+    line = options.CommandLine()
+    for name, command in COMMANDS.items():
+        line.add(command, name)
+    return line.run(argv)
+
+
+def _work(name: str, json: Path | None, values: dict[str, Any]) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.evaluation.blind import job as work
 
-    rest = {name: value for name, value in vars(args).items() if name not in ("command", "json")}
-    text, figures, whole = work.RUN[args.command](**rest)
+    text, figures, whole = work.RUN[name](**values)
     print(text)
-    _bootstrap.write_results(args.json, figures)
+    _bootstrap.write_results(json, figures)
     return _bootstrap.DONE if whole else _bootstrap.SOME_REJECTED
 
 

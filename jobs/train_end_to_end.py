@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Train both stages end to end: python jobs/train_end_to_end.py --help."""
 
-import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "platform"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
 from kintsugi.jobs._bootstrap import run
-from kintsugi.jobs._train import train
+from kintsugi.jobs._train import training
+
+main = training("end_to_end")
 
 if __name__ == "__main__":
-    run(lambda argv: train("end_to_end", argv))
+    run(main)

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Train the predictor of G1's initial fill: python jobs/train_initial_fill.py --help."""
 
-import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "platform"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
 from kintsugi.jobs._bootstrap import run
-from kintsugi.jobs._train import train
+from kintsugi.jobs._train import training
+
+main = training("initial_fill")
 
 if __name__ == "__main__":
-    run(lambda argv: train("initial_fill", argv))
+    run(main)

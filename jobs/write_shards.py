@@ -3,72 +3,83 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import typer
 
-from kintsugi.data.sample_photos import open_photos
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
 from kintsugi.defaults import SAMPLES
-from kintsugi.jobs._bootstrap import (
-    DONE,
-    FAILED,
-    SOME_REJECTED,
-    job_parser,
-    run,
-    start_ray,
-    write_results,
-)
-from kintsugi.storage.storage import Storage
+from kintsugi.errors import ConfigError
+from kintsugi.jobs import _command as options
+from kintsugi.jobs._bootstrap import DONE, FAILED, SOME_REJECTED, run, start_ray, write_results
 
 if TYPE_CHECKING:
     from kintsugi.data.shard_writer import PartResult
 
-EXAMPLES = (
-    "jobs/write_shards.py --input ~/photos --output ~/.kintsugi/shards/mine --verify",
-    "jobs/write_shards.py --input s3://photos --output s3://shards/all --held-out 0.02",
-    "jobs/write_shards.py --output s3://shards/all --verify --decode",
+
+@options.command(
+    "kintsugi shards --input ~/photos --output ~/.kintsugi/shards/mine --verify",
+    "kintsugi shards --input s3://photos --output s3://shards/all --held-out 0.02",
+    "kintsugi shards --output s3://shards/all --verify --decode",
 )
-
-
-def main(argv: Sequence[str]) -> int:
-    parser = job_parser("Pack photographs into shards.", EXAMPLES, config="debug-stage1.toml")
-    parser.add_argument("--input", metavar="URI", help=f"photographs, or `{SAMPLES}`")
-    parser.add_argument("--output", metavar="URI", help="folder of the shards")
-    parser.add_argument("--seed", type=int, help="decides the order of the rows")
-    parser.add_argument("--held-out", metavar="SHARE", type=float, help="keep out of training")
-    parser.add_argument("--overwrite", action="store_true", help="replace shards that are there")
-    parser.add_argument("--verify", action="store_true", help="read all back; pack only if new")
-    parser.add_argument("--decode", action="store_true", help="--verify decodes every photograph")
-    args = parser.parse_args(argv)
-    if args.decode and not args.verify:
-        parser.error("--decode belongs to --verify: give both")
+def main(
+    config: options.Config = "debug-stage1",
+    overrides: options.Overrides = None,
+    input: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help=f"photographs, or `{SAMPLES}`", show_default="--config's"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="folder of the shards", show_default="--config's"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="decides the order of the rows")] = None,
+    held_out: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="keep out of training")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace shards that are there")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read all back; pack only if new")
+    ] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="--verify decodes every photograph")
+    ] = False,
+    json: options.Json = None,
+) -> int:
+    """Pack photographs into shards."""
+    if decode and not verify:
+        raise ConfigError("--decode belongs to --verify: give both")
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config.run_config import load_config
     from kintsugi.data.packing import Packing
+    from kintsugi.data.sample_photos import open_photos
     from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
     from kintsugi.data.shard_verify import verify_shards
     from kintsugi.data.shard_writer import write_shards
+    from kintsugi.storage.storage import Storage
 
-    config = load_config(args.config, args.overrides)
-    source, output = args.input or config.data.photos, args.output or config.data.shards
+    settings = load_config(options.find_config(config), overrides or ())
+    source, output = input or settings.data.photos, output or settings.data.shards
     started = time.monotonic()
-    kept = Storage(output).exists(MANIFEST_NAME) and not args.overwrite
-    if kept and args.verify:
+    kept = Storage(output).exists(MANIFEST_NAME) and not overwrite
+    if kept and verify:
         manifest = read_manifest(Storage(output))
     else:
         if not kept:
             start_ray()
-        seed = config.seed if args.seed is None else args.seed
-        share = config.data.held_out_share if args.held_out is None else args.held_out
-        how = Packing(overwrite=args.overwrite, held_out_share=share)
+        seed = settings.seed if seed is None else seed
+        share = settings.data.held_out_share if held_out is None else held_out
+        how = Packing(overwrite=overwrite, held_out_share=share)
         with open_photos(source) as photos:
             manifest = write_shards(photos, output, seed=seed, packing=how, report=report_part)
-    problems = verify_shards(output, decode=args.decode) if args.verify else []
+    problems = verify_shards(output, decode=decode) if verify else []
     seconds = round(time.monotonic() - started, 1)
     figures = {**manifest.to_dict(), "problems": problems, "seconds": seconds, "output": output}
-    write_results(args.json, figures)
+    write_results(json, figures)
     print("\n".join(f"{name}: {value}" for name, value in figures.items()))
     return FAILED if problems else SOME_REJECTED if manifest.rejects and not kept else DONE
 

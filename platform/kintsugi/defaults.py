@@ -1,23 +1,29 @@
-"""What --help of the jobs says they take; imports nothing, as it must answer at once."""
+"""What --help of the commands says they take; imports nothing, as it must answer at once."""
 
 from pathlib import Path
 
-# Comes with the repository: what is used where no release is named.
-# In a wheel the weights lie in the package. A job that was submitted with the repository as its
-# working_dir finds them at the root alone (.rayignore): through the link they would travel twice.
-_FOLDERS = (Path(__file__).resolve().parent, Path(__file__).resolve().parents[2])
+# The folder that `import kintsugi` finds: in a clone `platform/kintsugi`, else an installed one.
+PACKAGE = Path(__file__).absolute().parent
+# Comes with the package: what is used where no release is named. A job that was submitted with the
+# repository as its working_dir finds it at the root alone (.rayignore): through the link it would
+# travel twice.
+_FOLDERS = (PACKAGE, PACKAGE.resolve().parents[1])
 BUNDLED_RELEASE = str(
     next(
         (found for root in _FOLDERS if (found := root / "models/pretrained/small").is_dir()),
         _FOLDERS[0] / "models/pretrained/small",
-    )
+    ).resolve()
 )
-# Where jobs/publish.py writes.
+# The service on one laptop.
+SERVE_CONFIG = PACKAGE / "deploy" / "serve.yaml"
+# What the commands keep for a user: jobs of the service, logs, shards, runs, releases.
+HOME = "~/.kintsugi"
+# Where `kintsugi publish` writes.
 PUBLISHED_RELEASE = "~/.kintsugi/releases/debug"
 # Written where a URI of photographs is asked for, it means the sample photographs.
 SAMPLES = "samples"
 
-# Mask sets and methods of jobs/evaluate.py, for people.
+# Mask sets and methods of `kintsugi evaluate`, for people.
 SETS = (
     "center-N, rectangle, strokes, thin, medium, thick, object, border, random; each -SIDE; or URIs"
 )

@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_has_the_exit_code_of_a_stopped_job(
 ) -> None:
     asked.error = Interrupted("stopped at step 3 of stage1-abc")
     assert main(["--without-ray"]) == _bootstrap.STOPPED
-    assert "stage1-abc: start the job again to go on" in capsys.readouterr().out
+    assert "stage1-abc: start it again to go on" in capsys.readouterr().out
 
 
 def test_an_unknown_variant_is_usage(monkeypatch: pytest.MonkeyPatch) -> None:

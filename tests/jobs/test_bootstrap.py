@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kintsugi.defaults import PACKAGE
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.jobs import _bootstrap
 
@@ -54,16 +55,6 @@ def test_a_bug_keeps_its_trace() -> None:
         _bootstrap.run(raising(ZeroDivisionError()))
 
 
-def test_every_parser_has_the_shared_flags_and_examples() -> None:
-    parser = _bootstrap.job_parser("Do it.", ["jobs/x.py --fast"], config="debug-stage1.toml")
-    args = parser.parse_args(["--set", "a.b=1", "--set", "c=2", "--json", "out/f.json"])
-    assert args.config.name == "debug-stage1.toml"
-    assert args.config.is_file()
-    assert args.overrides == ["a.b=1", "c=2"]
-    assert args.json == Path("out/f.json")
-    assert "examples:\n  jobs/x.py --fast" in parser.format_help()
-
-
 def test_figures_are_written_where_asked_and_the_place_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,22 +66,32 @@ def test_figures_are_written_where_asked_and_the_place_is_told(
     assert json.loads((tmp_path / "new" / "f.json").read_text()) == {"a": 1}
 
 
+HERE = str(PACKAGE.parent)
+
+
 @pytest.mark.parametrize(
     ("submitted", "path"),
     [
-        (None, "platform"),
         ({"runtime_env": {"working_dir": "gcs://x.zip"}}, "platform"),
-        ({"runtime_env": {}}, f"{_bootstrap.ROOT}/platform"),
-        ({}, f"{_bootstrap.ROOT}/platform"),
+        ({"runtime_env": {}}, HERE),
+        ({}, HERE),
         ({"runtime_env": {"env_vars": {"PYTHONPATH": "mine"}}}, None),
+        ({"runtime_env": {"py_modules": ["gcs://kintsugi.zip"]}}, None),
     ],
 )
-def test_workers_are_told_where_the_code_is(
-    submitted: dict[str, object] | None, path: str | None
+def test_workers_of_a_submitted_job_are_told_where_the_code_is(
+    submitted: dict[str, object], path: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = _bootstrap._runtime_env(None if submitted is None else json.dumps(submitted))
+    # Ray unpacks what `--working-dir .` sent into the job's current folder.
+    monkeypatch.chdir(PACKAGE.parents[1])
+    environment = _bootstrap._runtime_env(json.dumps(submitted))
     assert environment["env_vars"].get("PYTHONPATH") == path
-    assert ("working_dir" in environment) == (submitted is None)
+    assert environment.keys() == {"env_vars"}
+
+
+def test_a_process_that_joins_a_cluster_sends_the_package() -> None:
+    assert _bootstrap._runtime_env(None)["py_modules"] == [str(PACKAGE)]
+    assert (PACKAGE / "models" / "inpainter.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ except KeyboardInterrupt:
     print("cleaned up")
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=_bootstrap.ROOT, capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=PACKAGE.parents[1], capture_output=True, text=True
     )
     assert done.stdout == "cleaned up\n", done.stderr
 

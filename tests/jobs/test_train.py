@@ -68,7 +68,7 @@ def test_a_mistake_in_the_configuration_is_usage(
 
 
 def test_the_configuration_of_another_stage_names_its_job(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is for stage2: run jobs/train_stage2\.py with it"):
+    with pytest.raises(ConfigError, match=r"is for stage2: kintsugi train stage2"):
         train("stage1", ["--config", str(CONFIGS / "debug-stage2.toml")])
 
 

@@ -44,5 +44,5 @@ def test_pairs_of_photographs(tmp_path: Path) -> None:
             assert image.size == (64, 64)
     (photos / "bad.jpg").write_bytes(b"no image")
     assert main([*given, "--pairs", "--overwrite"]) == SOME_REJECTED
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(ConfigError, match="needs --photos"):
         main(["--pairs"])

@@ -30,7 +30,7 @@ from kintsugi.config.sections import (
     WorkersSection,
 )
 from kintsugi.config.toml_files import read_layers, to_toml
-from kintsugi.defaults import SAMPLES
+from kintsugi.defaults import PACKAGE, SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.models.weights import current_name
 from kintsugi.storage.storage import Storage
@@ -104,7 +104,7 @@ class JobConfig:
         if trains_g1 and self.model.generator_input == "predicted" and not self.init_from:
             raise ValueError(
                 'model.generator_input="predicted" takes an initial fill that was trained before:'
-                " name a run of jobs/train_initial_fill.py, or a release that has one, in init_from"
+                " name one of kintsugi train initial-fill, or a release that has one, in init_from"
             )
         if self.translate.colour and self.model.translator_input == "features":
             raise ValueError(
@@ -129,7 +129,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> JobConfig:
     try:
         raw = read_layers(path)
     except FileNotFoundError as error:
-        shipped = Path(__file__).resolve().parents[3] / "jobs" / "configs"
+        shipped = PACKAGE / "jobs" / "configs"
         names = sorted(file.name for file in shipped.glob("*-*.toml"))
         known = ", ".join(name for name in names if not name.startswith("ablation-")) or "none"
         raise ConfigError(f"--config {path}: no such file; jobs/configs has: {known}") from error

@@ -35,7 +35,7 @@ class DataSection:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     shards: str
-    """URI of a folder that jobs/write_shards.py wrote."""
+    """URI of a folder that kintsugi shards wrote."""
     photos: str = ""
     """URI of photographs that are packed into `shards` first when that holds none yet; "samples" =
     those that scikit-image and scikit-learn ship."""

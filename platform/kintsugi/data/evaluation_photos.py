@@ -13,7 +13,7 @@ from kintsugi.storage.storage import Storage
 def list_photos(uri: str, limit: int | None = None, *, held_out: float | None = None) -> list[str]:
     """Names of the photographs in a folder or bucket, at any depth, sorted; found by extension.
 
-    They are the ids that `jobs/write_shards.py` gives the same folder.
+    They are the ids that `kintsugi shards` gives the same folder.
 
     Args:
         uri: Where they are.

@@ -2,7 +2,7 @@
 
 A shard has `id` (a photograph's, or a number), `mask` (PNG, white is hole), `hole_share`,
 `height` and `width`. The manifest's `masks_sha256` is of the masks themselves, so it is the
-same with every version of the libraries that write the files. `jobs/evaluate.py` takes the
+same with every version of the libraries that write the files. `kintsugi evaluate` takes the
 folder of a set in the place of its name.
 """
 
@@ -117,7 +117,7 @@ class StoredMasks:
         if mask_id not in self.masks:
             raise InvalidInput(
                 f"the written mask set {self.name} has no mask for {photo_id}: write it for these"
-                " photographs (jobs/write_masks.py --photos)",
+                " photographs (kintsugi masks --photos)",
                 code="mask_missing",
             )
         return decode(self.masks[mask_id])
@@ -220,7 +220,7 @@ def read_mask_manifest(storage: Storage) -> MaskManifest:
     if not storage.exists(MANIFEST_NAME):
         raise StorageError(
             f"no mask set at {storage.uri} (no {MANIFEST_NAME}): name the folder of one set that"
-            " jobs/write_masks.py wrote"
+            " kintsugi masks wrote"
         )
     try:
         manifest = TypeAdapter(MaskManifest).validate_json(storage.read(MANIFEST_NAME))

@@ -135,7 +135,7 @@ def read_manifest(storage: Storage) -> Manifest:
     if not storage.exists(MANIFEST_NAME):
         raise StorageError(
             f"no shards at {storage.uri} (no {MANIFEST_NAME}): pack them first:"
-            f" jobs/write_shards.py --input PHOTOS --output {storage.uri}"
+            f" kintsugi shards --input PHOTOS --output {storage.uri}"
         )
     try:
         return Manifest.from_json(storage.read(MANIFEST_NAME))

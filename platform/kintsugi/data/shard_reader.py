@@ -132,7 +132,7 @@ def open_reader(
         without = ", or set held_out.photos to 0" if split == HELD_OUT else ""
         raise StorageError(
             f"{uri} holds no photographs of the split {split}: pack them again with"
-            f" jobs/write_shards.py --input PHOTOS --output {uri} --overwrite {remedy}{without}"
+            f" kintsugi shards --input PHOTOS --output {uri} --overwrite {remedy}{without}"
         )
     return ShardReader(uri, parts, resize_px, draft=draft)
 

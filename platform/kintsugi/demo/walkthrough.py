@@ -14,7 +14,7 @@ from PIL import Image
 
 from kintsugi.config.run_config import load_config
 from kintsugi.data.sample_photos import copy_sample_photos
-from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.defaults import BUNDLED_RELEASE, PACKAGE
 from kintsugi.demo import checks
 from kintsugi.inference.methods import ReleaseMethod, open_release
 from kintsugi.masks.generators import draw_mask
@@ -25,6 +25,8 @@ from kintsugi.servers.processes import free_ports
 from kintsugi.servers.service import deploy_service
 from kintsugi.storage.storage import Storage
 
+# Where the folder has what each step printed.
+LOGS = "logs"
 BUCKETS = ("photos", "shards", "runs", "releases")
 RELEASE = "s3://releases/demo"
 # Never trained on: they are evaluated and filled.
@@ -32,6 +34,8 @@ HELD_OUT = ("astronaut.png", "coffee.png")
 PHOTO_SIDE = 512
 NUM_STEPS = 10
 
+# So few that the whole demo takes minutes on two slow cores; the losses fall all the same.
+STEPS = {"stage1": 25, "stage2": 35}
 # What a stage's command says on top of its debug configuration.
 TRAINING = (
     "storage=s3://runs",
@@ -46,12 +50,10 @@ class Demo:
     """One run of the demo.
 
     Attributes:
-        root: The repository.
-        folder: What the demo writes; ignored by git.
+        folder: What the demo writes.
         console: For people.
     """
 
-    root: Path
     folder: Path
     console: Console
 
@@ -67,10 +69,11 @@ class Demo:
             with step("Put photographs into a bucket"):
                 self._upload_photos()
             with step("Pack them into shards"):
-                self._job("write_shards", "--input", "s3://photos/train", *_sets(TRAINING[:2]))
-            for stage in ("stage1", "stage2"):
-                with step(f"Train {stage} of the method"):
-                    self._job(f"train_{stage}", *_sets(TRAINING), *self._json(stage))
+                self._job("shards", "--input", "s3://photos/train", *_sets(TRAINING[:2]))
+            for stage, steps in STEPS.items():
+                with step(f"Train {stage} of the method for {steps} steps"):
+                    values = (*TRAINING, f"loop.max_steps={steps}", f"loop.sample_every={steps}")
+                    self._job("train", stage, *_sets(values), *self._json(stage))
                     self.console.say(checks.check_loss_fell(self._figures(stage)))
             with step("Publish a release"):
                 self._publish()
@@ -81,7 +84,7 @@ class Demo:
             with step(f"Fill photographs of {PHOTO_SIDE} px over HTTP"):
                 self._fill(url)
             with step("Check what happened"):
-                config = load_config(self.root / "jobs/configs/debug-stage1.toml", TRAINING)
+                config = load_config(PACKAGE / "jobs" / "configs" / "debug-stage1.toml", TRAINING)
                 self.console.say("data: " + checks.check_data_path(config, cluster))
                 self.console.say("graph: " + checks.check_nodes_called(cluster, len(HELD_OUT)))
         self._summary()
@@ -91,7 +94,7 @@ class Demo:
         os.environ.update(store.environment())
         self.console.say(f"object storage: {store.url}")
         log = self.console.logs / "ray.log"
-        cluster = running.enter_context(ray_cluster(self.root, log, store.environment()))
+        cluster = running.enter_context(ray_cluster(self.folder, log, store.environment()))
         os.environ.update(cluster.environment())
         self.console.say(f"Ray: {cluster.dashboard} (lets in this demo only, while it runs)")
         return cluster
@@ -120,7 +123,6 @@ class Demo:
         return deploy_service(
             self.console,
             cluster,
-            self.root,
             release=RELEASE,
             port=free_ports(1)[0],
             folder=self.folder,
@@ -137,7 +139,7 @@ class Demo:
             answer = self.folder / f"filled-{name}"
             self.console.run(
                 [*_client(url), str(photo), str(mask), str(answer)],
-                cwd=self.root,
+                cwd=self.folder,
                 environment={},
             )
             pixels = _pixels(photo), _pixels(answer)
@@ -157,10 +159,10 @@ class Demo:
         )
         return filled
 
-    def _job(self, name: str, *arguments: str) -> None:
-        """Run a job on the cluster by the command a user would type."""
-        submit = ("ray", "job", "submit", "--working-dir", ".", "--", f"jobs/{name}.py")
-        self.console.run([*submit, *arguments], cwd=self.root, environment={})
+    def _job(self, *arguments: str) -> None:
+        """Run a command as a job on the cluster, as a user would type it."""
+        submit = ("ray", "job", "submit", "--", "kintsugi")
+        self.console.run([*submit, *arguments], cwd=self.folder, environment={})
 
     def _json(self, name: str) -> tuple[str, str]:
         return "--json", str(self.folder / f"{name}.json")
@@ -175,15 +177,15 @@ class Demo:
             print(f"  {seconds:6.1f} s  {title}")
         print(f"  {sum(self.console.seconds.values()):6.1f} s  in all")
         release = json.loads((self.folder / "release" / "config.json").read_text())
-        print(f"\nThe encoder of this release: {release['encoder']}. About a hundred steps of tiny")
+        print(f"\nThe encoder of this release: {release['encoder']}. A few steps of tiny")
         print("networks on six photographs show that everything works, not how well it fills; the")
         print("bundled release, next to it in the pictures, shows more: models/pretrained/small.")
         folder = os.path.relpath(self.folder)
         for name, what in (
-            ("result.png", "hole, mask, and filled: by a hundred steps, by the bundled release"),
+            ("result.png", "hole, mask, and filled: by a few steps, by the bundled release"),
             ("evaluation.png", "the fills and those of two classical methods"),
-            ("release", "the release; jobs/serve.py --release demo/release serves it"),
-            ("logs", "everything that each step printed"),
+            ("release", "the release; kintsugi serve --release demo/release serves it"),
+            (LOGS, "everything that each step printed"),
         ):
             print(f"  {folder}/{name}: {what}")
 

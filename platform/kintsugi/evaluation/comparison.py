@@ -1,4 +1,4 @@
-"""From names of methods, mask sets and weights to figures: what jobs/evaluate.py asks for."""
+"""From names of methods, mask sets and weights to figures: what kintsugi evaluate asks for."""
 
 import json
 import time

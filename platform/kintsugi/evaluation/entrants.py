@@ -2,7 +2,7 @@
 
 ours              the release of --release
 release:URI       any other release
-context-encoder:URI  a run of jobs/train_context_encoder.py
+context-encoder:URI  a run of kintsugi train context-encoder
 folder:URI        pictures that some other program filled
 patch-synthesis   the iterative method of 2017, on the evaluation's encoder
 coarse, coarse:URI  G1 of a release alone, its fill brought to size
@@ -147,7 +147,7 @@ class Results:
             sides = [f"{array.shape[1]}x{array.shape[0]}" for array in (pixels, case.pixels)]
             raise InvalidInput(
                 f"{self.storage.uri}/{found[0]} is {sides[0]} px and the case {sides[1]}: fill the"
-                " pictures that jobs/write_masks.py --pairs writes",
+                " pictures that kintsugi masks --pairs writes",
                 code="result_size",
             )
         return pixels
@@ -224,7 +224,7 @@ def open_context_encoder(uri: str) -> tuple[Computed, dict[str, str]]:
     if "context_encoder" not in networks.parts:
         raise ConfigError(
             f"{CONTEXT_ENCODER}{uri} holds {', '.join(networks.parts)}: name a run of"
-            " jobs/train_context_encoder.py"
+            " kintsugi train context-encoder"
         )
     network = build_context_encoder(networks.model, seed=0)
     network.load_state_dict(networks.parts["context_encoder"])

@@ -154,7 +154,7 @@ def _with_initial_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
     if "initial_fill" not in predictor.parts:
         raise ConfigError(
             f"--initial-fill {predictor.uri} has none: it holds {', '.join(predictor.parts)}; name"
-            " a run of jobs/train_initial_fill.py, or a release that has one"
+            " a run of kintsugi train initial-fill, or a release that has one"
         )
     if model.generator_input == "grey":
         raise ConfigError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from kintsugi.defaults import PACKAGE
 from kintsugi.servers.processes import Server, free_ports, running
 
 # Logical: they bound how much runs at once. Two physical cores do; Ray starts an idle
@@ -44,6 +45,11 @@ class Cluster:
     metrics: str
     token: str = field(repr=False)
 
+    @classmethod
+    def running(cls, dashboard: str) -> "Cluster":
+        """One that runs already, with the token that this process's environment has."""
+        return cls(dashboard, metrics="", token=os.environ.get("RAY_AUTH_TOKEN", ""))
+
     def environment(self) -> dict[str, str]:
         """The variables by which `ray job submit` and `serve deploy` find it and are let in."""
         return {
@@ -54,6 +60,8 @@ class Cluster:
 
     def authentication(self) -> dict[str, str]:
         """The variables that its own processes need, and every process that calls them."""
+        if not self.token:
+            return {}
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
 
@@ -65,7 +73,7 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
     whoever reaches them can run code: they answer only to the cluster's own token.
 
     Args:
-        root: The repository, whose code the cluster's processes import.
+        root: The current folder of its processes.
         log: File for what `ray start` prints.
         environment: Variables that all its processes see, such as an object store's.
 
@@ -89,7 +97,7 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
     variables = {
         **os.environ,
         **environment,
-        **_node_environment(root),
+        **_node_environment(),
         **cluster.authentication(),
     }
     try:
@@ -99,7 +107,7 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
         _remove(Path(temporary))
 
 
-def _node_environment(root: Path) -> dict[str, str]:
+def _node_environment() -> dict[str, str]:
     return {
         # Stop at once: there is no other node to drain work to.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
@@ -109,8 +117,8 @@ def _node_environment(root: Path) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # As jobs/_bootstrap.py has it: replicas share the cores, their threads spin briefly.
         "GOMP_SPINCOUNT": "3000",
-        "PYTHONPATH": str(root / "platform"),
-        # Jobs are started as `jobs/...py` and must find this Python.
+        "PYTHONPATH": str(PACKAGE.parent),
+        # Jobs are started as `kintsugi ...` and must find this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from pathlib import Path
 
 from kintsugi.errors import KintsugiError
@@ -103,5 +104,9 @@ def own_words(line: str) -> str:
 
 
 def _log_name(command: Sequence[str]) -> str:
-    named = [Path(word).stem for word in command if word.endswith(".py")]
-    return named[0] if named else Path(command[0]).stem
+    """Of a command of ours its name and its group's; of others their program's."""
+    words = list(command)
+    if "kintsugi" not in words:
+        return Path(words[0]).stem
+    own = takewhile(str.isalnum, words[words.index("kintsugi") + 1 :])
+    return "-".join(islice(own, 2))

@@ -27,9 +27,9 @@ def test_a_port_in_use_and_no_port_are_refused() -> None:
 
 def test_what_differs_from_serve_yaml() -> None:
     written = yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text())
-    plain = service_config(ROOT, release="s3://releases/r", port=8123, jobs="")
+    plain = service_config(release="s3://releases/r", port=8123, jobs="")
     assert plain["http_options"] == written["http_options"] | {"port": 8123}
     args = written["applications"][0]["args"] | {"release": "s3://releases/r"}
     assert plain["applications"][0]["args"] == args
-    kept = service_config(ROOT, release="s3://releases/r", port=8123, jobs="/our/jobs")
+    kept = service_config(release="s3://releases/r", port=8123, jobs="/our/jobs")
     assert kept["applications"][0]["args"] == args | {"jobs": "/our/jobs"}

@@ -28,12 +28,11 @@ def running_service(plan: Plan) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory(prefix="kintsugi-serve-") as name:
         folder = Path(name)
         console = Console(1, folder)
-        with ray_cluster(plan.root, folder / "ray.log", {}) as cluster:
+        with ray_cluster(folder, folder / "ray.log", {}) as cluster:
             with console.step("Start Ray and the graph"):
                 url = deploy_service(
                     console,
                     cluster,
-                    plan.root,
                     release=plan.release,
                     port=free_ports(1)[0],
                     folder=folder,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from kintsugi.benchmarks.match.inputs import SAMPLE
@@ -46,7 +45,6 @@ class Plan:
 
     Attributes:
         release: URI of the release that the graph serves and one process runs.
-        root: The repository, whose `deploy/serve.yaml` is deployed.
         url: Of a running service to measure; "" starts one on this machine.
         pid: Of the process at the top of that service on this machine, whose memory is
             watched with that of all it has started; 0 for none.
@@ -65,7 +63,6 @@ class Plan:
     """
 
     release: str
-    root: Path
     url: str = ""
     pid: int = 0
     api_key: str = ""

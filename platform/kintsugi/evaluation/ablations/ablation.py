@@ -45,7 +45,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Ablation:
-    """What came of a plan: ``figures`` as jobs/evaluate.py has them, and the runs behind them."""
+    """What came of a plan: ``figures`` as kintsugi evaluate has them, and the runs behind them."""
 
     plan: Plan
     needed: Sequence[Needed]
@@ -80,7 +80,7 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
         plan: What is compared.
         fit: Trains one run to its end, from wherever it stands.
         output: URI of a folder for ablation.json and ablation.md, and next to them what
-            jobs/evaluate.py writes.
+            kintsugi evaluate writes.
 
     Raises:
         ConfigError: a variant or a base configuration is impossible.

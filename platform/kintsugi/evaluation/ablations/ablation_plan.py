@@ -64,7 +64,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What jobs/ablate.py does."""
+    """What kintsugi ablate does."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -88,7 +88,7 @@ class Plan:
     masks: tuple[str, ...] = ("random-256",)
     """Mask sets, or URIs of written ones."""
     methods: tuple[str, ...] = ()
-    """What the variants are compared with, as jobs/evaluate.py names it."""
+    """What the variants are compared with, as kintsugi evaluate names it."""
     seed: int = 0
     """Decides every mask."""
     folder: Path = Path()

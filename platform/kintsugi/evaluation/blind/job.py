@@ -1,4 +1,4 @@
-"""What jobs/compare.py asks for: from names and files to a sheet, from answers to a tally."""
+"""What kintsugi compare asks for: from names and files to a sheet, from answers to a tally."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -82,5 +82,5 @@ def count(*, key: Path, answers: Path) -> Outcome:
     return Outcome(format_tally(found), found, not found["unanswered"])
 
 
-# By the subcommand of jobs/compare.py.
+# By the subcommand of kintsugi compare.
 RUN: dict[str, Callable[..., Outcome]] = {"sheet": sheet, "tally": count}

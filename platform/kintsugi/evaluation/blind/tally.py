@@ -76,7 +76,7 @@ def read_key(text: str) -> Key:
         return TypeAdapter(Key).validate_json(text)
     except ValidationError as error:
         raise ConfigError(
-            f"this is no key of jobs/compare.py sheet: {error.errors()[0]['msg']}"
+            f"this is no key of kintsugi compare sheet: {error.errors()[0]['msg']}"
         ) from error
 
 

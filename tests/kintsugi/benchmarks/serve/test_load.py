@@ -200,4 +200,4 @@ def test_a_request_has_the_hole_it_says() -> None:
 )
 def test_what_cannot_be_measured(wrong: dict[str, object], named: str, tmp_path: object) -> None:
     with pytest.raises(ConfigError, match=named):
-        Plan(release="r", root=tmp_path, **wrong)  # type: ignore[arg-type]
+        Plan(release="r", **wrong)  # type: ignore[arg-type]

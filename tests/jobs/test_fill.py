@@ -1,4 +1,4 @@
-"""jobs/inpaint.py from the command line with a real, tiny release."""
+"""kintsugi fill of one photograph, from the command line with a real, tiny release."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.jobs._bootstrap import DONE
-from kintsugi.jobs.inpaint import main
+from kintsugi.jobs.fill import main
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_fills_a_photograph_and_says_where_it_is(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*files, "./filled.png", "--json=figures.json"]) == DONE
+    assert main([*files, "-o", "./filled.png", "--json=figures.json"]) == DONE
     assert f"{tmp_path / 'filled.png'}: filled in" in capsys.readouterr().out
     before, after = (np.array(Image.open(tmp_path / n)) for n in ("photo.png", "filled.png"))
     changed = (before != after).any(axis=2)
@@ -47,7 +47,7 @@ def test_fills_a_photograph_and_says_where_it_is(
 
 @pytest.mark.parametrize(("name", "format"), [("a.JPG", "JPEG"), ("a.webp", "WEBP")])
 def test_the_ending_is_the_format(files: list[str], tmp_path: Path, name: str, format: str) -> None:
-    assert main([*files, str(tmp_path / name)]) == DONE
+    assert main([*files, "-o", str(tmp_path / name)]) == DONE
     with Image.open(tmp_path / name) as image:
         assert image.format == format
 
@@ -55,12 +55,16 @@ def test_the_ending_is_the_format(files: list[str], tmp_path: Path, name: str, f
 def test_what_cannot_be_used_is_told_and_nothing_written(files: list[str], tmp_path: Path) -> None:
     photo, mask, release = files
     with pytest.raises(ConfigError, match=r"filled\.gif: let it end in one of \.png, \.jpg"):
-        main([*files, "filled.gif"])
+        main([*files, "-o", "filled.gif"])
     with pytest.raises(StorageError, match=r"cannot read .*nothing\.png"):
-        main([photo, "nothing.png", "filled.png", release])
+        main([photo, "nothing.png", "-o", "filled.png", release])
+    with pytest.raises(ConfigError, match=r"name the mask of photo\.png after it"):
+        main([photo, "-o", "filled.png", release])
+    with pytest.raises(ConfigError, match=r"nothing is at nowhere\.png"):
+        main(["nowhere.png", mask, "-o", "filled.png", release])
     with pytest.raises(ConfigError, match=r"/out is no folder to write to"):
-        main([*files, "out/filled.png"])
+        main([*files, "-o", "out/filled.png"])
     Image.new("L", (70, 40)).save(mask)
     with pytest.raises(InvalidInput, match="the mask is empty"):
-        main([*files, "filled.png"])
+        main([*files, "-o", "filled.png"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "photo.png", "release"]

@@ -1,4 +1,4 @@
-"""jobs/demo.py: the user's own cloud account has no part in the demo."""
+"""kintsugi demo: the user's own cloud account has no part in the demo."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kintsugi.jobs import demo
+from kintsugi.cli import demo
+from kintsugi.errors import ConfigError
 
 
 def test_no_variable_of_another_cloud_account_reaches_the_demo(
@@ -27,3 +28,10 @@ def test_no_variable_of_another_cloud_account_reaches_the_demo(
     monkeypatch.setattr(demo, "interrupt_once", lambda: None)
     assert demo.main(["--folder", str(tmp_path / "demo")]) == 0
     assert seen.keys() == {"PATH"}
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds other files than a demo's"):
+        demo.main(["--folder", str(tmp_path)])
+    assert (tmp_path / "thesis.tex").exists()

@@ -1,4 +1,4 @@
-"""jobs/stylize_folder.py from the command line with a real, tiny release."""
+"""kintsugi stylize, from the command line with a real, tiny release."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
-from kintsugi.jobs.stylize_folder import main
+from kintsugi.jobs.stylize import main
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
@@ -33,9 +33,9 @@ def arguments(tmp_path: Path) -> list[str]:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 70, 3), np.uint8)
     Image.fromarray(pictures[0]).save(tmp_path / "content" / "a.jpg")
     Image.fromarray(pictures[1]).save(tmp_path / "style.png")
-    places = {"content": "content", "style": "style.png", "output": "output", "release": "release"}
-    flags = [f"--{name}={tmp_path / place}" for name, place in places.items()]
-    return [*flags, f"--json={tmp_path / 'figures.json'}"]
+    flags = [f"--{name}={tmp_path / name}" for name in ("output", "release")]
+    files = [str(tmp_path / "content"), str(tmp_path / "style.png")]
+    return [*files, *flags, f"--json={tmp_path / 'figures.json'}"]
 
 
 @pytest.mark.slow
@@ -68,5 +68,5 @@ def test_wrong_arguments_start_nothing(arguments: list[str], tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="choose 0"):
         main([*arguments, "--strength=2"])
     with pytest.raises(StorageError, match="nowhere"):
-        main([*arguments, f"--style={tmp_path / 'nowhere.png'}"])
+        main([arguments[0], str(tmp_path / "nowhere.png"), *arguments[2:]])
     assert not (tmp_path / "output").exists()

@@ -1,4 +1,4 @@
-"""jobs/inpaint_folder.py from the command line with a real, tiny release."""
+"""kintsugi fill of a folder, from the command line with a real, tiny release."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 
 from kintsugi.errors import StorageError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
-from kintsugi.jobs.inpaint_folder import main
+from kintsugi.jobs.fill import main
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
@@ -26,6 +26,10 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
 
 
+def places(root: object) -> list[str]:
+    return [f"{root}/images", f"{root}/masks", f"--output={root}/output"]
+
+
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     inpainter = build_inpainter(TINY, Vgg19Relu3.random(0), seed=0)
@@ -38,8 +42,11 @@ def arguments(tmp_path: Path) -> list[str]:
     mask = np.zeros((40, 70), np.uint8)
     mask[10:30, 20:40] = 255
     Image.fromarray(mask).save(tmp_path / "masks" / "a_mask.png")
-    places = [f"--{name}={tmp_path / name}" for name in ("images", "masks", "output", "release")]
-    return [*places, f"--json={tmp_path / 'figures.json'}"]
+    return [
+        *places(tmp_path),
+        f"--release={tmp_path / 'release'}",
+        f"--json={tmp_path / 'figures.json'}",
+    ]
 
 
 def test_fills_a_folder(
@@ -133,8 +140,7 @@ def spoil(root: Path, name: str, kind: int) -> None:
 
 @pytest.mark.slow
 def test_200_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -> None:
-    places = [f"--{name}={tmp_path / 'mixed' / name}" for name in ("images", "masks", "output")]
-    arguments = [*places, *arguments[3:]]
+    arguments = [*places(tmp_path / "mixed"), *arguments[3:]]
     good, bad = write_mixed(tmp_path / "mixed")
     output = tmp_path / "mixed" / "output"
 
@@ -163,13 +169,12 @@ def test_buckets_in_and_out(arguments: list[str], tmp_path: Path, s3_uri: str) -
     for name in ("images", "masks"):
         for file in (tmp_path / name).iterdir():
             Storage(f"{s3_uri}/{name}").write(f"deep/{file.name}", file.read_bytes())
-    places = [f"--{name}={s3_uri}/{name}" for name in ("images", "masks", "output")]
-    assert main([*places, *arguments[3:]]) == DONE
+    assert main([*places(s3_uri), *arguments[3:]]) == DONE
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert (figures["photographs"], figures["tried"], figures["failed"]) == (1, 1, 0)
     there = Storage(f"{s3_uri}/output")
     assert {"deep/a.png", "report.jsonl"} <= set(there.list())
     assert main(arguments) == DONE
     assert there.read("deep/a.png") == (tmp_path / "output" / "a.png").read_bytes()
-    assert main([*places, *arguments[3:]]) == DONE
+    assert main([*places(s3_uri), *arguments[3:]]) == DONE
     assert json.loads((tmp_path / "figures.json").read_text())["tried"] == 0

@@ -1,0 +1,90 @@
+"""The whole service in one process, for a laptop: uvicorn over an engine in it; knows no Ray."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import torch
+import uvicorn
+
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.http.access_log import access_logger
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.planning import model_info
+from kintsugi.deploy.process_metrics import ProcessMetrics, add_metrics_route
+from kintsugi.deploy.release_files import local_release
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.errors import StorageError
+from kintsugi.models.weights import load_release
+
+# Requests that are answered when it is stopped get so long; jobs go on at the next start.
+_STOP_SECONDS = 5
+
+
+def serve_in_process(
+    args: AppArgs, *, host: str, port: int, on_ready: Callable[[str], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; one fill at a time, with ``args.threads`` threads.
+
+    Args:
+        args: Settings; those of nodes and replicas mean nothing here.
+        host: Address to listen at.
+        port: At it; 0 for one that is free.
+        on_ready: Called with the service's URL when it answers.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        StorageError: There is no whole release at ``args.release``, or the port is taken.
+    """
+    torch.set_num_threads(args.threads)
+    with local_release(args.release) as folder:
+        try:
+            inpainter, config = load_release(folder)
+        except ValueError as error:
+            # The message names a temporary copy; people know the URI.
+            raise StorageError(str(error).replace(str(folder), args.release)) from error
+    inpainter.to(args.device)
+    metrics = ProcessMetrics()
+    engine = metrics.measured(LocalEngine(inpainter, model_info(config)))
+    app = build_api(engine, args, observer=metrics)
+    add_metrics_route(app, metrics)
+    _log_here()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            # The application has its own.
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        ),
+        on_ready,
+    )
+    server.run()
+    if not server.started:
+        raise StorageError(f"cannot listen at {host}:{port}: see the line above")
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: object = None) -> None:
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+            self._on_ready(f"http://{shown}:{port}")
+
+
+def _log_here() -> None:
+    """Requests and what goes wrong, a line each, on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    access_logger.setLevel(logging.INFO)

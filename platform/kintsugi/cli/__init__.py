@@ -1,0 +1,1 @@
+"""The command `kintsugi`: the jobs by short names, and what is no job."""
