@@ -77,12 +77,18 @@ check: $(STAMP) check-k8s docs  ## Format, lint, types, architecture, manifests,
 docs: $(STAMP)  ## Build the documents into site/, from docs/ and the code.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test: $(STAMP)  ## All tests but those that take minutes, inject faults or need a browser.
+# Tests of the alert rules fail without it.
+.PHONY: promtool
+promtool:
+	@command -v promtool >/dev/null || { apt-get update -qq && apt-get install --yes --no-install-recommends prometheus; } \
+		|| echo "No promtool, and it cannot be installed here: install Prometheus"
+
+test: $(STAMP) promtool  ## All tests but those that take minutes, inject faults or need a browser.
 	$(BIN)/pytest -m "not ray"
 	$(BIN)/pytest -m "(slow or edge) and not ray"
 	$(BIN)/pytest -m ray
 
-test-fast: $(STAMP)  ## Tests that start no cluster.
+test-fast: $(STAMP) promtool  ## Tests that start no cluster.
 	$(BIN)/pytest -m "not ray"
 
 test-slow: $(STAMP)  ## Tests that take seconds or minutes each.
@@ -108,7 +114,7 @@ test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's process
 		$(BIN)/pytest -m "(slow or edge or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \
 		$(BIN)/pytest -m faults || exit 1; done
 
-check-k8s: $(STAMP)  ## Image, manifests and edge: all that can be checked without a cluster.
+check-k8s: $(STAMP) promtool  ## Image, manifests and edge: all that can be checked without a cluster.
 	$(BIN)/pytest tests/k8s tests/deploy/test_dockerfile.py tests/deploy/test_edge.py -m "not ray"
 
 format: $(STAMP)  ## Format and mend what can be mended.

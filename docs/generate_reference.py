@@ -123,7 +123,7 @@ def settings() -> str:
         (f"`{name}`", _shown(None if field.is_required() else field.default), field.description)
         for name, field in AppArgs.model_fields.items()
     ]
-    text = "The `args` of `deploy/serve.yaml` and `k8s/base/rayservice.yaml`."
+    text = "The `args` of `deploy/serve.yaml` and `k8s/chart/values.yaml`."
     return "\n\n".join(
         ["# Settings of the service", text, _table(("name", "default", "means"), rows)]
     )

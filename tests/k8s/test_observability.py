@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from kintsugi.monitor.exporters import _GAUGES, _NAMED_GAUGES
-from tests.k8s.manifests import ROOT, named, of_kind, read, render
+from tests.k8s.chart import joined, values
+from tests.k8s.manifests import ROOT, named, of_kind, read, render, service
 
 FOLDER = ROOT / "deploy" / "observability"
 DASHBOARDS = sorted((FOLDER / "grafana").glob("*.json"))
@@ -105,7 +106,7 @@ def test_dashboards_can_be_imported(path: Path) -> None:
 
 
 def test_each_dashboard_is_a_config_map_that_grafana_finds() -> None:
-    maps = of_kind(render("overlays/production"), "ConfigMap")
+    maps = of_kind(service("production"), "ConfigMap")
     found = {
         file: config["metadata"]
         for config in maps
@@ -125,20 +126,58 @@ def test_alerts_say_how_bad_it_is_and_what_to_do() -> None:
         assert {"summary", "description"} <= rule["annotations"].keys(), rule["alert"]
 
 
-def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no program `promtool`: it comes with Prometheus")
-    file = tmp_path / "rules.yaml"
-    file.write_text(yaml.safe_dump({"groups": rule_groups()}))
-    done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True)
+def promtool(*arguments: str) -> str:
+    """Run Prometheus' own tool. Returns what it printed; a missing program is a failure."""
+    program = shutil.which("promtool")
+    assert program is not None, "no program `promtool`: install Debian's package prometheus"
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("namespace", ["kintsugi", "staging"])
+def test_prometheus_takes_the_rules(namespace: str, tmp_path: Path) -> None:
+    documents = render(values("production"), "fill", namespace)
+    (rule,) = of_kind(documents, "PrometheusRule")
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump(rule["spec"]))
+    assert f"{len(rules())} rules found" in promtool("check", "rules", str(file))
+    text = file.read_text()
+    # Of another instance nothing is said.
+    assert set(re.findall(r'namespace="([^"]+)"', text)) == {namespace}
+    assert set(re.findall(r"kubectl -n (\S+)", text)) == {namespace}
+
+
+def test_what_the_operator_of_prometheus_selects_carries_its_label() -> None:
+    """kube-prometheus-stack takes what has the name of its release, and finds nothing else."""
+    label = {"monitoring": {"labels": {"release": "mine"}}}
+    documents = render(joined(values("production"), label))
+    found = of_kind(documents, "PodMonitor", "PrometheusRule")
+    assert len(found) == 3
+    for document in found:
+        assert document["metadata"]["labels"]["release"] == "mine", document["metadata"]["name"]
+
+
+def test_monitors_select_the_pods_that_there_are() -> None:
+    documents = service("production")
+    pods = named(documents, "RayService", "kintsugi")["spec"]["rayClusterConfig"]
+    templates = {"head": [pods["headGroupSpec"]["template"]]}
+    templates["worker"] = [group["template"] for group in pods["workerGroupSpecs"]]
+    for role, each in templates.items():
+        monitor = named(documents, "PodMonitor", f"kintsugi-{role}s")
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        for template in each:
+            # The operator adds the kind of node.
+            assert (
+                wanted.items()
+                <= (template["metadata"]["labels"] | {"ray.io/node-type": role}).items()
+            )
 
 
 def test_prometheus_finds_every_port_that_a_head_declares() -> None:
-    documents = render("overlays/production")
-    service = named(documents, "RayService", "kintsugi")
-    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    documents = service("production")
+    rayservice = named(documents, "RayService", "kintsugi")
+    head = rayservice["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
     declared = {port["name"] for port in head["containers"][0]["ports"]}
     monitor = named(documents, "PodMonitor", "kintsugi-heads")
     scraped = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}

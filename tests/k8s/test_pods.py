@@ -1,12 +1,14 @@
-"""Every pod of every overlay: Pod Security `restricted`, resources, probes, images, credentials."""
+"""Every pod of every environment: Pod Security, resources, probes, images, credentials, nodes."""
 
 import re
 
 import pytest
 import yaml
 
+from tests.k8s.chart import joined, values
 from tests.k8s.manifests import (
     ENVIRONMENTS,
+    EVERYTHING,
     Manifest,
     cluster_of,
     containers,
@@ -16,6 +18,7 @@ from tests.k8s.manifests import (
     pods,
     pods_of,
     render,
+    service,
 )
 
 SUFFIXES = {"m": 1e-3, "Mi": 2**20, "Gi": 2**30, "": 1}
@@ -30,7 +33,7 @@ def quantity(text: str) -> float:
 
 
 def test_namespace_enforces_restricted() -> None:
-    namespace = named(render("base"), "Namespace", "kintsugi")
+    namespace = named(service("local"), "Namespace", "kintsugi")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -139,30 +142,137 @@ def bucket_secrets(pod: Manifest) -> list[str]:
     return [source["secretRef"]["name"] for source in sources]
 
 
-def test_local_pods_that_read_buckets_get_keys_and_no_others() -> None:
-    with_keys = {name for name, pod in pods(environment("local")) if bucket_secrets(pod)}
-    without = {name for name, _ in pods(environment("local"))} - with_keys
-    assert without == {
-        "RayService kintsugi head",
-        "Deployment kintsugi-edge",
-        # It takes two keys by name.
-        "StatefulSet object-store",
-        *(
-            f"RayJob {job} submitter"
-            for job in ("evaluate", "train-stage1", "train-stage2", "write-shards")
-        ),
+def users_of_storage(documents: tuple[Manifest, ...]) -> set[str]:
+    """The pods that read releases or work on runs, by what they run."""
+    return {
+        name
+        for name, _ in pods(documents)
+        if name.startswith(("RayService", "RayJob"))
+        and not name.endswith((" submitter", "RayService kintsugi head"))
     }
 
 
-def test_production_has_roles_instead_of_keys() -> None:
+def test_pods_that_read_buckets_get_the_secret_and_no_others() -> None:
+    said = joined(values("local"), EVERYTHING, {"storage": {"secret": "buckets"}})
+    documents = render(said)
+    with_keys = {name for name, pod in pods(documents) if bucket_secrets(pod) == ["buckets"]}
+    assert with_keys == users_of_storage(documents)
+    assert {name for name, pod in pods(documents) if bucket_secrets(pod)} == with_keys
+
+
+def test_local_keeps_its_work_on_one_volume() -> None:
+    documents = environment("local")
+    (claim,) = of_kind(documents, "PersistentVolumeClaim")
+    mounted = set()
+    for name, pod in pods(documents):
+        volumes = {v["name"]: v for v in pod["spec"].get("volumes", [])}
+        if "data" in volumes:
+            assert (
+                volumes["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+            )
+            (container,) = pod["spec"]["containers"]
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "data"]
+            assert mount["mountPath"] == "/data"
+            mounted.add(name)
+    assert mounted == users_of_storage(documents)
+
+
+def test_production_has_roles_instead_of_keys_and_no_shared_volume() -> None:
     documents = environment("production")
     assert not [name for name, pod in pods(documents) if bucket_secrets(pod)]
+    assert [d["metadata"]["name"] for d in of_kind(documents, "PersistentVolumeClaim")] == [
+        "kintsugi-redis"
+    ]
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::000000000000:role/kintsugi"}
+    said = joined(values("production"), {"identity": {"serving": role, "training": role}})
     with_role = {
         account["metadata"]["name"]
-        for account in of_kind(documents, "ServiceAccount")
-        if "eks.amazonaws.com/role-arn" in account["metadata"].get("annotations", {})
+        for account in of_kind(render(said), "ServiceAccount")
+        if role.items() <= account["metadata"].get("annotations", {}).items()
     }
     assert with_role == {"kintsugi-serving", "kintsugi-training", "kintsugi-training-head"}
+
+
+def test_aks_labels_the_pods_that_ask_for_a_token() -> None:
+    documents = render(joined(values("production"), EVERYTHING, {"profiles": ["aks"]}))
+    labelled = {
+        name
+        for name, pod in pods(documents)
+        if pod["metadata"]["labels"].get("azure.workload.identity/use") == "true"
+    }
+    assert labelled >= users_of_storage(documents)
+    assert not [name for name in labelled if "edge" in name or "redis" in name]
+
+
+@each_environment
+def test_heads_and_long_trainings_keep_their_nodes(name: str) -> None:
+    """No node is emptied under them to save money; elastic workers go when they are asked to."""
+    for pod_name, pod in pods(environment(name)):
+        annotations = pod["metadata"].get("annotations", {})
+        kept = annotations.get("karpenter.sh/do-not-disrupt") == "true"
+        assert kept == (
+            annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict") == "false"
+        )
+        assert kept == pod_name.endswith((" head", "kintsugi-pipeline gpu")), pod_name
+
+
+def test_spare_workers_have_nodes_and_a_priority_of_their_own() -> None:
+    spot = {"pipeline": {"workers": {"gpu": {"spot": 2}}}, "profiles": ["gke"]}
+    documents = render(joined(values("production"), EVERYTHING, spot))
+    job = named(documents, "RayJob", "kintsugi-pipeline")
+    groups = {g["groupName"]: g for g in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
+    assert (groups["gpu"]["maxReplicas"], groups["gpu-spot"]["maxReplicas"]) == (2, 2)
+    # Those that stay are taken first.
+    assert groups["gpu"]["priority"] > groups["gpu-spot"]["priority"]
+    pod = groups["gpu-spot"]["template"]["spec"]
+    assert pod["priorityClassName"] == "kintsugi-spare"
+    assert pod["nodeSelector"] == {"cloud.google.com/gke-spot": "true"}
+    assert {t["key"] for t in pod["tolerations"]} == {"nvidia.com/gpu", "cloud.google.com/gke-spot"}
+    assert "nodeSelector" not in groups["gpu"]["template"]["spec"]
+
+
+def test_more_spare_workers_than_a_training_can_miss_are_refused() -> None:
+    from helm_python.errors import HelmError
+
+    said = joined(values("production"), EVERYTHING, {"pipeline": {"workers": {"gpu": {"spot": 3}}}})
+    with pytest.raises(HelmError, match="spot=3 of count=4 leaves fewer than least=2"):
+        render(said)
+
+
+def test_gpu_pods_go_where_the_site_says() -> None:
+    kind = {"gpu": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-L4"}}}
+    for pod_name, pod in pods(render(joined(values("production"), EVERYTHING, kind))):
+        gpus = any("nvidia.com/gpu" in c["resources"]["limits"] for c in pod["spec"]["containers"])
+        selected = pod["spec"].get("nodeSelector") == kind["gpu"]["nodeSelector"]
+        assert selected == (gpus or "DaemonSet" in pod_name), pod_name
+        tolerated = any(t["key"] == "nvidia.com/gpu" for t in pod["spec"].get("tolerations", []))
+        assert tolerated == selected, pod_name
+
+
+@each_environment
+def test_every_group_has_a_budget(name: str) -> None:
+    documents = environment(name)
+    budgets = [d["spec"] for d in of_kind(documents, "PodDisruptionBudget")]
+
+    def least(labels: dict[str, str]) -> list[int]:
+        return [
+            budget["minAvailable"]
+            for budget in budgets
+            if "minAvailable" in budget
+            and budget["selector"]["matchLabels"].items() <= labels.items()
+        ]
+
+    service = named(documents, "RayService", "kintsugi")
+    for group in cluster_of(service)["workerGroupSpecs"]:
+        labels = group["template"]["metadata"]["labels"]
+        labels = labels | {"ray.io/node-type": "worker", "ray.io/group": group["groupName"]}
+        # One budget each: two that hold one pod forbid its eviction altogether.
+        (keep,) = least(labels)
+        assert 1 <= keep <= max(1, group["minReplicas"]), group["groupName"]
+    for document in of_kind(documents, "RayService", "RayJob"):
+        head = cluster_of(document)["headGroupSpec"]["template"]["metadata"]["labels"]
+        # More than there are: none is evicted.
+        assert least(head | {"ray.io/node-type": "head"}) == [100]
 
 
 @each_environment

@@ -1,0 +1,58 @@
+{{/* Peers of NetworkPolicies. */}}
+
+{{/* Addresses outside: never the link-local ones, where clouds give out credentials. */}}
+{{- define "kintsugi.addresses" -}}
+{{- range . }}
+- ipBlock:
+    cidr: {{ . }}
+    {{- if eq . "0.0.0.0/0" }}
+    except: [169.254.0.0/16]
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "kintsugi.tcp" -}}
+{{- range . }}
+- port: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Pods of this instance: root, component, and more labels. */}}
+{{- define "kintsugi.peer" -}}
+- podSelector:
+    matchLabels:
+      {{- include "kintsugi.selector" . | nindent 6 }}
+      {{- with .labels }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+{{- end -}}
+
+{{/* Pods, or all, of another namespace. */}}
+{{- define "kintsugi.elsewhere" -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .namespace }}
+  {{- with .labels }}
+  podSelector:
+    matchLabels:
+      {{- toYaml . | nindent 6 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Those that read releases or work on runs. */}}
+{{- define "kintsugi.usersOfStorage" -}}
+matchLabels:
+  {{- include "kintsugi.selector" (dict "root" .) | nindent 2 }}
+matchExpressions:
+  - key: app.kubernetes.io/component
+    operator: In
+    values: [serving, training]
+{{- end -}}
+
+{{- define "kintsugi.policy" -}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "kintsugi.metadata" (dict "root" .root "name" (printf "%s-%s" (include "kintsugi.name" .root) .name) "component" "platform" "wave" "-1") | nindent 2 }}
+{{- end -}}

@@ -1,0 +1,82 @@
+{{/* serveConfigV2: the graph of deploy/serve.yaml on these groups. What differs from that file is
+     listed, with its reason, in tests/k8s/test_serve_config.py. */}}
+{{- define "kintsugi.serveConfig" -}}
+{{- $serving := .Values.serving -}}
+proxy_location: EveryNode
+http_options:
+  host: 0.0.0.0
+  port: 8000
+  request_timeout_s: {{ $serving.requestTimeoutSeconds }}
+grpc_options:
+  port: 9010
+  grpc_servicer_functions: []
+logging_config:
+  encoding: JSON
+  log_level: INFO
+  enable_access_log: true
+
+applications:
+  - name: kintsugi
+    route_prefix: /
+    import_path: kintsugi.deploy.app:build_app
+    args:
+      release: {{ $serving.release }}
+      jobs: {{ .Values.storage.jobs }}
+      api_keys: /etc/kintsugi/api-keys/keys
+      {{- toYaml $serving.args | nindent 6 }}
+    deployments:
+    {{- range $name := list "Ingress" "Refiner" "Image2Feature" "PatchSwap" "Feature2Image" }}
+    {{- $node := index $serving.nodes $name }}
+      - name: {{ $name }}
+        ray_actor_options:
+          num_cpus: {{ $node.cpus }}
+          {{- with $node.gpus }}
+          num_gpus: {{ . }}
+          {{- end }}
+          {{- with $node.groups }}
+          label_selector: {kintsugi-group: "in({{ join "," . }})"}
+          {{- end }}
+        max_ongoing_requests: {{ $node.ongoing }}
+        max_queued_requests: {{ $node.queued }}
+        max_surge_percent: {{ $node.surge }}
+        {{- with $node.perPod }}
+        max_replicas_per_node: {{ . }}
+        {{- end }}
+        autoscaling_config:
+          min_replicas: {{ $node.min }}
+          max_replicas: {{ $node.max }}
+          target_ongoing_requests: {{ $node.target }}
+          upscale_delay_s: {{ $node.upSeconds }}
+          downscale_delay_s: {{ $node.downSeconds }}
+        graceful_shutdown_timeout_s: {{ $node.graceSeconds }}
+        health_check_period_s: 10
+        health_check_timeout_s: 30
+    {{- end }}
+{{- end -}}
+
+{{/* Seconds for which a pod drains: the longest graceSeconds, and the proxy's own half minute. */}}
+{{- define "kintsugi.drainSeconds" -}}
+{{- $longest := 0 -}}
+{{- range .Values.serving.nodes -}}{{- $longest = max $longest (int .graceSeconds) -}}{{- end -}}
+{{- add $longest 40 -}}
+{{- end -}}
+
+{{/* Variables of every pod of Ray: root, what (serving or training). */}}
+{{- define "kintsugi.rayEnv" -}}
+- name: PYTHONPATH
+  value: /app/platform
+{{- if eq .what "serving" }}
+- name: RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S
+  value: {{ .root.Values.serving.proxyHealthCheckSeconds | quote }}
+{{- with .root.Values.serving.tracing.endpoint }}
+- name: RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH
+  value: kintsugi.deploy.tracing:span_processors
+- name: RAY_SERVE_TRACING_SAMPLING_RATIO
+  value: "1"
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . }}
+- name: OTEL_SERVICE_NAME
+  value: {{ include "kintsugi.name" $.root }}
+{{- end }}
+{{- end }}
+{{- end -}}
