@@ -1,9 +1,5 @@
 #!/usr/bin/env python3
-"""From photographs to a release that passed its evaluation; each step is a job of this folder.
-
-Started again it goes on: finished steps are left out, an unfinished one resumes. The release is
-replaced only when its candidate is good enough; else this fails and says why.
-"""
+"""Photographs to a release that passed its evaluation; kintsugi.release.pipeline plans it."""
 
 import json
 import os
@@ -12,60 +8,89 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import typer
 
-from kintsugi.jobs._bootstrap import DONE, FAILED, ROOT, STOPPED, job_parser, run, start_ray
-from kintsugi.release.pipeline import (
-    Finished,
-    PipelineConfig,
-    Step,
-    failures,
-    promotion,
-    steps,
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
+from kintsugi.jobs import _command as options
+from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, run, start_ray
+from kintsugi.release.pipeline import Finished, PipelineConfig, Step, failures, promotion, steps
 from kintsugi.storage.storage import Storage
 
-EXAMPLES = (
-    "jobs/pipeline.py --flavour debug --shards ~/.kintsugi/shards/p --runs ~/.kintsugi/runs"
-    " --output ~/.kintsugi/releases/debug --rivals ''",
-    "jobs/pipeline.py --photos s3://photos --shards s3://shards/train --runs s3://runs"
+
+@options.command(
+    "kintsugi pipeline --flavour debug --shards ~/.kintsugi/shards/p --runs ~/.kintsugi/runs"
+    " --output ~/.kintsugi/releases/mine --rivals ''",
+    "kintsugi pipeline --photos s3://photos --shards s3://shards/train --runs s3://runs"
     " --output s3://releases/street --teacher torchvision --workers 4 --least 2",
 )
+def main(
+    shards: Annotated[str, typer.Option(metavar="URI", help="where photographs are packed")],
+    runs: Annotated[str, typer.Option(metavar="URI", help="folder of the runs")],
+    output: Annotated[
+        str, typer.Option(metavar="URI", help="of the release; one that is there is replaced")
+    ],
+    flavour: Annotated[str, typer.Option(help="which configurations")] = "recommended",
+    photos: Annotated[
+        str, typer.Option(metavar="URI", help="photographs", show_default="--flavour's")
+    ] = "",
+    held_out: Annotated[float, typer.Option(metavar="SHARE", help="evaluated, not trained")] = 0.02,
+    teacher: Annotated[
+        str, typer.Option(metavar="FILE", help="train an encoder: path, URI or `torchvision`")
+    ] = "",
+    encoder_steps: Annotated[int, typer.Option(metavar="N", help="of that")] = 20_000,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="that train", show_default="--flavour's")
+    ] = 0,
+    least: Annotated[
+        int, typer.Option(metavar="N", help="go on with so few", show_default="all")
+    ] = 0,
+    masks: Annotated[
+        str, typer.Option(metavar="SET,...", help="evaluated on")
+    ] = "center-128-256,thick-256",
+    rivals: Annotated[
+        str, typer.Option(metavar="NAME,...", help="methods not to be worse than; '' for none")
+    ] = "telea",
+    margin: Annotated[
+        float, typer.Option(metavar="X", help="times as far from the originals as a rival")
+    ] = 1.0,
+    limit: Annotated[int, typer.Option(metavar="N", help="photographs that are evaluated")] = 200,
+    metrics_port: Annotated[
+        int, typer.Option(metavar="N", help="serve Prometheus metrics (0: no)")
+    ] = 0,
+    metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the commands, run none")
+    ] = False,
+) -> int:
+    """Make a release of photographs: pack, train, publish a candidate, evaluate it, promote it.
 
-
-def main(argv: Sequence[str]) -> int:
-    parser = job_parser("Photographs to a release.", EXAMPLES, config=None)
-    add = parser.add_argument
-    add("--flavour", default="recommended", help="of jobs/configs (default: recommended)")
-    add("--photos", metavar="URI", default="", help="default: the configuration's")
-    add("--shards", metavar="URI", required=True, help="where they are packed")
-    add("--runs", metavar="URI", required=True, help="folder of the runs")
-    add("--output", metavar="URI", required=True, help="of the release; replaced when it is there")
-    add("--held-out", metavar="SHARE", type=float, default=0.02, help="not trained on (0.02)")
-    add("--teacher", metavar="FILE", default="", help="train an encoder: path, URI, `torchvision`")
-    add("--encoder-steps", metavar="N", type=int, default=20_000, help="of that (default: 20000)")
-    add("--workers", metavar="N", type=int, default=0, help="default: the configuration's")
-    add("--least", metavar="N", type=int, default=0, help="go on with so few (default: all)")
-    add("--masks", metavar="SET,...", default="center-128-256,thick-256", help="evaluated on")
-    add("--rivals", metavar="NAME,...", default="telea", help="be no worse than these; '' for none")
-    add("--margin", metavar="X", type=float, default=1.0, help="times as far as a rival (1.0)")
-    add("--limit", metavar="N", type=int, default=200, help="photographs evaluated (default: 200)")
-    add("--metrics-port", metavar="N", type=int, default=0, help="of the trainings (0: none)")
-    add("--metrics-host", metavar="HOST", default="127.0.0.1", help="at (default: 127.0.0.1)")
-    add("--dry-run", action="store_true", help="print the commands and run none")
-    args = vars(parser.parse_args(argv))
-    del args["json"]
-    metrics = (args.pop("metrics_port"), args.pop("metrics_host"))
-    only_shown = args.pop("dry_run")
-    for name in ("masks", "rivals"):
-        args[name] = tuple(word for word in args[name].split(",") if word)
-    config = PipelineConfig(**args, metrics=metrics)
-    planned = steps(config, str(ROOT / "jobs" / "configs"))
-    if only_shown:
+    Started again it goes on: finished steps are left out, an unfinished one resumes. The release
+    is replaced only when its candidate is good enough; else this fails and says why.
+    """
+    config = PipelineConfig(
+        flavour=flavour,
+        shards=shards,
+        runs=runs,
+        output=output,
+        photos=photos,
+        held_out=held_out,
+        teacher=teacher,
+        encoder_steps=encoder_steps,
+        workers=workers,
+        least=least,
+        metrics=(metrics_port, metrics_host),
+        masks=tuple(options.names(masks)),
+        rivals=tuple(filter(None, options.names(rivals))),
+        margin=margin,
+        limit=limit,
+    )
+    planned = steps(config, options.CONFIGS)
+    if dry_run:
         print("\n".join(f"{step.name}: {' '.join(_command(step))}" for step in planned))
         return DONE
     return _run_all(config, planned)
@@ -90,9 +115,8 @@ def _run_all(config: PipelineConfig, planned: list[Step]) -> int:
 
 
 def _promote(config: PipelineConfig) -> int:
-    evaluation = Storage(f"{config.home}/evaluation")
-    # As jobs/evaluate.py writes them next to its page.
-    raw = evaluation.read("results.json")
+    # As `kintsugi evaluate` writes them.
+    raw = Storage(f"{config.home}/evaluation").read("results.json")
     if reasons := failures(json.loads(raw), config):
         print("pipeline: the candidate is not good enough:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in reasons), file=sys.stderr)
@@ -108,7 +132,7 @@ def _promote(config: PipelineConfig) -> int:
 
 
 def _command(step: Step) -> list[str]:
-    return [sys.executable, str(ROOT / "jobs" / f"{step.job}.py"), *step.flags]
+    return [sys.executable, str(Path(__file__).parent / f"{step.job}.py"), *step.flags]
 
 
 def _here(step: Step) -> int:

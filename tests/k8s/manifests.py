@@ -23,7 +23,7 @@ WITH_NAMESPACE: Manifest = {"namespace": {"create": True}}
 EVERYTHING: Manifest = WITH_NAMESPACE | {
     "pipeline": {"enabled": True},
     "jobs": {
-        "inpaint-folder": {"command": "inpaint_folder.py --images IN --masks MASKS --output OUT"},
+        "fill": {"command": "fill /data/in /data/masks -o /data/out"},
     },
 }
 

@@ -74,7 +74,7 @@ def test_the_schema_of_the_values_is_that_of_the_values() -> None:
         ({"profiles": ["openshift"]}, "profiles"),
         ({"storage": {"volume": {"accessMode": "ReadWrite"}}}, "accessMode"),
         ({"buckets": {}}, "buckets"),
-        ({"jobs": {"fill": {"command": "rm -rf"}}}, "command"),
+        ({"jobs": {"fill": {"command": "-c true"}}}, "command"),
     ],
 )
 def test_a_value_that_is_none_is_refused_by_its_name(said: Manifest, named_as: str) -> None:

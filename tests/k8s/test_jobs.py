@@ -1,5 +1,7 @@
 """The RayJobs against the configurations and flags that their entrypoints name; starts no Ray."""
 
+import functools
+import itertools
 import shlex
 import subprocess
 import sys
@@ -7,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kintsugi.config.run_config import load_config
-from kintsugi.jobs._bootstrap import job_parser
+from kintsugi.config.run_config import JobConfig, load_config
+from kintsugi.jobs._command import find_config
 from kintsugi.train.resources import check_resources, worker_resources
 from tests.k8s.manifests import (
     ENVIRONMENTS,
-    ROOT,
     Manifest,
     capacity,
     cluster_of,
@@ -24,79 +25,73 @@ from tests.k8s.manifests import (
 from tests.k8s.ray_autoscaler import pods_to_start
 from tests.k8s.test_pods import quantity
 
-# Where the image has the repository (deploy/Dockerfile).
-APP = Path("/app")
+KINTSUGI = str(Path(sys.executable).parent / "kintsugi")
 STAGES = ("initial_fill", "stage1", "stage2")
 PIPELINE = "kintsugi-pipeline"
-JOBS = (PIPELINE, "kintsugi-inpaint-folder")
+JOBS = (PIPELINE, "kintsugi-fill")
 
 each_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 each_stage = pytest.mark.parametrize("stage", STAGES)
-
-
-def in_repository(path: str) -> Path:
-    return ROOT / Path(path).relative_to(APP)
 
 
 def ray_job(environment_name: str, job: str = PIPELINE) -> Manifest:
     return named(environment(environment_name), "RayJob", job)
 
 
-def command(environment_name: str, job: str) -> tuple[Path, list[str]]:
-    """The file that runs, and its flags."""
-    interpreter, script, *flags = shlex.split(ray_job(environment_name, job)["spec"]["entrypoint"])
-    assert interpreter == "python"
-    return in_repository(script), flags
+def words(environment_name: str, job: str) -> list[str]:
+    """Of the command of `kintsugi` that a job runs."""
+    program, *found = shlex.split(ray_job(environment_name, job)["spec"]["entrypoint"])
+    assert program == "kintsugi"
+    return found
 
 
+@functools.cache
 def planned(environment_name: str) -> dict[str, list[str]]:
     """The commands of the pipeline by step, as it prints them itself."""
-    script, flags = command(environment_name, PIPELINE)
-    done = subprocess.run(
-        [sys.executable, str(script), *flags, "--dry-run"], capture_output=True, text=True
-    )
+    command = [KINTSUGI, *words(environment_name, PIPELINE), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     steps = (line.split(": ", 1) for line in done.stdout.splitlines())
     return {name: shlex.split(text) for name, text in steps}
 
 
-def training(environment_name: str, stage: str):  # type: ignore[no-untyped-def]
+def training(environment_name: str, stage: str) -> JobConfig:
     """The configuration with which the pipeline trains a stage."""
-    parser = job_parser("", [], config="debug-stage1.toml")
-    parser.add_argument("--metrics-port", type=int)
-    parser.add_argument("--metrics-host")
-    said = parser.parse_args(planned(environment_name)[stage][2:])
+    said = list(itertools.pairwise(planned(environment_name)[stage]))
+    flags = dict(said)
     # The port that the head declares and the PodMonitor names.
-    (pod,) = cluster_of(ray_job(environment_name))["headGroupSpec"]["template"]["spec"][
-        "containers"
-    ]
-    ports = {port["name"]: port["containerPort"] for port in pod["ports"]}
-    assert (said.metrics_port, said.metrics_host) == (ports["job-metrics"], "0.0.0.0")
-    return load_config(said.config, said.overrides)
+    head = cluster_of(ray_job(environment_name))["headGroupSpec"]["template"]["spec"]
+    ports = {port["name"]: port["containerPort"] for port in head["containers"][0]["ports"]}
+    assert flags["--metrics-port"] == str(ports["job-metrics"])
+    assert flags["--metrics-host"] == "0.0.0.0"
+    overrides = [value for flag, value in said if flag == "--set"]
+    return load_config(find_config(flags["--config"]), overrides)
+
+
+def known_flags(command: list[str]) -> str:
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @each_environment
 @pytest.mark.parametrize("job", JOBS)
 def test_flags_are_known(name: str, job: str) -> None:
-    """Every flag of an entrypoint is one that the job's own --help names."""
-    script, flags = command(name, job)
-    known = subprocess.run(
-        [sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=60
-    ).stdout
+    """Every flag of an entrypoint is one that the command's own --help names."""
+    command, *flags = words(name, job)
+    known = known_flags([KINTSUGI, command])
     for flag in flags:
-        if flag.startswith("--"):
+        if flag.startswith("-"):
             assert f"{flag} " in known, flag
 
 
 @each_environment
 def test_every_job_of_the_pipeline_knows_its_flags(name: str) -> None:
-    for step, (_, script, *flags) in planned(name).items():
-        done = subprocess.run(
-            [sys.executable, script, "--help"], capture_output=True, text=True, timeout=60
-        )
+    for step, (python, script, *flags) in planned(name).items():
+        known = known_flags([python, script])
         for flag in flags:
             if flag.startswith("--"):
-                assert f"{flag} " in done.stdout, (step, flag)
+                assert f"{flag} " in known, (step, flag)
 
 
 def test_production_runs_the_recommended_pipeline_whole() -> None:
@@ -106,9 +101,9 @@ def test_production_runs_the_recommended_pipeline_whole() -> None:
         *("candidate", "evaluation"),
     ]
     for stage in STAGES:
-        assert any(f"recommended-{stage.replace('_', '-')}.toml" in word for word in steps[stage])
+        assert f"recommended-{stage.replace('_', '-')}" in steps[stage]
     assert steps["evaluation"][steps["evaluation"].index("--methods") + 1] == "ours,telea"
-    _, flags = command("production", PIPELINE)
+    flags = words("production", PIPELINE)
     assert flags[flags.index("--output") + 1] == "s3://example-kintsugi-releases/recommended"
 
 

@@ -86,7 +86,7 @@ SPECIAL: dict[str, Schema] = {
             "additionalProperties": False,
             "required": ["command"],
             "properties": {
-                "command": {"type": "string", "pattern": r"^[a-z_]+\.py( |$)"},
+                "command": {"type": "string", "pattern": "^[a-z]+( |$)"},
                 "retries": COUNT,
                 "deadlineSeconds": COUNT,
                 "head": SIZE,

@@ -90,7 +90,7 @@ class Step:
         return hashlib.sha256(json.dumps([self.job, *self.flags]).encode()).hexdigest()
 
 
-def steps(config: PipelineConfig, configs: str) -> list[Step]:
+def steps(config: PipelineConfig, configs: Path) -> list[Step]:
     """The jobs up to a candidate and its evaluation, in their order.
 
     Args:
@@ -104,10 +104,10 @@ def steps(config: PipelineConfig, configs: str) -> list[Step]:
             f"--least {config.least} is more than --workers {config.workers}: lower it, or raise"
             " --workers"
         )
-    found = [_pack(config, configs)]
+    found = [_pack(config)]
     if config.teacher:
         found.append(_encoder(config))
-    found += [_training(config, configs, stage) for stage in _stages(config, configs)]
+    found += [_training(config, stage) for stage in _stages(config, configs)]
     return [*found, _candidate(config, configs), _evaluation(config)]
 
 
@@ -188,8 +188,8 @@ class Finished:
         self._home.write(STATE_NAME, json.dumps(state, indent=1).encode())
 
 
-def _pack(config: PipelineConfig, configs: str) -> Step:
-    flags = ["--config", f"{configs}/{config.flavour}-stage1.toml"]
+def _pack(config: PipelineConfig) -> Step:
+    flags = ["--config", f"{config.flavour}-stage1"]
     if config.photos:
         flags += ["--input", config.photos, "--held-out", str(config.held_out)]
     flags += ["--output", config.shards, "--verify"]
@@ -209,9 +209,9 @@ def _encoder(config: PipelineConfig) -> Step:
     )
 
 
-def _stages(config: PipelineConfig, configs: str) -> list[str]:
+def _stages(config: PipelineConfig, configs: Path) -> list[str]:
     """The paper has no initial fill."""
-    first = Path(configs) / f"{config.flavour}-initial-fill.toml"
+    first = configs / f"{config.flavour}-initial-fill.toml"
     return [*(["initial_fill"] if first.exists() else []), "stage1", "stage2"]
 
 
@@ -219,7 +219,7 @@ def _run(config: PipelineConfig, stage: str) -> str:
     return f"{config.name}-{stage.replace('_', '-')}"
 
 
-def _training(config: PipelineConfig, configs: str, stage: str) -> Step:
+def _training(config: PipelineConfig, stage: str) -> Step:
     values = {
         "run": _run(config, stage),
         "storage": config.runs,
@@ -233,7 +233,7 @@ def _training(config: PipelineConfig, configs: str, stage: str) -> Step:
         values |= {"workers.count": str(config.workers), "workers.min_count": str(config.least)}
     if stage == "stage2":
         values["translate.stage1"] = f"{config.runs}/{_run(config, 'stage1')}"
-    flags = ["--config", f"{configs}/{config.flavour}-{stage.replace('_', '-')}.toml"]
+    flags = ["--config", f"{config.flavour}-{stage.replace('_', '-')}"]
     for key, value in values.items():
         flags += ["--set", f"{key}={value}"]
     port, host = config.metrics
@@ -242,8 +242,8 @@ def _training(config: PipelineConfig, configs: str, stage: str) -> Step:
     return Step(stage, f"train_{stage}", tuple(flags))
 
 
-def _candidate(config: PipelineConfig, configs: str) -> Step:
-    flags = ["--config", f"{configs}/{config.flavour}-stage2.toml"]
+def _candidate(config: PipelineConfig, configs: Path) -> Step:
+    flags = ["--config", f"{config.flavour}-stage2"]
     for stage in _stages(config, configs):
         flags += [f"--{stage.replace('_', '-')}", f"{config.runs}/{_run(config, stage)}"]
         if stage == "initial_fill":

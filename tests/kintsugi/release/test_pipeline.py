@@ -1,6 +1,6 @@
 """The pipeline's plan against the jobs it names, its gate, and where it goes on."""
 
-import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.errors import ConfigError
-from kintsugi.jobs._bootstrap import ROOT, job_parser
+from kintsugi.jobs._command import CONFIGS, find_config
 from kintsugi.release.pipeline import (
     Finished,
     PipelineConfig,
@@ -19,7 +19,6 @@ from kintsugi.release.pipeline import (
 )
 from kintsugi.storage.storage import Storage
 
-CONFIGS = str(ROOT / "jobs" / "configs")
 PLAN = PipelineConfig(
     "recommended",
     shards="s3://shards/train",
@@ -35,15 +34,14 @@ PLAN = PipelineConfig(
 
 def flags_of(step: Step) -> dict[str, str]:
     """Values by flag; of one that is repeated the last."""
-    return dict(zip(step.flags, step.flags[1:], strict=False))
+    return dict(itertools.pairwise(step.flags))
 
 
 def config_of(step: Step) -> JobConfig:
-    parser = job_parser("", [], config="debug-stage1.toml")
-    parser.add_argument("--metrics-port")
-    parser.add_argument("--metrics-host")
-    said: argparse.Namespace = parser.parse_args(step.flags)
-    return load_config(said.config, said.overrides)
+    """The configuration with which a step trains."""
+    said = list(itertools.pairwise(step.flags))
+    overrides = [value for flag, value in said if flag == "--set"]
+    return load_config(find_config(flags_of(step)["--config"]), overrides)
 
 
 def test_it_goes_from_photographs_to_an_evaluation() -> None:
