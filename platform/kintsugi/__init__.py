@@ -1,1 +1,23 @@
-"""Kintsugi's training platform; importing it imports and does nothing."""
+"""Fill holes in photographs: `from kintsugi import Inpainter`.
+
+Importing this package imports and does nothing; what is used is loaded when it is first named.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kintsugi.facade import Inpainter
+
+__all__ = ["Inpainter"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Inpainter":
+        from kintsugi.facade import Inpainter
+
+        return Inpainter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,136 @@
+"""`from kintsugi import Inpainter`: pictures as PIL and numpy have them, in and out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintsugi import Inpainter
+from kintsugi.errors import InvalidInput, StorageError
+from kintsugi.imaging.arrays import Mask, Pixels
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.weights import ReleaseConfig, save_release
+
+TINY = ModelConfig("tiny")
+NETWORKS = build_inpainter(TINY, Vgg19Relu3.random(0), seed=0)
+
+
+@pytest.fixture
+def inpainter() -> Inpainter:
+    return Inpainter(NETWORKS, ReleaseConfig("tiny", TINY, "random (seed 0)"))
+
+
+@pytest.fixture
+def photo() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+
+
+@pytest.fixture
+def hole() -> Mask:
+    mask = np.zeros((70, 90), np.bool_)
+    mask[20:50, 30:60] = True
+    return mask
+
+
+def test_numpy_in_numpy_out_as_the_method_itself(
+    inpainter: Inpainter, photo: Pixels, hole: Mask
+) -> None:
+    before = photo.copy()
+    filled = inpainter.fill(photo, hole)
+    same = tensor_to_image(NETWORKS.inpaint(image_to_tensor(photo), mask_to_tensor(hole)))
+    assert np.array_equal(filled, same)
+    assert np.array_equal(filled[~hole], photo[~hole])
+    assert np.array_equal(photo, before), "what is given stays as it was"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+def test_a_picture_keeps_its_mode_and_what_it_says_of_itself(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, mode: str
+) -> None:
+    image = Image.fromarray(photo).convert(mode)
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(np.full((70, 90), 9, np.uint8)))
+    image.info["icc_profile"] = b"a profile"
+    filled = inpainter.fill(image, Image.fromarray(hole))
+    assert (filled.mode, filled.size) == (mode, (90, 70))
+    assert filled.info["icc_profile"] == b"a profile"
+    before, after = np.asarray(image), np.asarray(filled)
+    assert np.array_equal(after[~hole], before[~hole])
+    assert not np.array_equal(after[hole], before[hole])
+    if mode.endswith("A"):
+        assert (after[hole][:, -1] == 255).all()
+
+
+def test_progress_rises_to_one(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
+    seen: list[float] = []
+    inpainter.fill(photo, hole.astype(np.uint8) * 255, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] == 1
+
+
+def test_only_what_lies_around_the_hole_is_computed(
+    inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = np.zeros((4000, 3000, 3), np.uint8)
+    hole = np.zeros((4000, 3000), np.bool_)
+    hole[2000:2020, 1000:1020] = True
+    sides: list[tuple[int, ...]] = []
+
+    def looked_at(image: object, *rest: object, **more: object) -> object:
+        sides.append(tuple(image.shape[-2:]))  # type: ignore[attr-defined]
+        return image
+
+    monkeypatch.setattr(NETWORKS, "inpaint", looked_at)
+    assert inpainter.fill(large, hole).shape == large.shape
+    assert max(sides[0]) < 1300
+
+
+def test_a_look_is_given(inpainter: Inpainter, photo: Pixels) -> None:
+    content = Image.fromarray(photo).convert("L")
+    styled = inpainter.stylize(content, Image.fromarray(photo[:32, :32]), strength=0.5)
+    assert (styled.mode, styled.size) == ("L", (90, 70))
+
+
+def test_what_cannot_be_used_is_named(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
+    with pytest.raises(InvalidInput, match="mask is 80x70 px but the image is 90x70"):
+        inpainter.fill(photo, hole[:, :80])
+    with pytest.raises(InvalidInput, match="the mask is empty"):
+        inpainter.fill(photo, np.zeros_like(hole))
+    with pytest.raises(InvalidInput, match="covers the whole image"):
+        inpainter.fill(photo, np.ones_like(hole))
+    with pytest.raises(InvalidInput, match="mode CMYK"):
+        inpainter.fill(Image.fromarray(photo).convert("CMYK"), hole)
+    with pytest.raises(InvalidInput, match="the image is float64 of shape"):
+        inpainter.fill(photo / 255, hole)  # type: ignore[type-var]
+    with pytest.raises(InvalidInput, match="feather=99: choose 0 to 64"):
+        inpainter.fill(photo, hole, feather=99)
+    with pytest.raises(InvalidInput, match="strength"):
+        inpainter.stylize(photo, photo, strength=2)
+
+
+def test_a_release_is_loaded_by_its_place(tmp_path: Path, photo: Pixels, hole: Mask) -> None:
+    config = ReleaseConfig("mine", TINY, "random (seed 0)")
+    save_release(tmp_path / "mine", NETWORKS, config, card="")
+    loaded = Inpainter.load(tmp_path / "mine")
+    assert loaded.release.name == "mine"
+    assert loaded.fill(photo, hole).shape == photo.shape
+    with pytest.raises(StorageError, match="nothing at"):
+        Inpainter.load(tmp_path / "other")
+
+
+def test_importing_the_package_imports_nothing() -> None:
+    script = """
+import sys
+before = set(sys.modules)
+import kintsugi
+print(sorted(name for name in sys.modules.keys() - before if name.startswith("kintsugi")))
+print("Inpainter" in dir(kintsugi), "torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["['kintsugi']", "True False"]
