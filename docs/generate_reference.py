@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 # What users of Python call: module, then its names.
 PYTHON = {
+    "platform/kintsugi/facade.py": ("Inpainter",),
     "deploy/client/__init__.py": ("Client",),
     "deploy/client/jobs.py": ("Jobs", "Job"),
     "models/weights.py": ("load_release", "read_release_config"),
@@ -142,7 +143,9 @@ def metrics() -> str:
         [
             "# Metrics",
             "## Of the service",
-            "Ray exports them with `ray_` in front of the name.",
+            "Ray exports them with `ray_` in front of the name. One process (`kintsugi serve`)"
+            " shows `kintsugi_requests`, `kintsugi_stage_seconds` and"
+            " `kintsugi_requests_in_progress` at `/metrics`, with no prefix.",
             _table(("name", "kind", "labels", "is"), served),
             "## Of a training",
             "With `--metrics-port`; the label `run` is the run's name, `name` the loss or network.",
@@ -156,6 +159,7 @@ def python() -> str:
     parts = ["# Python"]
     for module, names in PYTHON.items():
         imported = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        imported = "kintsugi" if "facade" in imported else f"kintsugi.{imported}"
         parts += [f"## {imported}"]
         for node in ast.parse((ROOT / module).read_text()).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in names:
@@ -252,6 +256,9 @@ def _schema_rows(schema: dict[str, Any], document: dict[str, Any]) -> list[tuple
 
 def _declared_metrics(folder: Path) -> Iterator[tuple[str, str, str, str]]:
     for path in sorted(folder.rglob("*.py")):
+        if path.name == "process_metrics.py":
+            # The same names again, for one process.
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
