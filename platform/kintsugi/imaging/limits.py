@@ -14,6 +14,7 @@ from kintsugi.imaging.headers import (
     sniff_format,
 )
 from kintsugi.imaging.heif import reads_heif
+from kintsugi.imaging.promises import Promises, read_promises
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class ImageLimits:
     max_pixels: int = 32_000_000
     # Shorter side in pixels.
     min_side: int = 16
+    # Passes over the pixels, in megapixels: a progressive JPEG of 31 MP may have 32 of them, where
+    # cameras and editors write 10. Each costs about a millisecond of a processor per megapixel.
+    max_scan_megapixels: float = 1_000
+    max_scans: int = 64
+    # Parts in which a picture is stored, and pixels of one of them more than the picture has.
+    max_tiles: int = 65_536
+    max_tile_surplus: int = 2**22
+    max_profile_bytes: int = 4 * 2**20
 
 
 def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
@@ -56,6 +65,7 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
     size = declared_size(data, format)
     if size is not None:
         check_size(*size, limits, name)
+    _check_promises(read_promises(data, format), limits, name)
     problem = container_problem(data, format)
     if problem is not None:
         raise undecodable(problem, name)
@@ -75,6 +85,45 @@ def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:
             code=f"{name}_too_small",
             hint="send a larger one",
         )
+
+
+def _check_promises(promises: Promises, limits: ImageLimits, name: str) -> None:
+    """Refuse a file that says itself that it would take more than any photograph."""
+    if promises.problem:
+        raise too_costly(promises.problem, name)
+    if promises.size is not None:
+        check_size(*promises.size, limits, name)
+    if promises.frames > 1:
+        raise animated("more than one", name)
+    if promises.scans > limits.max_scans:
+        raise too_costly(f"it has {promises.scans} scans, the limit is {limits.max_scans}", name)
+    if promises.scan_megapixels > limits.max_scan_megapixels:
+        raise too_costly(
+            f"it has {promises.scans} scans of {promises.pixels / 1e6:.1f} megapixels, the limit is"
+            f" {limits.max_scan_megapixels:g} megapixels in all scans together",
+            name,
+        )
+    if promises.tiles > limits.max_tiles:
+        raise too_costly(f"it is in {promises.tiles} parts, the limit is {limits.max_tiles}", name)
+    if promises.largest_tile > promises.pixels + limits.max_tile_surplus:
+        raise too_costly(
+            f"one of its tiles has {promises.largest_tile} px, more than the whole picture", name
+        )
+    if promises.profile_bytes > limits.max_profile_bytes:
+        raise too_costly(
+            f"its colour profile has {promises.profile_bytes} bytes, the limit is"
+            f" {limits.max_profile_bytes}",
+            name,
+        )
+
+
+def too_costly(why: str, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {name} takes too much to decode: {why}",
+        code=f"{name}_too_costly",
+        hint="open it in an image viewer and save it again, as PNG or as a JPEG that is not"
+        " progressive",
+    )
 
 
 def undecodable(why: str, name: str) -> InvalidInput:
