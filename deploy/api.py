@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from kintsugi.deploy.admission.fair_turns import FairTurns
+from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.async_jobs import add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, NoObserver, Observer
-from kintsugi.deploy.http.auth import guard
+from kintsugi.deploy.http.auth import Entrance, guard, open_keys
 from kintsugi.deploy.http.image_service import Made, Work
 from kintsugi.deploy.http.kserve import add_kserve_routes
 from kintsugi.deploy.http.middleware import Boundary
@@ -48,8 +50,16 @@ def build_api(
         ConfigError: The file of API keys cannot be used, or `jobs` names no place.
     """
     observer = observer or NoObserver()
-    work = Work(engine, args, observer)
-    jobs = open_jobs(engine, args, observer)
+    keys = open_keys(args)
+    weight_of = (lambda key: 1.0) if keys is None else keys.weight_of
+    turns = FairTurns(
+        args.slots,
+        max_megapixels=args.max_large_megapixels,
+        max_jobs=args.jobs_running,
+        weight_of=weight_of,
+    )
+    work = Work(engine, args, observer, turns)
+    jobs = open_jobs(work, args)
     app = FastAPI(
         title="Kintsugi",
         version="1",
@@ -64,24 +74,31 @@ def build_api(
     )
     app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)
     add_problem_handlers(app)
-    # Of each route below /v1 and /v2.
-    guards = guard(args)
-    add_image_routes(app, work, guards)
-    add_job_routes(app, jobs, guards)
-    add_kserve_routes(app, work, guards, max_json_bytes=args.max_json_bytes)
+    # Of each route below /v1 and /v2; and of those among them that take a picture.
+    guards = guard(args, keys)
+    limits = GateLimits(
+        args.slots + args.max_waiting, args.max_waiting_bytes, args.deadline_seconds
+    )
+    entrance = Depends(Entrance(Gate(limits, turns, weight_of=weight_of), args.max_bytes))
+    with_body = (*guards, entrance)
+    add_image_routes(app, work, guards, with_body)
+    add_job_routes(app, jobs, guards, with_body)
+    add_kserve_routes(app, work, guards, with_body, max_json_bytes=args.max_json_bytes)
     add_health_routes(app, work)
     add_page(app, args)
     return app
 
 
-def add_image_routes(app: FastAPI, work: Work, guards: Sequence[Any]) -> None:
+def add_image_routes(
+    app: FastAPI, work: Work, guards: Sequence[Any], with_body: Sequence[Any]
+) -> None:
     """Fill, style transfer, and the release that makes them."""
     routes = ImageRoutes(work)
     app.post(
         "/v1/inpaint",
         summary="Fill the hole of one image",
         response_class=Response,
-        dependencies=guards,
+        dependencies=with_body,
         responses=_image_responses("the filled image"),
         openapi_extra={
             "requestBody": form_schema(
@@ -93,7 +110,7 @@ def add_image_routes(app: FastAPI, work: Work, guards: Sequence[Any]) -> None:
         "/v1/stylize",
         summary="Give one image the look of another",
         response_class=Response,
-        dependencies=guards,
+        dependencies=with_body,
         responses=_image_responses("the content in the look of the style"),
         openapi_extra={
             "requestBody": form_schema(

@@ -49,7 +49,15 @@ class Filled:
 
 
 class Busy(Exception):
-    """The engine cannot take the request now; the same request can succeed later."""
+    """The engine cannot take the request now; the same request can succeed later.
+
+    Attributes:
+        retry_after: Seconds after which it probably can.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class WorkerDied(Exception):
@@ -124,6 +132,10 @@ class Observer(Protocol):
         """One request spent so long decoding or encoding."""
         ...
 
+    def opened(self, height: int, width: int, hole_share: float | None) -> None:
+        """A request's photograph has this size in pixels, and so much of it (0-1) is hole."""
+        ...
+
 
 class NoObserver:
     """Counts nothing."""
@@ -132,4 +144,7 @@ class NoObserver:
         """See Observer."""
 
     def stage(self, name: str, seconds: float) -> None:
+        """See Observer."""
+
+    def opened(self, height: int, width: int, hole_share: float | None) -> None:
         """See Observer."""

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kintsugi.imaging.codec import ImageLimits
 
+# Of an Ingress whose Refiners refuse nothing themselves.
+_SLOTS = 16
+
 
 class AppArgs(BaseModel):
     """Settings of the whole application; an unknown name is an error."""
@@ -38,13 +41,40 @@ class AppArgs(BaseModel):
     max_in_progress: int = Field(
         default=0,
         ge=0,
-        description="Requests that each Refiner has in progress at one time; one more gets 503"
-        " with a Retry-After at once. 0: as many as its queue lets in",
+        description="Requests that are computed at one time, of each replica of the Ingress and"
+        " of each Refiner; others wait for their turn at the Ingress. 0: 16, and as many at a"
+        " Refiner as its queue lets in",
+    )
+    max_waiting: int = Field(
+        default=64,
+        gt=0,
+        description="Requests that wait for their turn at each replica of the Ingress. A key, by"
+        " its name, may fill as many of the places as are left free; one more gets 503 with a"
+        " Retry-After, before its body is read",
+    )
+    max_waiting_bytes: int = Field(
+        default=400_000_000,
+        gt=0,
+        description="Bodies of all requests that are at a replica of the Ingress, shared out in"
+        " the same way; at least max_bytes",
+    )
+    max_large_megapixels: float = Field(
+        default=40,
+        gt=0,
+        description="Megapixels of all pictures over 2048x2048 that each replica of the Ingress"
+        " has open at one time, at about ten bytes of memory a pixel; one alone may have more",
+    )
+    codec_processes: int = Field(
+        default=2,
+        gt=0,
+        description="Files that each replica of the Ingress opens or writes at one time, each in"
+        " a process of its own with limits of processor time and memory",
     )
     api_keys: str = Field(
         default="",
-        description="File of API keys, one a line (`key` or `name: key`, # starts a comment);"
-        " a relative path starts at the repository's root. It is read again when it changes."
+        description="File of API keys, one a line (`name: key`, and after it weight=2 or"
+        " expires=2027-01-31 where wanted; # starts a comment); a relative path starts at the"
+        " repository's root. It is read again when it changes."
         " Empty: whoever reaches the service may use it, so http_options.host must be loopback",
     )
     requests_per_minute: float = Field(
@@ -113,6 +143,15 @@ class AppArgs(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _a_body_fits(self) -> Self:
+        if self.max_waiting_bytes < self.max_bytes:
+            raise ValueError(
+                f"max_waiting_bytes={self.max_waiting_bytes} holds no body of"
+                f" max_bytes={self.max_bytes}: raise the one or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rates_are_of_keys(self) -> Self:
         if self.requests_per_minute and not self.api_keys:
             raise ValueError(
@@ -120,6 +159,11 @@ class AppArgs(BaseModel):
                 " api_keys, or leave it out"
             )
         return self
+
+    @property
+    def slots(self) -> int:
+        """Requests that each replica of the Ingress has computed at one time."""
+        return self.max_in_progress or _SLOTS
 
     @property
     def limits(self) -> ImageLimits:

@@ -32,7 +32,9 @@ from kintsugi.errors import InvalidInput
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
-def add_job_routes(app: FastAPI, jobs: Jobs | None, guards: Sequence[Any]) -> None:
+def add_job_routes(
+    app: FastAPI, jobs: Jobs | None, guards: Sequence[Any], with_body: Sequence[Any]
+) -> None:
     """Long work over HTTP; without ``jobs`` every route says that there is none."""
     routes = JobRoutes(jobs)
     document = {"model": JobDocument}
@@ -41,7 +43,7 @@ def add_job_routes(app: FastAPI, jobs: Jobs | None, guards: Sequence[Any]) -> No
         summary="Have an image made while nobody waits",
         status_code=202,
         response_model=JobDocument,
-        dependencies=guards,
+        dependencies=with_body,
         responses={
             200: {**document, "description": "The job that this Idempotency-Key has made before"},
             **_problems(400, 413, 415, 422),
@@ -150,7 +152,7 @@ class JobRoutes:
         with jobs.kept():
             job = await jobs.find(job_id, _key_name(request))
             if job.state not in ("cancelled", "expired"):
-                await jobs.runner.cancel(job_id)
+                await jobs.cancel(job_id)
                 job = await jobs.find(job_id, _key_name(request))
             return _shown(job, request)
 
@@ -167,7 +169,7 @@ class JobRoutes:
 
 
 async def _take(jobs: Jobs, record: JobRecord, form: JobForm, request: Request) -> Response:
-    await jobs.runner.submit(record, dict(form.files))
+    await jobs.submit(record, dict(form.files))
     job = await jobs.find(record.id, record.key_name)
     return _shown(job, request, status=202)
 

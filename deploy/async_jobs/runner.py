@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 from kintsugi.deploy.async_jobs.claims import Claims
 from kintsugi.deploy.async_jobs.forms import job_form
+from kintsugi.deploy.async_jobs.job_queue import JobQueue
 from kintsugi.deploy.async_jobs.records import (
+    Claim,
     JobProblem,
     JobRecord,
     JobStep,
@@ -19,6 +23,7 @@ from kintsugi.deploy.async_jobs.records import (
     fresh_id,
 )
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
+from kintsugi.deploy.async_jobs.store_calls import StoreCalls, until_it_can
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.http.image_service import Made
 from kintsugi.deploy.http.problems import Problem, to_problem
@@ -27,6 +32,10 @@ from kintsugi.models.progress import Step
 
 logger = logging.getLogger(__name__)
 
+Value = TypeVar("Value")
+
+# Of a store that answers slowly, at one time.
+_STORE_THREADS = 4
 # A job whose service died this often while it ran is the likely cause.
 _MOST_STARTS = 3
 # How often it is written how far a job is.
@@ -57,11 +66,13 @@ class JobRunner:
         self._store = store
         self._work = work
         self._limits = limits
-        self._claims = Claims(store, lease_seconds=limits.lease_seconds)
-        self.call = self._claims.call
-        # Jobs that this service has claimed: those in the queue, and those that run.
-        self._mine: set[str] = set()
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._calls = StoreCalls("jobs", threads=_STORE_THREADS)
+        self._call = self._calls.call
+        self._claims = Claims(store, self._calls, lease_seconds=limits.lease_seconds)
+        # Jobs that this service has claimed, those in the queue and those that run, and the name
+        # of the key of each.
+        self._mine: dict[str, str] = {}
+        self._queue = JobQueue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._damaged: set[str] = set()
         self._stopping = False
@@ -73,7 +84,7 @@ class JobRunner:
         loops = [
             _every(heartbeat, self._claims.heartbeat),
             _every(heartbeat, self._look),
-            _every(self._limits.sweep_seconds, partial(self.call, self._store.sweep)),
+            _every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -86,37 +97,55 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await _logged(self._claims.leave)
+            self._calls.close()
 
-    async def submit(self, record: JobRecord, files: dict[str, bytes]) -> None:
+    async def submit(
+        self, record: JobRecord, files: dict[str, bytes], call: Callable[..., Awaitable[Any]]
+    ) -> None:
         """Take a job; it runs when its turn comes.
+
+        Args:
+            record: Of the job.
+            files: As they came, by field.
+            call: Calls the store for whoever waits for the answer.
 
         Raises:
             Problem: 503 `jobs_full`.
             StorageError: It could not be written.
         """
-        if not self._has_room():
-            raise Problem(
-                503,
-                "jobs_full",
-                detail=f"{self._limits.waiting} jobs wait already",
-                hint="send the same request again in 10 seconds",
-                headers={"retry-after": "10"},
-            )
+        self._check_room(record.key_name)
         # At once: others come in while this one is written.
-        self._mine.add(record.id)
+        self._mine[record.id] = record.key_name
         try:
             await self._claims.ensure_alive()
-            await self.call(self._store.create, record, files, self._claims.owner)
+            await call(self._store.create, record, files, self._claims.owner)
         except BaseException:
-            self._mine.discard(record.id)
+            self._mine.pop(record.id, None)
             raise
-        self._queue.put_nowait(record.id)
+        await self._queue.put(record.key_name, record.id)
 
-    async def cancel(self, job_id: str) -> None:
-        """Give a job up, whichever service runs it. Raises: StorageError."""
-        await self.call(self._store.cancel, job_id)
+    def stop(self, job_id: str) -> None:
+        """Stop a job that was given up, if this service runs it."""
         if job_id in self._running:
             self._running[job_id].cancel()
+
+    def _check_room(self, key: str) -> None:
+        """Raises: Problem 503 `jobs_full`, for all or for this key."""
+        waiting = Counter(
+            name for job_id, name in self._mine.items() if job_id not in self._running
+        )
+        free = self._limits.waiting - waiting.total()
+        # As many as it leaves free for others; one always.
+        if free > 0 and (not key or waiting[key] < max(1, free)):
+            return
+        of_whom = f"{waiting[key]} jobs of this key" if key else f"{waiting.total()} jobs"
+        raise Problem(
+            503,
+            "jobs_full",
+            detail=f"{of_whom} wait already",
+            hint="send the same request again in 10 seconds",
+            headers={"retry-after": "10"},
+        )
 
     def _has_room(self) -> bool:
         return len(self._mine) - len(self._running) < self._limits.waiting
@@ -124,11 +153,11 @@ class JobRunner:
     async def _look(self) -> None:
         """Stop what was given up elsewhere, and take what nobody works on."""
         for job_id, task in list(self._running.items()):
-            if await self.call(self._store.is_cancelled, job_id):
+            if await self._call(self._store.is_cancelled, job_id):
                 task.cancel()
         bids: set[str] = set()
         try:
-            for job_id in await self.call(self._store.open_jobs):
+            for job_id in await self._call(self._store.open_jobs):
                 known = job_id in self._mine or job_id in self._damaged
                 if not known and self._has_room() and await self._bid(job_id):
                     bids.add(job_id)
@@ -136,13 +165,25 @@ class JobRunner:
                 await self._claims.settle()
             for job_id in sorted(bids):
                 if await self._claims.is_mine(job_id):
+                    key = await self._key_of(job_id)
                     bids.remove(job_id)
-                    self._queue.put_nowait(job_id)
+                    self._mine[job_id] = key
+                    await self._queue.put(key, job_id)
         finally:
-            self._mine -= bids
+            for job_id in bids:
+                self._mine.pop(job_id, None)
+
+    async def _key_of(self, job_id: str) -> str:
+        """Name of the key of a job that was claimed; "" for one that cannot be read."""
+        try:
+            job = await self._call(self._store.job, job_id)
+        except JobDamaged:
+            # Who runs it says so.
+            return ""
+        return "" if job is None else job.record.key_name
 
     async def _bid(self, job_id: str) -> bool:
-        self._mine.add(job_id)
+        self._mine[job_id] = ""
         bidden = False
         try:
             bidden = await self._claims.bid(job_id)
@@ -152,7 +193,7 @@ class JobRunner:
             self._store.log_damaged(error)
         finally:
             if not bidden:
-                self._mine.discard(job_id)
+                self._mine.pop(job_id, None)
         return bidden
 
     async def _take_turns(self) -> None:
@@ -163,7 +204,7 @@ class JobRunner:
                 await asyncio.wait([task])
             finally:
                 del self._running[job_id]
-                self._mine.discard(job_id)
+                self._mine.pop(job_id, None)
             error = None if task.cancelled() else task.exception()
             if isinstance(error, JobDamaged):
                 self._damaged.add(job_id)
@@ -173,37 +214,42 @@ class JobRunner:
                 logger.error("job %s was not ended", job_id, exc_info=error)
 
     async def _run(self, job_id: str) -> None:
-        job = await self.call(self._store.job, job_id)
+        """Run one job to its end; whatever the store does meanwhile, it is computed once."""
+        job = await self._kept(job_id, lambda: self._call(self._store.job, job_id))
         if job is None or job.state not in ("queued", "running"):
             return
-        started = self._store.now()
-        claim = await self._claims.start(job_id, started)
-        if claim is None:
+        claim = await self._kept(job_id, lambda: self._call(self._store.claimed, job_id))
+        if claim is None or claim.owner != self._claims.owner:
             return
         try:
-            outcome, image = await self._outcome(job.record, claim.starts)
+            outcome, image = await self._outcome(job.record, claim)
+            await self._kept(
+                job_id, lambda: self._call(self._store.finish, job.record, outcome, image)
+            )
+        except _NotOurs:
+            return
         except asyncio.CancelledError:
             if self._stopping:
-                await self._claims.give_back(job_id, claim)
+                # A start that was noted by then does not count either.
+                await asyncio.shield(_logged(partial(self._claims.give_back, job_id, claim)))
             raise
-        await self.call(self._store.finish, job.record, outcome, image)
         how = "done" if outcome.problem is None else outcome.problem.code
-        logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - started)
+        logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - job.record.created)
 
-    async def _outcome(self, record: JobRecord, starts: int) -> tuple[Outcome, bytes]:
-        """How a job ends, and its image. Raises: StorageError when it cannot be known."""
+    async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[Outcome, bytes]:
+        """How a job ends, and its image. Raises: _NotOurs."""
         try:
-            if starts >= _MOST_STARTS:
+            if claim.starts >= _MOST_STARTS:
                 raise Problem(
                     500,
                     "job_given_up",
-                    detail=f"the service stopped {starts} times while it ran",
+                    detail=f"the service stopped {claim.starts} times while it ran",
                     hint="send a smaller image, or report the job's id",
                 )
             made = await self._made(record)
-        except StorageError as error:
-            if not isinstance(error, JobDamaged):
-                raise
+        except _NotOurs:
+            raise
+        except JobDamaged as error:
             self._store.log_damaged(error)
             return self._failed(damaged()), b""
         except Exception as error:
@@ -214,21 +260,34 @@ class JobRunner:
         return self._done(made), made.answer.body
 
     async def _made(self, record: JobRecord) -> Made:
-        files = await self.call(self._store.files, record)
+        files = await self._kept(record.id, lambda: self._call(self._store.files, record))
+        form = job_form(record.kind, record.options, files)
+        del files
         reports = _Reports()
         report = partial(self._report, record.id, reports)
         reporting = asyncio.create_task(_every(_REPORT_SECONDS, report))
         try:
             return await self._work.make(
-                job_form(record.kind, record.options, files), reports.on_progress
+                form, record.key_name, reports.on_progress, partial(self._begin, record.id)
             )
         finally:
             reporting.cancel()
 
+    async def _begin(self, job_id: str) -> None:
+        """Note that its turn has come. Raises: _NotOurs: another service has the job by now."""
+        now = self._store.now()
+        started = await self._kept(job_id, lambda: self._claims.start(job_id, now))
+        if started is None:
+            raise _NotOurs
+
+    async def _kept(self, job_id: str, action: Callable[[], Awaitable[Value]]) -> Value:
+        """What the store must do before the job can go on."""
+        return await until_it_can(action, f"job {job_id}", lasting=JobDamaged)
+
     async def _report(self, job_id: str, reports: "_Reports") -> None:
         step = reports.news()
         if step is not None:
-            await self.call(self._store.report, job_id, JobStep.model_validate(step._asdict()))
+            await self._call(self._store.report, job_id, JobStep.model_validate(step._asdict()))
 
     def _done(self, made: Made) -> Outcome:
         result = Result(
@@ -245,6 +304,10 @@ class JobRunner:
             status=problem.status, code=problem.code, detail=problem.detail, hint=problem.hint
         )
         return Outcome(finished=self._store.now(), problem=kept)
+
+
+class _NotOurs(Exception):
+    """Another service has the job by now."""
 
 
 class _Reports:

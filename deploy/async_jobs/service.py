@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from kintsugi.deploy.async_jobs.records import Job, JobRecord, is_job_id
 from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
+from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
 from kintsugi.deploy.async_jobs.work import JobWork
-from kintsugi.deploy.engine import Engine, Observer
+from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
 from kintsugi.deploy.settings import AppArgs
@@ -20,6 +21,7 @@ from kintsugi.errors import InvalidInput, StorageError
 logger = logging.getLogger(__name__)
 
 _LONGEST_SWEEP_SECONDS = 3600.0
+_CALLER_THREADS, _CALLER_SECONDS, _BREAKER_SECONDS = 8, 5.0, 5.0
 
 
 class Jobs:
@@ -34,13 +36,32 @@ class Jobs:
         self.work = work
         self.runner = runner
         self._store = store
-        self._call = runner.call
+        # Who asks waits for seconds at most; and not at all once it is known that nobody answers.
+        self._calls = StoreCalls(
+            "jobs-asked",
+            threads=_CALLER_THREADS,
+            seconds=_CALLER_SECONDS,
+            breaker=Breaker(open_seconds=_BREAKER_SECONDS, harmless=JobDamaged),
+        )
+        self._call = self._calls.call
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Run jobs while the application runs."""
-        async with self.runner.running():
-            yield
+        try:
+            async with self.runner.running():
+                yield
+        finally:
+            self._calls.close()
+
+    async def submit(self, record: JobRecord, files: dict[str, bytes]) -> None:
+        """Take a job. Raises: as `JobRunner.submit`."""
+        await self.runner.submit(record, files, self._call)
+
+    async def cancel(self, job_id: str) -> None:
+        """Give a job up, whichever service runs it. Raises: StorageError."""
+        await self._call(self._store.cancel, job_id)
+        self.runner.stop(job_id)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -108,7 +129,7 @@ class Jobs:
         return await self._call(self._store.image, job)
 
 
-def open_jobs(engine: Engine, args: AppArgs, observer: Observer) -> Jobs | None:
+def open_jobs(work: Work, args: AppArgs) -> Jobs | None:
     """What the settings say of jobs; None where there shall be none.
 
     Raises: ConfigError: `jobs` names no place.
@@ -117,11 +138,11 @@ def open_jobs(engine: Engine, args: AppArgs, observer: Observer) -> Jobs | None:
         return None
     uri = args.jobs if "://" in args.jobs else str(ROOT / Path(args.jobs).expanduser())
     store = JobStore(uri, ttl_seconds=args.jobs_ttl_seconds)
-    work = JobWork(engine, args, observer)
+    job_work = JobWork(work)
     limits = JobLimits(
         waiting=args.jobs_waiting,
         running=args.jobs_running,
         lease_seconds=args.jobs_lease_seconds,
         sweep_seconds=min(_LONGEST_SWEEP_SECONDS, args.jobs_ttl_seconds / 24),
     )
-    return Jobs(store, JobRunner(store, work, limits), work)
+    return Jobs(store, JobRunner(store, job_work, limits), job_work)

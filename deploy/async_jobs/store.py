@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 _RECORD, _CLAIM, _STEP = "record.json", "claim.json", "step.json"
 _OUTCOME, _CANCELLED = "outcome.json", "cancelled.json"
 _IMAGES = ("input-", "result-")
-# A request waits for it, so less than what training puts up with.
-_RETRY = Retry(total_seconds=10)
+# Less than what training puts up with: who asked waits for it, or tries again by itself.
+_RETRY = Retry(total_seconds=3)
 
 
 class JobDamaged(StorageError):

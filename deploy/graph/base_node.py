@@ -133,7 +133,9 @@ class ComputingNode(Node, Generic[Held]):
 
         together = None if batch_key is None else (context.release, batch_key)
         threads = math.ceil(self._threads / context.in_progress)
-        item = WorkItem(compute, given, context.deadline, pixels, together, threads)
+        item = WorkItem(
+            compute, given, context.deadline, pixels, together, threads, context.urgency
+        )
         return await self._queue.compute(item)
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:

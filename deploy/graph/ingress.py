@@ -23,8 +23,10 @@ from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.deploy.progress_stream import ProgressStream
+from kintsugi.deploy.sandbox.fork_client import SHARED
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span
+from kintsugi.deploy.urgency import current_urgency
 from kintsugi.models.progress import Progress, no_progress
 
 # A node answers during its computation; only a queue in front of it takes longer.
@@ -44,6 +46,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve in the replica."""
         log_access_to(logging.getLogger("ray.serve"))
+        SHARED.start()
         return build_api(
             GraphEngine(self._nodes),
             self._args,
@@ -75,7 +78,6 @@ class GraphEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        self._measures.hole(mask)
         if progress is no_progress:
             return await self._ask(self._refiner.inpaint.remote, pixels, mask, options)
         follow = _streaming(self._refiner.inpaint_with_progress, progress)
@@ -97,9 +99,11 @@ class GraphEngine:
 
     async def _ask(self, call: Callable[..., Any], pixels: Any, *others: Any) -> Filled:
         """A fill or a transfer of the Refiner, from another one when it dies meanwhile."""
-        deadline = current_deadline()
-        with self._measures.in_progress(pixels):
-            filled: Filled = await retry_lost(lambda: answer_of(call(pixels, *others, deadline)))
+        deadline, urgency = current_deadline(), current_urgency()
+        with self._measures.in_progress():
+            filled: Filled = await retry_lost(
+                lambda: answer_of(call(pixels, *others, deadline, urgency))
+            )
         self._last_fill = time.monotonic()
         return filled
 
@@ -136,7 +140,7 @@ def _streaming(
 
 
 class _Measures:
-    """What is asked of the engine, for Prometheus and for the request's span."""
+    """What is asked of the engine, for Prometheus."""
 
     def __init__(self) -> None:
         self._in_progress = 0
@@ -144,27 +148,9 @@ class _Measures:
             "kintsugi_requests_in_progress",
             description="Fills and transfers that are being computed or wait for it",
         )
-        self._megapixels = Histogram(
-            "kintsugi_megapixels",
-            description="Size of a request's image",
-            boundaries=[0.1, 0.3, 1, 2, 4, 8, 16, 32],
-        )
-        self._hole_fraction = Histogram(
-            "kintsugi_hole_fraction",
-            description="Share of its image that a request's mask covers",
-            boundaries=[0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75],
-        )
-
-    def hole(self, mask: npt.NDArray[np.bool_]) -> None:
-        share = np.count_nonzero(mask) / mask.size
-        self._hole_fraction.observe(share)
-        describe_span(hole_share=round(share, 4))
 
     @contextmanager
-    def in_progress(self, pixels: npt.NDArray[np.uint8]) -> Iterator[None]:
-        height, width = pixels.shape[:2]
-        self._megapixels.observe(height * width / 1e6)
-        describe_span(pixels=height * width)
+    def in_progress(self) -> Iterator[None]:
         self._count(1)
         try:
             yield
@@ -189,6 +175,16 @@ class MetricsObserver:
             boundaries=STAGE_BOUNDARIES,
             tag_keys=("stage",),
         )
+        self._megapixels = Histogram(
+            "kintsugi_megapixels",
+            description="Size of a request's image",
+            boundaries=[0.1, 0.3, 1, 2, 4, 8, 16, 32],
+        )
+        self._hole_fraction = Histogram(
+            "kintsugi_hole_fraction",
+            description="Share of its image that a request's mask covers",
+            boundaries=[0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75],
+        )
 
     def answered(self, outcome: str) -> None:
         """See Observer."""
@@ -197,3 +193,11 @@ class MetricsObserver:
     def stage(self, name: str, seconds: float) -> None:
         """See Observer."""
         self._seconds.observe(seconds, tags={"stage": name})
+
+    def opened(self, height: int, width: int, hole_share: float | None) -> None:
+        """See Observer; also for the request's span."""
+        self._megapixels.observe(height * width / 1e6)
+        describe_span(pixels=height * width)
+        if hole_share is not None:
+            self._hole_fraction.observe(hole_share)
+            describe_span(hole_share=round(hole_share, 4))

@@ -39,6 +39,7 @@ from kintsugi.deploy.progress_stream import report_progress, stream_progress
 from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span, span
+from kintsugi.deploy.urgency import Urgency
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -80,7 +81,10 @@ class RefinerNode(Node):
     ) -> None:
         super().__init__(args)
         self._release = _sound_release(args.release)
-        self._most, self._in_progress = args.max_in_progress, 0
+        # The jobs of a replica of the Ingress come in addition to its requests.
+        jobs = args.jobs_running if args.jobs else 0
+        self._most = args.max_in_progress and args.max_in_progress + jobs
+        self._in_progress = 0
         self._share_threads = args.share_threads
         self._image2feature = image2feature
         self._patch_swap = patch_swap
@@ -96,6 +100,7 @@ class RefinerNode(Node):
         mask: BoolArray,
         options: InpaintOptions,
         deadline: float,
+        urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         """Fill the holes of one photograph; as `kintsugi.deploy.engine.Engine.inpaint`.
 
@@ -104,9 +109,10 @@ class RefinerNode(Node):
             mask: See above.
             options: See above.
             deadline: See `kintsugi.deploy.deadline`.
+            urgency: See `kintsugi.deploy.urgency`.
         """
         return await self._with_one_release(
-            deadline, lambda context: self._inpaint(context, pixels, mask, options)
+            deadline, lambda context: self._inpaint(context, pixels, mask, options), urgency
         )
 
     async def stylize(
@@ -115,10 +121,11 @@ class RefinerNode(Node):
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         deadline: float,
+        urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         """Transfer a style; the same walk as `Inpainter.stylize`, over the same plan."""
         return await self._with_one_release(
-            deadline, lambda context: self._stylize(context, content, style, options)
+            deadline, lambda context: self._stylize(context, content, style, options), urgency
         )
 
     async def inpaint_with_progress(
@@ -127,9 +134,10 @@ class RefinerNode(Node):
         mask: BoolArray,
         options: InpaintOptions,
         deadline: float,
+        urgency: Urgency = Urgency.SMALL,
     ) -> AsyncIterator[Step | Filled]:
         """`inpaint` as a stream: each scale as it begins, the answer last."""
-        async for item in stream_progress(self.inpaint(pixels, mask, options, deadline)):
+        async for item in stream_progress(self.inpaint(pixels, mask, options, deadline, urgency)):
             yield item
 
     async def stylize_with_progress(
@@ -138,13 +146,17 @@ class RefinerNode(Node):
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         deadline: float,
+        urgency: Urgency = Urgency.SMALL,
     ) -> AsyncIterator[Step | Filled]:
         """`stylize` as a stream: each tile as it begins, the answer last."""
-        async for item in stream_progress(self.stylize(content, style, options, deadline)):
+        async for item in stream_progress(self.stylize(content, style, options, deadline, urgency)):
             yield item
 
     async def _with_one_release(
-        self, deadline: float, walk: Callable[[RequestContext], Awaitable[Tensor]]
+        self,
+        deadline: float,
+        walk: Callable[[RequestContext], Awaitable[Tensor]],
+        urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         """Answer with the release of now, all of it, and otherwise all of it with the next.
 
@@ -154,22 +166,25 @@ class RefinerNode(Node):
             raise Busy(f"{self._in_progress} requests are in progress")
         self._in_progress += 1
         try:
-            return await self._answer(deadline, walk)
+            return await self._answer(deadline, walk, urgency)
         finally:
             self._in_progress -= 1
 
     async def _answer(
-        self, deadline: float, walk: Callable[[RequestContext], Awaitable[Tensor]]
+        self,
+        deadline: float,
+        walk: Callable[[RequestContext], Awaitable[Tensor]],
+        urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         started = time.perf_counter()
-        context = RequestContext(self._release, deadline)
+        context = RequestContext(self._release, deadline, urgency)
         describe_span(release=context.release.model.version)
         try:
             answer = await walk(context)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
             self._release = await asyncio.to_thread(_sound_release, context.release.uri)
-            context = RequestContext(self._release, deadline)
+            context = RequestContext(self._release, deadline, urgency)
             describe_span(release=context.release.model.version)
             answer = await walk(context)
         pixels = await asyncio.to_thread(finite_image, answer)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.urgency import Urgency
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class RequestContext:
     Attributes:
         release: Which answers it, from the first scale to the last, whatever the nodes hold.
         deadline: When it must be answered; see `kintsugi.deploy.deadline`.
+        urgency: What waits at a node is computed in this order.
         in_progress: How many requests divide a node's threads, this one counted.
     """
 
     release: Release
     deadline: float
+    urgency: Urgency = Urgency.SMALL
     in_progress: int = 1
 
 

@@ -30,6 +30,7 @@ class WorkItem(Generic[Given, Made]):
             not differ in `compute`.
         threads: With how many it is computed among others, or with those that are free; None:
             all.
+        urgency: The lowest that waits is next; among equals, who came first.
     """
 
     compute: Callable[[list[Given]], list[Made]]
@@ -38,6 +39,7 @@ class WorkItem(Generic[Given, Made]):
     pixels: int
     batch_key: Hashable = None
     threads: int | None = None
+    urgency: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class _Waiting:
 
 
 class ComputeQueue:
-    """First come, first served, while there are threads to compute with."""
+    """The most urgent first, then first come, first served, while there are threads."""
 
     def __init__(
         self,
@@ -112,7 +114,8 @@ class ComputeQueue:
 
     def _next(self) -> list[_Waiting]:
         while self._waiting:
-            first = self._waiting.popleft()
+            first = min(self._waiting, key=lambda waiting: waiting.item.urgency)
+            self._waiting.remove(first)
             if _is_wanted(first):
                 return [first, *self._take_matching(first.item)]
         return []

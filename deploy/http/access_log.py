@@ -8,8 +8,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 from starlette.types import Scope
 
 access_logger = logging.getLogger("kintsugi.access")
@@ -24,6 +22,7 @@ class Record:
         status: Of HTTP; 0 while there is no answer.
         key_name: Name of the API key, never the key; "" without one.
         megapixels: Of the photograph; None before it is decoded.
+        hole_share: Part of it that is hole, 0-1; None before that, and for a transfer.
         model_version: Of the release that answered.
         bytes_in: Of the body, as far as it was read.
         bytes_out: Of the answer's body.
@@ -33,14 +32,16 @@ class Record:
     status: int = 0
     key_name: str = ""
     megapixels: float | None = None
+    hole_share: float | None = None
     model_version: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
     _started: float = field(default_factory=time.perf_counter)
 
-    def saw(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Note the size of a decoded photograph (H W 3)."""
-        self.megapixels = round(pixels.shape[0] * pixels.shape[1] / 1e6, 3)
+    def saw(self, height: int, width: int, hole_share: float | None = None) -> None:
+        """Note the size of a decoded photograph in pixels."""
+        self.megapixels = round(height * width / 1e6, 3)
+        self.hole_share = hole_share
 
     def write(self, scope: Scope, request_id: str) -> None:
         """Log one line. A path that is no route may hold anything and is left out."""

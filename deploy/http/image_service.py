@@ -1,23 +1,32 @@
-"""A checked form to an encoded answer: decode, engine, encode, deadline; knows no HTTP route."""
+"""A checked form to an encoded answer: its turn, files, engine, deadline; knows no HTTP route."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
 from kintsugi.deploy.deadline import answered_within
-from kintsugi.deploy.engine import Engine, Filled, ModelInfo, Observer
+from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
 from kintsugi.deploy.http.access_log import Record
-from kintsugi.deploy.http.codec import Answer, decode_pair, decode_photo, encode_answer
+from kintsugi.deploy.http.codec import Answer
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
-from kintsugi.deploy.options import AnswerOptions
+from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.settings import AppArgs
-from kintsugi.imaging.codec import DecodedImage
+from kintsugi.deploy.urgency import Urgency, urgent
+from kintsugi.imaging.headers import sniff_format
+from kintsugi.imaging.promises import read_promises
+from kintsugi.models.progress import Progress, no_progress
 
 Result = TypeVar("Result")
+
+# Of a request that has its turn, while the engine has no room after all: replicas of the Ingress
+# do not ask one another.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+_PATIENCE_SHARE, _MOST_PATIENCE_SECONDS = 0.02, 10.0
 
 
 @dataclass(frozen=True)
@@ -30,81 +39,156 @@ class Made:
 
 
 class Work:
-    """What every interface asks for, within the deadline."""
+    """What every interface asks for, each in its turn and within its deadline."""
 
-    def __init__(self, engine: Engine, args: AppArgs, observer: Observer) -> None:
+    def __init__(
+        self, engine: Engine, args: AppArgs, observer: Observer, turns: FairTurns | None = None
+    ) -> None:
         self._engine = engine
-        self._limits = args.limits
-        self._max_stylize_pixels = args.max_stylize_pixels
-        self._deadline_seconds = args.deadline_seconds
         self._observer = observer
+        self._turns = turns or FairTurns(
+            args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
+        )
+        self._deadline_seconds = args.deadline_seconds
+        self._jobs_deadline_seconds = args.jobs_deadline_seconds
+        self._codecs = CodecPool(
+            args.limits,
+            observer,
+            processes=args.codec_processes,
+            max_content_pixels=args.max_stylize_pixels,
+        )
 
     async def inpaint(self, form: InpaintForm, record: Record) -> Made:
         """Fill the hole of a photograph.
 
         Args:
             form: Of the request.
-            record: Gets megapixels and release.
+            record: Gets megapixels and release; its key's name decides the turn.
 
         Raises:
             InputError: As `decode_photo`, and what the engine raises.
             Problem: 504 `deadline_exceeded`.
             Busy: Try again later.
         """
-        async with self._deadline():
-            photo = await self._in_thread("decode", lambda: decode_photo(form, self._limits))
-            record.saw(photo.image.pixels)
-            filled = await self._engine.inpaint(photo.image.pixels, photo.mask, form.options)
-            return await self._encode(photo.image, filled, form.options, record)
+        return await self._requested(form, record)
 
     async def stylize(self, form: StylizeForm, record: Record) -> Made:
         """Give a photograph the look of a picture. Arguments and errors as `inpaint`."""
-        async with self._deadline():
-            pair = await self._in_thread(
-                "decode",
-                lambda: decode_pair(
-                    form, self._limits, max_content_pixels=self._max_stylize_pixels
-                ),
-            )
-            record.saw(pair.content.pixels)
-            styled = await self._engine.stylize(pair.content.pixels, pair.style, form.options)
-            return await self._encode(pair.content, styled, form.options, record)
+        return await self._requested(form, record)
+
+    async def run_job(
+        self,
+        form: InpaintForm | StylizeForm,
+        record: Record,
+        *,
+        progress: Progress,
+        begin: Callable[[], Awaitable[None]],
+    ) -> Made:
+        """Compute a job's image: it waits for its turn however long that takes.
+
+        Args:
+            form: What was sent.
+            record: As `inpaint`.
+            progress: Called with each step.
+            begin: Awaited when its turn has come, from when on the deadline counts.
+
+        Raises:
+            InputError: The options do not fit the photograph.
+            Problem: 504 `deadline_exceeded`.
+        """
+        asker = _asker(form, record, "job")
+        async with self._turns.turn(asker):
+            await begin()
+            with urgent(Urgency.JOB):
+                async with self._deadline(self._jobs_deadline_seconds):
+                    return await self._made(form, record, progress, float("inf"))
+
+    async def check(self, form: InpaintForm | StylizeForm) -> None:
+        """Refuse at once what would be refused later. Raises: InputError; Problem 504."""
+        async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
+            await files.check()
 
     async def model(self) -> ModelInfo:
         """The release that answers now. Raises: Busy; Problem 504."""
-        async with self._deadline():
+        async with self._deadline(self._deadline_seconds):
             return await self._engine.model()
 
     async def ready(self) -> dict[str, bool]:
         """For every node by name whether it answers."""
         return await self._engine.ready()
 
-    async def _encode(
-        self, photo: DecodedImage, filled: Filled, options: AnswerOptions, record: Record
+    async def _requested(self, form: InpaintForm | StylizeForm, record: Record) -> Made:
+        asker = _asker(form, record, "request")
+        patience = min(_MOST_PATIENCE_SECONDS, _PATIENCE_SHARE * self._deadline_seconds)
+        async with self._deadline(self._deadline_seconds), self._turns.turn(asker):
+            with urgent(Urgency.LARGE if asker.is_large else Urgency.SMALL):
+                return await self._made(form, record, no_progress, patience)
+
+    async def _made(
+        self,
+        form: InpaintForm | StylizeForm,
+        record: Record,
+        progress: Progress,
+        patience: float,
     ) -> Made:
-        """The pixels as a file, with what else the photograph had."""
-        record.model_version = filled.model.version
-        answer = await self._in_thread(
-            "encode", lambda: encode_answer(photo, filled.pixels, options)
-        )
-        return Made(answer, options.format, filled.model)
+        """Open, compute, write."""
+        followed: dict[str, Progress] = {} if progress is no_progress else {"progress": progress}
+        async with self._codecs.opened(form) as files:
+            if isinstance(form, InpaintForm):
+                photo, options = await files.photo(), form.options
+                self._saw(record, photo.height, photo.width, photo.hole_share)
+                filled = await _when_there_is_room(
+                    lambda: self._engine.inpaint(photo.pixels, photo.mask, options, **followed),
+                    patience,
+                )
+            else:
+                pair, style_options = await files.pair(), form.options
+                self._saw(record, *pair.content.shape[:2])
+                filled = await _when_there_is_room(
+                    lambda: self._engine.stylize(
+                        pair.content, pair.style, style_options, **followed
+                    ),
+                    patience,
+                )
+            record.model_version = filled.model.version
+            return Made(await files.write(filled.pixels), form.options.format, filled.model)
+
+    def _saw(
+        self, record: Record, height: int, width: int, hole_share: float | None = None
+    ) -> None:
+        record.saw(height, width, hole_share)
+        self._observer.opened(height, width, hole_share)
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
+    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         try:
-            async with answered_within(self._deadline_seconds):
+            async with answered_within(seconds):
                 yield
         except TimeoutError as error:
             raise Problem(
                 504,
                 "deadline_exceeded",
-                detail=f"not done after {self._deadline_seconds:g} seconds",
+                detail=f"not done after {seconds:g} seconds",
                 hint="send a smaller image or hole, or try again when there is less to do",
             ) from error
 
-    async def _in_thread(self, stage: str, work: Callable[[], Result]) -> Result:
-        """Run work that takes a processor off the event loop."""
-        started = time.perf_counter()
-        result = await asyncio.to_thread(work)
-        self._observer.stage(stage, time.perf_counter() - started)
-        return result
+
+async def _when_there_is_room(ask: Callable[[], Awaitable[Result]], patience: float) -> Result:
+    """Ask the engine, and again while it is busy. Raises: Busy, after so many seconds."""
+    give_up, pause = time.monotonic() + patience, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except Busy:
+            if time.monotonic() + pause > give_up:
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _asker(form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
+    """Who asks, and how large the picture is by its header."""
+    image = form.image if isinstance(form, InpaintForm) else form.content
+    format = sniff_format(image)
+    pixels = 0 if format is None else read_promises(image, format).pixels
+    return Asker(record.key_name, kind, pixels / 1e6)

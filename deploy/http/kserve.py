@@ -38,7 +38,12 @@ _EXAMPLE = {
 
 
 def add_kserve_routes(
-    app: FastAPI, work: Work, guards: Sequence[Any], *, max_json_bytes: int
+    app: FastAPI,
+    work: Work,
+    guards: Sequence[Any],
+    with_body: Sequence[Any],
+    *,
+    max_json_bytes: int,
 ) -> None:
     """Add what is below /v2; health is asked without a key."""
     routes = KserveRoutes(work, max_json_bytes)
@@ -51,7 +56,10 @@ def add_kserve_routes(
         responses={503: {"description": "A node does not answer"}},
     )(routes.ready)
     guarded["responses"] = _errors(401, 403, 404, 500, 503, 504)
-    fill = {**guarded, "responses": _errors(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504)}
+    fill: dict[str, Any] = {
+        "dependencies": with_body,
+        "responses": _errors(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
+    }
     for path in ("/v2/models/{release}", "/v2/models/{release}/versions/{version}"):
         # The protocol has both; one is enough to read.
         guarded["include_in_schema"] = fill["include_in_schema"] = "version" not in path

@@ -66,6 +66,9 @@ class Boundary:
             if record.status:
                 raise
             await problem_response(error, request)(scope, receive, send_named)
+        finally:
+            if (ticket := getattr(request.state, "ticket", None)) is not None:
+                ticket.leave()
         if _is_counted(scope):
             self._observer.answered(record.outcome)
             record.write(scope, request.state.request_id)

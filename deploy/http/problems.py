@@ -19,7 +19,6 @@ from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedForma
 
 MEDIA_TYPE = "application/problem+json"
 _INPUT_STATUS = {TooLarge: 413, UnsupportedFormat: 415, InvalidInput: 422}
-_RETRY_AFTER_SECONDS = 2
 
 
 class ProblemDocument(BaseModel):
@@ -72,8 +71,8 @@ def to_problem(error: Exception, request: Request | None = None) -> Problem:
                 503,
                 "busy",
                 detail="no worker is free for it now",
-                hint=f"send the same request again in {_RETRY_AFTER_SECONDS} seconds",
-                headers={"retry-after": str(_RETRY_AFTER_SECONDS)},
+                hint=f"send the same request again in {error.retry_after} seconds",
+                headers={"retry-after": str(error.retry_after)},
             )
         case WorkerDied():
             return Problem(

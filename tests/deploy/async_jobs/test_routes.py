@@ -173,18 +173,22 @@ def test_the_same_request_with_the_same_key_is_one_job(start: Start, held: HeldE
 
 def test_a_job_is_of_the_key_that_made_it(start: Start, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("ann: secret-a\nbob: secret-b\n")
+    keys.write_text("ann: secret-of-ann-1234\nbob: secret-of-bob-1234\n")
     client = start(api_keys=str(keys))
-    ann, bob = {"x_api_key": "secret-a"}, {"x_api_key": "secret-b"}
+    ann, bob = {"x_api_key": "secret-of-ann-1234"}, {"x_api_key": "secret-of-bob-1234"}
     problem(submit(client), 401, "key_missing")
     ids = {submit(client, idempotency_key="k", **who).json()["id"] for who in (ann, bob)}
     assert len(ids) == 2
     job_id = submit(client, **ann).json()["id"]
     path = wait_for(client, job_id, **ann)["result"]
     for ask in (client.get, client.delete):
-        problem(ask(f"/v1/jobs/{job_id}", headers={"x-api-key": "secret-b"}), 404, "job_unknown")
-    problem(client.get(path, headers={"x-api-key": "secret-b"}), 404, "job_unknown")
-    assert client.get(path, headers={"x-api-key": "secret-a"}).status_code == 200
+        problem(
+            ask(f"/v1/jobs/{job_id}", headers={"x-api-key": "secret-of-bob-1234"}),
+            404,
+            "job_unknown",
+        )
+    problem(client.get(path, headers={"x-api-key": "secret-of-bob-1234"}), 404, "job_unknown")
+    assert client.get(path, headers={"x-api-key": "secret-of-ann-1234"}).status_code == 200
 
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "x", "..", "A" * 32])

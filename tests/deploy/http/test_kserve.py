@@ -25,7 +25,7 @@ def triton() -> Any:
 
 @pytest.fixture
 def service(make_client: MakeClient, tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "keys").write_text("shop: secret-key")
+    (tmp_path / "keys").write_text("shop: secret-key-123456")
     with serving(make_client(api_keys=str(tmp_path / "keys")).app) as url:
         yield url.removeprefix("http://")
 
@@ -38,7 +38,7 @@ def tensor(triton: Any, name: str, data: bytes, *, binary: bool = True) -> Any:
 
 
 def test_a_client_of_somebody_else_finds_its_way(triton: Any, service: str) -> None:
-    key = {"x-api-key": "secret-key"}
+    key = {"x-api-key": "secret-key-123456"}
     client = triton.InferenceServerClient(service)
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -67,7 +67,7 @@ def test_it_gets_a_filled_image(triton: Any, service: str, client: TestClient) -
             outputs=[triton.InferRequestedOutput("image", binary_data=answered)],
             request_id="r-1",
             parameters={"grow_mask": 4},
-            headers={"x-api-key": "secret-key"},
+            headers={"x-api-key": "secret-key-123456"},
         )
         (image,) = result.as_numpy("image")
         data = image if answered else base64.b64decode(image)
@@ -77,7 +77,7 @@ def test_it_gets_a_filled_image(triton: Any, service: str, client: TestClient) -
         assert response["id"] == "r-1"
     # Without a word about outputs they are asked for as binary data.
     files = [tensor(triton, "image", encode(PHOTO)), tensor(triton, "mask", encode(MASK))]
-    result = theirs.infer(MODEL.name, files, headers={"x-api-key": "secret-key"})
+    result = theirs.infer(MODEL.name, files, headers={"x-api-key": "secret-key-123456"})
     answer = decode(result.as_numpy("image")[0])
     np.testing.assert_array_equal(answer[~MASK], PHOTO[~MASK])
     theirs.close()
@@ -86,7 +86,7 @@ def test_it_gets_a_filled_image(triton: Any, service: str, client: TestClient) -
 def test_it_understands_refusals(triton: Any, service: str) -> None:
     client = triton.InferenceServerClient(service)
     files = [tensor(triton, "image", encode(PHOTO)), tensor(triton, "mask", encode(MASK[:60]))]
-    key = {"x-api-key": "secret-key"}
+    key = {"x-api-key": "secret-key-123456"}
     for model, headers, parameters, status, said in (
         (MODEL.name, {}, {}, "401", "asks for an API key"),
         (MODEL.name, {"x-api-key": "x"}, {}, "403", "not one of the service's"),
@@ -192,11 +192,11 @@ def test_a_length_of_the_json_that_is_wrong(client: TestClient, length: str) -> 
 
 
 def test_limits_hold_here_too(make_client: MakeClient, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("secret-key")
+    (tmp_path / "keys").write_text("secret-key-123456")
     client = make_client(
         max_json_bytes=5000, api_keys=str(tmp_path / "keys"), requests_per_minute=1, burst=3
     )
-    client.headers["x-api-key"] = "secret-key"
+    client.headers["x-api-key"] = "secret-key-123456"
     text = json.dumps({"inputs": GOOD, "id": "x" * 5000})
     # Without a content type it is JSON all the same.
     refused(client.post(INFER, content=text), 413, "the limit is 5000")

@@ -1,0 +1,218 @@
+"""Turns shared out between keys: each gets its weighted share of the time, whoever asks most.
+
+Every key has a clock of the time that it has used, divided by its weight; the next turn is that
+of the key whose clock is furthest behind. What a turn will take is estimated from its size, and
+corrected when it has ended. A key that was away gains no time by that.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["request", "job"]
+
+# From here on a picture is a large one: more than 2048x2048.
+LARGE_MEGAPIXELS = 4.2
+# What a new measurement counts among the earlier ones.
+_NEWEST_SHARE = 0.1
+# Before anything was measured.
+_FIRST_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for a turn.
+
+    Attributes:
+        key: Name of the key; "" where none is asked for.
+        kind: A job gives way to every request.
+        megapixels: Of the picture, as its header says.
+    """
+
+    key: str = ""
+    kind: Kind = "request"
+    megapixels: float = 0.0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it must leave room for small ones."""
+        return self.megapixels >= LARGE_MEGAPIXELS
+
+
+@dataclass(eq=False)
+class _Turn:
+    asker: Asker
+    number: int
+    begin: "asyncio.Future[None]"
+    charged: float = 0.0
+
+
+@dataclass
+class _Key:
+    used: float = 0.0
+    waiting: list[_Turn] = field(default_factory=list)
+    running: int = 0
+
+    @property
+    def is_away(self) -> bool:
+        return not self.waiting and not self.running
+
+
+class FairTurns:
+    """So many turns at one time."""
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        max_megapixels: float = float("inf"),
+        max_jobs: int = 1,
+        weight_of: Callable[[str], float] = lambda key: 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with nobody.
+
+        Args:
+            slots: Requests at one time. Half of them, one at least, may be large ones; a job
+                takes one that no request waits for, and then counts as none.
+            max_megapixels: Of all large ones that have a turn; one alone may have more.
+            max_jobs: Jobs at one time.
+            weight_of: Share of a key in relation to others.
+            clock: Gives seconds.
+        """
+        self.slots = slots
+        self._max_large = max(1, slots // 2)
+        self._max_megapixels = max_megapixels
+        self._max_jobs = max_jobs
+        self._weight_of = weight_of
+        self._clock = clock
+        self._keys: defaultdict[str, _Key] = defaultdict(_Key)
+        self._running: set[_Turn] = set()
+        self._now = 0.0
+        self._numbers = itertools.count()
+        self.mean_seconds = _FIRST_SECONDS
+        # Slots seconds for each megapixel, of which turns are estimated.
+        self._seconds_a_megapixel = 0.0
+
+    @asynccontextmanager
+    async def turn(self, asker: Asker) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it while the block runs; cancelled, it leaves no trace."""
+        turn = _Turn(asker, next(self._numbers), asyncio.get_running_loop().create_future())
+        key = self._keys[asker.key]
+        if key.is_away:
+            # Time that was not asked for is not saved up.
+            key.used = max(key.used, self._now)
+        key.waiting.append(turn)
+        self._begin()
+        try:
+            await turn.begin
+        except asyncio.CancelledError:
+            if turn in self._running:
+                self._end(turn, 0.0)
+            else:
+                key.waiting.remove(turn)
+                self._forget(asker.key)
+            raise
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._end(turn, self._clock() - began)
+
+    def waiting(self, key: str) -> int:
+        """Turns that this key waits for."""
+        return len(self._keys[key].waiting) if key in self._keys else 0
+
+    def running(self, kind: Kind = "request") -> int:
+        """Turns of a kind that are held now."""
+        return sum(turn.asker.kind == kind for turn in self._running)
+
+    def all_waiting(self) -> int:
+        """Turns that are waited for."""
+        return sum(len(key.waiting) for key in self._keys.values())
+
+    def share_of(self, key: str) -> float:
+        """What this key gets of all turns while others want theirs: 0 to 1."""
+        active = {name for name, other in self._keys.items() if not other.is_away} | {key}
+        return self._weight_of(key) / sum(self._weight_of(name) for name in active)
+
+    def seconds_a_turn(self, key: str) -> float:
+        """How long it takes, about, until this key gets one more turn."""
+        return self.mean_seconds / (self.slots * self.share_of(key))
+
+    def _begin(self) -> None:
+        """Give away every turn that can be had."""
+        while (turn := self._next()) is not None:
+            key = self._keys[turn.asker.key]
+            key.waiting.remove(turn)
+            key.running += 1
+            self._now = max(self._now, key.used)
+            turn.charged = self._estimate(turn.asker)
+            key.used += turn.charged / self._weight_of(turn.asker.key)
+            self._running.add(turn)
+            turn.begin.set_result(None)
+
+    def _next(self) -> _Turn | None:
+        found = [
+            (self._keys[turn.asker.key].used, turn.number, turn)
+            for key in self._keys.values()
+            for turn in _firsts(key)
+            if not turn.begin.done() and self._has_room(turn.asker)
+        ]
+        requests = [one for one in found if one[2].asker.kind == "request"]
+        if requests:
+            return min(requests)[2]
+        # Nor does a job begin while a request waits that has no room just now.
+        if any(t.asker.kind == "request" for key in self._keys.values() for t in key.waiting):
+            return None
+        return min(found)[2] if found else None
+
+    def _has_room(self, asker: Asker) -> bool:
+        if asker.kind == "job":
+            if self.running("job") >= self._max_jobs or len(self._running) >= self.slots:
+                return False
+        elif self.running() >= self.slots:
+            return False
+        if not asker.is_large:
+            return True
+        large = [turn.asker for turn in self._running if turn.asker.is_large]
+        if not large:
+            return True
+        held = sum(other.megapixels for other in large)
+        fits = held + asker.megapixels <= self._max_megapixels
+        return fits and len(large) < self._max_large
+
+    def _estimate(self, asker: Asker) -> float:
+        return max(0.01, self._seconds_a_megapixel * asker.megapixels or self.mean_seconds)
+
+    def _end(self, turn: _Turn, seconds: float) -> None:
+        self._running.discard(turn)
+        key = self._keys[turn.asker.key]
+        key.running -= 1
+        key.used += (seconds - turn.charged) / self._weight_of(turn.asker.key)
+        if seconds and turn.asker.kind == "request":
+            self.mean_seconds += _NEWEST_SHARE * (seconds - self.mean_seconds)
+            if turn.asker.megapixels:
+                of_this = seconds / turn.asker.megapixels
+                self._seconds_a_megapixel += _NEWEST_SHARE * (of_this - self._seconds_a_megapixel)
+        self._begin()
+        self._forget(turn.asker.key)
+
+    def _forget(self, name: str) -> None:
+        """Names come from outside: those of whom nothing is owed are not kept."""
+        key = self._keys[name]
+        if key.is_away and key.used <= self._now:
+            del self._keys[name]
+
+
+def _firsts(key: _Key) -> list[_Turn]:
+    """The first of each lane: a large one or a job does not hold up what is behind it."""
+    firsts: dict[tuple[Kind, bool], _Turn] = {}
+    for turn in key.waiting:
+        firsts.setdefault((turn.asker.kind, turn.asker.is_large), turn)
+    return list(firsts.values())

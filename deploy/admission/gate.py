@@ -1,0 +1,118 @@
+"""Who is let in before anything of a request's body is read, and when to come again; no HTTP.
+
+A key may fill so much of the places as are left free, however many there are. So there is
+always room for one more key, and none can shut the others out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kintsugi.deploy.admission.fair_turns import FairTurns
+from kintsugi.deploy.engine import Busy
+
+# More than this part of the deadline is not spent in a queue.
+_PATIENCE_SHARE = 0.5
+# Waits are estimates: nobody comes again sooner, nor is sent away for longer.
+_SOONEST_SECONDS, _LATEST_SECONDS = 1, 120
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """Of one replica of the Ingress.
+
+    Attributes:
+        places: Requests that are here at one time, those that are computed among them.
+        body_bytes: Of all their bodies.
+        deadline_seconds: Within which each is answered.
+    """
+
+    places: int
+    body_bytes: int
+    deadline_seconds: float
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request that was let in. Leaving gives its place back."""
+
+    key: str
+    body_bytes: int
+    _left: Callable[["Ticket"], None] = field(repr=False)
+    _inside: bool = True
+
+    def leave(self) -> None:
+        """Give the place back; once is enough."""
+        if self._inside:
+            self._inside = False
+            self._left(self)
+
+
+class Gate:
+    """Counts who is inside."""
+
+    def __init__(
+        self,
+        limits: GateLimits,
+        turns: FairTurns,
+        *,
+        weight_of: Callable[[str], float] = lambda key: 1.0,
+    ) -> None:
+        self._limits = limits
+        self._turns = turns
+        self._weight_of = weight_of
+        self._places: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+
+    @property
+    def inside(self) -> int:
+        """Requests that are here."""
+        return self._places.total()
+
+    def enter(self, key: str, body_bytes: int) -> Ticket:
+        """Let a request in.
+
+        Args:
+            key: Name of its key; "" where none is asked for.
+            body_bytes: As its header says; without one, as many as there may be.
+
+        Raises:
+            Busy: With the seconds after which there will be room.
+        """
+        self._check(key, body_bytes)
+        self._places[key] += 1
+        self._bytes[key] += body_bytes
+        return Ticket(key, body_bytes, self._leave)
+
+    def _leave(self, ticket: Ticket) -> None:
+        for counted, by in ((self._places, 1), (self._bytes, ticket.body_bytes)):
+            counted[ticket.key] -= by
+            if counted[ticket.key] <= 0:
+                del counted[ticket.key]
+
+    def _check(self, key: str, body_bytes: int) -> None:
+        of_this = self._places[key]
+        wait = self._turns.waiting(key) * self._turns.seconds_a_turn(key)
+        patience = _PATIENCE_SHARE * self._limits.deadline_seconds
+        if of_this and wait > patience:
+            raise self._busy(
+                f"a wait of {wait:.0f} s would leave no time to answer", wait - patience
+            )
+        free = self._limits.places - self._places.total()
+        if free <= 0 or of_this + 1 > max(1.0, self._weight_of(key) * free):
+            raise self._busy(
+                f"{of_this} requests of this key are here already", self._turns.seconds_a_turn(key)
+            )
+        free_bytes = self._limits.body_bytes - self._bytes.total()
+        of_this_bytes = self._bytes[key] + body_bytes
+        alone = body_bytes <= free_bytes and not of_this
+        if not alone and of_this_bytes > self._weight_of(key) * (free_bytes - body_bytes):
+            raise self._busy(
+                f"{self._bytes[key]} bytes of this key are here already",
+                self._turns.seconds_a_turn(key),
+            )
+
+    def _busy(self, why: str, seconds: float) -> Busy:
+        after = min(_LATEST_SECONDS, max(_SOONEST_SECONDS, math.ceil(seconds)))
+        return Busy(why, retry_after=after)

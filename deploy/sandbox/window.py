@@ -1,0 +1,63 @@
+"""Which part of a photograph a fill looks at: found with numpy, before anything becomes float.
+
+A plan made on the window is the plan of the whole photograph, moved: every crop that
+`kintsugi.models.plan.crops` could choose or weigh against another lies in it, and its corner is
+on the grid by which holes are grouped. A test compares the two.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+# (top, bottom, left, right) in pixels, its ends outside; as `kintsugi.models.plan.crops.Box`.
+Box = tuple[int, int, int, int]
+
+# Of `kintsugi.models.plan.crops`, which would bring PyTorch; a test holds them equal.
+SMALLEST_CROP = 512
+BLOCK = 32
+MOST_NEAR_GROUPS = 256
+NEAR_BLOCKS = 8
+# Context of a part, and what rounding to whole pixels and cells adds.
+_MARGIN = 512 + 16
+
+
+def fill_window(mask: npt.NDArray[np.bool_], grow: int) -> Box:
+    """The part of a photograph that decides its fill.
+
+    Args:
+        mask: H W, True = hole; not empty.
+        grow: Pixels by which the hole will grow on every side.
+    """
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom = max(0, int(rows[0]) - grow), min(height, int(rows[-1]) + 1 + grow)
+    left, right = max(0, int(columns[0]) - grow), min(width, int(columns[-1]) + 1 + grow)
+    block = _coarsest_block(bottom - top, right - left)
+    return (*_span(top, bottom, height, block), *_span(left, right, width, block))
+
+
+def _coarsest_block(rows: int, columns: int) -> int:
+    """The largest block on whose grid holes may be grouped, for holes in such a box."""
+    block = BLOCK
+    while _most_groups(rows, block) * _most_groups(columns, block) > MOST_NEAR_GROUPS:
+        block *= 2
+    return block
+
+
+def _most_groups(length: int, block: int) -> int:
+    """Groups that fit into a row: any two are more than `NEAR_BLOCKS` blocks apart."""
+    return (length // block + 2) // (NEAR_BLOCKS + 1) + 1
+
+
+def _span(first: int, last: int, side: int, block: int) -> tuple[int, int]:
+    """One side of the window of holes from ``first`` to ``last``."""
+    first, last = first // block * block, min(side, -(-last // block) * block)
+    # As much again as the holes around them, shared out on both sides, or the least there is.
+    longest = min(side, max(SMALLEST_CROP, 2 * (last - first)))
+    margin = max(-(-(last - first) // 2), _MARGIN)
+    start, end = first - margin, last + margin
+    if start < 0:
+        # A crop that would begin outside is moved in, and ends later.
+        end = max(end, longest)
+    if end > side:
+        start = min(start, side - longest)
+    return max(0, start) // block * block, min(side, -(-end // block) * block)

@@ -1,0 +1,279 @@
+"""Bombs, crashes and impatience end one process, and nobody else's request."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from kintsugi.deploy.engine import NoObserver, WorkerDied
+from kintsugi.deploy.http.codec import decode_photo
+from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.sandbox import codec_pool, worker
+from kintsugi.deploy.sandbox.codec_pool import CodecPool
+from kintsugi.deploy.sandbox.fork_client import ForkServer
+from kintsugi.errors import InvalidInput
+from kintsugi.imaging.codec import ImageLimits
+from tests.deploy.conftest import MASK, PHOTO, STYLE, decode, encode
+from tests.kintsugi import bombs
+
+Value = TypeVar("Value")
+
+FORM = InpaintForm(encode(PHOTO), encode(MASK), InpaintOptions())
+LENIENT = ImageLimits(max_scans=10**6, max_scan_megapixels=1e12)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    started = ForkServer()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def make_pool(server: ForkServer) -> Callable[..., CodecPool]:
+    def make(limits: ImageLimits = ImageLimits(), **settings: Any) -> CodecPool:
+        given = {"processes": 2, "max_content_pixels": 10**6, "server": server, **settings}
+        return CodecPool(limits, NoObserver(), **given)
+
+    return make
+
+
+def children(server: ForkServer) -> list[int]:
+    """Processes that the server has forked and that live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == server.pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def ended(server: ForkServer) -> bool:
+    for _ in range(200):
+        if not children(server):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+async def fill(pool: CodecPool, form: InpaintForm = FORM, shade: int = 9) -> np.ndarray:
+    async with pool.opened(form) as files:
+        photo = await files.photo()
+        answer = await files.write(np.full_like(photo.pixels, shade))
+    return decode(answer.body)
+
+
+def test_a_photograph_goes_in_and_an_answer_comes_out(
+    make_pool: Callable[..., CodecPool], server: ForkServer
+) -> None:
+    async def go() -> None:
+        async with make_pool().opened(FORM) as files:
+            photo = await files.photo()
+            expected = decode_photo(FORM, ImageLimits())
+            np.testing.assert_array_equal(photo.pixels, expected.image.pixels)
+            np.testing.assert_array_equal(photo.mask, expected.mask)
+            assert photo.hole_share == MASK.mean()
+            answer = await files.write(photo.pixels)
+        np.testing.assert_array_equal(decode(answer.body), PHOTO)
+
+    asyncio.run(go())
+    assert ended(server)
+
+
+def test_of_a_large_photograph_only_a_part_is_given(make_pool: Callable[..., CodecPool]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1500, 3000, 3), np.uint8)
+    mask = np.zeros((1500, 3000), np.bool_)
+    mask[700:731, 2000:2031] = True
+
+    async def go() -> None:
+        form = InpaintForm(encode(pixels, compress_level=1), encode(mask), InpaintOptions())
+        async with make_pool().opened(form) as files:
+            photo = await files.photo()
+            assert photo.pixels.size < pixels.size / 2
+            assert (photo.height, photo.width) == (1500, 3000)
+            rows, columns = np.nonzero(photo.mask)
+            photo.pixels[photo.mask] = 7
+            answer = decode((await files.write(photo.pixels)).body)
+        assert len(rows) == len(columns) == 31 * 31
+        expected = pixels.copy()
+        expected[mask] = 7
+        np.testing.assert_array_equal(answer, expected)
+
+    asyncio.run(go())
+
+
+def test_a_pair(make_pool: Callable[..., CodecPool]) -> None:
+    async def go() -> None:
+        form = StylizeForm(encode(PHOTO), encode(STYLE), StylizeOptions())
+        async with make_pool().opened(form) as files:
+            pair = await files.pair()
+            np.testing.assert_array_equal(pair.content, PHOTO)
+            np.testing.assert_array_equal(pair.style, STYLE)
+            np.testing.assert_array_equal(decode((await files.write(PHOTO)).body), PHOTO)
+
+    asyncio.run(go())
+
+
+def test_what_is_wrong_is_said_as_it_would_be_here(make_pool: Callable[..., CodecPool]) -> None:
+    bad = InpaintForm(encode(PHOTO), encode(MASK[:-1]), InpaintOptions())
+    with pytest.raises(InvalidInput) as caught:
+        asyncio.run(fill(make_pool(), bad))
+    assert caught.value.code == "size_mismatch"
+    assert caught.value.hint.startswith("send both at the same size")
+
+
+def test_a_bomb_that_no_header_shows_uses_no_more_than_its_time(
+    make_pool: Callable[..., CodecPool], server: ForkServer
+) -> None:
+    """As if the headers were not read: a lie must do no more harm than this."""
+    bomb = InpaintForm(bombs.scan_bomb(60_000, 1400, 1400), encode(MASK), InpaintOptions())
+    began = time.monotonic()
+    with pytest.raises(InvalidInput) as caught:
+        asyncio.run(fill(make_pool(LENIENT), bomb))
+    assert caught.value.code == "image_too_costly"
+    # It was killed, and not done: its time was used up.
+    assert time.monotonic() - began > 2
+    assert ended(server)
+
+
+def test_memory_is_limited(
+    make_pool: Callable[..., CodecPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of its own, so that its limit is this test's."""
+    monkeypatch.setattr(worker, "_MEMORY_BYTES", 2**20)
+    monkeypatch.setattr(worker, "_MEMORY_BYTES_A_PIXEL", 0)
+    large = InpaintForm(bombs.scan_bomb(1), encode(MASK), InpaintOptions())
+    state = worker._State()
+    head = {**make_pool().request_of(large)[0], "check": True}
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):
+        try:
+            reply, _ = worker._answer(state, head, [bytearray(large.image), bytearray()])
+            os.write(writer, str(reply).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        # Which of the two depends on who asked for it, the decoder or Python.
+        reply = said.read()
+    assert "exhausted" in reply or "image_undecodable" in reply
+
+
+def test_who_gives_up_kills_the_process(
+    make_pool: Callable[..., CodecPool], server: ForkServer
+) -> None:
+    bomb = InpaintForm(bombs.scan_bomb(60_000, 1400, 1400), encode(MASK), InpaintOptions())
+
+    async def go() -> float:
+        pool = make_pool(LENIENT)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await fill(pool, bomb)
+        # Its turn is free again.
+        assert (await fill(pool)).shape == PHOTO.shape
+        return time.monotonic() - began
+
+    assert asyncio.run(go()) < 5
+    assert ended(server)
+
+
+def test_few_use_a_processor_at_one_time(make_pool: Callable[..., CodecPool]) -> None:
+    pool, running, most = make_pool(processes=2), 0, 0
+    lock = threading.Lock()
+    exchange = pool.exchange
+
+    async def counted(*given: Any) -> Any:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return await exchange(*given)
+        finally:
+            running -= 1
+
+    pool.exchange = counted  # type: ignore[method-assign]
+
+    async def go() -> list[np.ndarray]:
+        return await asyncio.gather(*(fill(pool) for _ in range(8)))
+
+    assert len(asyncio.run(go())) == 8
+    assert most == 2
+
+
+def kill_children(server: ForkServer) -> None:
+    for pid in children(server):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_replaced(
+    make_pool: Callable[..., CodecPool], server: ForkServer
+) -> None:
+    async def go(kill: Callable[[], None]) -> np.ndarray:
+        async with make_pool().opened(FORM) as files:
+            photo = await files.photo()
+            kill()
+            return decode((await files.write(photo.pixels)).body)
+
+    np.testing.assert_array_equal(asyncio.run(go(lambda: kill_children(server))), PHOTO)
+
+    def kill_server() -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+
+    np.testing.assert_array_equal(asyncio.run(go(kill_server)), PHOTO)
+
+
+def test_one_that_is_killed_each_time_is_given_up(
+    make_pool: Callable[..., CodecPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool()
+
+    async def killed(process: Any, *_: Any) -> Any:
+        process.sock.close()
+        raise codec_pool.BrokenMessage("it ended early")
+
+    monkeypatch.setattr(pool, "exchange", killed)
+    monkeypatch.setattr(codec_pool, "_GRACE_SECONDS", 0.0)
+    with pytest.raises(WorkerDied):
+        asyncio.run(fill(pool))
+
+
+def test_no_secret_is_in_its_environment(
+    make_pool: Callable[..., CodecPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    own = ForkServer()
+    own.start()
+    try:
+        environment = Path(f"/proc/{own.pid}/environ").read_bytes()
+        assert b"PYTHONPATH" in environment
+        assert b"very-secret" not in environment
+    finally:
+        own.stop()
+
+
+def test_it_cannot_write_files(server: ForkServer, tmp_path: Path) -> None:
+    process = server.fork()
+    try:
+        limits = Path(f"/proc/{children(server)[0]}/limits")
+        for _ in range(100):
+            if "Max file size             0 " in limits.read_text():
+                break
+            time.sleep(0.01)
+        assert "Max file size             0 " in limits.read_text()
+    finally:
+        process.end()

@@ -1,0 +1,80 @@
+"""A plan on the window is the plan on the photograph: the same crops, to the pixel."""
+
+import numpy as np
+import pytest
+import torch
+
+from kintsugi.deploy.sandbox import window
+from kintsugi.deploy.sandbox.window import fill_window
+from kintsugi.models.plan import crops
+from kintsugi.models.plan.crops import crops_of
+from tests.deploy.conftest import Mask
+
+SIDES = [(700, 5200), (3000, 3600), (2500, 640)]
+
+
+def moved(mask: Mask, top: int, left: int) -> list[tuple[int, ...]]:
+    found = crops_of(torch.from_numpy(mask).float()[None, None])
+    shift = (top, top, left, left)
+    return [
+        tuple(end + by for box in crop for end, by in zip(box, shift, strict=True))
+        for crop in found
+    ]
+
+
+def check(mask: Mask) -> None:
+    top, bottom, left, right = fill_window(mask, 0)
+    part = mask[top:bottom, left:right]
+    assert part.sum() == mask.sum()
+    assert moved(part, top, left) == moved(mask, 0, 0)
+
+
+def draw(height: int, width: int, generator: np.random.Generator) -> Mask:
+    """One to five holes of any size, near one another or far apart, some at the border."""
+    mask = np.zeros((height, width), np.bool_)
+    spread = generator.choice([0.05, 0.3, 1.0])
+    corner = generator.uniform(0, 1, 2) * (1 - spread)
+    for _ in range(generator.integers(1, 6)):
+        side = (int(2 ** generator.uniform(0, 9)), int(2 ** generator.uniform(0, 9)))
+        place = [
+            int((at + spread * generator.choice([0, 1, generator.uniform()])) * whole)
+            for at, whole in zip(corner, (height, width), strict=True)
+        ]
+        row, column = (min(at, s - 1) for at, s in zip(place, (height, width), strict=True))
+        mask[row : row + side[0], column : column + side[1]] = True
+    return mask
+
+
+@pytest.mark.parametrize(("height", "width"), SIDES)
+@pytest.mark.parametrize("seed", range(6))
+def test_holes_of_every_kind(height: int, width: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for _ in range(4):
+        check(draw(height, width, generator))
+
+
+@pytest.mark.parametrize("where", ["thin line", "specks", "frame", "corners"])
+def test_holes_that_are_parted_or_joined(where: str) -> None:
+    mask = np.zeros((4000, 5200), np.bool_)
+    if where == "thin line":
+        mask[200:220, 100:5100] = True
+    elif where == "specks":
+        mask[50:3900:90, 40:5100:110] = True
+    elif where == "frame":
+        mask[:6] = mask[-6:] = mask[:, :6] = mask[:, -6:] = True
+    else:
+        mask[:31, :31] = mask[-31:, -31:] = True
+    check(mask)
+
+
+def test_a_small_hole_needs_a_small_part() -> None:
+    mask = np.zeros((5000, 6400), np.bool_)
+    mask[2000:2031, 3000:3031] = True
+    top, bottom, left, right = fill_window(mask, 64)
+    assert (bottom - top) * (right - left) < 2_000_000
+
+
+def test_the_numbers_are_those_of_the_plan() -> None:
+    for name in ("SMALLEST_CROP", "BLOCK", "MOST_NEAR_GROUPS", "NEAR_BLOCKS"):
+        assert getattr(window, name) == getattr(crops, name)
+    assert crops.PART_CONTEXT <= crops.SMALLEST_CROP
