@@ -15,6 +15,8 @@ from kintsugi.models.progress import Progress, no_progress
 
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
+# Megapixels; of the histogram of what is sent.
+MEGAPIXEL_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 8, 16, 32]
 # Of the weights' SHA-256; enough to distinguish releases.
 _DIGEST_DIGITS = 12
 

@@ -23,7 +23,13 @@ from prometheus_client import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kintsugi.deploy.engine import STAGE_BOUNDARIES, Engine, Filled, ModelInfo
+from kintsugi.deploy.engine import (
+    MEGAPIXEL_BOUNDARIES,
+    STAGE_BOUNDARIES,
+    Engine,
+    Filled,
+    ModelInfo,
+)
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.progress import Progress, no_progress
 
@@ -45,6 +51,12 @@ class ProcessMetrics:
             buckets=STAGE_BOUNDARIES,
             registry=self.registry,
         )
+        self._megapixels = Histogram(
+            "kintsugi_megapixels",
+            "Size of a request's image",
+            buckets=MEGAPIXEL_BOUNDARIES,
+            registry=self.registry,
+        )
         self._in_progress = Gauge(
             "kintsugi_requests_in_progress",
             "Fills and transfers that run or wait",
@@ -58,6 +70,10 @@ class ProcessMetrics:
     def stage(self, name: str, seconds: float) -> None:
         """See Observer."""
         self._stages.labels(name).observe(seconds)
+
+    def opened(self, height: int, width: int, hole_share: float | None) -> None:
+        """See Observer."""
+        self._megapixels.observe(height * width / 1e6)
 
     def measured(self, engine: Engine) -> Engine:
         """The same engine, whose work is counted and timed."""

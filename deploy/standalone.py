@@ -37,6 +37,9 @@ def serve_in_process(
         StorageError: There is no whole release at ``args.release``, or the port is taken.
     """
     torch.set_num_threads(args.threads)
+    # The engine fills one photograph at a time; the second one's files are opened meanwhile. Who
+    # waits, waits where turns are shared out.
+    args = args.model_copy(update={"max_in_progress": args.max_in_progress or 2})
     with local_release(args.release) as folder:
         try:
             inpainter, config = load_release(folder)

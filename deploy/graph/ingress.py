@@ -18,7 +18,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.deadline import current_deadline
-from kintsugi.deploy.engine import STAGE_BOUNDARIES, Filled, ModelInfo
+from kintsugi.deploy.engine import MEGAPIXEL_BOUNDARIES, STAGE_BOUNDARIES, Filled, ModelInfo
 from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
@@ -178,7 +178,7 @@ class MetricsObserver:
         self._megapixels = Histogram(
             "kintsugi_megapixels",
             description="Size of a request's image",
-            boundaries=[0.1, 0.3, 1, 2, 4, 8, 16, 32],
+            boundaries=MEGAPIXEL_BOUNDARIES,
         )
         self._hole_fraction = Histogram(
             "kintsugi_hole_fraction",

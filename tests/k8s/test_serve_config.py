@@ -45,6 +45,8 @@ DIFFERENCES = {
     "applications.kintsugi.args.share_threads": (True, None),
     f"{NODES}.Refiner.max_ongoing_requests": (32, 4),
     f"{NODES}.Refiner.autoscaling_config.max_replicas": (1, 2),
+    # Turns are shared out in each replica of the Ingress: on the laptop one does it for all.
+    f"{NODES}.Ingress.autoscaling_config.max_replicas": (1, 2),
 }
 GROUPS = "ray_actor_options.label_selector.kintsugi-group"
 PRODUCTION_DIFFERENCES = DIFFERENCES | {
@@ -68,7 +70,7 @@ PRODUCTION_DIFFERENCES = DIFFERENCES | {
     **{
         f"{NODES}.{node}.autoscaling_config.{bound}_replicas": (laptop, here)
         for node, most, least_and_most in (
-            ("Ingress", 2, (2, 8)),
+            ("Ingress", 1, (2, 8)),
             ("Refiner", 1, (2, 8)),
             *((node, 2, (2, 4)) for node in COMPUTING),
         )
