@@ -76,6 +76,7 @@ def _train(
     from kintsugi.config.run_config import explain, load_config
     from kintsugi.errors import ConfigError
     from kintsugi.monitor.reporting import Shown, reporting, summary
+    from kintsugi.runs.run import Run
     from kintsugi.train.dry_run import describe, dry_run
 
     config = load_config(file, overrides)
@@ -98,7 +99,7 @@ def _train(
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    with reporting(config, Shown(*shown)):
+    with reporting(Run.of(config), config.loop.max_steps, Shown(*shown)):
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))

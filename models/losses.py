@@ -1,7 +1,9 @@
 """Perceptual loss with the hole-weighted mask M_F, and adversarial losses; knows no network."""
 
+from collections.abc import Callable
 from typing import Literal, assert_never
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -138,3 +140,28 @@ def discriminator_adversarial(
             return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         case _:
             assert_never(kind)
+
+
+def gradient_l1(
+    image: Float[Tensor, "B 3 H W"],
+    target: Float[Tensor, "B 3 H W"],
+    mask: Float[Tensor, "B 1 H W"],
+) -> Float[Tensor, ""]:
+    """Mean absolute difference of neighbouring pixels' differences, where one is in the hole.
+
+    What edges and grain count by; a shift of all colours costs nothing. The mean is over the
+    photographs, as in `weighted_l1`. A photograph without hole counts 0.
+    """
+    total, count = image.new_zeros(len(image)), image.new_zeros(len(image))
+    for axis in (2, 3):
+        length = image.shape[axis] - 1
+        touched = torch.maximum(mask.narrow(axis, 0, length), mask.narrow(axis, 1, length))
+        difference = (image - target).diff(dim=axis).abs()
+        total = total + (touched * difference).sum((1, 2, 3))
+        count = count + image.shape[1] * touched.sum((1, 2, 3))
+    return (total / count.clamp_min(1)).mean()
+
+
+# Losses of an image against the truth that a stage adds where `losses.image` gives them a weight:
+# image and target B 3 H W, 0-1, and mask B 1 H W -> one number.
+IMAGE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"gradients": gradient_l1}

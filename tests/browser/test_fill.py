@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Route
 
 from tests.browser.conftest import SUB_PATH
 from tests.browser.screen import Screen
@@ -185,7 +185,7 @@ def test_what_the_sheet_of_options_says_is_sent(screen: Screen, photo: Path) -> 
     screen.drag(STROKE)
     sent: list[bytes] = []
 
-    def keep(route: Route) -> None:
+    def keep(route: Any) -> None:
         sent.append(route.request.post_data_buffer or b"")
         route.continue_()
 

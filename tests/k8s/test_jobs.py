@@ -123,7 +123,7 @@ def test_pods_are_what_the_job_asks_for(name: str, stage: str) -> None:
     config = training(name, stage)
     groups = groups_of(ray_job(name)).values()
     pods = [capacity(group) for group in groups for _ in range(group["maxReplicas"])]
-    check_resources(config, pods)
+    check_resources(config.workers, config.data, pods)
     # Pods come with the work: fewer are no error, but waited for.
     assert config.workers.autoscaling
 
@@ -138,7 +138,7 @@ def test_each_gpu_pod_in_production_is_one_worker(stage: str) -> None:
     # It goes on while a pod is replaced.
     assert 0 < config.workers.min_count < config.workers.count
     job = ray_job("production")
-    workers = [worker_resources(config)] * config.workers.count
+    workers = [worker_resources(config.workers, config.data)] * config.workers.count
     assert pods_to_start(job, workers) == {"gpu": config.workers.count}
     # One worker more has no room, however idle the CPUs are.
     assert pods_to_start(job, [*workers, workers[0]]) is None

@@ -10,6 +10,9 @@ from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.data.packing import Packing
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.imaging.codec import encode_image
+from kintsugi.models.networks.image2feature import CoarseGenerator
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.stages.base.stage import StageSetup
 from kintsugi.storage.storage import Storage
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
@@ -48,6 +51,29 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: Any) -> JobConfig:
     quick = {"max_steps": NUM_STEPS, "batch_size": 2, "log_every": 1, "checkpoint_every": 2}
     quick |= {"sample_every": 0} | loop
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, **quick))
+
+
+def setup_of(
+    config: JobConfig, encoder: Vgg19Relu3 | None = None, stage1: CoarseGenerator | None = None
+) -> StageSetup:
+    """What a stage sees of a configuration, with networks that are open already."""
+
+    def open_encoder() -> Vgg19Relu3:
+        assert encoder is not None
+        return encoder
+
+    def open_stage1() -> CoarseGenerator:
+        assert stage1 is not None
+        return stage1
+
+    return StageSetup(
+        model=config.model,
+        losses=config.losses,
+        translate=config.translate,
+        seed=config.seed,
+        open_encoder=open_encoder,
+        open_stage1=open_stage1,
+    )
 
 
 def losses(rows: list[dict[str, Any]]) -> list[tuple[float, ...]]:

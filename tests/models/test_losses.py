@@ -12,6 +12,7 @@ from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
+    gradient_l1,
     hole_weights,
     squared_distance,
     weighted_l1,
@@ -25,6 +26,21 @@ SMALL_AND_LARGE = ((0, 1, 0, 2), (0, 8, 0, 7))
 def rows(weights: Tensor) -> list[list[int]]:
     values: list[list[int]] = weights[0, 0].int().tolist()
     return values
+
+
+def test_gradients_cost_by_how_edges_differ_where_the_hole_is() -> None:
+    image = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, :, 2:4, 3] = 1
+    assert gradient_l1(image + 0.25, image, mask) < 1e-6
+    changed = image.clone()
+    changed[0, :, 2, 3] += 0.5
+    # Of the first photograph's pairs that touch the hole (3 down, 4 across, 3 channels), four
+    # differ by 0.5; the second has no hole.
+    assert gradient_l1(changed, image, mask).item() == pytest.approx(0.5 * 4 / 7 / 2, abs=1e-5)
+    elsewhere = image.clone()
+    elsewhere[:, :, 6, 6] += 0.5
+    assert gradient_l1(elsewhere, image, mask) == 0
 
 
 def test_the_band_inside_the_hole_weighs_ten() -> None:

@@ -91,7 +91,9 @@ def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[st
     """
     # Reading needs no GPU, also where training does.
     config = replace(config, workers=replace(config.workers, use_gpu=False))
-    check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    check_resources(
+        config.workers, config.data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    )
     reader = open_run_reader(config)
     photographs = sum(reader.rows_per_part)
     mean_bytes = sum(part.bytes for part in reader.parts) / photographs
@@ -218,7 +220,7 @@ def _measure_on_ray(
         return replace(waits, task_seconds=cost.seconds / cost.photos)
 
     # As a train worker has them: those of its reading tasks are among its CPUs.
-    needs = worker_resources(config)
+    needs = worker_resources(config.workers, config.data)
     task = ray.remote(num_cpus=needs.pop("CPU"), resources=needs)(measure)
     waits: list[Waits] = ray.get([task.remote(rank) for rank in range(order.workers)])
     return waits

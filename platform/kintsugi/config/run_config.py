@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -63,8 +63,8 @@ class JobConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    stage: Literal["initial_fill", "stage1", "stage2", "end_to_end", "context_encoder"]
-    """What is trained."""
+    stage: str
+    """What is trained: a module of `kintsugi/stages`."""
     run: str
     """Name of the run and of its folder in `storage`. The same name and configuration resume."""
     storage: str

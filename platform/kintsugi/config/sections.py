@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from kintsugi.errors import ConfigError
 from kintsugi.masks.generators import draw_mask
 from kintsugi.models.build import ModelConfig
-from kintsugi.models.losses import AdversarialLoss
+from kintsugi.models.losses import IMAGE_LOSSES, AdversarialLoss
 from kintsugi.models.match.keys import KeysKind
 from kintsugi.models.matching import MatchingConfig
 from kintsugi.models.precision import Precision
@@ -119,6 +119,9 @@ class LossSection:
     pixels: float = 0.0
     """Weight of the absolute difference of pixels, in the hole (stage 1) or the whole image (stage
     2); the paper has none. With few steps it is what fills converge by."""
+    image: dict[str, float] = field(default_factory=dict)
+    """Weights of further losses of the image against the truth, by the names of IMAGE_LOSSES in
+    models/losses.py: `{ gradients = 0.5 }`; of stage1, stage2 and end_to_end."""
     overlap_cells: int = 2
     """Width of the heavier band of M_F inside the hole's edge, in feature cells of 4 px; stage 1.
     Of the context encoder's band, which lies outside the edge."""
@@ -136,6 +139,12 @@ class LossSection:
     def __post_init__(self) -> None:
         weights = ("perceptual", "adversarial", "reconstruction", "pixels", "overlap")
         _check_at_least(self, 0, *weights, "overlap_cells", "fill_perceptual", "feature_matching")
+        for name, weight in self.image.items():
+            if name not in IMAGE_LOSSES or weight < 0:
+                raise ValueError(
+                    f"image: {name}={weight:g}: a weight of at least 0 of one of"
+                    f" {', '.join(IMAGE_LOSSES)}"
+                )
         if self.feature_matching and not self.adversarial:
             raise ValueError(
                 f"feature_matching={self.feature_matching} needs a discriminator that is trained:"

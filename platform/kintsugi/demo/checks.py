@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.errors import KintsugiError
 from kintsugi.imaging.arrays import Pixels
@@ -28,13 +27,13 @@ class CheckFailed(KintsugiError):
     """The demo ran, but something that it promises did not happen."""
 
 
-def check_data_path(config: JobConfig, cluster: Cluster) -> str:
+def check_data_path(shards: str, cluster: Cluster) -> str:
     """The training photographs came from S3 and through Ray Data's tasks."""
     from ray.util.state import list_tasks
 
-    if not config.data.shards.startswith("s3://"):
-        raise CheckFailed(f"{config.run} read {config.data.shards}, which is not object storage")
-    manifest = read_manifest(Storage(config.data.shards))
+    if not shards.startswith("s3://"):
+        raise CheckFailed(f"training read {shards}, which is not object storage")
+    manifest = read_manifest(Storage(shards))
     tasks = list_tasks(
         address=cluster.dashboard,
         filters=[("name", "=", "MapBatches(DecodeRead)"), ("state", "=", "FINISHED")],
@@ -42,7 +41,7 @@ def check_data_path(config: JobConfig, cluster: Cluster) -> str:
     if not tasks:
         raise CheckFailed("no Ray Data task that reads shards has finished on this cluster")
     return (
-        f"{manifest.rows} photographs in {len(manifest.parts)} shards at {config.data.shards},"
+        f"{manifest.rows} photographs in {len(manifest.parts)} shards at {shards},"
         f" read and decoded by {len(tasks)} tasks of Ray Data"
     )
 

@@ -85,7 +85,7 @@ class Demo:
                 self._fill(url)
             with step("Check what happened"):
                 config = load_config(PACKAGE / "jobs" / "configs" / "debug-stage1.toml", TRAINING)
-                self.console.say("data: " + checks.check_data_path(config, cluster))
+                self.console.say("data: " + checks.check_data_path(config.data.shards, cluster))
                 self.console.say("graph: " + checks.check_nodes_called(cluster, len(HELD_OUT)))
         self._summary()
 

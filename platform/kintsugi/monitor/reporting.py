@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.monitor.exporters import PrometheusExporter, TensorBoardWriter
 from kintsugi.monitor.tail import Watcher, following
 from kintsugi.monitor.terminal import format_duration, watcher_for_terminal
@@ -30,30 +29,29 @@ class Shown:
 
 
 @contextmanager
-def reporting(config: JobConfig, shown: Shown) -> Iterator[None]:
-    """Show the run that trains while inside.
+def reporting(run: Run, max_steps: int, shown: Shown) -> Iterator[None]:
+    """Show a run of so many steps that trains while inside.
 
     Raises:
         ConfigError: the port is taken, or TensorBoard's writer is not installed.
         StorageError: the run's folder cannot be read at the beginning.
     """
-    storage = Run.of(config).storage
     with ExitStack() as stack:
         watchers: list[Watcher] = []
         if shown.metrics_port:
             exporter = PrometheusExporter(
-                config.run, host=shown.metrics_host, port=shown.metrics_port
+                run.name, host=shown.metrics_host, port=shown.metrics_port
             )
             stack.callback(exporter.close)
             watchers.append(exporter)
             print(f"metrics at http://{shown.metrics_host}:{exporter.port}/metrics", flush=True)
         if shown.tensorboard:
-            board = TensorBoardWriter(storage.join("tensorboard"))
+            board = TensorBoardWriter(run.storage.join("tensorboard"))
             stack.callback(board.close)
             watchers.append(board)
             print(f"tensorboard --logdir {board.storage.uri}", flush=True)
-        watchers.append(watcher_for_terminal(config.loop.max_steps))
-        stack.enter_context(following(storage.join("metrics"), watchers))
+        watchers.append(watcher_for_terminal(max_steps))
+        stack.enter_context(following(run.storage.join("metrics"), watchers))
         yield
 
 

@@ -15,10 +15,8 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import CONFIG_NAME, ReleaseConfig, save_release
 from kintsugi.release.sources import check_pair, check_runs, joint_encoder, open_source, training_of
 from kintsugi.runs.weights import (
-    DISCRIMINATORS,
     DISCRIMINATORS_KEY,
     DISCRIMINATORS_NAME,
-    GENERATORS,
     Networks,
     State,
     check_fit,
@@ -26,6 +24,7 @@ from kintsugi.runs.weights import (
     open_networks,
     save_discriminators,
 )
+from kintsugi.stages.base.registry import stage_spec
 from kintsugi.storage.storage import Storage
 
 # It travels in an HTTP header with each answer.
@@ -102,7 +101,7 @@ def publish(
     parts = {
         part: source.networks.parts[part]
         for source, stage in ((one, "stage1"), (two, "stage2"))
-        for part in (*GENERATORS[stage], DISCRIMINATORS[stage])
+        for part in (*stage_spec(stage).generator, stage_spec(stage).discriminator[0])
         if part in source.networks.parts
     }
     training = one.training | {"stage2": two.training["stage2"]}

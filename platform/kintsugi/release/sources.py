@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import WEIGHTS_NAME
 from kintsugi.runs.run import CONFIG_NAME, Run
-from kintsugi.runs.weights import DISCRIMINATORS, Networks, open_networks
+from kintsugi.runs.weights import Networks, open_networks
+from kintsugi.stages.base.registry import stage_spec
 from kintsugi.storage.storage import Storage
 
 # What a release matches by as its stage 2 was trained, unless something else is asked for.
@@ -49,7 +49,7 @@ def check_runs(uris: Mapping[str, str]) -> None:
         ConfigError: a run is of the wrong stage, or they differ in size or encoder.
         StorageError: something is neither a run nor a release.
     """
-    runs: dict[str, JobConfig] = {}
+    runs = {}
     for stage, uri in uris.items():
         storage = Storage(uri)
         if storage.exists(WEIGHTS_NAME):
@@ -68,7 +68,9 @@ def check_runs(uris: Mapping[str, str]) -> None:
     if len(runs) == 2:
         one, two = runs.values()
         _check_sizes(one.model.size, two.model.size)
-        if (theirs := describe_encoder(one)) != (others := describe_encoder(two)):
+        if (theirs := describe_encoder(one.encoder, one.seed)) != (
+            others := describe_encoder(two.encoder, two.seed)
+        ):
             raise ConfigError(_other_encoders(theirs, others))
 
 
@@ -95,7 +97,9 @@ def open_source(uri: str, stage: str, checkpoint: str) -> Source:
     if (release := networks.release) is None:
         config = Run(Storage(uri)).config()
         matching = {name: getattr(config.translate, name) for name in _MATCHED_IN_TRAINING}
-        return Source(uri, networks, training, describe_encoder(config), matching)
+        return Source(
+            uri, networks, training, describe_encoder(config.encoder, config.seed), matching
+        )
     return Source(uri, networks, training, release.encoder, asdict(release.matching))
 
 
@@ -148,7 +152,8 @@ def check_pair(one: Source, two: Source, discriminators: bool) -> None:
         return
     for source, stage in ((one, "stage1"), (two, "stage2")):
         # An end-to-end run has the one of stage 2 alone.
-        if not {DISCRIMINATORS[stage], DISCRIMINATORS["end_to_end"]} & source.networks.parts.keys():
+        judges = {stage_spec(name).discriminator[0] for name in (stage, "end_to_end")}
+        if not judges & source.networks.parts.keys():
             raise ConfigError(
                 f"--with-discriminators: --{stage} {source.uri} has none; name a run, or a release"
                 " that was published with them, or leave them out"
@@ -176,10 +181,10 @@ def _other_encoders(one: str, two: str) -> str:
     )
 
 
-def describe_encoder(config: JobConfig) -> str:
+def describe_encoder(encoder: str, seed: int) -> str:
     """What a release says its encoder is; random weights are named as such."""
-    named = {"random": f"random (seed {config.seed})", "release": "the bundled release's"}
-    return str(without_home(named.get(config.encoder, config.encoder)))
+    named = {"random": f"random (seed {seed})", "release": "the bundled release's"}
+    return str(without_home(named.get(encoder, encoder)))
 
 
 def without_home(value: Any) -> Any:

@@ -33,6 +33,10 @@ class Run:
         return cls(Storage(config.storage).join(config.run))
 
     @property
+    def name(self) -> str:
+        return self.storage.uri.rpartition("/")[2]
+
+    @property
     def checkpoints(self) -> CheckpointStore:
         return CheckpointStore(self.storage.join("checkpoints"))
 

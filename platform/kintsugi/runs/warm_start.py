@@ -27,14 +27,13 @@ from kintsugi.models.networks.image2feature import CoarseGenerator
 from kintsugi.models.weights import current_name, read_weights
 from kintsugi.runs.run import CONFIG_NAME, Run, open_encoder
 from kintsugi.runs.weights import (
-    DISCRIMINATORS,
-    GENERATORS,
     Networks,
     State,
     check_fit,
     join_generator,
     open_networks,
 )
+from kintsugi.stages.base.registry import stage_spec
 from kintsugi.storage.checksums import MANIFEST_NAME, verify_checksums, write_checksums
 from kintsugi.storage.storage import Storage
 
@@ -138,9 +137,10 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     if not config.init_from:
         return {}
     networks = open_networks(config.init_from)
-    generator, discriminator = GENERATORS[config.stage], DISCRIMINATORS[config.stage]
-    if config.stage == "initial_fill" and not config.losses.adversarial:
-        discriminator = ""  # The one that is built is never trained.
+    spec = stage_spec(config.stage)
+    generator = list(spec.generator)
+    # One that is never trained is of no use.
+    discriminator = spec.discriminator[0] if spec.judges(config.losses) else ""
     missing = [part for part in generator if part not in networks.parts]
     if missing == ["infer"] and "initial_fill" in networks.parts:
         return _pin_initial_fill(run, config, networks)

@@ -10,23 +10,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.models.build import (
-    ModelConfig,
-    build_context_encoder,
-    build_feature_discriminator,
-    build_fill_discriminator,
-    build_generator,
-    build_image_discriminator,
-    build_initial_fill,
-    build_pair_discriminator,
-    build_translator,
-)
+from kintsugi.models.build import ModelConfig
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import WEIGHTS_NAME as RELEASE_WEIGHTS
 from kintsugi.models.weights import ReleaseConfig, file_digest, load_release, read_weights
 from kintsugi.runs.checkpoints import AVERAGE_NAME
 from kintsugi.runs.run import Run, open_encoder
+from kintsugi.stages.base.registry import builders, discriminator_parts, stage_spec
 from kintsugi.storage.storage import Storage
 
 State = dict[str, Tensor]
@@ -34,30 +25,6 @@ State = dict[str, Tensor]
 DISCRIMINATORS_NAME = "discriminators.safetensors"
 # The key of a release's `training` under which its discriminators' digest stands.
 DISCRIMINATORS_KEY = "discriminators"
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "initial_fill": build_initial_fill,
-    "infer": build_generator,
-    "translate": build_translator,
-    "pair_discriminator": build_pair_discriminator,
-    "feature_discriminator": build_feature_discriminator,
-    "fill_discriminator": build_fill_discriminator,
-    "context_encoder": build_context_encoder,
-    "image_discriminator": build_image_discriminator,
-}
-GENERATORS = {
-    "initial_fill": ("initial_fill",),
-    "stage1": ("infer",),
-    "stage2": ("translate",),
-    "end_to_end": ("infer", "translate"),
-    "context_encoder": ("context_encoder",),
-}
-DISCRIMINATORS = {
-    "initial_fill": "fill_discriminator",
-    "stage1": "pair_discriminator",
-    "stage2": "feature_discriminator",
-    "end_to_end": "feature_discriminator",
-    "context_encoder": "image_discriminator",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +33,8 @@ class Networks:
 
     Attributes:
         uri: Where it was found.
-        parts: Weights by the names of ``BUILDERS``; only those that are there.
+        parts: Weights by the names of `kintsugi.stages.base.registry.builders`; only those that
+            are there.
         model: Their architecture.
         step: Of a run's checkpoint; 0 for a release.
         weights: "running mean" or "last": which of a run's generator; "release".
@@ -153,9 +121,9 @@ def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
     averaged = (folder / AVERAGE_NAME).is_file()
     generator = read_weights(folder / (AVERAGE_NAME if averaged else "generator.safetensors"))
     parts = split_generator(config.stage, generator)
-    # An initial fill that was trained without an opponent has one all the same, of another kind.
-    if config.stage != "initial_fill" or config.losses.adversarial:
-        parts[DISCRIMINATORS[config.stage]] = read_weights(folder / "discriminator.safetensors")
+    spec = stage_spec(config.stage)
+    if spec.judges(config.losses):
+        parts[spec.discriminator[0]] = read_weights(folder / "discriminator.safetensors")
     return Networks(
         uri,
         parts,
@@ -168,7 +136,7 @@ def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
 
 def split_generator(stage: str, state: State) -> dict[str, State]:
     """A stage's generator as parts of the method."""
-    names = GENERATORS[stage]
+    names = list(stage_spec(stage).generator)
     if len(names) == 1:
         return {names[0]: state}
     return {
@@ -183,7 +151,7 @@ def split_generator(stage: str, state: State) -> dict[str, State]:
 
 def join_generator(stage: str, parts: dict[str, State]) -> State:
     """Parts of the method as a stage's generator: what `split_generator` took apart."""
-    names = GENERATORS[stage]
+    names = list(stage_spec(stage).generator)
     if len(names) == 1:
         return parts[names[0]]
     return {f"{name}.{key}": value for name in names for key, value in parts[name].items()}
@@ -200,8 +168,9 @@ def check_fit(networks: Networks, needed: list[str], model: ModelConfig, key: st
 
     Raises: ConfigError naming both architectures.
     """
+    known = builders()
     for part in needed:
-        built = BUILDERS[part](model, seed=0).state_dict()
+        built = known[part](model, seed=0).state_dict()
         if _shapes(networks.parts[part]) == _shapes(built):
             continue
         theirs, ours = asdict(networks.model), asdict(model)
@@ -225,7 +194,7 @@ def save_discriminators(folder: Path, parts: dict[str, State]) -> dict[str, str]
     save_file(
         {
             f"{part}.{name}": value.contiguous()
-            for part in DISCRIMINATORS.values()
+            for part in discriminator_parts()
             if part in parts
             for name, value in parts[part].items()
         },

@@ -21,10 +21,10 @@ from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import Diverged
 from kintsugi.runs.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.runs.metrics_log import Metrics
+from kintsugi.stages.base.stage import Stage
 from kintsugi.storage.scratch import scratch_folder
 from kintsugi.train.feed import Delivery, Feed
 from kintsugi.train.optim import scaler_for
-from kintsugi.train.stages.paper import Stage
 from kintsugi.train.step import TrainStep
 from kintsugi.train.throughput import Meter
 from kintsugi.train.validation import evaluate_losses, render_samples
@@ -118,7 +118,14 @@ def train(
     Raises: Diverged naming the loss and the step when a loss is no longer a number.
     """
     loop, device = config.loop, context.device
-    step = TrainStep(stage, state, config, device)
+    step = TrainStep(
+        stage,
+        state,
+        device,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=config.loop.accumulate,
+    )
     feed = Feed(batches, device)
     start, first_step = state.position, state.step
     meter = Meter(loop.batch_size * order.workers, device)

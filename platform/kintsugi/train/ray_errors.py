@@ -4,13 +4,13 @@ import ray
 import ray.train
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import WorkersSection
 from kintsugi.errors import ConfigError, KintsugiError
 from kintsugi.runs.checkpoints import CheckpointStore
 
 
 def describe_failure(
-    error: BaseException, config: JobConfig, checkpoints: CheckpointStore
+    error: BaseException, workers: WorkersSection, checkpoints: CheckpointStore
 ) -> BaseException:
     """The error to raise for one of Ray's.
 
@@ -28,15 +28,15 @@ def describe_failure(
         if steps
         else "it has no checkpoint yet: submit it again to start over"
     )
-    why = str(cause) if cause else _outside_cause(error, config)
+    why = str(cause) if cause else _outside_cause(error, workers)
     if why:
-        return KintsugiError(f"the run ended {_how_often(error, config)}: {why}; {left}")
-    error.add_note(f"the run ended {_how_often(error, config)}; {left}")
+        return KintsugiError(f"the run ended {_how_often(error, workers)}: {why}; {left}")
+    error.add_note(f"the run ended {_how_often(error, workers)}; {left}")
     return error
 
 
-def _how_often(error: BaseException, config: JobConfig) -> str:
-    most = config.workers.max_failures
+def _how_often(error: BaseException, workers: WorkersSection) -> str:
+    most = workers.max_failures
     if isinstance(error, ControllerError):
         return "before its last step"
     failures = "1 failure" if most == 0 else f"{most + 1} failures"
@@ -61,7 +61,7 @@ def _ours_behind(error: BaseException) -> KintsugiError | None:
     return None
 
 
-def _outside_cause(error: BaseException, config: JobConfig) -> str:
+def _outside_cause(error: BaseException, workers: WorkersSection) -> str:
     """One line when processes or nodes are to blame; "" when code is."""
     if isinstance(error, ray.exceptions.RayActorError):
         return "the controller of the run died each time"
@@ -78,7 +78,7 @@ def _outside_cause(error: BaseException, config: JobConfig) -> str:
         return f"storage failed: {failure}"
     if type(failure).__name__ == "WorkerGroupStartupTimeoutError":
         return (
-            f"the nodes it needs were missing for workers.wait_s={config.workers.wait_s} s:"
+            f"the nodes it needs were missing for workers.wait_s={workers.wait_s} s:"
             " add nodes or lower workers.count"
         )
     return ""

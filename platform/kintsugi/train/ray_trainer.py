@@ -63,7 +63,9 @@ def fit(config: JobConfig) -> Trained:
         LeaseLost: another submission took the run for lost and trains it.
         KintsugiError: it failed more often than ``workers.max_failures``; names the cause.
     """
-    check_resources(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    check_resources(
+        config.workers, config.data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    )
     ensure_shards(config.data)
     # What is refused leaves nothing behind.
     check_run(config)
@@ -120,10 +122,10 @@ def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
         except ray.exceptions.RayActorError as error:
             # Workers that die are Ray Train's to replace; nobody replaces its controller.
             if failures > config.workers.max_failures:
-                raise describe_failure(error, config, run.checkpoints) from None
+                raise describe_failure(error, config.workers, run.checkpoints) from None
             logger.warning("the controller of the run died: starting it again")
         except ray.train.TrainingFailedError as error:
-            raise describe_failure(error, config, run.checkpoints) from None
+            raise describe_failure(error, config.workers, run.checkpoints) from None
     raise AssertionError("unreachable: the loop ends by return or raise")
 
 
@@ -162,7 +164,7 @@ def scaling_of(config: JobConfig) -> ScalingConfig:
     return ScalingConfig(
         num_workers=(workers.min_count, workers.count) if elastic else workers.count,
         use_gpu=workers.use_gpu,
-        resources_per_worker=worker_resources(config),
+        resources_per_worker=worker_resources(config.workers, config.data),
         accelerator_type=workers.accelerator_type or None,
         placement_strategy=workers.placement,
     )

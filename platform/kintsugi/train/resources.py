@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -14,53 +14,55 @@ _ACCELERATOR_CRUMB = 0.001
 _ROUNDING = 1e-6
 
 
-def worker_resources(config: JobConfig) -> dict[str, float]:
+def worker_resources(workers: WorkersSection, data: DataSection) -> dict[str, float]:
     """What Ray sets aside for one worker, by the names of Ray's resources.
 
     The CPUs for its reading are among it, so that workers never take those that their own
     data needs: two workers that held all CPUs would wait for data for ever.
     """
-    workers = config.workers
-    reading = 0.0 if config.data.tasks_anywhere else config.data.tasks * config.data.task_cpus
+    reading = 0.0 if data.tasks_anywhere else data.tasks * data.task_cpus
     gpu = {"GPU": 1.0} if workers.use_gpu else {}
     return {"CPU": workers.cpus + reading, **gpu, **workers.resources}
 
 
-def check_resources(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> None:
+def check_resources(
+    workers: WorkersSection, data: DataSection, nodes: Sequence[Mapping[str, float]]
+) -> None:
     """Refuse what would hang.
 
     Args:
-        config: Of the run.
+        workers: Of the run.
+        data: What each of them reads.
         nodes: The resources of each node of the cluster.
 
     Raises: ConfigError with the arithmetic. Where ``workers.autoscaling`` promises more
         nodes, it is logged as a warning instead.
     """
-    workers = config.workers
-    if workers.min_count and config.data.tasks_anywhere:
+    if workers.min_count and data.tasks_anywhere:
         raise ConfigError(
             f"workers.min_count={workers.min_count} with data.tasks_anywhere: an elastic run"
             " would take the CPUs that reading needs; set data.tasks_anywhere=false or"
             " workers.min_count=0"
         )
-    refusal = _too_few_in_all(config, nodes) or _too_few_together(config, nodes)
+    refusal = _too_few_in_all(workers, data, nodes) or _too_few_together(workers, data, nodes)
     if refusal and not workers.autoscaling:
         raise ConfigError(refusal)
     if refusal:
         logger.warning("%s; waiting up to %d s for more nodes", refusal, workers.wait_s)
 
 
-def _least(config: JobConfig) -> tuple[str, int]:
+def _least(workers: WorkersSection) -> tuple[str, int]:
     """The number of workers without which a run does not start, and its key."""
-    workers = config.workers
     elastic = workers.min_count > 0
     return ("min_count", workers.min_count) if elastic else ("count", workers.count)
 
 
-def _too_few_in_all(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> str:
+def _too_few_in_all(
+    workers: WorkersSection, data: DataSection, nodes: Sequence[Mapping[str, float]]
+) -> str:
     """What the cluster as a whole lacks; "" for nothing."""
-    key, count = _least(config)
-    workers, tasks, each = config.workers, config.data.tasks, config.data.task_cpus
+    key, count = _least(workers)
+    tasks, each = data.tasks, data.task_cpus
     cpus = sum(node.get("CPU", 0.0) for node in nodes)
     needed = count * (workers.cpus + tasks * each)
     if needed > cpus + _ROUNDING:
@@ -79,10 +81,12 @@ def _too_few_in_all(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> 
     return ""
 
 
-def _too_few_together(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> str:
+def _too_few_together(
+    workers: WorkersSection, data: DataSection, nodes: Sequence[Mapping[str, float]]
+) -> str:
     """Why workers find no room on single nodes although all nodes together have enough."""
-    key, count = _least(config)
-    needs, workers = worker_resources(config), config.workers
+    key, count = _least(workers)
+    needs = worker_resources(workers, data)
     crumb = f"accelerator_type:{workers.accelerator_type}"
     kind = {crumb: _ACCELERATOR_CRUMB} if workers.accelerator_type else {}
     rooms = [_room(needs | kind, node) for node in nodes]

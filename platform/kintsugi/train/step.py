@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import ComputeSection, OptimizerSection
 from kintsugi.data.batches import Batch
 from kintsugi.models.precision import autocast
 from kintsugi.runs.checkpoints import TrainState
+from kintsugi.stages.base.stage import Output, Stage
 from kintsugi.train.optim import Update, mean_of, sum_of, update_ema
-from kintsugi.train.stages.paper import Output, Stage
 
 
 class TrainStep:
@@ -24,46 +24,55 @@ class TrainStep:
     Args:
         stage: What is trained; its networks are put into training mode.
         state: Holds the optimisers; its ``step`` says which step comes next.
-        config: Of the run.
+        optimizer: Rates, and what surrounds them.
+        compute: Precision, and whether to compile.
+        accumulate: In how many equal parts a step's photographs go through the networks.
         device: Where all of it is.
     """
 
     def __init__(
-        self, stage: Stage, state: TrainState, config: JobConfig, device: torch.device
+        self,
+        stage: Stage,
+        state: TrainState,
+        device: torch.device,
+        *,
+        optimizer: OptimizerSection,
+        compute: ComputeSection,
+        accumulate: int,
     ) -> None:
         self._stage = stage
         self._state = state
-        self._config = config
+        self._precision = compute.precision
+        self._accumulate = accumulate
+        self._ema_decay = optimizer.ema_decay
         self._device = device
         self._scaler = state.scaler or torch.amp.GradScaler(device.type, enabled=False)
         self._generator = _wrapped(stage.generator)
         self._discriminator = _wrapped(stage.discriminator)
-        if config.compute.compile:
+        if compute.compile:
             # In place: what DDP and the checkpoints know stays the same module.
             stage.generator.compile()
-        settings = config.optimizer
-        self._generator_update = Update(
-            state.optimizers["generator"], settings.generator_lr, settings
-        )
+        optimizers = state.optimizers
+        self._generator_update = Update(optimizers["generator"], optimizer.generator_lr, optimizer)
         self._discriminator_update = Update(
-            state.optimizers["discriminator"], settings.discriminator_lr, settings
+            optimizers["discriminator"], optimizer.discriminator_lr, optimizer
         )
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step. Returns: losses and lengths of gradients by their names in a row."""
         step = self._state.step
-        parts = split(batch, self._config.loop.accumulate)
+        parts = split(batch, self._accumulate)
         outputs, generator_losses, generator_norm = self._train_generator(parts, step)
         figures = mean_of(generator_losses)
         norms = {"grad_norm/generator": generator_norm}
-        if self._config.losses.adversarial:
+        if self._stage.weights.adversarial:
             discriminator_losses, norm = self._train_discriminator(outputs, step)
             figures |= mean_of(discriminator_losses)
             norms["grad_norm/discriminator"] = norm
         self._scaler.update()
         if self._state.average is not None:
-            decay = self._config.optimizer.ema_decay
-            update_ema(self._state.average, self._stage.generator, decay=decay, step=step)
+            average, decay = self._state.average, self._ema_decay
+            update_ema(average, self._stage.generator, decay=decay, step=step)
         return {f"loss/{name}": loss for name, loss in figures.items()} | norms
 
     def _train_generator(
@@ -76,7 +85,7 @@ class TrainStep:
         outputs, losses = [], []
         for number, part in enumerate(parts):
             with self._averaging(self._generator, last=number == len(parts) - 1):
-                with autocast(self._device, self._config.compute.precision):
+                with autocast(self._device, self._precision):
                     output = self._stage.generate(self._generator, part, step)
                     loss = self._stage.generator_losses(output, self._stage.discriminator)
                 self._backward(loss, len(parts))
@@ -92,7 +101,7 @@ class TrainStep:
         losses = []
         for number, output in enumerate(outputs):
             with self._averaging(self._discriminator, last=number == len(outputs) - 1):
-                with autocast(self._device, self._config.compute.precision):
+                with autocast(self._device, self._precision):
                     loss = self._stage.discriminator_losses(output, self._discriminator)
                 self._backward(loss, len(outputs))
             losses.append(loss)

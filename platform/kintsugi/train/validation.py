@@ -10,7 +10,7 @@ from torch import nn
 from kintsugi.data.batches import Batch
 from kintsugi.models.precision import Precision, autocast
 from kintsugi.runs.metrics_log import picture
-from kintsugi.train.stages.paper import Output, Stage
+from kintsugi.stages.base.stage import Output, Stage
 
 
 @torch.no_grad()

@@ -24,11 +24,9 @@ from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_stage1
+from kintsugi.stages.base.registry import stage_spec
+from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.train.loop import WorkerContext, initial_state, never, train
-from kintsugi.train.stages.context_encoder import ContextEncoderStage
-from kintsugi.train.stages.end_to_end import EndToEnd
-from kintsugi.train.stages.initial_fill import InitialFillStage
-from kintsugi.train.stages.paper import Stage, Stage1, Stage2
 
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
@@ -39,17 +37,15 @@ Publish = Callable[[Metrics, Path | None, int], None]
 
 def build_stage(config: JobConfig) -> Stage:
     """The networks of an opened run at their first step."""
-    if config.stage == "context_encoder":
-        return ContextEncoderStage(config)
-    if config.stage == "initial_fill":
-        return InitialFillStage(config, lambda: open_encoder(config.encoder, config.seed))
-    encoder = open_encoder(config.encoder, config.seed)
-    if config.stage == "stage1":
-        return Stage1(config, encoder)
-    if config.stage == "end_to_end":
-        return EndToEnd(config, encoder)
-    predicting = config.translate.prediction_share > 0
-    return Stage2(config, encoder, pinned_stage1(Run.of(config)) if predicting else None)
+    setup = StageSetup(
+        model=config.model,
+        losses=config.losses,
+        translate=config.translate,
+        seed=config.seed,
+        open_encoder=lambda: open_encoder(config.encoder, config.seed),
+        open_stage1=lambda: pinned_stage1(Run.of(config)),
+    )
+    return stage_spec(config.stage).build(setup)
 
 
 class RunReporter:

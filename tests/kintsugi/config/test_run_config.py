@@ -87,6 +87,7 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
             r"model\.initial_fill: Input should be 'unet', 'ffc' or 'pointer'",
         ),
         ("losses.adversarial=-1.0", r"losses: adversarial=-1\.0: at least 0"),
+        ("losses.image.grads=1.0", r"losses: image: grads=1: .* one of gradients"),
         ("optimizer.generator_lr=-1.0", r"optimizer: generator_lr=-1\.0: more than 0"),
         ("workers.max_failures=-5", r"workers: max_failures=-5: at least 0"),
         ("data.masks=['center-9999']", r"data: masks: mask kind 'center-9999' leaves nothing"),

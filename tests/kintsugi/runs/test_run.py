@@ -19,9 +19,9 @@ from kintsugi.release.publish import publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import open_run
+from kintsugi.stages.stage2 import Stage2
 from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import WorkerContext, initial_state, train
-from kintsugi.train.stages.paper import Stage2
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos

@@ -17,7 +17,7 @@ from kintsugi.release.publish import Selection, publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.runs.warm_start import load_start, open_run
-from kintsugi.train.stages.paper import Stage
+from kintsugi.stages.base.stage import Stage
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi import training_runs
 from tests.kintsugi.training_runs import losses, pack_photos

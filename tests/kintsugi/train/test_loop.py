@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from kintsugi.collectives import all_gather, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
-from kintsugi.config.sections import HeldOutSection, TranslateSection
+from kintsugi.config.sections import HeldOutSection, LossSection, TranslateSection
 from kintsugi.data.batches import Batch
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import KintsugiError
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.servers.processes import free_ports
+from kintsugi.stages.base.stage import Output
 from kintsugi.train.loop import WorkerContext, initial_state, is_finished, train
-from kintsugi.train.stages.paper import Output
 from tests.kintsugi.training_runs import debug_config
 
 NUM_STEPS = 3
@@ -30,6 +30,8 @@ NUM_STEPS = 3
 
 class LinearStage:
     """The smallest stage: without batch norm, whose statistics are each process's own."""
+
+    weights = LossSection()
 
     criterion = "perceptual"
 

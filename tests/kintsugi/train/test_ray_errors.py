@@ -28,7 +28,7 @@ def described(error: BaseException, folder: Path, *, step: int = 7) -> BaseExcep
     checkpoints = CheckpointStore(Storage(folder / "checkpoints"))
     if step:
         checkpoints.storage.write(f"step-{step:08d}/{MANIFEST_NAME}", b"{}")
-    return describe_failure(error, config, checkpoints)
+    return describe_failure(error, config.workers, checkpoints)
 
 
 def test_an_error_of_our_own_is_found_behind_others(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
     # They take all CPUs there are, as on a small cluster; their data comes all the same.
     workers = dataclasses.replace(config.workers, count=2, cpus=3.5)
     config = dataclasses.replace(config, workers=workers)
-    assert 2 * worker_resources(config)["CPU"] == NUM_CPUS
+    assert 2 * worker_resources(config.workers, config.data)["CPU"] == NUM_CPUS
     whole = fit(config)
     harmed = dataclasses.replace(config, run="harmed")
     checkpoints = CheckpointStore(Storage(tmp_path / "runs" / "harmed" / "checkpoints"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,22 @@ def test_too_few_cpus(tmp_path: Path, cpus: float, anywhere: bool) -> None:
         rf" logical CPUs, but the cluster has {cpus:g}"
     )
     with pytest.raises(ConfigError, match=message):
-        check_resources(config, [{"CPU": cpus}])
-    check_resources(config, [{"CPU": 6.0}])
+        check(config, [{"CPU": cpus}])
+    check(config, [{"CPU": 6.0}])
+
+
+def check(config: JobConfig, nodes: Sequence[Mapping[str, float]]) -> None:
+    check_resources(config.workers, config.data, nodes)
+
+
+def resources(config: JobConfig) -> dict[str, float]:
+    return worker_resources(config.workers, config.data)
 
 
 def test_missing_gpus(tmp_path: Path) -> None:
     config = with_workers(tmp_path, use_gpu=True)
     with pytest.raises(ConfigError, match=r"as many GPUs, but the cluster has 0"):
-        check_resources(config, [{"CPU": 8.0}])
+        check(config, [{"CPU": 8.0}])
 
 
 def test_enough_in_all_but_not_on_single_nodes(tmp_path: Path) -> None:
@@ -47,10 +56,10 @@ def test_enough_in_all_but_not_on_single_nodes(tmp_path: Path) -> None:
     config = with_workers(tmp_path, count=4)
     nodes = [{"CPU": 2.0}] * 3
     with pytest.raises(ConfigError, match=r"of 1\.5 CPU each.* 3 nodes have room for 3"):
-        check_resources(config, nodes)
-    check_resources(with_workers(tmp_path, count=3), nodes)
+        check(config, nodes)
+    check(with_workers(tmp_path, count=3), nodes)
     # Readers that need not be with their workers fill the gaps.
-    check_resources(with_workers(tmp_path, count=4, anywhere=True), nodes)
+    check(with_workers(tmp_path, count=4, anywhere=True), nodes)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +73,9 @@ def test_placement_counts(
     nodes = [{"CPU": amount} for amount in cpus]
     if found < 2:
         with pytest.raises(ConfigError, match=f"placed {placement}.* room for {found}"):
-            check_resources(config, nodes)
+            check(config, nodes)
     else:
-        check_resources(config, nodes)
+        check(config, nodes)
 
 
 def test_what_else_a_worker_needs_counts(tmp_path: Path) -> None:
@@ -75,20 +84,22 @@ def test_what_else_a_worker_needs_counts(tmp_path: Path) -> None:
     )
     node = {"CPU": 8.0, "GPU": 1.0, "memory": 16e9}
     with pytest.raises(ConfigError, match=r"1\.5 CPU, 1 GPU, 8e\+09 memory each on an A100"):
-        check_resources(config, [node | {"accelerator_type:T4": 1.0}])
-    check_resources(config, [node | {"accelerator_type:A100": 1.0}])
+        check(config, [node | {"accelerator_type:T4": 1.0}])
+    check(config, [node | {"accelerator_type:A100": 1.0}])
     with pytest.raises(ConfigError, match="room for 0"):
-        check_resources(config, [node | {"accelerator_type:A100": 1.0, "memory": 4e9}])
+        check_resources(
+            config.workers, config.data, [node | {"accelerator_type:A100": 1.0, "memory": 4e9}]
+        )
 
 
 def test_an_elastic_run_needs_its_fewest_workers(tmp_path: Path) -> None:
     config = with_workers(tmp_path, count=4, min_count=2)
-    check_resources(config, [{"CPU": 3.0}])
+    check(config, [{"CPU": 3.0}])
     with pytest.raises(ConfigError, match=r"workers\.min_count=2 x"):
-        check_resources(config, [{"CPU": 2.5}])
+        check(config, [{"CPU": 2.5}])
     config = with_workers(tmp_path, count=4, min_count=2, anywhere=True)
     with pytest.raises(ConfigError, match=r"set data\.tasks_anywhere=false"):
-        check_resources(config, [{"CPU": 8.0}])
+        check(config, [{"CPU": 8.0}])
 
 
 def test_a_cluster_that_grows_is_waited_for(
@@ -96,13 +107,13 @@ def test_a_cluster_that_grows_is_waited_for(
 ) -> None:
     config = with_workers(tmp_path, count=4, autoscaling=True, wait_s=60)
     with caplog.at_level(logging.WARNING):
-        check_resources(config, [{"CPU": 2.0}])
+        check(config, [{"CPU": 2.0}])
     assert "= 6 logical CPUs, but the cluster has 2" in caplog.text
     assert "waiting up to 60 s" in caplog.text
 
 
 def test_reading_is_set_aside_with_its_worker(tmp_path: Path) -> None:
-    assert worker_resources(with_workers(tmp_path)) == {"CPU": 1.5}
-    assert worker_resources(with_workers(tmp_path, anywhere=True)) == {"CPU": 0.5}
+    assert resources(with_workers(tmp_path)) == {"CPU": 1.5}
+    assert resources(with_workers(tmp_path, anywhere=True)) == {"CPU": 0.5}
     config = with_workers(tmp_path, use_gpu=True, resources={"pool": 1.0})
-    assert worker_resources(config) == {"CPU": 1.5, "GPU": 1.0, "pool": 1.0}
+    assert resources(config) == {"CPU": 1.5, "GPU": 1.0, "pool": 1.0}

@@ -17,11 +17,11 @@ from kintsugi.config.sections import ComputeSection, LossSection
 from kintsugi.data.batches import Batch
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.checkpoints import TrainState
+from kintsugi.stages.stage1 import Stage1
 from kintsugi.train.loop import initial_state
 from kintsugi.train.optim import scaler_for
-from kintsugi.train.stages.paper import Stage1
 from kintsugi.train.step import TrainStep, split
-from tests.kintsugi.training_runs import debug_config
+from tests.kintsugi.training_runs import debug_config, setup_of
 
 CPU = torch.device("cpu")
 FIELDS = ("keys", "image", "mask", "draw")
@@ -43,9 +43,16 @@ def batch() -> Batch:
 def take_step(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch, steps: int = 1
 ) -> tuple[dict[str, float], TrainState]:
-    stage = Stage1(config, encoder)
+    stage = Stage1(setup_of(config, encoder))
     state = initial_state(stage, config)
-    step = TrainStep(stage, state, config, CPU)
+    step = TrainStep(
+        stage,
+        state,
+        CPU,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=config.loop.accumulate,
+    )
     for _ in range(steps):
         figures = step(batch)
         state.step += 1
@@ -77,7 +84,7 @@ def test_without_an_adversarial_loss_the_discriminator_is_left_alone(
     alone = dataclasses.replace(config, losses=LossSection(adversarial=0.0, pixels=2.0))
     figures, state = take_step(alone, encoder, batch)
     assert list(figures) == ["loss/perceptual", "loss/pixels", "grad_norm/generator"]
-    fresh = Stage1(alone, encoder).discriminator.state_dict()
+    fresh = Stage1(setup_of(alone, encoder)).discriminator.state_dict()
     trained = state.networks["discriminator"].state_dict()
     assert all(torch.equal(fresh[name], trained[name]) for name in fresh)
 
@@ -133,7 +140,7 @@ def test_the_running_mean_is_behind_the_generator(
     _, state = take_step(dataclasses.replace(config, optimizer=averaging), encoder, batch, steps=2)
     assert plain.average is None
     assert state.average is not None
-    first = Stage1(config, encoder).generator.state_dict()
+    first = Stage1(setup_of(config, encoder)).generator.state_dict()
     for name, mean in state.average.named_parameters():
         now = state.networks["generator"].state_dict()[name]
         assert torch.equal(now, plain.networks["generator"].state_dict()[name])
@@ -183,7 +190,7 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from tests.kintsugi.train.test_step import FIELDS
 from tests.kintsugi.train.test_step import computing
 from tests.kintsugi.train.test_step import take_step
-from tests.kintsugi.training_runs import debug_config
+from tests.kintsugi.training_runs import debug_config, setup_of
 folder = Path(sys.argv[1])
 parts = load_file(folder / "batch.safetensors")
 batch = Batch(*(parts[name] for name in FIELDS))

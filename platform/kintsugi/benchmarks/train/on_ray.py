@@ -45,7 +45,7 @@ def prepare(configs: Sequence[JobConfig]) -> None:
             " RAY_ADDRESS to start Ray here"
         )
     for config in configs:
-        check_resources(config, nodes)
+        check_resources(config.workers, config.data, nodes)
         ensure_shards(config.data)
 
 
@@ -75,7 +75,7 @@ def time_in_memory(stretches: Sequence[Stretch]) -> list[Timing]:
     try:
         timings = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise describe_failure(error, config, run.checkpoints) from None
+        raise describe_failure(error, config.workers, run.checkpoints) from None
     return [Timing(**values) for values in timings]
 
 

@@ -60,7 +60,15 @@ def _build(config: JobConfig, device: torch.device) -> tuple[TrainStep, TrainSta
     stage = build_stage(config)
     stage.to(device)
     state = initial_state(stage, config)
-    return TrainStep(stage, state, config, device), state
+    step = TrainStep(
+        stage,
+        state,
+        device,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=config.loop.accumulate,
+    )
+    return step, state
 
 
 def _batches(stretch: Stretch, config: JobConfig) -> Iterator[PackedBatch]:

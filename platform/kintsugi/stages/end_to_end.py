@@ -5,15 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.models.build import build_feature_discriminator, build_generator, build_translator
 from kintsugi.models.matching import Encoded, MatchingConfig, keys_image, match
 from kintsugi.models.networks.cells import features_of
 from kintsugi.models.networks.feature2image import Feature2Image
 from kintsugi.models.networks.image2feature import CoarseGenerator, paste_known
-from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.train.stages.paper import AdversarialStage, Output, training_match
+from kintsugi.stages.base.adversarial import AdversarialStage
+from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
+from kintsugi.stages.stage2 import training_match
 
 
 class WholeGenerator(nn.Module):
@@ -46,16 +46,16 @@ class EndToEnd(AdversarialStage):
     copied comes from known windows, so G1 keeps stage 1's perceptual loss among the others.
     """
 
-    def __init__(self, config: JobConfig, encoder: Vgg19Relu3) -> None:
+    def __init__(self, setup: StageSetup) -> None:
         super().__init__(
-            config,
-            encoder,
+            setup,
+            setup.open_encoder(),
             WholeGenerator(
-                build_generator(config.model, seed=config.seed),
-                build_translator(config.model, seed=config.seed + 1),
-                training_match(config.translate),
+                build_generator(setup.model, seed=setup.seed),
+                build_translator(setup.model, seed=setup.seed + 1),
+                training_match(setup.translate),
             ),
-            build_feature_discriminator(config.model, seed=config.seed + 2),
+            build_feature_discriminator(setup.model, seed=setup.seed + 2),
         )
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
@@ -75,3 +75,10 @@ class EndToEnd(AdversarialStage):
         assert output.coarse is not None
         coarse = self.weights.perceptual * self.coarse_perceptual(output.coarse, output)
         return super().generator_losses(output, discriminator) | {"coarse": coarse}
+
+
+SPEC = StageSpec(
+    build=EndToEnd,
+    generator={"infer": build_generator, "translate": build_translator},
+    discriminator=("feature_discriminator", build_feature_discriminator),
+)

@@ -5,14 +5,12 @@ maps and an opponent, both at the fill's own resolution, it commits itself to on
 off by default, and then no encoder is opened.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import LossSection
 from kintsugi.data.batches import Batch
 from kintsugi.models.build import (
     build_fill_discriminator,
@@ -27,7 +25,7 @@ from kintsugi.models.networks.initial_fill import FILL_STRIDE
 from kintsugi.models.networks.pointer_fill import PointerFillPredictor
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pointer_loss import pointer_loss
-from kintsugi.train.stages.paper import Output
+from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
 
 # Of 1 in the square root of a mean square: its slope ends somewhere.
 _SMALLEST_SQUARE = 1e-4
@@ -44,28 +42,23 @@ class InitialFillStage:
     A discriminator is built because a run has one. Without an adversarial weight it is never
     trained, and is the one that runs of before have.
 
-    Args:
-        config: Of the run.
-        open_encoder: Opens the encoder; called only where a loss needs it.
+    The encoder is opened only where a loss needs it.
     """
 
     criterion = "reconstruction"
 
-    def __init__(
-        self, config: JobConfig, open_encoder: Callable[[], Vgg19Relu3] | None = None
-    ) -> None:
-        self.weights = config.losses
-        self.generator: nn.Module = build_initial_fill(config.model, seed=config.seed)
-        judges = self.weights.adversarial > 0
+    def __init__(self, setup: StageSetup) -> None:
+        self.weights = setup.losses
+        self.generator: nn.Module = build_initial_fill(setup.model, seed=setup.seed)
+        judges = _judges(setup.losses)
         build = build_fill_discriminator if judges else build_pair_discriminator
-        self.discriminator: nn.Module = build(config.model, seed=config.seed + 1)
+        self.discriminator: nn.Module = build(setup.model, seed=setup.seed + 1)
         self.encoder: Vgg19Relu3 | None = None
         if isinstance(self.generator, PointerFillPredictor):
             self.generator.keeps_pointers = True
-        points = config.model.initial_fill == "pointer"
+        points = setup.model.initial_fill == "pointer"
         if judges or points or self.weights.fill_perceptual:
-            assert open_encoder is not None
-            self.encoder = open_encoder()
+            self.encoder = setup.open_encoder()
             self.criterion = "fill_perceptual" if self.weights.fill_perceptual else self.criterion
 
     def to(self, device: torch.device) -> None:
@@ -170,3 +163,15 @@ def _filled(output: Output, share: Tensor) -> Tensor:
     """The small image with its fill: what is known in it is the truth's."""
     assert output.coarse is not None
     return paste_known(output.coarse, _shrunk(output.target), share)
+
+
+def _judges(losses: LossSection) -> bool:
+    return losses.adversarial > 0
+
+
+SPEC = StageSpec(
+    build=InitialFillStage,
+    generator={"initial_fill": build_initial_fill},
+    discriminator=("fill_discriminator", build_fill_discriminator),
+    judges=_judges,
+)

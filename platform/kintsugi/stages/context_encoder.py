@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.models.build import build_context_encoder, build_image_discriminator
 from kintsugi.models.losses import (
@@ -13,7 +12,8 @@ from kintsugi.models.losses import (
     weighted_squares,
 )
 from kintsugi.models.networks.image2feature import paste_known
-from kintsugi.train.stages.paper import Output
+from kintsugi.stages.base.adversarial import judge
+from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
 
 # Of a feature cell, in which the width of the band is given.
 _CELL_PX = 4
@@ -24,12 +24,10 @@ class ContextEncoderStage:
 
     criterion = "reconstruction"
 
-    def __init__(self, config: JobConfig) -> None:
-        self.weights = config.losses
-        self.generator: nn.Module = build_context_encoder(config.model, seed=config.seed)
-        self.discriminator: nn.Module = build_image_discriminator(
-            config.model, seed=config.seed + 1
-        )
+    def __init__(self, setup: StageSetup) -> None:
+        self.weights = setup.losses
+        self.generator: nn.Module = build_context_encoder(setup.model, seed=setup.seed)
+        self.discriminator: nn.Module = build_image_discriminator(setup.model, seed=setup.seed + 1)
 
     def to(self, device: torch.device) -> None:
         self.generator.to(device)
@@ -54,7 +52,7 @@ class ContextEncoderStage:
             overlap_weight=self.weights.overlap,
         )
         difference = weighted_squares(output.coarse, output.target, weights)
-        _, fake = _judge(discriminator, output, output.image)
+        _, fake = judge(discriminator, (output.target, output.image))
         adversarial = generator_adversarial(fake, self.weights.kind)
         return {
             "reconstruction": self.weights.reconstruction * difference,
@@ -62,11 +60,12 @@ class ContextEncoderStage:
         }
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
-        real, fake = _judge(discriminator, output, output.image.detach())
+        real, fake = judge(discriminator, (output.target, output.image.detach()))
         return {"discriminator": discriminator_adversarial(real, fake, self.weights.kind)}
 
 
-def _judge(discriminator: nn.Module, output: Output, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the truth and of ``image``, judged in one pass, as in the other stages."""
-    real, fake = discriminator(torch.cat([output.target, image])).float().chunk(2)
-    return real, fake
+SPEC = StageSpec(
+    build=ContextEncoderStage,
+    generator={"context_encoder": build_context_encoder},
+    discriminator=("image_discriminator", build_image_discriminator),
+)

@@ -17,15 +17,17 @@ from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
+    gradient_l1,
     hole_weights,
 )
 from kintsugi.models.match.patch_swap import patch_swap
 from kintsugi.models.matching import MatchingConfig, match
 from kintsugi.models.networks.image2feature import Image2Feature
 from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.train.stages.end_to_end import EndToEnd
-from kintsugi.train.stages.paper import Stage1, Stage2, prediction_share
-from tests.kintsugi.training_runs import debug_config
+from kintsugi.stages.end_to_end import EndToEnd
+from kintsugi.stages.stage1 import Stage1
+from kintsugi.stages.stage2 import Stage2, prediction_share
+from tests.kintsugi.training_runs import debug_config, setup_of
 
 
 class Recorder(nn.Module):
@@ -64,7 +66,7 @@ def batch() -> Batch:
 def test_stage_1_keeps_known_pixels_and_judges_pairs_with_the_incomplete_image(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
-    stage = Stage1(config, encoder)
+    stage = Stage1(setup_of(config, encoder))
     output = stage.generate(stage.generator, batch, 0)
     known = 1 - batch.mask
     assert torch.equal(output.image * known, batch.image * known)
@@ -80,7 +82,7 @@ def test_stage_1_keeps_known_pixels_and_judges_pairs_with_the_incomplete_image(
 def test_stage_1_weighs_features_of_the_hole_and_its_band(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
-    stage = Stage1(config, encoder)
+    stage = Stage1(setup_of(config, encoder))
     output = stage.generate(stage.generator, batch, 0)
     losses = stage.generator_losses(output, Recorder(0.0))
     difference = (encoder(output.image) - encoder(batch.image)).abs()
@@ -95,7 +97,7 @@ def test_pixels_count_in_the_hole_for_stage_1_and_everywhere_for_stage_2(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
     weighted = dataclasses.replace(config, losses=LossSection(pixels=3.0))
-    for stage in (Stage1(weighted, encoder), Stage2(weighted, encoder, None)):
+    for stage in (Stage1(setup_of(weighted, encoder)), Stage2(setup_of(weighted, encoder))):
         output = stage.generate(stage.generator, batch, 0)
         loss = stage.generator_losses(output, Recorder(0.0))["pixels"]
         difference = (output.image - batch.image).abs()
@@ -113,7 +115,7 @@ def test_losses_carry_their_weights_and_the_log_form(
     weighted = dataclasses.replace(
         config, losses=dataclasses.replace(config.losses, perceptual=0.0, adversarial=3.0)
     )
-    stage = Stage1(weighted, encoder)
+    stage = Stage1(setup_of(weighted, encoder))
     output = stage.generate(stage.generator, batch, 0)
     losses = stage.generator_losses(output, Recorder(0.7))
     assert losses["perceptual"].item() == 0
@@ -127,7 +129,7 @@ def test_losses_carry_their_weights_and_the_log_form(
 def test_stage_2_sees_swapped_features_of_the_truth_and_judges_them_with_images(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
-    stage = Stage2(config, encoder, None)
+    stage = Stage2(setup_of(config, encoder))
     output = stage.generate(stage.generator, batch, 0)
     assert torch.equal(output.condition, patch_swap(encoder(batch.image), batch.mask))
     judge = Recorder(0.0)
@@ -141,7 +143,7 @@ def test_stage_2_sees_swapped_features_of_the_truth_and_judges_them_with_images(
 def test_both_steps_show_the_discriminator_the_same_batch(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
-    stage = Stage1(config, encoder)
+    stage = Stage1(setup_of(config, encoder))
     output = stage.generate(stage.generator, batch, 0)
     judge = Recorder(0.0)
     stage.generator_losses(output, judge)
@@ -156,10 +158,10 @@ def test_stage_2_mixes_predictions_into_the_samples_that_the_draw_says(
     translate = dataclasses.replace(config.translate, stage1="a run", prediction_share=0.5)
     mixed = dataclasses.replace(config, translate=translate)
     generator = build_generator(config.model, seed=3)
-    stage = Stage2(mixed, encoder, generator)
+    stage = Stage2(setup_of(mixed, encoder, generator))
     output = stage.generate(stage.generator, batch, 0)
     truth = patch_swap(encoder(batch.image), batch.mask)
-    coarse = Stage1(config, encoder).generate(generator.eval(), batch, 0).image
+    coarse = Stage1(setup_of(config, encoder)).generate(generator.eval(), batch, 0).image
     predicted = patch_swap(encoder(coarse), batch.mask)
     assert torch.allclose(output.condition[0], predicted[0], atol=1e-4)
     assert torch.equal(output.condition[1], truth[1])
@@ -174,7 +176,7 @@ def test_stage_2_matches_by_the_keys_that_the_configuration_names(
         config.translate, stage1="a run", prediction_share=1.0, keys="matched-standardised", guard=1
     )
     generator = build_generator(config.model, seed=3)
-    stage = Stage2(dataclasses.replace(config, translate=translate), encoder, generator)
+    stage = Stage2(setup_of(dataclasses.replace(config, translate=translate), encoder, generator))
     output = stage.generate(stage.generator, batch, 0)
     image2feature = Image2Feature(generator, encoder).eval()
     matching = MatchingConfig("matched-standardised", guard=1)
@@ -198,9 +200,9 @@ def test_stage_2_mixes_predictions_in_after_the_truth_and_then_more_and_more() -
 def test_end_to_end_trains_both_networks_on_their_own_predictions(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch
 ) -> None:
-    stage = EndToEnd(config, encoder)
+    stage = EndToEnd(setup_of(config, encoder))
     output = stage.generate(stage.generator, batch, 0)
-    coarse = Stage1(config, encoder).generate(stage.generator.infer, batch, 0).image
+    coarse = Stage1(setup_of(config, encoder)).generate(stage.generator.infer, batch, 0).image
     assert output.coarse is not None
     assert torch.equal(output.coarse * (1 - batch.mask), batch.image * (1 - batch.mask))
     torch.testing.assert_close(output.condition, patch_swap(encoder(coarse), batch.mask))
@@ -213,13 +215,22 @@ def test_end_to_end_trains_both_networks_on_their_own_predictions(
     assert not any(name.startswith("encoder") for name in stage.generator.state_dict())
 
 
+def test_a_loss_of_images_counts_by_its_weight(
+    config: JobConfig, encoder: Vgg19Relu3, batch: Batch
+) -> None:
+    weighted = dataclasses.replace(config, losses=LossSection(image={"gradients": 2.0}))
+    stage = Stage1(setup_of(weighted, encoder))
+    output = stage.generate(stage.generator, batch, 0)
+    found = stage.generator_losses(output, Recorder(0.0))["gradients"]
+    assert found == 2.0 * gradient_l1(output.image, output.target, output.mask)
+
+
 @pytest.mark.parametrize("kind", ["lsgan", "hinge"])
 def test_losses_take_the_form_that_the_configuration_names(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch, kind: AdversarialLoss
 ) -> None:
-    stage = Stage1(
-        dataclasses.replace(config, losses=LossSection(adversarial=1.0, kind=kind)), encoder
-    )
+    weighted = dataclasses.replace(config, losses=LossSection(adversarial=1.0, kind=kind))
+    stage = Stage1(setup_of(weighted, encoder))
     output = stage.generate(stage.generator, batch, 0)
     logits = torch.full((2, 1, 2, 2), 0.7)
     losses = stage.generator_losses(output, Recorder(0.7))

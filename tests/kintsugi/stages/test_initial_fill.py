@@ -22,11 +22,11 @@ from kintsugi.release.publish import publish
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import CONFIG_NAME, Run
 from kintsugi.runs.warm_start import PINNED_START, load_start, open_run
+from kintsugi.stages.initial_fill import InitialFillStage
 from kintsugi.storage.checksums import MANIFEST_NAME
 from kintsugi.storage.storage import Storage
-from kintsugi.train.stages.initial_fill import InitialFillStage
 from kintsugi.train.worker import build_stage, train_locally
-from tests.kintsugi.training_runs import debug_config, pack_photos
+from tests.kintsugi.training_runs import debug_config, pack_photos, setup_of
 
 
 def a_batch() -> Batch:
@@ -36,7 +36,7 @@ def a_batch() -> Batch:
 
 
 def test_the_loss_is_of_the_hole_and_of_each_photograph(tmp_path: Path) -> None:
-    stage, batch = InitialFillStage(debug_config(tmp_path, "initial-fill")), a_batch()
+    stage, batch = InitialFillStage(setup_of(debug_config(tmp_path, "initial-fill"))), a_batch()
     output = stage.generate(stage.generator, batch, 0)
     assert torch.equal(
         output.image[batch.mask.expand(2, 3, -1, -1) == 0],
@@ -66,7 +66,7 @@ def random_encoder() -> Vgg19Relu3:
 def test_by_default_no_encoder_is_opened_and_its_opponent_is_the_one_of_before(
     tmp_path: Path,
 ) -> None:
-    stage = InitialFillStage(debug_config(tmp_path, "initial-fill"))
+    stage = InitialFillStage(setup_of(debug_config(tmp_path, "initial-fill")))
     assert stage.encoder is None
     assert isinstance(stage.discriminator, PairDiscriminator)
     output = stage.generate(stage.generator, a_batch(), 0)
@@ -76,7 +76,7 @@ def test_by_default_no_encoder_is_opened_and_its_opponent_is_the_one_of_before(
 
 def test_an_opponent_and_maps_reach_the_hole_and_not_what_is_known(tmp_path: Path) -> None:
     config = adversarial(debug_config(tmp_path, "initial-fill"), reconstruction=0.0)
-    stage, batch = InitialFillStage(config, random_encoder), a_batch()
+    stage, batch = InitialFillStage(setup_of(config, random_encoder())), a_batch()
     output = stage.generate(stage.generator, batch, 0)
     assert output.coarse is not None
     losses = stage.generator_losses(output, stage.discriminator)
@@ -96,7 +96,7 @@ def test_an_opponent_and_maps_reach_the_hole_and_not_what_is_known(tmp_path: Pat
 
 def test_a_fill_that_is_the_truth_differs_in_nothing(tmp_path: Path) -> None:
     config = adversarial(debug_config(tmp_path, "initial-fill"))
-    stage, batch = InitialFillStage(config, random_encoder), a_batch()
+    stage, batch = InitialFillStage(setup_of(config, random_encoder())), a_batch()
     truth = F.avg_pool2d(batch.image, 4)
     # In evaluation, where the spectral norms stand still.
     stage.discriminator.eval()

@@ -13,7 +13,7 @@ from kintsugi.evaluation import entrants
 from kintsugi.evaluation.entrants import open_context_encoder
 from kintsugi.models.losses import generator_adversarial
 from kintsugi.runs.weights import open_networks
-from kintsugi.train.stages.context_encoder import ContextEncoderStage
+from kintsugi.stages.context_encoder import ContextEncoderStage
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi.evaluation.test_entrants import CASE
 from tests.kintsugi.training_runs import debug_config, pack_photos

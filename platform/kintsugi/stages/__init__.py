@@ -1,0 +1,1 @@
+"""What each stage trains: every module here is a stage, and its name is the stage's."""

@@ -1,0 +1,1 @@
+"""What stages are built of and share, and where they are found."""
