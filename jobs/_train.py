@@ -11,8 +11,9 @@ import typer
 from kintsugi.jobs import _bootstrap
 from kintsugi.jobs import _command as options
 from kintsugi.jobs._command import Command
+from kintsugi.stages.base.names import stage_names
 
-STAGES = ("initial_fill", "stage1", "stage2", "end_to_end", "context_encoder")
+STAGES = stage_names()
 
 
 def train(stage: str, argv: Sequence[str]) -> int:

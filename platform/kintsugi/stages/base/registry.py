@@ -1,17 +1,11 @@
-"""Where stages are found: each module of `kintsugi.stages` is one. Imports them when asked."""
+"""What stages declare, found by their names; imports them when asked."""
 
 import importlib
-import pkgutil
 
 from kintsugi import stages
 from kintsugi.errors import ConfigError
+from kintsugi.stages.base.names import stage_names
 from kintsugi.stages.base.stage import Builder, StageSpec
-
-
-def stage_names() -> tuple[str, ...]:
-    """Of all stages, sorted."""
-    found = pkgutil.iter_modules(stages.__path__)
-    return tuple(sorted(module.name for module in found if not module.ispkg))
 
 
 def stage_spec(name: str) -> StageSpec:
