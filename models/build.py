@@ -18,9 +18,14 @@ from kintsugi.models.networks.discriminator import (
 from kintsugi.models.networks.feature2image import Feature2Image, TranslatorInput, TranslatorWidths
 from kintsugi.models.networks.fill_discriminator import FillDiscriminator
 from kintsugi.models.networks.fourier_fill import FourierFillPredictor
-from kintsugi.models.networks.image2feature import CoarseGenerator, GeneratorInput, Image2Feature
+from kintsugi.models.networks.image2feature import (
+    CoarseGenerator,
+    GeneratorInput,
+    GeneratorOutput,
+    Image2Feature,
+)
 from kintsugi.models.networks.initial_fill import FillNetwork, FillPredictor
-from kintsugi.models.networks.layers import Upsampling, initialise
+from kintsugi.models.networks.layers import DilatedConvolutions, Upsampling, initialise
 from kintsugi.models.networks.pointer_fill import PointerFillPredictor
 from kintsugi.models.networks.vgg import Vgg19Relu3
 
@@ -62,6 +67,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "translator_upsampling": get_args(Upsampling),
     "discriminator_norm": get_args(DiscriminatorNorm),
     "generator_input": get_args(GeneratorInput),
+    "generator_output": get_args(GeneratorOutput),
+    "generator_dilated": get_args(DilatedConvolutions),
     "translator_input": get_args(TranslatorInput),
     "initial_fill": get_args(InitialFillKind),
 }
@@ -79,6 +86,12 @@ class ModelConfig:
     """In G1: "transposed" convolutions (the paper), or "resize" and convolve: no checkerboard."""
     translator_upsampling: Upsampling = "resize"
     """In G2: "resize" and convolve (the paper's better one), or "transposed"."""
+    generator_output: GeneratorOutput = "whole"
+    """The size that G1 draws at: the "whole" crop (the paper, as its layers have it), or "half" of
+    its side, enlarged (the paper, as its 128x128 can be read)."""
+    generator_dilated: DilatedConvolutions = "first"
+    """Which convolutions of G1's residual blocks are dilated: the "first" of each (as the paper's
+    successor has it) or "both"."""
     discriminator_norm: DiscriminatorNorm = "batch"
     """In D1 and D2: "batch" norm (the paper), or "spectral" norm of the weights."""
     generator_input: GeneratorInput = "grey"
@@ -112,6 +125,8 @@ def build_generator(config: ModelConfig, *, seed: int) -> CoarseGenerator:
             config.widths.generator,
             upsampling=config.generator_upsampling,
             input=config.generator_input,
+            output=config.generator_output,
+            dilated=config.generator_dilated,
         ),
         seed,
     )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kintsugi.models.match.windows import hole_cells
 
 # How logits become a loss; the publication's is "log".
-AdversarialLoss = Literal["log", "lsgan", "hinge"]
+AdversarialLoss = Literal["log", "minimax", "lsgan", "hinge"]
 
 # Cells inside the hole along its edge, and how much more they count. The paper gives
 # neither; 10 is what its ancestor, the context encoder, uses for its overlap.
@@ -102,6 +102,8 @@ def generator_adversarial(
 
     - log: -log sigmoid(D(fake)), the non-saturating form of the paper's loss (sections 3.2
       and 3.4; Goodfellow et al. 2014, section 3).
+    - minimax: log(1 - sigmoid(D(fake))), the paper's formula to the letter. Its slope vanishes
+      where the discriminator is sure, as at the start of training.
     - lsgan: (D(fake) - 1)^2 / 2 (Mao et al. 2017, equation 9: targets 1 for real, 0 for fake).
     - hinge: -D(fake) (Lim and Ye 2017; Miyato et al. 2018, equation 17).
     """
@@ -110,6 +112,8 @@ def generator_adversarial(
     match kind:
         case "log":
             return F.softplus(-fake).mean()
+        case "minimax":
+            return -F.softplus(fake).mean()
         case "lsgan":
             return 0.5 * (fake - 1).square().mean()
         case "hinge":
@@ -125,14 +129,15 @@ def discriminator_adversarial(
 ) -> Float[Tensor, ""]:
     """What the discriminator minimises, D being logits; mean over patches, in float32.
 
-    - log: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))) (paper sections 3.2 and 3.4).
+    - log, minimax: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))) (paper sections 3.2 and
+      3.4).
     - lsgan: (D(real) - 1)^2 / 2 + D(fake)^2 / 2 (Mao et al. 2017, equation 9).
     - hinge: max(0, 1 - D(real)) + max(0, 1 + D(fake)) (Lim and Ye 2017; Miyato et al. 2018,
       equation 16).
     """
     real, fake = real_logits.float(), fake_logits.float()
     match kind:
-        case "log":
+        case "log" | "minimax":
             return F.softplus(-real).mean() + F.softplus(fake).mean()
         case "lsgan":
             return 0.5 * ((real - 1).square().mean() + fake.square().mean())

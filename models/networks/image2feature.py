@@ -1,19 +1,29 @@
 """Infer: the network that fills the hole coarsely (G1) and the features of its answer."""
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kintsugi.models.networks.initial_fill import FillNetwork
-from kintsugi.models.networks.layers import ConvBlock, ResidualBlock, UpBlock, Upsampling
+from kintsugi.models.networks.layers import (
+    ConvBlock,
+    DilatedConvolutions,
+    ResidualBlock,
+    UpBlock,
+    Upsampling,
+)
 from kintsugi.models.networks.smooth_fill import smooth_fill
 from kintsugi.models.networks.vgg import Vgg19Relu3
 
 # What G1 sees of the hole: nothing, as published, or the mask and a fill, be it smooth or one
 # whose colours are predicted.
 GeneratorInput = Literal["grey", "smooth", "predicted"]
+# The size that G1 draws at: the photograph's, or half of it, enlarged.
+GeneratorOutput = Literal["whole", "half"]
 
 NUM_RESIDUAL_BLOCKS = 9
 GENERATOR_STRIDE = 8
@@ -52,6 +62,9 @@ class CoarseGenerator(nn.Module):
     "predicted" is the same with the fill of a `FillNetwork`, whose weights are learnt by
     themselves: no gradient goes there.
 
+    With ``output`` "half" the last up-sampling is left out and the answer enlarged: the paper's
+    "128x128" read as the size of G1's image of a photograph of 256 px.
+
     Attributes:
         initial_fill: The predictor, with "predicted"; else None.
     """
@@ -62,6 +75,8 @@ class CoarseGenerator(nn.Module):
         *,
         upsampling: Upsampling = "transposed",
         input: GeneratorInput = "grey",
+        output: GeneratorOutput = "whole",
+        dilated: DilatedConvolutions = "first",
     ) -> None:
         super().__init__()
         first, second, third = channels
@@ -73,12 +88,18 @@ class CoarseGenerator(nn.Module):
             ConvBlock(first, second, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
             ConvBlock(second, third, kernel=4, stride=2, activation=nn.ReLU(inplace=True)),
         )
-        self.blocks = nn.Sequential(*(ResidualBlock(third) for _ in range(NUM_RESIDUAL_BLOCKS)))
-        self.up = nn.Sequential(
-            UpBlock(third, second, upsampling=upsampling, activation=nn.ReLU(inplace=True)),
-            UpBlock(second, first, upsampling=upsampling, activation=nn.ReLU(inplace=True)),
-            UpBlock(first, 3, upsampling=upsampling, norm=False, activation=nn.Tanh()),
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(third, dilated=dilated) for _ in range(NUM_RESIDUAL_BLOCKS))
         )
+        widths = [third, second, first] if output == "whole" else [third, second]
+        self.up = nn.Sequential(
+            *(
+                UpBlock(before, after, upsampling=upsampling, activation=nn.ReLU(inplace=True))
+                for before, after in pairwise(widths)
+            ),
+            UpBlock(widths[-1], 3, upsampling=upsampling, norm=False, activation=nn.Tanh()),
+        )
+        self.enlarges = output == "half"
 
     def forward(
         self,
@@ -109,8 +130,13 @@ class CoarseGenerator(nn.Module):
         # -1..1 with the hole at 0, i.e. mid-grey. Not by the product alone: nothing times
         # NaN is NaN.
         known = torch.where(mask == 1, 0.0, (image * 2 - 1) * (1 - mask))
-        predicted: Tensor = self.up(self.blocks(self.down(known)))
-        return (predicted + 1) / 2
+        return (self._draw(known) + 1) / 2
+
+    def _draw(self, seen: Tensor) -> Tensor:
+        drawn: Tensor = self.up(self.blocks(self.down(seen)))
+        if not self.enlarges:
+            return drawn
+        return F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False)
 
     @torch.no_grad()
     def compute_initial_fill(
@@ -122,8 +148,7 @@ class CoarseGenerator(nn.Module):
         return self.initial_fill.fill(image, mask)
 
     def _refine(self, initial: Tensor, mask: Tensor) -> Tensor:
-        residual: Tensor = self.up(self.blocks(self.down(torch.cat([initial * 2 - 1, mask], 1))))
-        whole = initial + residual
+        whole = initial + self._draw(torch.cat([initial * 2 - 1, mask], 1))
         # The value is clamped, the gradient is not: a pixel that once left 0-1 finds back.
         # Squashing the sum instead would move known colours, and the darkest and lightest most.
         return whole.detach().clamp(0, 1) + (whole - whole.detach())

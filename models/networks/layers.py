@@ -11,6 +11,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 Upsampling = Literal["resize", "transposed"]
+# Of a residual block's two convolutions.
+DilatedConvolutions = Literal["first", "both"]
 
 # Standard deviation of the initial weights, as in pix2pix and its descendants.
 INIT_STD = 0.02
@@ -44,17 +46,23 @@ class ConvBlock(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a skip; the first is dilated by 2 (paper section 3.2)."""
+    """Two 3x3 convolutions around a skip, dilated by 2 (paper section 3.2).
 
-    def __init__(self, channels: int, *, dilation: int = 2) -> None:
+    The paper does not say whether both are: with ``dilated`` "first" only the first is.
+    """
+
+    def __init__(
+        self, channels: int, *, dilation: int = 2, dilated: DilatedConvolutions = "first"
+    ) -> None:
         super().__init__()
+        second = dilation if dilated == "both" else 1
         self.body = nn.Sequential(
             nn.ReflectionPad2d(dilation),
             nn.Conv2d(channels, channels, 3, dilation=dilation, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=False),
+            nn.ReflectionPad2d(second),
+            nn.Conv2d(channels, channels, 3, dilation=second, bias=False),
             nn.BatchNorm2d(channels),
         )
 

@@ -113,6 +113,11 @@ def minus_log_sigmoid(logit: float) -> float:
 # Per logit, written for numbers: what is paid for a real one, for a fake one, by the generator.
 FORMULAS: dict[AdversarialLoss, tuple[Formula, Formula, Formula]] = {
     "log": (minus_log_sigmoid, lambda fake: minus_log_sigmoid(-fake), minus_log_sigmoid),
+    "minimax": (
+        minus_log_sigmoid,
+        lambda fake: minus_log_sigmoid(-fake),
+        lambda fake: -minus_log_sigmoid(-fake),
+    ),
     "lsgan": (
         lambda real: (real - 1) ** 2 / 2,
         lambda fake: fake**2 / 2,

@@ -91,6 +91,8 @@ def test_every_choice_of_architecture_travels(encoder: Vgg19Relu3, tmp_path: Pat
         "resize",
         discriminator_norm="spectral",
         generator_input="smooth",
+        generator_output="half",
+        generator_dilated="both",
         translator_input="features+pixels",
     )
     matching = MatchingConfig(colour=0.25, pixels=True)

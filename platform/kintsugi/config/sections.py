@@ -128,7 +128,8 @@ class LossSection:
     overlap: float = 10.0
     """Weight in that band; 1 elsewhere in the hole."""
     kind: AdversarialLoss = "log"
-    """Form of the adversarial loss: "log" (the paper), "lsgan" or "hinge"."""
+    """Form of the adversarial loss: "log" (the paper's, as it trains), "minimax" (the paper's to
+    the letter), "lsgan" or "hinge"."""
     fill_perceptual: float = 0.0
     """Weight of the initial fill's difference in the encoder's relu1_1, relu2_1 and relu3_1 at the
     fill's own resolution; 0 = none."""

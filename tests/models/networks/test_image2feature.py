@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kintsugi.models.build import ModelConfig, build_generator
 from kintsugi.models.inpainter import Inpainter
@@ -221,3 +222,16 @@ def test_colours_are_those_of_the_network_that_learnt_them(input: GeneratorInput
         assert torch.equal(coarse, paste_known(generator(image, mask), image, mask))
     assert torch.equal(taken, initial if input == "predicted" else coarse)
     assert not torch.equal(initial, coarse)
+
+
+def test_drawn_at_half_the_size_it_is_enlarged() -> None:
+    half = build_generator(ModelConfig("tiny", generator_output="half"), seed=0).eval()
+    image, mask = torch.rand(1, 3, 64, 96), torch.zeros(1, 1, 64, 96)
+    mask[..., 16:40, 16:40] = 1
+    with torch.no_grad():
+        drawn = half(image, mask)
+        seen = torch.where(mask == 1, 0.0, image * 2 - 1)
+        small = half.up(half.blocks(half.down(seen)))
+    assert small.shape == (1, 3, 32, 48)
+    enlarged = F.interpolate(small, (64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(drawn, (enlarged + 1) / 2)

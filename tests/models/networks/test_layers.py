@@ -5,6 +5,7 @@ import torch
 
 from kintsugi.models.networks.layers import (
     ConvBlock,
+    DilatedConvolutions,
     ResidualBlock,
     UpBlock,
     Upsampling,
@@ -28,16 +29,20 @@ def test_a_bias_stands_where_no_norm_follows() -> None:
     assert plain[0].bias is not None
 
 
-def test_residual_block_sees_seven_pixels_and_mirrors_the_border() -> None:
-    # Dilated 3x3 (5 px), then 3x3: 7 px in all.
-    block = ResidualBlock(1).eval()
+@pytest.mark.parametrize(("dilated", "seen_px"), [("first", 7), ("both", 9)])
+def test_residual_block_sees_what_its_dilation_says_and_mirrors_the_border(
+    dilated: DilatedConvolutions, seen_px: int
+) -> None:
+    # Dilated 3x3 (5 px), then 3x3 (7 px in all) or another dilated one (9 px).
+    block = ResidualBlock(1, dilated=dilated).eval()
     initialise(block, torch.Generator().manual_seed(0))
     block.body[3] = torch.nn.Identity()
     x = torch.zeros(1, 1, 15, 15, requires_grad=True)
     (gradient,) = torch.autograd.grad(block(x)[0, 0, 7, 7], x)
     seen = gradient[0, 0].nonzero()
-    assert seen.min(0).values.tolist() == [4, 4]
-    assert seen.max(0).values.tolist() == [10, 10]
+    reach = seen_px // 2
+    assert seen.min(0).values.tolist() == [7 - reach, 7 - reach]
+    assert seen.max(0).values.tolist() == [7 + reach, 7 + reach]
     # Mirrored, a constant stays constant up to the border; zero padding would show there.
     flat = block(torch.ones(1, 1, 12, 12))
     torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))

@@ -20,6 +20,7 @@ from kintsugi.evaluation.ablations.ablation_plan import (
     runs_in_order,
 )
 from kintsugi.evaluation.ablations.ablation_table import format_ablation
+from kintsugi.evaluation.ablations.paired import format_differences, paired_differences
 from kintsugi.evaluation.comparison import (
     Progress,
     Provenance,
@@ -104,7 +105,10 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
     write_report(output, results, figures)
     target = Storage(output)
     plain = ablation.to_dict()
-    target.write("ablation.md", format_ablation(plain).encode())
+    page = format_ablation(plain)
+    if differences := paired_differences(results, plan):
+        page += f"\n## Against the base\n\n{format_differences(differences)}\n"
+    target.write("ablation.md", page.encode())
     target.write("ablation.json", (json.dumps(plain, indent=1) + "\n").encode())
     print(f"wrote {target.uri}/ablation.json, ablation.md")
     return ablation

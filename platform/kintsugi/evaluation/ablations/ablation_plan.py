@@ -7,7 +7,7 @@ its run, and a run that is there already is found again.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,8 @@ from kintsugi.models.matching import MatchingConfig
 from kintsugi.release.publish import NAME
 from kintsugi.storage.storage import Storage
 
+# The variant that others are compared with, where there are seeds.
+BASE = "base"
 # Of a run's name; so many hexadecimal digits of what it computes.
 _DIGITS = 10
 
@@ -48,6 +50,8 @@ class Variant:
     """How its release matches, by the names of `kintsugi.models.matching.MatchingConfig`."""
     scales: int | Literal["auto"] = "auto"
     """Of every fill."""
+    root: str = ""
+    """Of a variant that a seed was added to: its name in the file; not in the file."""
     part: Literal["whole", "coarse"] = "whole"
     """"coarse": G1's fill alone."""
 
@@ -79,6 +83,9 @@ class Plan:
     variants: tuple[Variant, ...]
     set: tuple[str, ...] = ()
     """`section.key=value` of all runs."""
+    seeds: tuple[int, ...] = ()
+    """Each variant is trained once with each of them; variants of one seed share first weights,
+    order, crops and holes. None: once, with the configurations' own."""
     photos: str = SAMPLES
     """URI of the photographs that all variants fill."""
     limit: int | None = None
@@ -122,7 +129,8 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
         plan = TypeAdapter(Plan).validate_json(json.dumps({**raw, "folder": str(path.parent)}))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"--config {path}: no such file; jobs/configs has ablation.toml and ablation-debug.toml"
+            f"--config {path}: no such file; jobs/configs has ablation.toml,"
+            " ablation-claims.toml and ablation-debug.toml"
         ) from error
     except ValidationError as error:
         problems = [
@@ -132,16 +140,32 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
         ]
         raise ConfigError(f"{path}: {'; '.join(problems)}") from error
     storage = Storage(plan.storage).uri
-    return replace(plan, storage=storage, set=(*plan.set, *overrides))
+    variants = plan.variants if not plan.seeds else tuple(_seeded_variants(plan))
+    return replace(plan, storage=storage, set=(*plan.set, *overrides), variants=variants)
+
+
+def seeded(name: str, seed: int) -> str:
+    """The name of a variant that is trained with a seed."""
+    return f"{name}.{seed}"
+
+
+def _seeded_variants(plan: Plan) -> Iterator[Variant]:
+    for seed in plan.seeds:
+        for variant in plan.variants:
+            settings = (*variant.set, f"seed={seed}")
+            name = seeded(variant.name, seed)
+            yield replace(variant, name=name, root=variant.name, set=settings)
 
 
 def chosen(plan: Plan, names: Sequence[str]) -> Plan:
     """The plan with some of its variants. Raises: ConfigError naming those that there are."""
-    known = {variant.name: variant for variant in plan.variants}
+    known: dict[str, list[Variant]] = {}
+    for variant in plan.variants:
+        known.setdefault(variant.root or variant.name, []).append(variant)
     for name in names:
         if name not in known:
             raise ConfigError(f"--variants: {name!r} is none of {', '.join(known)}")
-    return replace(plan, variants=tuple(known[name] for name in names))
+    return replace(plan, variants=tuple(variant for name in names for variant in known[name]))
 
 
 def needed_runs(plan: Plan, variant: Variant) -> Needed:

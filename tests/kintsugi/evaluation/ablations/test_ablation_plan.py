@@ -124,3 +124,14 @@ def test_what_is_wrong_with_a_plan_is_named(tmp_path: Path, change: str, message
         load_plan(path)
     with pytest.raises(ConfigError, match=r"no such file; jobs/configs has ablation\.toml"):
         load_plan(tmp_path / "none.toml")
+
+
+def test_each_variant_is_trained_with_each_seed_and_shares_what_it_does_not_change() -> None:
+    plan = load_plan(CONFIGS / "ablation-claims.toml")
+    runs = runs_in_order([needed_runs(plan, variant) for variant in plan.variants])
+    assert len(plan.variants) == 3 * 13
+    assert len(runs) == 3 * 12
+    assert sorted(config.seed for config in runs.values()) == [0] * 12 + [1] * 12 + [2] * 12
+    picked = chosen(plan, ["coarse"])
+    assert [variant.name for variant in picked.variants] == ["coarse.0", "coarse.1", "coarse.2"]
+    assert runs_of(plan, picked.variants[1]) == runs_of(plan, chosen(plan, ["base"]).variants[1])
