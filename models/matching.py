@@ -1,5 +1,6 @@
 """One scale's match as a release prefers it; walked by `Inpainter` and by the graph's nodes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -9,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kintsugi.models.match.approximate import upsample_matches
+from kintsugi.models.match.batched import fits, nearest_of_batch, paste_batch, plan_batch
 from kintsugi.models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
-from kintsugi.models.match.patch_swap import match_patches, paste_patches
+from kintsugi.models.match.patch_swap import hole_of, match_patches, paste_patches
 from kintsugi.models.match.pixel_synthesis import Searched, search_pixels
-from kintsugi.models.match.search import METHODS, Method
-from kintsugi.models.match.windows import hole_cells
+from kintsugi.models.match.search import METHODS, MOST_EXACT_SCORES, Method
+from kintsugi.models.match.windows import PATCH, hole_cells
 from kintsugi.models.networks.cells import PIXEL_CHANNELS, features_of, pixels_of
 from kintsugi.models.networks.image2feature import paste_known
 from kintsugi.models.networks.vgg import FEATURE_CHANNELS
@@ -135,21 +137,43 @@ def match(
     if previous is not None:
         rows, columns = previous.shape[-2] + 2, previous.shape[-1] + 2
         init = upsample_matches(previous, (rows, columns), (keys.shape[-2], keys.shape[-1]))
-    find = partial(
-        match_patches,
-        guard=config.guard,
-        method=config.method,
-        seed=seed,
-    )
-    indices = find(keys, mask, init=init)
+    find, paste = _steps(config, encoded.features, mask, init=init, seed=seed)
+    indices = find(keys)
     # Keys of one's own need not live while features are pasted.
     del keys
-    features = paste_patches(encoded.features, indices, mask)
+    features = paste(encoded.features, indices)
     for _ in range(config.repeats if previous is None else 0):
         compared = _compared(features, mask, standardised=False, colour=config.colour)
-        indices = find(compared, mask)
-        features = paste_patches(features, indices, mask)
+        indices = find(compared)
+        features = paste(features, indices)
     return Matched(features, indices)
+
+
+def _steps(
+    config: MatchingConfig, features: Tensor, mask: Tensor, *, init: Tensor | None, seed: int
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    """How keys become indices, and how those are pasted: the same answers on every device."""
+    if init is None and _searches_batch(config.method, features):
+        plan = plan_batch(hole_of(mask, features), config.guard)
+        return partial(nearest_of_batch, plan=plan), partial(paste_batch, plan=plan)
+    find = partial(
+        match_patches,
+        mask=mask,
+        guard=config.guard,
+        method=config.method,
+        init=init,
+        seed=seed,
+    )
+    return find, partial(paste_patches, mask=mask)
+
+
+def _searches_batch(method: Method, features: Tensor) -> bool:
+    """Whether all maps are searched at once: on a GPU, where all scores have room."""
+    height, width = features.shape[-2:]
+    few = ((height - PATCH + 1) * (width - PATCH + 1)) ** 2 <= MOST_EXACT_SCORES
+    wanted = method == "exact" or (method == "auto" and few)
+    roomy = min(height, width) >= PATCH and fits(features.shape[1], height, width)
+    return features.device.type == "cuda" and wanted and roomy
 
 
 def search_scale(

@@ -40,9 +40,11 @@ def standardise(
     """
     known = hole_cells(mask, *features.shape[-2:]) == 0
     scaled = torch.empty_like(features)
-    # A few channels at a time: only they and the result take memory.
-    for first in range(0, features.shape[1], _CHANNELS):
-        channels = slice(first, first + _CHANNELS)
+    # A few channels at a time: only they and the result take memory. A GPU has it, and would wait
+    # for each of the steps.
+    at_once = features.shape[1] if features.device.type == "cuda" else _CHANNELS
+    for first in range(0, features.shape[1], at_once):
+        channels = slice(first, first + at_once)
         part = features[:, channels]
         # Chosen, not multiplied by 0 and 1: nothing times NaN is NaN.
         counts = known & part.isfinite()
@@ -70,9 +72,75 @@ def blur_known(
         image: RGB 0-1 with a fill in its hole.
         mask: 1 = hole.
     """
-    return torch.cat(
-        [_blur_one(image[item : item + 1], mask[item : item + 1]) for item in range(len(image))]
-    )
+    # What is measured is so fine that half precision would decide otherwise.
+    with torch.autocast(image.device.type, enabled=False):
+        image, mask = image.float(), mask.float()
+        if image.device.type == "cuda":
+            return blur_batch(image, mask)
+        return torch.cat(
+            [_blur_one(image[item : item + 1], mask[item : item + 1]) for item in range(len(image))]
+        )
+
+
+def blur_batch(
+    image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 3 H W"]:
+    """`blur_known` of all items at once: every blur is tried, and the host decides nothing.
+
+    What a processor does one by one, up to the first blur that is enough.
+    """
+    luma = (image.detach() * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    reach = 2 * _radius(_FINE) + 1
+    inside = 1 - F.max_pool2d(1 - mask, reach, 1, reach // 2)
+    outside = 1 - F.max_pool2d(mask, reach, 1, reach // 2)
+    inside = torch.where(inside.amax((1, 2, 3), keepdim=True) > 0, inside, mask)
+    table = _kernels(image.device)
+    kernels, measures = table[:-2], table[-2:]
+    blurred = _convolve(luma.expand(-1, len(kernels), -1, -1), kernels)
+    # The first is not blurred at all.
+    fine, broad = _details(blurred, outside, measures)
+    fine_inside, broad_inside = _details(luma, inside, measures)
+    least = (_LEAST_DETAIL * broad[:, :1]).clamp_min(1e-12)
+    enough = fine / broad.clamp_min(1e-12) <= fine_inside / torch.maximum(broad_inside, least)
+    # Without any, the widest.
+    enough[:, -1] = True
+    chosen = enough.byte().argmax(1)
+    batch, channels = image.shape[:2]
+    each = kernels[chosen].repeat_interleave(channels, 0)
+    soft = _convolve(image.reshape(1, batch * channels, *image.shape[2:]), each).view_as(image)
+    known = (1 - mask) * (chosen > 0).view(-1, 1, 1, 1)
+    return torch.where(known > 0, image * mask + soft * (1 - mask), image)
+
+
+def _kernels(device: torch.device) -> Float[Tensor, "n k"]:
+    """No blur, those of _BLURS, and the two that detail is measured by; all as long as the widest."""
+    blurs = (*_BLURS, _FINE, 2 * _FINE)
+    radius = torch.tensor([0, *map(_radius, blurs)], device=device)[:, None]
+    sigma = torch.tensor([1.0, *blurs], device=device)[:, None]
+    most = _radius(_BLURS[-1])
+    distance = torch.arange(-most, most + 1, device=device)
+    weights = torch.exp(-0.5 * (distance / sigma).square()) * (distance.abs() <= radius)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _convolve(image: Float[Tensor, "B C H W"], kernels: Float[Tensor, "C k"]) -> Tensor:
+    """Every channel by its own kernel, down and across; the border's pixels are repeated."""
+    channels, length = kernels.shape
+    padded = F.pad(image, (length // 2,) * 4, mode="replicate")
+    down = F.conv2d(padded, kernels.view(channels, 1, length, 1), groups=channels)
+    return F.conv2d(down, kernels.view(channels, 1, 1, length), groups=channels)
+
+
+def _details(
+    luma: Float[Tensor, "B C H W"], where: Tensor, measures: Float[Tensor, "2 k"]
+) -> tuple[Tensor, Tensor]:
+    """`_detail` of every channel, B C each."""
+    channels = luma.shape[1]
+    smooth = _convolve(luma, measures[0].expand(channels, -1))
+    smoother = _convolve(smooth, measures[1].expand(channels, -1))
+    squares = torch.stack([luma - smooth, smooth - smoother]).square()
+    fine, broad = (squares * where).sum((3, 4)) / where.sum((2, 3)).clamp_min(1)
+    return fine, broad
 
 
 def _blur_one(image: Tensor, mask: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def match_patches(
         raise ValueError(f"guard={guard}: give 0 cells or more")
     if init is not None:
         _check_indices("init", init, keys)
-    hole = _hole(mask, keys)
+    hole = hole_of(mask, keys)
     matches = keys.new_full((len(keys), height - 2, width - 2), KEPT, dtype=torch.int64)
     for item, cells in enumerate(hole):
         compared = keys[item].float()
@@ -143,7 +143,7 @@ def paste_patches(
     Raises:
         ValueError: shapes disagree.
     """
-    hole = _hole(mask, features)
+    hole = hole_of(mask, features)
     _check_indices("indices", indices, features)
     answer = features.clone()
     for item in range(len(features)):
@@ -156,7 +156,7 @@ def paste_patches(
     return answer
 
 
-def _hole(mask: Tensor, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "B h w"]:
+def hole_of(mask: Tensor, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "B h w"]:
     """The hole's cells. Raises: ValueError when the mask is not of these features."""
     if mask.shape[:-2] != (len(features), 1):
         raise ValueError(

@@ -43,9 +43,8 @@ def score_error(
     channels = len(search.query_keys)
     summing = (channels + _STEPS) * torch.finfo(torch.float32).eps
     if dtype == torch.float32:
-        shape = search.queries.shape
-        error = summing + _of_float32_products(search.query_keys.device)
-        return search.query_keys.new_full(shape, error)
+        error = float32_error(channels, search.query_keys.device)
+        return search.query_keys.new_full(search.queries.shape, error)
     scale = scale_for(search, dtype)
     query_norms = window_norms(search.query_keys)
     candidate_norms = window_norms(search.candidate_keys)[candidates]
@@ -59,6 +58,12 @@ def score_error(
     below = absolute / (scale**2 * query_norms * candidate_norms.amin())
     rounded = (1 + of_query) * (1 + of_candidate)
     return of_query + of_candidate * (1 + of_query) + (unit + summing) * rounded + below
+
+
+def float32_error(channels: int, device: torch.device) -> float:
+    """`score_error` of float32 products, which is the same for every window."""
+    summing = (channels + _STEPS) * torch.finfo(torch.float32).eps
+    return summing + _of_float32_products(device)
 
 
 def _lost_norms(

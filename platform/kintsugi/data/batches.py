@@ -22,7 +22,8 @@ class Batch:
         keys: int64, B: a hash of each photograph's id.
         image: B 3 S S, RGB 0-1.
         mask: B 1 S S, 1 = hole.
-        draw: B, uniform in 0-1: decides what a stage does per sample by chance.
+        draw: B, uniform in 0-1: decides what a stage does per sample by chance. It stays in the
+            memory of the host, which decides by it.
     """
 
     keys: Tensor
@@ -31,7 +32,10 @@ class Batch:
     draw: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(part.to(device, non_blocking=True) for part in self.parts()))
+        keys, image, mask = (
+            part.to(device, non_blocking=True) for part in (self.keys, self.image, self.mask)
+        )
+        return Batch(keys, image, mask, self.draw)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.keys, self.image, self.mask, self.draw
@@ -55,12 +59,17 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device, where it becomes float."""
-        keys, image, mask, draw = (part.to(device, non_blocking=True) for part in self.parts())
+        keys, image, mask = (
+            part.to(device, non_blocking=True) for part in (self.keys, self.image, self.mask)
+        )
         # A tensor, not a number: by a number CUDA multiplies with the reciprocal, and rounds
         # otherwise than the processor.
         most = torch.full((), 255.0, device=device)
         return Batch(
-            keys, image.permute(0, 3, 1, 2).contiguous().float() / most, mask[:, None].float(), draw
+            keys,
+            image.permute(0, 3, 1, 2).contiguous().float() / most,
+            mask[:, None].float(),
+            self.draw,
         )
 
     def pinned(self) -> "PackedBatch":

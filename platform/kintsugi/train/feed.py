@@ -35,7 +35,7 @@ class Feed:
             batch = waiting.to(self._device)
         computing = torch.cuda.current_stream(self._device)
         computing.wait_stream(self._stream)
-        for part in batch.parts():
+        for part in (batch.keys, batch.image, batch.mask):
             # Else its memory would be given to a later copy while the step still reads it.
             part.record_stream(computing)
         return batch

@@ -106,7 +106,7 @@ def test_what_is_no_json_object_is_a_storage_error(text: bytes) -> None:
 
 
 def test_where_nothing_was_packed_the_command_is_named(place: str) -> None:
-    with pytest.raises(StorageError, match=r"pack them first: jobs/write_shards\.py --input"):
+    with pytest.raises(StorageError, match=r"pack them first: kintsugi shards --input"):
         read_manifest(Storage(place))
     assert "pack them first" in verify_shards(place)[0]
 
