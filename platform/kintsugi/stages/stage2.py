@@ -58,9 +58,12 @@ class Stage2(AdversarialStage):
 
         The truth is as sharp in the hole as around it, so it is compared by its own features.
         """
-        chosen = (batch.draw < prediction_share(self.settings, step)).nonzero().flatten()
-        if self.predict is None or not len(chosen):
+        share = prediction_share(self.settings, step)
+        # The host's decision: no GPU is asked for it.
+        some = [item for item, draw in enumerate(batch.draw.tolist()) if draw < share]
+        if self.predict is None or not some:
             return Encoded(truth, None)
+        chosen = torch.tensor(some, device=truth.device)
         mask = batch.mask[chosen]
         coarse, colours = (fill.float() for fill in self.predict.fills(batch.image[chosen], mask))
         features = truth.index_copy(0, chosen, self.describe(coarse, colours))
