@@ -38,10 +38,10 @@ class CountedOperations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        name = func._schema.name.partition("::")[2]
+        space, _, name = func._schema.name.partition("::")
         if name in LOOKS or _reaches_host(name, args, result):
             self.looks[name] += 1
-        if name not in VIEWS:
+        if name not in VIEWS and space != "prim":
             self.launched[name] += 1
         return result
 

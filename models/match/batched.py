@@ -141,9 +141,7 @@ class _Search:
         contenders = close.sum(2) * asked
         crowded = contenders > _MOST_CONTENDERS
         several = (contenders > 1) & ~crowded
-        pairs, items = torch.stack(
-            [(contenders * several).sum(), crowded.any(1).sum()]
-        ).tolist()  # The one look of the host.
+        pairs, items = look(torch.stack([(contenders * several).sum(), crowded.any(1).sum()]))
         winner = winner.masked_fill(~asked, KEPT)
         if pairs:
             at = (close & several[..., None]).nonzero_static(size=pairs)
@@ -235,6 +233,12 @@ def paste_batch(
     )
     copied = mean.view(batch, height, width, channels).movedim(3, 1).to(features.dtype)
     return torch.where(count.view(batch, 1, height, width) > 0, copied, features)
+
+
+def look(numbers: Int64[Tensor, "n"]) -> list[int]:
+    """The only place where the host waits for what was computed."""
+    known: list[int] = numbers.tolist()
+    return known
 
 
 def _bytes_of_item(channels: int, places: int, itemsize: int) -> int:

@@ -113,7 +113,7 @@ def blur_batch(
 
 
 def _kernels(device: torch.device) -> Float[Tensor, "n k"]:
-    """No blur, those of _BLURS, and the two that detail is measured by; all as long as the widest."""
+    """None, those of _BLURS and the two by which detail is measured, all as long as the widest."""
     blurs = (*_BLURS, _FINE, 2 * _FINE)
     radius = torch.tensor([0, *map(_radius, blurs)], device=device)[:, None]
     sigma = torch.tensor([1.0, *blurs], device=device)[:, None]

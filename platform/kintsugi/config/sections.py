@@ -233,8 +233,11 @@ class ComputeSection:
     or "float16", which scales its losses (autocast). Weights, losses and the match stay float32."""
     channels_last: bool = False
     """Memory layout with a pixel's channels side by side; faster on most devices."""
+    deterministic: bool = False
+    """On GPUs: only algorithms that give the same bits every time, so that a run that is resumed
+    equals one that was not; slower. On the processor they always do."""
     compile: bool = False
-    """Compile the generator's forward and backward pass (torch.compile): minutes at the start,
+    """Compile the networks' forward and backward pass (torch.compile): minutes at the start,
     faster steps. Losses differ by rounding from those without."""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 STATE_NAME = "state.json"
 # The running mean of the generator's weights, where a run keeps one.
 AVERAGE_NAME = "generator-ema.safetensors"
+# Of an optimiser's settings: in what way it computes, and not what.
+_OF_DEVICE = ("fused", "foreach", "capturable")
 _PREFIX = "step-"
 _FOLDER = re.compile(rf"{_PREFIX}(\d{{8,}})")
 _MARK = f"/{MANIFEST_NAME}"
@@ -132,7 +135,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
             state.optimizers[name].load_state_dict(
                 {
                     "state": _moments(load_file(folder / f"{name}-optimizer.safetensors")),
-                    "param_groups": saved["param_groups"][name],
+                    "param_groups": _groups(state.optimizers[name], saved["param_groups"][name]),
                 }
             )
         _lay_out(state.optimizers[name])
@@ -146,6 +149,12 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     state.position = Position(position["epoch"], tuple(Used(**used) for used in position["used"]))
     state.best = Best(**saved["best"]) if saved["best"] else None
     state.stale = saved["stale"]
+
+
+def _groups(optimizer: torch.optim.Optimizer, saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An optimiser's saved settings, but for what its device decides."""
+    own = [{name: group.get(name) for name in _OF_DEVICE} for group in optimizer.param_groups]
+    return [group | here for group, here in zip(saved, own, strict=True)]
 
 
 def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

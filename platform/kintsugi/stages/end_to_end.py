@@ -1,6 +1,7 @@
 """Both stages trained at once on their own predictions, for the ablation; knows no loop."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,11 @@ class WholeGenerator(nn.Module):
         self.infer = infer
         self.translate = translate
         self.matching = matching
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile both networks, and not the match between them, which goes by what it finds."""
+        self.infer.compile(*args, **kwargs)
+        self.translate.compile(*args, **kwargs)
 
     def forward(
         self, batch: Batch, describe: Callable[[Tensor], Tensor]

@@ -88,15 +88,20 @@ def initial_state(stage: Stage, config: JobConfig) -> TrainState:
         for network in networks.values():
             network.to(memory_format=torch.channels_last)
     device = next(stage.generator.parameters()).device
-    average = copy.deepcopy(stage.generator).requires_grad_(False).eval()
+    average = None
+    if settings.ema_decay:
+        average = copy.deepcopy(stage.generator).requires_grad_(False).eval()
     scaler = scaler_for(device, config.compute.precision)
     return TrainState(
         networks=networks,
         optimizers={
-            name: torch.optim.Adam(network.parameters(), rates[name], betas)
+            # One launch for all weights, where that pays.
+            name: torch.optim.Adam(
+                network.parameters(), rates[name], betas, fused=device.type == "cuda" or None
+            )
             for name, network in networks.items()
         },
-        average=average if settings.ema_decay else None,
+        average=average,
         scaler=scaler if scaler.is_enabled() else None,
     )
 

@@ -47,11 +47,10 @@ class TrainStep:
         self._ema_decay = optimizer.ema_decay
         self._device = device
         self._scaler = state.scaler or torch.amp.GradScaler(device.type, enabled=False)
-        self._generator = _wrapped(stage.generator)
-        self._discriminator = _wrapped(stage.discriminator)
+        self._generator = _wrapped(stage.generator, device, accumulate)
+        self._discriminator = _wrapped(stage.discriminator, device, accumulate)
         if compute.compile:
-            # In place: what DDP and the checkpoints know stays the same module.
-            stage.generator.compile()
+            compile_networks(stage)
         optimizers = state.optimizers
         self._generator_update = Update(optimizers["generator"], optimizer.generator_lr, optimizer)
         self._discriminator_update = Update(
@@ -122,12 +121,37 @@ class TrainStep:
 
 def split(batch: Batch, parts: int) -> list[Batch]:
     """A step's photographs in equal parts."""
+    if parts == 1:
+        return [batch]
     return [
         Batch(*tensors)
         for tensors in zip(*(tensor.chunk(parts) for tensor in batch.parts()), strict=True)
     ]
 
 
-def _wrapped(network: nn.Module) -> nn.Module:
+def compile_networks(stage: Stage, *, backend: str = "inductor") -> None:
+    """Compile every network that a step runs, each as one graph.
+
+    In place: what DDP and the checkpoints know stays the same module.
+    """
+    encoder = getattr(stage, "encoder", None)
+    for network in (stage.generator, stage.discriminator, encoder):
+        if network is not None:
+            # A break would hand each piece back to Python: it is an error, not a slower step.
+            network.compile(fullgraph=True, backend=backend)
+
+
+def _wrapped(network: nn.Module, device: torch.device, parts: int) -> nn.Module:
+    """The network in training mode, with DDP where there are other processes."""
     network.train()
-    return DistributedDataParallel(network) if dist.is_initialized() else network
+    if not dist.is_initialized():
+        return network
+    on_gpu = device.type == "cuda"
+    return DistributedDataParallel(
+        network,
+        device_ids=[device] if on_gpu else None,
+        # Gradients live where they are exchanged: no second copy of them.
+        gradient_as_bucket_view=True,
+        # Every step takes the same way back. Steps in parts need what it does not allow.
+        static_graph=on_gpu and parts == 1,
+    )

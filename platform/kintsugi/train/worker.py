@@ -4,6 +4,7 @@
 batches read in this process. Both go through `train_worker`, so they compute the same.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -96,6 +97,7 @@ def train_worker(
 ) -> int:
     """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
     torch.set_num_threads(config.workers.threads)
+    choose_algorithms(context.device, deterministic=config.compute.deterministic)
     run = Run.of(config)
     reader = open_run_reader(config)
     order = SampleOrder(
@@ -134,6 +136,23 @@ def train_worker(
         RunReporter(run, metrics, lease, corrupt, publish),
     )
     return state.step
+
+
+def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
+    """What a GPU computes with: what is fastest for these sizes, or what repeats to the bit.
+
+    On the processor nothing is to be chosen.
+    """
+    if device.type != "cuda":
+        return
+    # Every step has the same sizes: what was found to be fastest once stays so. It is found by
+    # time, and so not every time the same.
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        # Read by cuBLAS when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def open_run_reader(config: JobConfig, *, split: Split = TRAIN) -> ShardReader:
