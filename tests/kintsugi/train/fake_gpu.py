@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.models.match import batched
-from kintsugi.train.stages import end_to_end, paper
-from kintsugi.train.stages.paper import Stage
+from kintsugi.stages import end_to_end, stage2
+from kintsugi.stages.base.stage import Stage
 
 GPU = torch.device("cuda:0")
 # What a look at the match would find: pairs to compare, and photographs to try all of.
@@ -57,7 +57,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     # The way back is PyTorch's own, and asks for one that computes.
     monkeypatch.setattr(Tensor, "backward", lambda self: None)
-    for module in (paper, end_to_end):
+    for module in (stage2, end_to_end):
         for name in ("match", "keys_image"):
             monkeypatch.setattr(module, name, _in_full_precision(getattr(module, name)))
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -13,15 +13,13 @@ import torch
 from kintsugi.config.run_config import JobConfig
 from kintsugi.models.build import build_generator
 from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.stages.base.registry import stage_spec
+from kintsugi.stages.base.stage import Stage
 from kintsugi.train.loop import initial_state
-from kintsugi.train.stages.context_encoder import ContextEncoderStage
-from kintsugi.train.stages.end_to_end import EndToEnd
-from kintsugi.train.stages.initial_fill import InitialFillStage
-from kintsugi.train.stages.paper import Stage, Stage1, Stage2
 from kintsugi.train.step import TrainStep
 from tests.counted_operations import CountedOperations
 from tests.kintsugi.train.fake_gpu import GPU, fake_gpu, gpu_batch, to_gpu
-from tests.kintsugi.training_runs import debug_config
+from tests.kintsugi.training_runs import debug_config, setup_of
 
 # Stages, and how often each looks at its match.
 LOOKS = {"initial_fill": 0, "stage1": 0, "stage2": 4, "end_to_end": 4, "context_encoder": 0}
@@ -43,16 +41,20 @@ def config_of(folder: Path, stage: str, norm: str, **compute: Any) -> JobConfig:
     )
 
 
-def stage_of(config: JobConfig, encoder: Vgg19Relu3) -> Stage:
-    if config.stage == "initial_fill":
-        return InitialFillStage(config, lambda: encoder)
-    if config.stage == "context_encoder":
-        return ContextEncoderStage(config)
-    if config.stage == "stage1":
-        return Stage1(config, encoder)
-    if config.stage == "end_to_end":
-        return EndToEnd(config, encoder)
-    return Stage2(config, encoder, build_generator(config.model, seed=1))
+def stage_of(config: JobConfig) -> Stage:
+    setup = setup_of(config, Vgg19Relu3.random(0), build_generator(config.model, seed=1))
+    return stage_spec(config.stage).build(setup)
+
+
+def step_of(stage: Stage, config: JobConfig, device: torch.device = GPU) -> TrainStep:
+    return TrainStep(
+        stage,
+        initial_state(stage, config),
+        device,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=1,
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -63,16 +65,16 @@ def test_a_step_stays_on_its_device_and_waits_for_no_number(
 ) -> None:
     """What would ask the GPU for a number is an error there, but for the looks of the match."""
     config = config_of(tmp_path, stage, norm, precision=precision)
-    built, draw = stage_of(config, Vgg19Relu3.random(0)), torch.tensor([0.1, 0.9])
+    built, draw = stage_of(config), torch.tensor([0.1, 0.9])
     with fake_gpu(monkeypatch) as looks:
         to_gpu(built, config)
-        state = initial_state(built, config)
-        if state.scaler is not None:
+        step = step_of(built, config)
+        if precision == "float16":
             # It looks once whether a gradient overflowed: float16 cannot do without.
-            monkeypatch.setattr(state.scaler, "step", lambda optimizer: optimizer.step())
-            monkeypatch.setattr(state.scaler, "unscale_", lambda optimizer: None)
-            monkeypatch.setattr(state.scaler, "update", lambda: None)
-        step = TrainStep(built, state, config, GPU)
+            scaler = step._scaler
+            monkeypatch.setattr(scaler, "step", lambda optimizer: optimizer.step())
+            monkeypatch.setattr(scaler, "unscale_", lambda optimizer: None)
+            monkeypatch.setattr(scaler, "update", lambda: None)
         monkeypatch.setattr(step._generator_update, "clear", lambda: None)
         monkeypatch.setattr(step._discriminator_update, "clear", lambda: None)
         with CountedOperations() as counted:
@@ -86,9 +88,9 @@ def test_a_step_stays_on_its_device_and_waits_for_no_number(
 def test_stage_2_launches_as_much_for_any_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Encoder, four matches with their blur, and the generator."""
+    """Prediction, encoder, four matches with their blur, and the generator."""
     config = config_of(tmp_path, "stage2", "spectral")
-    built = Stage2(config, Vgg19Relu3.random(0), None)
+    built = stage_of(config)
     launched = []
     draws = [torch.zeros(size) for size in (1, 8)]
     with fake_gpu(monkeypatch):
@@ -98,7 +100,7 @@ def test_stage_2_launches_as_much_for_any_batch(
                 built.generate(built.generator, gpu_batch(config, draw), 0)
             launched.append(counted.operations)
     # Of one photograph a copy or two are views.
-    assert launched[1] <= launched[0] + 2 <= 600, counted.launched
+    assert launched[1] <= launched[0] + 2 <= 850, counted.launched
 
 
 @pytest.mark.slow
@@ -110,6 +112,8 @@ import dataclasses, sys, torch
 from pathlib import Path
 from kintsugi.data.batches import Batch
 from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.stages.base.registry import stage_spec
+from kintsugi.stages.base.stage import Stage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.step import TrainStep, compile_networks
 from tests.kintsugi.train.test_on_gpu import LOOKS, config_of, stage_of
@@ -119,8 +123,8 @@ batch = Batch(torch.arange(2), torch.rand(2, 3, 128, 128), mask, torch.tensor([0
 for stage, norm in zip(LOOKS, ("batch", "spectral", "batch", "spectral", "batch")):
     torch._dynamo.reset()
     config = config_of(Path(sys.argv[1]), stage, norm, precision="bfloat16")
-    built = stage_of(config, Vgg19Relu3.random(0))
-    step = TrainStep(built, initial_state(built, config), config, torch.device("cpu"))
+    built = stage_of(config)
+    step = step_of(built, config, torch.device("cpu"))
     compile_networks(built, backend="eager")
     step(batch)
     print(stage, "whole")
