@@ -4,6 +4,7 @@ Typer reads the command line; the function that it chose is called outside of it
 and interrupts end a command as `_bootstrap.run` says. Knows no command.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,11 @@ class Shares(list[float]):
             super().__init__(float(word) for word in text.split(","))
         except ValueError:
             raise ValueError(f"{text!r}: numbers with commas, such as 0.05,0.25") from None
+
+
+def on_ray() -> bool:
+    """Whether this process was submitted to a cluster, or RAY_ADDRESS names one."""
+    return "RAY_ADDRESS" in os.environ
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from kintsugi.jobs import _bootstrap
 from kintsugi.jobs import _command as options
 from kintsugi.jobs._command import Command
 from kintsugi.stages.base.names import stage_names
+
+if TYPE_CHECKING:
+    from kintsugi.config.run_config import JobConfig
 
 STAGES = stage_names()
 
@@ -76,8 +79,6 @@ def _train(
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.config.run_config import explain, load_config
     from kintsugi.errors import ConfigError
-    from kintsugi.monitor.reporting import Shown, reporting, summary
-    from kintsugi.runs.run import Run
     from kintsugi.train.dry_run import describe, dry_run
 
     config = load_config(file, overrides)
@@ -92,11 +93,26 @@ def _train(
         print(describe(done := dry_run(config)))
         _bootstrap.write_results(json, done.to_dict())
         return _bootstrap.DONE
-    if how == "here":
-        from kintsugi.train.local import fit
-    else:
+    return train_config(stage, config, how == "ray", shown, json)
+
+
+def train_config(
+    stage: str,
+    config: "JobConfig",
+    on_ray: bool,
+    shown: tuple[bool, int, str] = (False, 0, "127.0.0.1"),
+    json: Path | None = None,
+) -> int:
+    """Train a run, or take it up again. Returns the exit code."""
+    from kintsugi.monitor.reporting import Shown, reporting, summary
+    from kintsugi.monitor.run_page import write_run_page
+    from kintsugi.runs.run import Run
+
+    if on_ray:
         _bootstrap.start_ray()
         from kintsugi.train.ray_trainer import fit
+    else:
+        from kintsugi.train.local import fit
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
@@ -104,5 +120,7 @@ def _train(
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))
+    if trained.metrics:
+        print(f"page: {write_run_page(Run.of(config))}")
     _bootstrap.write_results(json, asdict(trained) | {"seconds": seconds})
     return _bootstrap.STOPPED if trained.stopped else _bootstrap.DONE
