@@ -15,6 +15,7 @@ from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_release_is_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
