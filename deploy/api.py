@@ -12,6 +12,7 @@ from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.async_jobs import add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, NoObserver, Observer
 from kintsugi.deploy.http.auth import Entrance, guard, open_keys
+from kintsugi.deploy.http.codec import answer_format
 from kintsugi.deploy.http.image_service import Made, Work
 from kintsugi.deploy.http.kserve import add_kserve_routes
 from kintsugi.deploy.http.middleware import Boundary
@@ -25,8 +26,9 @@ from kintsugi.deploy.http.requests import (
 )
 from kintsugi.deploy.http.site import add_page
 from kintsugi.deploy.settings import AppArgs
+from kintsugi.imaging.formats import FORMATS
 
-_IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
+_IMAGE_TYPES = tuple(each.media_type for each in FORMATS.values())
 _PROBLEM_STATUSES = (400, 401, 403, 406, 413, 415, 422, 429, 500, 503, 504)
 
 
@@ -146,21 +148,22 @@ class ImageRoutes:
     async def inpaint(self, request: Request) -> Response:
         """Fill the hole of `image` that `mask` marks; outside it the pixels stay as they are.
 
-        The answer keeps the image's transparency and colour profile. `x-image-notes` says
-        what else it could not keep.
+        The answer is as the image was: its format, unless another is asked for, its depth,
+        transparency, colour profile and metadata. `x-image-notes` says what it could not keep.
         """
         form = await read_inpaint_form(request)
-        check_accept(request, form.options.format)
+        check_accept(request, answer_format(form.options, form.image))
         return _image_response(await self._work.inpaint(form, request.state.record))
 
     async def stylize(self, request: Request) -> Response:
         """Make `content` of the patches of `style`; 1 as `strength` shows them alone.
 
-        The answer keeps the content's size, transparency and colour profile.
-        `x-image-notes` says what else it could not keep.
+        The answer is as the content was: its format, unless another is asked for, its size,
+        depth, transparency, colour profile and metadata. `x-image-notes` says what it could not
+        keep.
         """
         form = await read_stylize_form(request)
-        check_accept(request, form.options.format)
+        check_accept(request, answer_format(form.options, form.content))
         return _image_response(await self._work.stylize(form, request.state.record))
 
     async def models(self) -> Response:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.progress import Progress, no_progress
 
+# 8 or 16 bits a sample.
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
 # Megapixels; of the histogram of what is sent.
@@ -44,9 +46,9 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Filled:
-    """An answer: uint8 H W 3, RGB, of the photograph's size, and the release that gave it."""
+    """An answer: H W 3, RGB, of the photograph's size and depth, and the release that gave it."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     model: ModelInfo
 
 
@@ -71,7 +73,7 @@ class Engine(Protocol):
 
     async def inpaint(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
@@ -80,7 +82,7 @@ class Engine(Protocol):
         """Fill the hole of one image; cancelling the call gives the work up.
 
         Args:
-            pixels: H W 3, RGB 0-255.
+            pixels: H W 3, RGB 0-255 or 0-65535; H W 4 where some are unseen: 0 in the fourth.
             mask: H W, True = hole; neither empty nor full.
             options: The caller's choices.
             progress: Called with each step, by an engine that knows.
@@ -94,7 +96,7 @@ class Engine(Protocol):
 
     async def stylize(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
@@ -103,7 +105,7 @@ class Engine(Protocol):
         """Give one image the look of another; cancelling the call gives the work up.
 
         Args:
-            content: H W 3, RGB 0-255.
+            content: H W 3, RGB 0-255 or 0-65535.
             style: H2 W2 3, RGB 0-255.
             options: The caller's choices.
             progress: As `inpaint`.

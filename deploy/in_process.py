@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from kintsugi.deploy.engine import Filled, ModelInfo
+from kintsugi.deploy.engine import Filled, ModelInfo, Pixels
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
 from kintsugi.models.inpainter import CancelCheck, Inpainter
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part
 from kintsugi.models.progress import Progress, no_progress
-
-_Pixels = npt.NDArray[np.uint8]
 
 
 class _GivenUp(Exception):
@@ -36,7 +34,7 @@ class LocalEngine:
 
     async def inpaint(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
@@ -47,7 +45,7 @@ class LocalEngine:
 
     async def stylize(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,
@@ -64,7 +62,7 @@ class LocalEngine:
         """See Engine."""
         return {"Inpainter": True}
 
-    async def _run(self, work: Callable[[CancelCheck], _Pixels]) -> Filled:
+    async def _run(self, work: Callable[[CancelCheck], Pixels]) -> Filled:
         """Run the work in the one thread, until it is done or this call is cancelled."""
         given_up = threading.Event()
 
@@ -81,41 +79,45 @@ class LocalEngine:
 
     def _fill(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         check: CancelCheck,
         progress: Progress,
-    ) -> _Pixels:
+    ) -> Pixels:
         # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
         plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
-        answer: _Pixels = finite_image(
+        seen, unseen = seen_part(pixels)
+        answer: Pixels = finite_image(
             self._inpainter.inpaint(
-                image_to_tensor(pixels),
+                image_to_tensor(seen),
                 mask_to_tensor(mask),
                 fill_options(options),
+                unseen=unseen,
                 check=check,
                 progress=progress,
-            )
+            ),
+            pixels.dtype,
         )
         return answer
 
     def _transfer(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         check: CancelCheck,
-    ) -> _Pixels:
+    ) -> Pixels:
         # As above.
         plan_transfer(content, style, options)
-        answer: _Pixels = finite_image(
+        answer: Pixels = finite_image(
             self._inpainter.stylize(
                 image_to_tensor(content),
                 image_to_tensor(style),
                 strength=options.strength,
                 seed=options.seed,
                 check=check,
-            )
+            ),
+            content.dtype,
         )
         return answer

@@ -1,6 +1,7 @@
 """The options of a request, and the errors that name a wrong one.
 
-Here each option is declared once: type, default, limits, description. HTTP, JSON, KServe, jobs,
+Here each option is declared once: type, default, limits, description; what commands have too, of
+masks and files, in `kintsugi.imaging.photo_options`. HTTP, JSON, KServe, jobs,
 OpenAPI, the client's command line and the page read them from here; an option with a title has a
 control on the page. `client/request_options.py` has the types once more, as a client needs none
 of what is imported here.
@@ -13,6 +14,14 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kintsugi.errors import InvalidInput
+from kintsugi.imaging.photo_options import (
+    MOST_REACH,
+    FormatChoice,
+    MaskConvention,
+    MaskOptions,
+    OutputOptions,
+    choice,
+)
 
 # What of a wrong value is named in the error; more would be an echo of the request.
 _SHOWN_CHARACTERS = 40
@@ -23,10 +32,11 @@ class AnswerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["png", "jpeg", "webp", "tiff"] = Field(
-        default="png", description="format of the answer: png, jpeg, webp or tiff"
+    format: FormatChoice = Field(default="same", description=choice("format").description)
+    quality: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = Field(
+        default="auto", description=choice("quality").description
     )
-    quality: int = Field(default=92, ge=1, le=100, description="1 to 100, of jpeg and webp")
+    strip_metadata: bool = Field(default=False, description=choice("strip_metadata").description)
     seed: int = Field(
         default=0,
         ge=0,
@@ -35,28 +45,35 @@ class AnswerOptions(BaseModel):
         description="whole number from 0 to 9223372036854775807; decides every random choice",
     )
 
+    @property
+    def output(self) -> OutputOptions:
+        """Those of the file."""
+        return OutputOptions(self.format, self.quality, self.strip_metadata)
+
 
 class InpaintOptions(AnswerOptions):
     """Every option of a fill, its values and its default; the fields next to the two files."""
 
-    mask_convention: Literal["white", "alpha"] = Field(
-        default="white",
-        description="white: grey of 128 and more is hole; alpha: transparent is hole, in the"
-        " mask, or in the image itself when no mask is sent",
+    mask_convention: MaskConvention = Field(
+        default="white", description=choice("mask_convention").description
+    )
+    invert_mask: bool = Field(default=False, description=choice("invert_mask").description)
+    mask_threshold: Annotated[int, Field(ge=1, le=255)] | Literal["auto"] = Field(
+        default="auto", description=choice("mask_threshold").description
     )
     grow_mask: int = Field(
         default=0,
         ge=0,
-        le=64,
+        le=MOST_REACH,
         title="Grow the hole, px",
-        description="0 to 64 pixels by which the hole grows on every side",
+        description=choice("grow_mask").description,
     )
     feather: int = Field(
         default=0,
         ge=0,
-        le=64,
+        le=MOST_REACH,
         title="Soften the edge, px",
-        description="0 to 64 pixels over which the fill fades out around the hole",
+        description=choice("feather").description,
     )
     align_colour: bool = Field(
         default=True,
@@ -67,6 +84,17 @@ class InpaintOptions(AnswerOptions):
     scales: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = Field(
         default="auto", description="auto, or how many scales the fill goes through, 1 to 16"
     )
+
+    @property
+    def mask(self) -> MaskOptions:
+        """Those of the mask."""
+        return MaskOptions(
+            self.mask_convention,
+            self.invert_mask,
+            self.mask_threshold,
+            self.grow_mask,
+            self.feather,
+        )
 
 
 class StylizeOptions(AnswerOptions):

@@ -1,16 +1,23 @@
 """One request around the networks: its pixels to a plan; knows no Ray and no weights."""
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.engine import ModelInfo, Pixels
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.errors import InvalidInput
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.pixels import (
+    EIGHT_BITS,
+    image_to_tensor,
+    mask_to_tensor,
+    seen_part,
+    tensor_to_image,
+)
 from kintsugi.models.plan.fill_plan import FillOptions, FillPlan, plan_fill
 from kintsugi.models.plan.style_plan import StylePlan, plan_style
 from kintsugi.models.weights import ReleaseConfig
@@ -24,24 +31,26 @@ def fill_options(options: InpaintOptions) -> FillOptions:
 
 
 def plan_inpainting(
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
     mask: npt.NDArray[np.bool_],
     options: InpaintOptions,
     first_side: int,
 ) -> FillPlan:
-    """Plan the fill of one image (uint8 H W 3, RGB) with a mask (bool H W, True = hole).
+    """Plan the fill of one image (as `Engine.inpaint`) with a mask (bool H W, True = hole).
 
     ``first_side`` is the release's: `kintsugi.models.matching.MatchingConfig.first_side`.
 
     Raises: InvalidInput `options_do_not_fit`: too many scales for this size, or the mask,
     once grown, covers everything.
     """
+    seen, unseen = seen_part(pixels)
     try:
         return plan_fill(
-            image_to_tensor(pixels),
+            image_to_tensor(seen),
             mask_to_tensor(mask),
             fill_options(options),
             first_side=first_side,
+            unseen=unseen,
         )
     except ValueError as error:
         raise InvalidInput(
@@ -52,9 +61,9 @@ def plan_inpainting(
 
 
 def plan_transfer(
-    content: npt.NDArray[np.uint8], style: npt.NDArray[np.uint8], options: StylizeOptions
+    content: Pixels, style: npt.NDArray[np.uint8], options: StylizeOptions
 ) -> StylePlan:
-    """Plan one style transfer (uint8 H W 3 and H2 W2 3, RGB).
+    """Plan one style transfer (H W 3 and H2 W2 3, RGB; the first of 8 or 16 bits).
 
     Raises: InvalidInput `style_too_small`.
     """
@@ -66,14 +75,14 @@ def plan_transfer(
         ) from error
 
 
-def finite_image(answer: Tensor) -> npt.NDArray[np.uint8]:
-    """RGB 0-1, 1 3 H W, to the pixels of an answer (uint8 H W 3).
+def finite_image(answer: Tensor, depth: np.dtype[Any] = EIGHT_BITS) -> Pixels:
+    """RGB 0-1, 1 3 H W, to the pixels of an answer (H W 3, uint8 or uint16).
 
     Raises: FloatingPointError where the networks gave no number: that is no image.
     """
     if not torch.isfinite(answer).all():
         raise FloatingPointError("the networks' answer holds values that are no numbers")
-    pixels: npt.NDArray[np.uint8] = tensor_to_image(answer)
+    pixels: Pixels = tensor_to_image(answer, depth)
     return pixels
 
 

@@ -29,6 +29,7 @@ from kintsugi.deploy.engine import (
     Engine,
     Filled,
     ModelInfo,
+    Pixels,
 )
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.progress import Progress, no_progress
@@ -105,7 +106,7 @@ class _Measured:
 
     async def inpaint(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
@@ -116,7 +117,7 @@ class _Measured:
 
     async def stylize(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,

@@ -11,8 +11,11 @@ from kintsugi.errors import ConfigError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED, write_results
 
 if TYPE_CHECKING:
-    from kintsugi.inference.folder import Outcome, Report, Summary
-    from kintsugi.storage.storage import Storage
+    from kintsugi.inference.folder import Report
+    from kintsugi.inference.folder_report import Outcome, Summary
+
+# Of files that are left out; the report has them all.
+_MOST_NAMED = 10
 
 
 def is_folder(uri: str) -> bool:
@@ -32,19 +35,11 @@ def is_folder(uri: str) -> bool:
 
 
 def read_file(uri: str) -> bytes:
-    """The bytes of one file. Raises: StorageError."""
-    folder, name = split(uri)
+    """The bytes of one file. Raises: StorageError; ConfigError: it names none."""
+    from kintsugi.storage.storage import file_at
+
+    folder, name = file_at(uri)
     return folder.read(name)
-
-
-def split(uri: str) -> "tuple[Storage, str]":
-    """A file as its folder and its name there. Raises: ConfigError: it names none."""
-    from kintsugi.storage.storage import Storage
-
-    folder, _, name = uri.rpartition("/")
-    if not name:
-        raise ConfigError(f"{uri!r} names no file")
-    return Storage(folder or ("/" if uri.startswith("/") else ".")), name
 
 
 @contextmanager
@@ -66,17 +61,24 @@ def reporting() -> "Iterator[Report]":
         task = bar.add_task("", total=None)
 
         def show(outcome: "Outcome", done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=outcome.id)
-            # What failed stays above the bar.
-            if outcome.reason:
-                bar.console.print(f"{outcome.id}: {outcome.reason}", markup=False, highlight=False)
+            name = shown(outcome.id)
+            bar.update(task, completed=done, total=total, description=name)
+            # What failed, and what was lost, stays above the bar.
+            for words in filter(None, (outcome.reason, "; ".join(outcome.notes))):
+                bar.console.print(f"{name}: {shown(words)}", markup=False, highlight=False)
 
         yield show
 
 
 def _print_line(outcome: "Outcome", done: int, total: int) -> None:
-    problem = f": {outcome.reason}" if outcome.reason else ""
-    print(f"{done} of {total}: {outcome.id}: {outcome.status}{problem}", flush=True)
+    words = "; ".join(filter(None, (outcome.reason, *outcome.notes)))
+    line = f"{done} of {total}: {outcome.id}: {outcome.status}{f': {words}' if words else ''}"
+    print(shown(line), flush=True)
+
+
+def shown(text: str) -> str:
+    """Text that any terminal takes: names of files need not be Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def finish(summary: "Summary", output: str, json: Path | None) -> int:
@@ -87,15 +89,27 @@ def finish(summary: "Summary", output: str, json: Path | None) -> int:
         output: The folder, as it was named.
         json: File for the figures, if any.
     """
-    from kintsugi.inference.folder import REPORT_NAME
+    from kintsugi.inference.folder_report import REPORT_NAME
 
-    figures = {"photographs": len(summary.outcomes), "tried": summary.tried}
-    figures["failed"] = len(summary.failed)
-    write_results(json, {**figures, "outcomes": [asdict(each) for each in summary.outcomes]})
+    photographs = len(summary.outcomes) - len(summary.left_out)
+    figures = {"photographs": photographs, "tried": summary.tried, "failed": len(summary.failed)}
+    outcomes = [asdict(each) for each in summary.outcomes]
+    left = {"left_out": [each.id for each in summary.left_out], "hidden": list(summary.hidden)}
+    write_results(json, {**figures, **left, "outcomes": outcomes})
     print(", ".join(f"{name}: {value}" for name, value in figures.items()))
-    if len(summary.outcomes) > summary.tried:
-        print("  what was not tried was there already: another --output fills it again")
+    if photographs > summary.tried:
+        print("  what was not tried was there already, or had failed: --overwrite, --retry-failed")
     for outcome in summary.failed[:10]:
-        print(f"  {outcome.id}: {outcome.reason}")
+        print(shown(f"  {outcome.id}: {outcome.reason}"))
+    if summary.left_out:
+        print(shown(f"left out, since none is a photograph: {_listed(left['left_out'])}"))
+    if summary.hidden:
+        print(shown(f"hidden files, left out: {_listed(left['hidden'])}"))
     print(f"all outcomes: {output}/{REPORT_NAME}")
     return SOME_REJECTED if summary.failed else DONE
+
+
+def _listed(names: list[str]) -> str:
+    """Some names, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.jobs import _command as options
+from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
 from kintsugi.jobs._folder import finish, reporting
 
@@ -30,16 +31,23 @@ def main(
         ),
     ],
     strength: Annotated[float, typer.Option(metavar="0-1", help="how much is style")] = 1.0,
+    format: photos.Format = "same",
+    quality: photos.Quality = "auto",
+    strip_metadata: photos.StripMetadata = False,
+    processes: photos.Processes = 1,
+    overwrite: photos.Overwrite = False,
     release: options.Release = BUNDLED_RELEASE,
     retry_failed: options.RetryFailed = False,
     json: options.Json = None,
 ) -> int:
     """Give photographs the look of one picture."""
     # Down here, like all that is slow to import: --help and usage answer without it.
+    from kintsugi.inference.folder import FolderRun
     from kintsugi.inference.methods import open_release
     from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
     from kintsugi.storage.storage import Storage
 
+    file = photos.output_options(format=format, quality=quality, strip_metadata=strip_metadata)
     look = read_style(style)
     inpainter, config = open_release(release)
     stylist = Stylist(inpainter, look, strength)
@@ -50,8 +58,8 @@ def main(
             Storage(content),
             Storage(output),
             stylist=stylist,
-            retry_failed=retry_failed,
-            report=report,
+            file=file,
+            run=FolderRun(retry_failed, overwrite, processes, report),
         )
     return finish(summary, output, json)
 

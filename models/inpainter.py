@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kintsugi.models.match.pixel_synthesis import Searched
@@ -158,6 +158,7 @@ class Inpainter(nn.Module):
         mask: Mask,
         options: FillOptions = FillOptions(),
         *,
+        unseen: Bool[Tensor, "1 1 H W"] | None = None,
         check: CancelCheck = never_cancelled,
         progress: Progress = no_progress,
     ) -> Float[Tensor, "1 3 H W"]:
@@ -167,6 +168,7 @@ class Inpainter(nn.Module):
             image: RGB 0-1; what it holds inside the hole is not looked at.
             mask: 1 or True = hole.
             options: Scales, growing and feathering of the mask, seed.
+            unseen: True = a transparent pixel, which is neither filled nor filled from.
             check: Called before every step of every scale; it gives the work up by raising.
             progress: Called as every scale of every crop begins.
 
@@ -176,7 +178,7 @@ class Inpainter(nn.Module):
         Raises:
             ValueError: as `kintsugi.models.plan.fill_plan.plan_fill`.
         """
-        plan = plan_fill(image, mask, options, first_side=self.matching.first_side)
+        plan = plan_fill(image, mask, options, first_side=self.matching.first_side, unseen=unseen)
         answer = plan.image.clone()
         # One crop's plan at a time.
         for number, crop in enumerate(plan.crops):

@@ -91,7 +91,7 @@ class Client:
         """Fill the hole of one image.
 
         Args:
-            image: The file or its bytes: PNG, JPEG, WebP or TIFF.
+            image: The file or its bytes: PNG, JPEG, WebP, TIFF, HEIC, AVIF, BMP, GIF, JPEG 2000.
             mask: Of the same size; white is hole. None with mask_convention="alpha": the
                 image's transparent part.
             options: See InpaintOptions.

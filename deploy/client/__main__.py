@@ -27,6 +27,12 @@ _FILES = {
 
 # What a file's name says of its format, where --format says nothing.
 _FORMATS = {
+    ".avif": "avif",
+    ".bmp": "bmp",
+    ".gif": "gif",
+    ".heic": "heif",
+    ".heif": "heif",
+    ".jp2": "jp2",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".png": "png",
@@ -104,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         for name in names:
             each.add_argument(name, type=Path, help=_FILES[name])
         each.add_argument(
-            "output", type=Path, help="where the answer is written: a .png, .jpg, .webp or .tiff"
+            "output", type=Path, help="where the answer is written, in the format of its ending"
         )
         each.add_argument("--url", default="http://127.0.0.1:8000", help="the service")
         each.add_argument(

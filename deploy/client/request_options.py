@@ -9,15 +9,18 @@ from typing import Literal, TypedDict
 class AnswerOptions(TypedDict, total=False):
     """Options of every call; what is left out is as the service has it."""
 
-    format: Literal["png", "jpeg", "webp", "tiff"]
-    quality: int
+    format: Literal["same", "png", "jpeg", "webp", "tiff", "heif", "avif", "bmp", "gif", "jp2"]
+    quality: int | Literal["auto"]
+    strip_metadata: bool
     seed: int
 
 
 class InpaintOptions(AnswerOptions, total=False):
     """Options of `Client.inpaint`."""
 
-    mask_convention: Literal["white", "alpha"]
+    mask_convention: Literal["white", "black", "alpha", "painted"]
+    invert_mask: bool
+    mask_threshold: int | Literal["auto"]
     grow_mask: int
     feather: int
     align_colour: bool

@@ -18,7 +18,13 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.deadline import current_deadline
-from kintsugi.deploy.engine import MEGAPIXEL_BOUNDARIES, STAGE_BOUNDARIES, Filled, ModelInfo
+from kintsugi.deploy.engine import (
+    MEGAPIXEL_BOUNDARIES,
+    STAGE_BOUNDARIES,
+    Filled,
+    ModelInfo,
+    Pixels,
+)
 from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
@@ -71,7 +77,7 @@ class GraphEngine:
 
     async def inpaint(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         *,
@@ -85,7 +91,7 @@ class GraphEngine:
 
     async def stylize(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         *,

@@ -21,7 +21,7 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from kintsugi.deploy.deadline import check_deadline
-from kintsugi.deploy.engine import Busy, Filled
+from kintsugi.deploy.engine import Busy, Filled, Pixels
 from kintsugi.deploy.graph.base_node import (
     BoolArray,
     FloatArray,
@@ -40,6 +40,7 @@ from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
+from kintsugi.models.pixels import EIGHT_BITS
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -96,7 +97,7 @@ class RefinerNode(Node):
 
     async def inpaint(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: BoolArray,
         options: InpaintOptions,
         deadline: float,
@@ -112,12 +113,15 @@ class RefinerNode(Node):
             urgency: See `kintsugi.deploy.urgency`.
         """
         return await self._with_one_release(
-            deadline, lambda context: self._inpaint(context, pixels, mask, options), urgency
+            deadline,
+            lambda context: self._inpaint(context, pixels, mask, options),
+            urgency,
+            pixels.dtype,
         )
 
     async def stylize(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         deadline: float,
@@ -125,12 +129,15 @@ class RefinerNode(Node):
     ) -> Filled:
         """Transfer a style; the same walk as `Inpainter.stylize`, over the same plan."""
         return await self._with_one_release(
-            deadline, lambda context: self._stylize(context, content, style, options), urgency
+            deadline,
+            lambda context: self._stylize(context, content, style, options),
+            urgency,
+            content.dtype,
         )
 
     async def inpaint_with_progress(
         self,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: BoolArray,
         options: InpaintOptions,
         deadline: float,
@@ -142,7 +149,7 @@ class RefinerNode(Node):
 
     async def stylize_with_progress(
         self,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
         deadline: float,
@@ -157,6 +164,7 @@ class RefinerNode(Node):
         deadline: float,
         walk: Callable[[RequestContext], Awaitable[Tensor]],
         urgency: Urgency = Urgency.SMALL,
+        depth: np.dtype[Any] = EIGHT_BITS,
     ) -> Filled:
         """Answer with the release of now, all of it, and otherwise all of it with the next.
 
@@ -166,7 +174,7 @@ class RefinerNode(Node):
             raise Busy(f"{self._in_progress} requests are in progress")
         self._in_progress += 1
         try:
-            return await self._answer(deadline, walk, urgency)
+            return await self._answer(deadline, walk, urgency, depth)
         finally:
             self._in_progress -= 1
 
@@ -175,6 +183,7 @@ class RefinerNode(Node):
         deadline: float,
         walk: Callable[[RequestContext], Awaitable[Tensor]],
         urgency: Urgency = Urgency.SMALL,
+        depth: np.dtype[Any] = EIGHT_BITS,
     ) -> Filled:
         started = time.perf_counter()
         context = RequestContext(self._release, deadline, urgency)
@@ -187,14 +196,14 @@ class RefinerNode(Node):
             context = RequestContext(self._release, deadline, urgency)
             describe_span(release=context.release.model.version)
             answer = await walk(context)
-        pixels = await asyncio.to_thread(finite_image, answer)
+        pixels = await asyncio.to_thread(finite_image, answer, depth)
         self._computed(started)
         return Filled(pixels, context.release.model)
 
     async def _inpaint(
         self,
         context: RequestContext,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         mask: BoolArray,
         options: InpaintOptions,
     ) -> Tensor:
@@ -254,7 +263,7 @@ class RefinerNode(Node):
     async def _stylize(
         self,
         context: RequestContext,
-        content: npt.NDArray[np.uint8],
+        content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
     ) -> Tensor:

@@ -5,18 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.deploy.options import AnswerOptions
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.codec import (
-    DecodedImage,
-    ImageLimits,
-    decode_image,
-    decode_mask,
-    encode_image,
-)
-
-_OPAQUE = 255
+from kintsugi.imaging.codec import ImageLimits, decode_image, sniff_format
+from kintsugi.imaging.holed import open_holed
+from kintsugi.imaging.photograph import Photograph, open_photograph
+from kintsugi.imaging.saving import save_photograph
 
 
 @dataclass(frozen=True)
@@ -24,52 +20,48 @@ class Photo:
     """A photograph with a hole.
 
     Attributes:
-        image: Decoded; its alpha is what the answer gets.
+        image: As its answer is to be; its pixels are what is filled.
         mask: bool H W of the image's size, True = hole; neither empty nor full.
+        original: As it was opened.
     """
 
-    image: DecodedImage
+    image: Photograph
     mask: npt.NDArray[np.bool_]
+    original: Photograph
 
 
 @dataclass(frozen=True)
 class StylePair:
-    """A photograph, whose alpha and profile the answer gets, and pixels (H2 W2 3) of a style."""
+    """A photograph, as which the answer is written, and pixels (H2 W2 3) of a style."""
 
-    content: DecodedImage
+    content: Photograph
     style: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The bytes of the answer, and what of the request's files they do not hold."""
+    """The bytes of the answer, their format, and what of the request's files they do not hold."""
 
     body: bytes
     notes: tuple[str, ...]
+    format: str
+
+
+def answer_format(options: AnswerOptions, photograph: bytes) -> str:
+    """The format of an answer, before anything is decoded."""
+    if options.format != "same":
+        return options.format
+    # What is of no known format is refused when it is decoded.
+    return sniff_format(photograph) or "png"
 
 
 def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
     """Decode image and mask; in the alpha convention the hole is opaque in the answer.
 
-    Raises: InputError as `decode_image` and `decode_mask`, and InvalidInput
-    `mask_missing`, `size_mismatch`, `mask_empty`, `mask_full`.
+    Raises: InputError as `kintsugi.imaging.holed.open_holed`.
     """
-    image = decode_image(form.image, limits)
-    if form.mask is not None:
-        mask = decode_mask(form.mask, limits, convention=form.options.mask_convention)
-    elif form.options.mask_convention == "alpha" and image.alpha is not None:
-        mask = image.alpha == 0
-    else:
-        raise InvalidInput(
-            "the form has no mask",
-            code="mask_missing",
-            hint="send the file as the field mask, or an image whose hole is transparent and"
-            " mask_convention=alpha",
-        )
-    _check_mask(image, mask)
-    if form.options.mask_convention == "alpha":
-        image = _with_opaque_hole(image, mask)
-    return Photo(image, mask)
+    holed = open_holed(form.image, form.mask, form.options.mask, limits)
+    return Photo(holed.photo, holed.hole, holed.original)
 
 
 def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: int) -> StylePair:
@@ -78,8 +70,8 @@ def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: i
     Raises: InputError as `decode_image`, by the field's name, and InvalidInput
     `content_too_large` for more than ``max_content_pixels``.
     """
-    content = decode_image(form.content, limits, name="content")
-    height, width = content.pixels.shape[:2]
+    content = open_photograph(form.content, limits, name="content")
+    height, width = content.seen.shape[:2]
     if height * width > max_content_pixels:
         raise InvalidInput(
             f"the content is {width}x{height} = {height * width} px, the limit of a style"
@@ -94,49 +86,12 @@ def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: i
 
 
 def encode_answer(
-    image: DecodedImage, pixels: npt.NDArray[np.uint8], options: AnswerOptions
+    image: Photograph,
+    pixels: Pixels,
+    options: AnswerOptions,
+    *,
+    original: Photograph | None = None,
 ) -> Answer:
-    """Encode the answer's pixels (uint8 H W 3) with the photograph's alpha and profile."""
-    body = encode_image(
-        pixels,
-        options.format,
-        quality=options.quality,
-        alpha=image.alpha,
-        icc_profile=image.icc_profile,
-    )
-    notes = image.notes
-    if image.alpha is not None and options.format == "jpeg":
-        notes += ("transparency dropped: jpeg has none",)
-    return Answer(body, notes)
-
-
-def _with_opaque_hole(image: DecodedImage, mask: npt.NDArray[np.bool_]) -> DecodedImage:
-    """Where transparency means hole, the filled hole has none: it would not be seen."""
-    if image.alpha is None:
-        return image
-    return replace(image, alpha=np.where(mask, np.uint8(_OPAQUE), image.alpha))
-
-
-def _check_mask(image: DecodedImage, mask: npt.NDArray[np.bool_]) -> None:
-    height, width = image.pixels.shape[:2]
-    mask_height, mask_width = mask.shape
-    if (mask_height, mask_width) != (height, width):
-        raise InvalidInput(
-            f"the mask is {mask_width}x{mask_height} px but the image is {width}x{height}",
-            code="size_mismatch",
-            hint="send both at the same size; a photograph's is taken as it is displayed, after"
-            " the rotation that its EXIF data asks for",
-        )
-    if not mask.any():
-        raise InvalidInput(
-            "the mask is empty",
-            code="mask_empty",
-            hint="mark at least one pixel as hole: white, or with mask_convention=alpha"
-            " transparent",
-        )
-    if mask.all():
-        raise InvalidInput(
-            "the mask covers the whole image",
-            code="mask_full",
-            hint="leave some of the image known: the fill is made from it",
-        )
+    """Encode the answer's pixels (H W 3) as the photograph was, or as is asked for."""
+    saved = save_photograph(image, pixels, options.output, original=original)
+    return Answer(saved.body, saved.notes, saved.format)

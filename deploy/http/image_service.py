@@ -151,7 +151,8 @@ class Work:
                     patience,
                 )
             record.model_version = filled.model.version
-            return Made(await files.write(filled.pixels), form.options.format, filled.model)
+            answer = await files.write(filled.pixels)
+            return Made(answer, answer.format, filled.model)
 
     def _saw(
         self, record: Record, height: int, width: int, hole_share: float | None = None

@@ -6,6 +6,7 @@ from typing import Generic
 
 from kintsugi.deploy.options import InpaintOptions, Options, StylizeOptions
 from kintsugi.errors import InvalidInput
+from kintsugi.imaging.formats import ALL_LABELS
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class FormKind(Generic[Options]):
 
 INPAINT_FORM = FormKind(
     {
-        "image": "photograph: PNG, JPEG, WebP, TIFF or, where the service reads it, HEIC, found"
-        " by content",
-        "mask": "of the image's size; white is hole. Not needed with mask_convention=alpha and"
+        "image": f"photograph, found by content: {ALL_LABELS} (HEIC where the service reads it)",
+        "mask": "of the image's size; mask_convention says what is hole. Not needed with alpha and"
         " an image with transparency",
     },
     ("image",),
@@ -40,8 +40,8 @@ INPAINT_FORM = FormKind(
 )
 STYLIZE_FORM = FormKind(
     {
-        "content": "photograph whose arrangement is kept: PNG, JPEG, WebP or TIFF, found by"
-        " content; the answer has its size, transparency and colour profile",
+        "content": "photograph whose arrangement is kept, found by content; the answer has its"
+        " size, depth, transparency, colour profile and metadata",
         "style": "picture whose look is copied, of any size; a large one is shrunk to the area"
         " of 512x512 px",
     },

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kintsugi.deploy.engine import Observer, WorkerDied
+from kintsugi.deploy.engine import Observer, Pixels, WorkerDied
 from kintsugi.deploy.http.codec import Answer
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer
@@ -29,6 +29,7 @@ from kintsugi.deploy.sandbox.wire import (
     array,
     contents,
     receive_message,
+    samples,
     send_message,
 )
 from kintsugi.deploy.sandbox.worker import too_costly
@@ -58,22 +59,22 @@ class OpenedPhoto:
     Attributes:
         height, width: Of the whole photograph.
         hole_share: Part of it that is hole, 0-1.
-        pixels: uint8 h w 3, RGB: the part of it that decides the fill.
+        pixels: As `Engine.inpaint` takes them: the part of it that decides the fill.
         mask: bool h w, True = hole.
     """
 
     height: int
     width: int
     hole_share: float
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     mask: npt.NDArray[np.bool_]
 
 
 @dataclass
 class OpenedPair:
-    """Content (uint8 H W 3, RGB) and style (uint8 H2 W2 3) of a transfer."""
+    """Content (H W 3, RGB, of 8 or 16 bits) and style (uint8 H2 W2 3) of a transfer."""
 
-    content: npt.NDArray[np.uint8]
+    content: Pixels
     style: npt.NDArray[np.uint8]
 
 
@@ -94,26 +95,28 @@ class Opened:
             height,
             width,
             head["holes"] / (height * width),
-            array(pixels, (*shape, 3)),
+            samples(pixels, (*shape, head["channels"]), head["bits"]),
             array(mask, shape).view(np.bool_),
         )
 
     async def pair(self) -> OpenedPair:
         """Open content and style. Raises: InputError, as `decode_pair`; WorkerDied."""
         head, (content, style) = await self._pool.observed("decode", self._open)
-        return OpenedPair(array(content, (*head["size"], 3)), array(style, (*head["style"], 3)))
+        pixels = samples(content, (*head["size"], 3), head["bits"])
+        return OpenedPair(pixels, array(style, (*head["style"], 3)))
 
     async def check(self) -> None:
         """Open all and give nothing back. Raises: as above."""
         await self._pool.observed("decode", lambda: self._open(check=True))
 
-    async def write(self, pixels: npt.NDArray[np.uint8]) -> Answer:
+    async def write(self, pixels: Pixels) -> Answer:
         """The answer's file, with these pixels where `photo` or `pair` gave some.
 
         Raises: InvalidInput `image_too_costly`; WorkerDied.
         """
         head, (body,) = await self._pool.observed("encode", lambda: self._finish(pixels))
-        return Answer(bytes(body), tuple(str(note) for note in head["notes"]))
+        notes = tuple(str(note) for note in head["notes"])
+        return Answer(bytes(body), notes, str(head["format"]))
 
     async def close(self) -> None:
         """Kill the process."""
@@ -135,7 +138,7 @@ class Opened:
         head, files = self._pool.request_of(self._form)
         return await self._exchange({**head, "check": check}, files)
 
-    async def _finish(self, pixels: npt.NDArray[np.uint8]) -> Message:
+    async def _finish(self, pixels: Pixels) -> Message:
         for _ in range(_TRIES):
             try:
                 return await self._exchange({"do": "finish"}, [contents(pixels)])
@@ -220,7 +223,7 @@ class CodecPool:
         self, process: CodecProcess, head: dict[str, Any], blobs: list[Blob]
     ) -> Message:
         """Send a message and await its answer. Raises: BrokenMessage, OSError."""
-        # No more than four channels of two files; an answer's file may be larger than its pixels.
+        # No more than four channels of 16 bits of two files; an answer's file may be larger than its pixels.
         most = 16 * self._limits.max_pixels + 2**24
 
         def ask() -> Message:

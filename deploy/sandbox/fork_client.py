@@ -123,6 +123,8 @@ class _Server:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         # Its numerical libraries shall start no threads: it forks.
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # An encoder's threads would each reserve 64 MiB of the memory that a process may take.
+        environment |= {"MALLOC_ARENA_MAX": "2"}
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "kintsugi.deploy.sandbox.fork_server", str(theirs.fileno())],

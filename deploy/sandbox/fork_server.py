@@ -6,7 +6,6 @@ one that reaps its children, so that a pid is never another's when it is killed.
 """
 
 import gc
-import io
 import json
 import os
 import signal
@@ -18,8 +17,13 @@ import traceback
 import numpy as np
 
 from kintsugi.deploy.sandbox.worker import serve
-from kintsugi.imaging.codec import FORMATS, decode_image, encode_image
+from kintsugi.imaging.codec import encode_image
+from kintsugi.imaging.encoders.deep_samples import write_deep_png
+from kintsugi.imaging.formats import FORMATS
 from kintsugi.imaging.heif import reads_heif
+from kintsugi.imaging.photo_options import output_in
+from kintsugi.imaging.photograph import open_photograph
+from kintsugi.imaging.saving import save_photograph
 
 MOST_MESSAGE_BYTES = 4096
 _LOOK_SECONDS = 0.005
@@ -79,15 +83,13 @@ def _end(pid: int, grace: float) -> int:
 
 def _load_codecs() -> None:
     """Read and write each format once: what loads late would be loaded by every child."""
-    pixels = np.zeros((64, 64, 3), np.uint8)
+    eight = np.zeros((64, 64, 3), np.uint8)
+    png = open_photograph(encode_image(eight))
     for format in FORMATS:
-        decode_image(encode_image(pixels, format))
-    if reads_heif():
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "HEIF")
-        decode_image(buffer.getvalue())
+        if format != "heif" or reads_heif():
+            open_photograph(save_photograph(png, eight, output_in(format)).body)
+    deep = open_photograph(write_deep_png(np.zeros((64, 64, 3), np.uint16)))
+    save_photograph(deep, deep.seen)
 
 
 if __name__ == "__main__":

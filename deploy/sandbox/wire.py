@@ -64,8 +64,18 @@ def array(blob: bytearray, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
     return flat.reshape(tuple(shape))
 
 
+def samples(
+    blob: bytearray, shape: Sequence[int], bits: int
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """A blob as uint8 or uint16 of a shape; may be written to. Raises: BrokenMessage."""
+    if bits == 8:
+        return array(blob, shape)
+    flat = array(blob, (2 * int(np.prod(shape, dtype=np.int64)),))
+    return flat.view(np.uint16).reshape(tuple(shape))
+
+
 def contents(pixels: npt.NDArray[Any]) -> memoryview:
-    """The bytes of an array of one byte a value, in C order."""
+    """The bytes of an array, in C order and in this machine's byte order."""
     return np.ascontiguousarray(pixels).view(np.uint8).data.cast("B")
 
 

@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.http.codec import (
     Photo,
     StylePair,
@@ -29,9 +28,9 @@ from kintsugi.deploy.sandbox.window import Box, fill_window
 from kintsugi.deploy.sandbox.wire import (
     Blob,
     BrokenMessage,
-    array,
     contents,
     receive_message,
+    samples,
     send_message,
 )
 from kintsugi.errors import InputError, InvalidInput
@@ -44,7 +43,7 @@ from kintsugi.imaging.promises import read_promises
 _OPEN_SECONDS, _OPEN_SECONDS_A_MEGAPIXEL = 3.0, 0.25
 _WRITE_SECONDS, _WRITE_SECONDS_A_MEGAPIXEL = 5.0, 1.5
 # Bytes of memory beyond what the process has at first, and for each pixel of its files.
-_MEMORY_BYTES, _MEMORY_BYTES_A_PIXEL = 256 * 2**20, 48
+_MEMORY_BYTES, _MEMORY_BYTES_A_PIXEL = 256 * 2**20, 64
 _MOST_OPEN_FILES = 64
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
@@ -110,9 +109,11 @@ class _State:
         box = fill_window(photo.mask, options.grow_mask)
         top, bottom, left, right = box
         inside = (slice(top, bottom), slice(left, right))
-        blobs = [contents(photo.image.pixels[inside]), contents(photo.mask[inside])]
+        pixels = photo.image.pixels[inside]
+        blobs = [contents(pixels), contents(photo.mask[inside])]
         self._finish = lambda pixels: _finished(photo, box, pixels, options)
-        return {**found, "shape": [bottom - top, right - left]}, blobs
+        how = {"channels": pixels.shape[2], "bits": 8 * pixels.itemsize}
+        return {**found, **how, "shape": [bottom - top, right - left]}, blobs
 
     def _style(
         self,
@@ -130,32 +131,40 @@ class _State:
             return found, ()
         self._finish = lambda pixels: _styled(pair, pixels, options)
         return (
-            {**found, "style": list(pair.style.shape[:2])},
-            [contents(pair.content.pixels), contents(pair.style)],
+            {
+                **found,
+                "style": list(pair.style.shape[:2]),
+                "bits": 8 * pair.content.pixels.itemsize,
+            },
+            [contents(pair.content.seen), contents(pair.style)],
         )
 
 
 def _finished(photo: Photo, box: Box, blob: bytearray, options: AnswerOptions) -> Reply:
     """The answer's file: the photograph with its window as it was filled."""
     top, bottom, left, right = box
-    filled = array(blob, (bottom - top, right - left, 3))
-    pixels = photo.image.pixels
-    if not pixels.flags.writeable:
-        pixels = pixels.copy()
-    pixels[top:bottom, left:right] = filled
+    seen = photo.image.seen
+    # The photograph's own stay as they are: what differs from them was filled.
+    pixels = seen.copy()
+    pixels[top:bottom, left:right] = samples(
+        blob, (bottom - top, right - left, 3), 8 * seen.itemsize
+    )
     return _encoded(photo, pixels, options)
 
 
 def _styled(pair: StylePair, blob: bytearray, options: AnswerOptions) -> Reply:
-    return _encoded(pair, array(blob, pair.content.pixels.shape), options)
+    seen = pair.content.seen
+    return _encoded(pair, samples(blob, seen.shape, 8 * seen.itemsize), options)
 
 
-def _encoded(opened: Photo | StylePair, pixels: np.ndarray, options: AnswerOptions) -> Reply:
+def _encoded(opened: Photo | StylePair, pixels: Pixels, options: AnswerOptions) -> Reply:
     megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
     _limit(_WRITE_SECONDS + _WRITE_SECONDS_A_MEGAPIXEL * megapixels)
-    image = opened.image if isinstance(opened, Photo) else opened.content
-    answer = encode_answer(image, pixels, options)
-    return {"notes": list(answer.notes)}, [answer.body]
+    if isinstance(opened, Photo):
+        answer = encode_answer(opened.image, pixels, options, original=opened.original)
+    else:
+        answer = encode_answer(opened.content, pixels, options)
+    return {"notes": list(answer.notes), "format": answer.format}, [answer.body]
 
 
 def _refused(kind: str, message: str, code: str, hint: str) -> dict[str, Any]:

@@ -39,7 +39,8 @@ export async function readSample(sample) {
  * called when the service is busy. Gives a PNG. Throws Trouble, or AbortError when cancelled.
  */
 export function inpaint(image, mask, options, job) {
-  return send("v1/inpaint", { image, mask }, options, job);
+  // As every browser shows it; the file for the person is asked for or encoded later.
+  return send("v1/inpaint", { image, mask }, { format: "png", ...options }, job);
 }
 
 /** Give `content` the look of `style`; otherwise as inpaint. */

@@ -66,7 +66,7 @@ class ScalePlan:
             grown holes that this crop fills, 0 off them and their feather.
         work: The crop, padded to whole cells, 1 3 h w.
         hole: The grown mask of the padded crop, 1 1 h w: every hole in it, those that
-            another crop fills too.
+            another crop fills too, and what cannot be seen.
         sizes: (height, width) of every scale; the last is the padded crop's own.
         align_colour, feather: As in `FillOptions`.
     """
@@ -134,6 +134,7 @@ class CropPlans(Sequence[ScalePlan]):
     boxes: Sequence[Crop]
     options: FillOptions
     first_side: int
+    unseen: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -147,7 +148,14 @@ class CropPlans(Sequence[ScalePlan]):
     def __getitem__(self, index: int | slice) -> "ScalePlan | CropPlans":
         if isinstance(index, slice):
             return replace(self, boxes=self.boxes[index])
-        return _plan_crop(self.image, self.hole, self.boxes[index], self.options, self.first_side)
+        return _plan_crop(
+            self.image,
+            self.hole,
+            self.boxes[index],
+            self.options,
+            first_side=self.first_side,
+            unseen=self.unseen,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,7 @@ def plan_fill(
     options: FillOptions,
     *,
     first_side: int = FIRST_SIDE,
+    unseen: Bool[Tensor, "1 1 H W"] | None = None,
 ) -> FillPlan:
     """Plan the fill of one photograph: a crop for each group of holes.
 
@@ -180,19 +189,40 @@ def plan_fill(
         mask: 1 or True = hole; at least one hole pixel and one known pixel.
         options: The caller's choices.
         first_side: The longer side of the first scale under "auto", in pixels.
+        unseen: True = a pixel that is transparent: neither filled nor filled from. What crops
+            see of them is hole.
 
     Raises:
         ValueError: more than one photograph; the mask is of another size, no float or bool,
             outside 0-1, empty or full (also after growing; an image of one pixel always
-            is); ``scales`` would start below 64 px or above 1024*1024 px; or thin holes
-            would take more than 64 crops.
+            is), or nothing known can be seen; ``scales`` would start below 64 px or above
+            1024*1024 px; or thin holes would take more than 64 crops.
     """
     hole = _grown_hole(image, mask, options)
     crops = crops_of(hole)
+    if unseen is not None:
+        crops = [_with_something_seen(crop, hole, unseen) for crop in crops]
     for top, bottom, left, right in (crop.box for crop in crops):
         # What does not fit is refused now, not when the crop's turn comes.
         scale_sizes(padded_side(bottom - top), padded_side(right - left), options.scales)
-    return FillPlan(image, CropPlans(image, hole, crops, options, first_side))
+    return FillPlan(image, CropPlans(image, hole, crops, options, first_side, unseen))
+
+
+def _with_something_seen(crop: Crop, hole: Tensor, unseen: Tensor) -> Crop:
+    """The crop, widened until a pixel of it is known and can be seen."""
+    height, width = hole.shape[-2:]
+    top, bottom, left, right = crop.box
+    while True:
+        inside = (..., slice(top, bottom), slice(left, right))
+        if ((hole[inside] == 0) & ~unseen[inside]).any():
+            return Crop(crop.own, (top, bottom, left, right))
+        if (top, bottom, left, right) == (0, height, 0, width):
+            raise ValueError(
+                "all that is known is transparent: the fill is made from what can be seen"
+            )
+        rows, columns = (bottom - top) // 2, (right - left) // 2
+        top, bottom = max(0, top - rows), min(height, bottom + rows)
+        left, right = max(0, left - columns), min(width, right + columns)
 
 
 def _grown_hole(image: Tensor, mask: Tensor, options: FillOptions) -> Float[Tensor, "1 1 H W"]:
@@ -229,7 +259,13 @@ def _checked_mask(image: Tensor, mask: Tensor) -> Float[Tensor, "1 1 H W"]:
 
 
 def _plan_crop(
-    image: Tensor, hole: Tensor, crop: Crop, options: FillOptions, first_side: int
+    image: Tensor,
+    hole: Tensor,
+    crop: Crop,
+    options: FillOptions,
+    *,
+    first_side: int,
+    unseen: Tensor | None,
 ) -> ScalePlan:
     top, bottom, left, right = crop.box
     inside = (..., slice(top, bottom), slice(left, right))
@@ -238,11 +274,16 @@ def _plan_crop(
     first, last, start, end = crop.own
     here = (..., slice(first - top, last - top), slice(start - left, end - left))
     own[here] = hole[..., first:last, start:end]
-    work, work_hole = padded(image[inside]), padded(hole[inside])
+    alpha, dark = feathered(own, options.feather), hole[inside]
+    if unseen is not None:
+        dark = torch.maximum(dark, unseen[inside].to(dark))
+        # Nothing fades out over what is not seen.
+        alpha = torch.where((own == 0) & unseen[inside], 0.0, alpha)
+    work, work_hole = padded(image[inside]), padded(dark)
     sizes = scale_sizes(work.shape[-2], work.shape[-1], options.scales, first_side=first_side)
     return ScalePlan(
         crop=crop.box,
-        alpha=feathered(own, options.feather),
+        alpha=alpha,
         work=work,
         hole=work_hole,
         sizes=worth_while(sizes, work_hole) if options.scales == "auto" else sizes,

@@ -23,7 +23,20 @@ class ConfigError(KintsugiError):
 
 
 class StorageError(KintsugiError):
-    """Something in storage is missing, incomplete or not what its manifest says."""
+    """Something in storage is missing, incomplete or not what its manifest says.
+
+    Attributes:
+        may_pass: Whether it was tried again until the time was up: the place may be gone for
+            all, and not for this name alone.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+    # As of InputError.
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_storage, (type(self), str(self), self.may_pass)
 
 
 class Diverged(KintsugiError):
@@ -63,3 +76,7 @@ class InvalidInput(InputError):
 
 def _rebuild(kind: type[InputError], message: str, code: str, hint: str) -> InputError:
     return kind(message, code=code, hint=hint)
+
+
+def _rebuild_storage(kind: type[StorageError], message: str, may_pass: bool) -> StorageError:
+    return kind(message, may_pass=may_pass)

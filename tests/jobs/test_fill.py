@@ -54,8 +54,8 @@ def test_the_ending_is_the_format(files: list[str], tmp_path: Path, name: str, f
 
 def test_what_cannot_be_used_is_told_and_nothing_written(files: list[str], tmp_path: Path) -> None:
     photo, mask, release = files
-    with pytest.raises(ConfigError, match=r"filled\.gif: let it end in one of \.png, \.jpg"):
-        main([*files, "-o", "filled.gif"])
+    with pytest.raises(ConfigError, match=r"filled\.psd: let it end in one of \.png, \.jpg"):
+        main([*files, "-o", "filled.psd"])
     with pytest.raises(StorageError, match=r"cannot read .*nothing\.png"):
         main([photo, "nothing.png", "-o", "filled.png", release])
     with pytest.raises(ConfigError, match=r"name the mask of photo\.png after it"):

@@ -46,6 +46,7 @@ def arguments(tmp_path: Path) -> list[str]:
         *places(tmp_path),
         f"--release={tmp_path / 'release'}",
         f"--json={tmp_path / 'figures.json'}",
+        "--processes=0",
     ]
 
 

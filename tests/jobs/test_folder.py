@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kintsugi.inference.folder import Outcome, failed
+from kintsugi.inference.folder_report import Outcome, failed
 from kintsugi.jobs._folder import reporting
 
 

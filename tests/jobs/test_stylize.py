@@ -60,7 +60,7 @@ def test_strength_decides(arguments: list[str], tmp_path: Path) -> None:
     for strength in ("0", "1"):
         output = tmp_path / f"output-{strength}"
         assert main([*arguments, f"--strength={strength}", f"--output={output}"]) == DONE
-        made.append((output / "a.png").read_bytes())
+        made.append((output / "a.jpg").read_bytes())
     assert made[0] != made[1]
 
 

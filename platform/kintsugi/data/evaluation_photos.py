@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image
 
-from kintsugi.data.sample_photos import PHOTO_SUFFIXES, is_photo
 from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Pixels
+from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_photo
 from kintsugi.storage.storage import Storage
 
 

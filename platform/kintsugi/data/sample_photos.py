@@ -10,8 +10,6 @@ from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError
 from kintsugi.storage.storage import Storage
 
-# By which photographs are found in folders and buckets; what is in them is looked at later.
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 # Colour photographs that scikit-image and scikit-learn ship inside their
 # packages; drawings, microscopy, text and the second halves of stereo pairs are left out.
 SAMPLE_PHOTOS = {
@@ -49,11 +47,6 @@ def copy_sample_photos(output_uri: str) -> list[str]:
     for file in files:
         target.write(file.name, file.read_bytes())
     return sorted(file.name for file in files)
-
-
-def is_photo(name: str) -> bool:
-    """Whether a file is taken for a photograph."""
-    return name.lower().endswith(PHOTO_SUFFIXES)
 
 
 @contextmanager

@@ -9,13 +9,11 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kintsugi.data.packing import Packing, PartPlan, plan_parts
-from kintsugi.data.sample_photos import PHOTO_SUFFIXES
 from kintsugi.data.shard_manifest import (
     MANIFEST_NAME,
     SCHEMA,
@@ -27,6 +25,7 @@ from kintsugi.data.shard_manifest import (
 )
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
 from kintsugi.imaging.codec import ImageLimits, decode_image
+from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_photo
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
@@ -84,7 +83,7 @@ def write_shards(
     if not packing.overwrite:
         _check_free(target)
     sizes = source.sizes()
-    photos = {name: size for name, size in sizes.items() if _is_photo(name)}
+    photos = {name: size for name, size in sizes.items() if is_photo(name)}
     if not photos:
         raise ConfigError(
             f"no photographs in {source.uri} ({len(sizes)} other files): it must hold files"
@@ -211,9 +210,3 @@ def _read_photo(source: Storage, name: str) -> bytes:
         if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
             raise InvalidInput(str(error), code="image_unreadable") from error
         raise
-
-
-def _is_photo(name: str) -> bool:
-    path = PurePosixPath(name)
-    # Hidden files are other programs' notes, such as macOS's ._photo.jpg.
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")

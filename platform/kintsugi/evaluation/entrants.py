@@ -22,10 +22,10 @@ from typing import NamedTuple, Protocol
 import torch
 
 from kintsugi import models
-from kintsugi.data.sample_photos import is_photo
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image
+from kintsugi.imaging.formats import is_photo
 from kintsugi.inference import methods, peers
 from kintsugi.inference.folder import read_input, stem_of
 from kintsugi.inference.methods import (

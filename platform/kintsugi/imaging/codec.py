@@ -5,24 +5,22 @@ True = hole.
 """
 
 import io
-import re
-import warnings
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS, DecodedImage, to_rgb
+from kintsugi.imaging.arrays import Mask
+from kintsugi.imaging.colour_modes import DecodedImage, to_rgb
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.limits import (
     ImageLimits,
-    animated,
-    check_bytes,
-    check_size,
-    too_many_pixels,
-    undecodable,
 )
+from kintsugi.imaging.mask_decoding import marked_hole
+from kintsugi.imaging.opening import open_image
+from kintsugi.imaging.photo_options import MaskOptions
 
 __all__ = [
     "FORMATS",
@@ -36,8 +34,6 @@ __all__ = [
 
 FORMATS = ("png", "jpeg", "webp", "tiff")
 
-# A grey mask saved as colour JPEG comes back with channels a few steps apart.
-_GREY_SPREAD = 8
 # The longest side that the format can store, in pixels.
 _SIDE_LIMITS = {"jpeg": 65_500, "webp": 16_383}
 
@@ -69,49 +65,31 @@ def decode_image(
             `{name}_too_small`, `{name}_animated`, `{name}_bit_depth`,
             `{name}_undecodable`.
     """
-    format = check_bytes(data, limits, name)
-    _hush_pillow()
-    try:
-        with Image.open(io.BytesIO(data), formats=[format.upper()]) as image:
-            check_size(image.height, image.width, limits, name)
-            _check_frames(image, name)
-            if draft_side and format == "jpeg":
-                image.draft(None, (draft_side, draft_side))
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise too_many_pixels("more", limits, name) from error
-    except BROKEN_FILE_ERRORS as error:
-        raise undecodable("its data is broken or cut short", name) from error
-    return to_rgb(image, data, format, name)
+    format, image, notes = open_image(data, limits, name, draft_side=draft_side)
+    decoded = to_rgb(image, data, format, name)
+    return replace(decoded, notes=(*notes, *decoded.notes))
 
 
 def decode_mask(
     data: bytes,
     limits: ImageLimits = ImageLimits(),
     *,
-    convention: str = "white",
+    options: MaskOptions = MaskOptions(),
     name: str = "mask",
-) -> npt.NDArray[np.bool_]:
-    """Decode a mask to bool H W, True = hole.
+) -> Mask:
+    """Decode a mask to the hole it marks, bool H W, True = hole; not grown yet.
 
     Args:
         data: A file of one of the image formats.
         limits: What is accepted.
-        convention: "white": grey >= 128 is hole; "alpha": alpha 0 is hole.
+        options: What marks the hole.
         name: Start of every error code and message.
 
     Raises:
-        InputError: As `decode_image`, and InvalidInput with `{name}_not_gray`,
-            `{name}_has_alpha` (white), `{name}_no_alpha` (alpha).
+        InputError: As `decode_image`, and InvalidInput with `{name}_not_gray` (white, black),
+            `{name}_no_alpha` (alpha, painted).
     """
-    if convention not in ("white", "alpha"):
-        raise InvalidInput(
-            f"mask_convention {convention!r} is not known",
-            code="mask_convention_unknown",
-            hint="use white (white is hole) or alpha (transparent is hole)",
-        )
-    decoded = decode_image(data, limits, name=name)
-    return _hole_in_alpha(decoded, name) if convention == "alpha" else _hole_in_grey(decoded, name)
+    return marked_hole(decode_image(data, limits, name=name), options, name)
 
 
 def encode_image(
@@ -159,55 +137,3 @@ def encode_image(
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format.upper(), **options)
     return buffer.getvalue()
-
-
-def _check_frames(image: Image.Image, name: str) -> None:
-    # A JPEG with several pictures (MPO) is what phones write: the photograph
-    # first, then previews or gain maps. It is one image to its owner.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise animated(str(frames), name)
-
-
-def _hole_in_alpha(decoded: DecodedImage, name: str) -> npt.NDArray[np.bool_]:
-    if decoded.alpha is None:
-        raise InvalidInput(
-            f"the {name} has no alpha channel",
-            code=f"{name}_no_alpha",
-            hint="erase the hole to transparent, or use mask_convention=white",
-        )
-    hole: npt.NDArray[np.bool_] = decoded.alpha == 0
-    return hole
-
-
-def _hole_in_grey(decoded: DecodedImage, name: str) -> npt.NDArray[np.bool_]:
-    # An alpha channel that is opaque everywhere says nothing: drawing programs add it unasked.
-    if decoded.alpha is not None and decoded.alpha.min() < 255:
-        raise InvalidInput(
-            f"the {name} has transparent pixels",
-            code=f"{name}_has_alpha",
-            hint="use mask_convention=alpha if transparent means hole, else flatten it",
-        )
-    red, green, blue = np.moveaxis(decoded.pixels, 2, 0)
-    lightest = np.maximum(np.maximum(red, green), blue)
-    if np.any(lightest - np.minimum(np.minimum(red, green), blue) > _GREY_SPREAD):
-        raise InvalidInput(
-            f"the {name} is in colour",
-            code=f"{name}_not_gray",
-            hint="send a black and white image in which white is the hole",
-        )
-    # The mean of three equal channels is exact in whole numbers.
-    hole: npt.NDArray[np.bool_] = red.astype(np.uint16) + green + blue >= 3 * 128
-    return hole
-
-
-def _hush_pillow() -> None:
-    """Silence what Pillow says of odd files by `warnings`: errors and notes say it here.
-
-    The filter stays: switching filters to and fro (`catch_warnings`) is not
-    safe when several threads decode.
-    """
-    for category in (UserWarning, RuntimeWarning):
-        entry = ("ignore", None, category, re.compile(r"PIL\."), 0)
-        if entry not in warnings.filters:
-            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")

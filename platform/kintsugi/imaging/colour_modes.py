@@ -54,7 +54,7 @@ class DecodedImage:
         pixels: uint8 H W 3, RGB.
         alpha: uint8 H W, 255 = opaque; None when the file has no transparency.
         icc_profile: Colour profile of `pixels` to store with them again.
-        format: "png", "jpeg", "webp", "tiff" or "heif".
+        format: As `kintsugi.imaging.formats` names it.
         notes: What of the file was not kept, one short English clause each.
     """
 
@@ -81,7 +81,7 @@ def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedIm
     notes: list[str] = []
     bits = _sample_bits(image, data, format)
     icc_profile: bytes | None = image.info.get("icc_profile")
-    image = _upright(image)
+    image = upright(image, orientation_of(image))
     if bits > 8:
         notes.append(f"{bits}-bit samples reduced to 8 bit")
     if image.mode.startswith("I;16"):
@@ -118,17 +118,23 @@ def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
         bits = image.tag_v2.get(_TIFF_BITS_TAG, (1,))  # type: ignore[attr-defined]
         return max(bits) if isinstance(bits, tuple) else int(bits)
     if format == "heif":
-        return int(image.info["bit_depth"])
+        return int(image.info.get("bit_depth", 8))
     return 8
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where there is none that can be read."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except BROKEN_FILE_ERRORS:
         # Cameras and editors write broken EXIF; the pixels are good all the same.
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The image as it is displayed."""
+    method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
 
 

@@ -22,12 +22,15 @@ _ADAM7 = (
     (0, 1, 1, 2),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+# Sizes of its headers, as they are stored.
+_BMP_HEADERS = {bytes([size, 0, 0, 0]) for size in (12, 16, 40, 52, 56, 64, 108, 124)}
 _INFLATE_BYTES = 2**20
-_WEBP_ANIMATION_FLAG = 0x02
 
 
 def sniff_format(data: bytes) -> str | None:
-    """Name the format by its magic bytes: "png", "jpeg", "webp", "tiff", "heif" or None."""
+    """Name the format by its magic bytes, as `kintsugi.imaging.formats`; None for no known one."""
     if data.startswith(_PNG_SIGNATURE):
         return "png"
     if data.startswith(b"\xff\xd8"):
@@ -36,9 +39,26 @@ def sniff_format(data: bytes) -> str | None:
         return "webp"
     if data[:4] in (b"II*\x00", b"MM\x00*"):
         return "tiff"
-    # The brand that a file is mainly of: AVIF has the same container.
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "heif"
+    if data[4:8] == b"ftyp":
+        return _of_brands(data)
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
+        return "bmp"
+    if data[:12] == _JP2_SIGNATURE or data[:4] == b"\xff\x4f\xff\x51":
+        return "jp2"
+    return None
+
+
+def _of_brands(data: bytes) -> str | None:
+    """HEIC or AVIF, which share a container: by the brand that a file is mainly of."""
+    main = data[8:12]
+    if main in _AVIF_BRANDS:
+        return "avif"
+    if main in _HEIF_BRANDS:
+        # `mif1` is of either: the others that it names decide.
+        others = data[16 : min(int.from_bytes(data[:4], "big"), 256)]
+        return "avif" if main == b"mif1" and b"avif" in others else "heif"
     return None
 
 
@@ -55,11 +75,6 @@ def declared_size(data: bytes, format: str) -> tuple[int, int] | None:
     if format == "webp":
         return _webp_size(data)
     return None
-
-
-def is_animated_webp(data: bytes) -> bool:
-    """True when the extended header announces frames."""
-    return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & _WEBP_ANIMATION_FLAG)
 
 
 def png_bit_depth(data: bytes) -> int:
@@ -115,8 +130,6 @@ def _png_problem(data: bytes) -> str | None:
             pixels.append((position + 8, end - 4))
         seen.add(kind)
         position = end
-    if position != len(data):
-        return "something follows its end"
     return _png_pixel_problem(data, pixels)
 
 

@@ -7,10 +7,10 @@ container. Nothing is decoded.
 from dataclasses import dataclass
 
 from kintsugi.errors import InvalidInput, TooLarge, UnsupportedFormat
+from kintsugi.imaging.formats import ALL_LABELS
 from kintsugi.imaging.headers import (
     container_problem,
     declared_size,
-    is_animated_webp,
     sniff_format,
 )
 from kintsugi.imaging.heif import reads_heif
@@ -52,7 +52,7 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
     format = sniff_format(data)
     if format is None:
         raise UnsupportedFormat(
-            f"the {name} is not PNG, JPEG, WebP or TIFF",
+            f"the {name} is none of {ALL_LABELS}",
             code=f"{name}_format_not_allowed",
             hint="the kind is read from the content, not from the file's name: convert it first",
         )
@@ -69,8 +69,6 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
     problem = container_problem(data, format)
     if problem is not None:
         raise undecodable(problem, name)
-    if format == "webp" and is_animated_webp(data):
-        raise animated("more than one", name)
     return format
 
 
@@ -142,9 +140,9 @@ def too_many_pixels(has: str, limits: ImageLimits, name: str) -> InvalidInput:
     )
 
 
-def animated(frames: str, name: str) -> InvalidInput:
-    return InvalidInput(
-        f"the {name} has {frames} frames or pages",
-        code=f"{name}_animated",
-        hint="send one still image",
+def raw_file(name: str) -> UnsupportedFormat:
+    return UnsupportedFormat(
+        f"the {name} is a camera's raw file, of which only a preview can be read",
+        code=f"{name}_format_not_allowed",
+        hint="develop it first: save it as TIFF with 16 bits, PNG or JPEG",
     )

@@ -1,51 +1,43 @@
 """Work through a folder of photographs, resumably; knows neither what is done to them nor HTTP.
 
-Every photograph's outcome is a row of `report.jsonl` in the output. One bad file never
-ends the run; what is done is not done again.
+Every photograph's outcome is a row of the report. Nothing that happens to one of them ends the
+run, and what is done is not done again.
 """
 
-import json
+import logging
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
-from kintsugi.data.sample_photos import PHOTO_SUFFIXES, is_photo
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
+from kintsugi.imaging.formats import ALL_LABELS, FORMATS, is_hidden, is_photo
+from kintsugi.inference.folder_report import (
+    REPORT_NAME,
+    Outcome,
+    Summary,
+    earlier_outcomes,
+    failed,
+    write_report,
+)
+from kintsugi.storage.backends import Survey
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
-REPORT_NAME = "report.jsonl"
 # The report reaches storage at least this often while the run goes on.
 _REPORT_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one photograph.
-
-    Attributes:
-        id: Its name, relative to its folder.
-        status: "done" or "failed".
-        output: Name of the PNG, relative to the output; "" when it failed.
-        code: Stable and machine-readable, such as ``mask_missing``; "" when done.
-        reason: The same in words.
-        seconds: Reading, working and writing.
-    """
-
-    id: str
-    status: Literal["done", "failed"]
-    output: str = ""
-    code: str = ""
-    reason: str = ""
-    seconds: float = 0.0
+# So many photographs in a row for which a place could not be reached: it is gone for all.
+_MOST_UNREACHED = 3
+_UNREACHED = "storage_unreachable"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photograph, and the name of the PNG that is made of it."""
+    """A photograph, and the name of the file that is made of it."""
 
     id: str
     output: str
@@ -56,40 +48,56 @@ AnItem = TypeVar("AnItem", bound=Item)
 
 @dataclass(frozen=True)
 class Plan(Generic[AnItem]):
-    """What is to be worked on, and what cannot be before anything is read."""
+    """What is to be worked on.
+
+    Attributes:
+        items: Photographs.
+        refused: What cannot be worked on or is left out, before anything is read.
+        hidden: Names of hidden files, which are no photographs and get no row.
+    """
 
     items: tuple[AnItem, ...]
     refused: tuple[Outcome, ...]
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Outcomes of all photographs in the order of their names, and how many were done now."""
+class Made:
+    """The bytes of an output, and what of the photograph they do not hold."""
 
-    outcomes: tuple[Outcome, ...]
-    tried: int
-
-    @property
-    def failed(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
+    body: bytes
+    notes: tuple[str, ...] = ()
 
 
-# Called after each photograph with its outcome, the number of them tried and to be tried.
+@dataclass(frozen=True)
+class FolderRun:
+    """How a folder is worked through.
+
+    Attributes:
+        retry_failed: Try again what failed before.
+        overwrite: Do again what is done.
+        processes: Of this machine, where Ray does not run; 0: this one, whose death ends the run.
+        report: Called after each photograph with its outcome, the number of them tried and to
+            be tried.
+    """
+
+    retry_failed: bool = False
+    overwrite: bool = False
+    processes: int = 0
+    report: "Report | None" = None
+
+
 Report = Callable[[Outcome, int, int], None]
-# Makes the bytes of one PNG; InputError is that photograph's own trouble. It travels to
-# Ray's workers.
-Work = Callable[[AnItem], bytes]
+# Makes one output; InputError is that photograph's own trouble. It travels to other processes.
+Work = Callable[[AnItem], Made]
 
 
 def work_folder(
-    plan: Plan[AnItem],
-    work: Work[AnItem],
-    output: Storage,
-    *,
-    retry_failed: bool = False,
-    report: Report | None = None,
+    plan: Plan[AnItem], work: Work[AnItem], output: Storage, run: FolderRun = FolderRun()
 ) -> Summary:
     """Work on every photograph that has no output yet, in Ray tasks where Ray is initialised.
+
+    The report is written whatever happens.
 
     Raises: StorageError: a place cannot be read or written at all.
     """
@@ -98,76 +106,87 @@ def work_folder(
     waiting = []
     for item in plan.items:
         before = known.get(item.id)
-        if item.output in written:
+        if item.output in written and not run.overwrite:
             outcomes[item.id] = before if before and before.status == "done" else _found(item)
-        elif before and before.status == "failed" and not retry_failed:
+        elif before and before.status == "failed" and not (run.retry_failed or run.overwrite):
             outcomes[item.id] = before
         else:
             waiting.append(item)
     reported = time.monotonic()
-    for index, outcome in enumerate(map_tasks(work_on, (work, output), waiting)):
-        outcomes[outcome.id] = outcome
-        if report is not None:
-            report(outcome, index + 1, len(waiting))
-        if time.monotonic() - reported > _REPORT_SECONDS:
-            _write_report(output, outcomes)
-            reported = time.monotonic()
-    _write_report(output, outcomes)
+    try:
+        for outcome in _work_through(waiting, work, output, run):
+            outcomes[outcome.id] = outcome
+            if time.monotonic() - reported > _REPORT_SECONDS:
+                write_report(output, outcomes)
+                reported = time.monotonic()
+    finally:
+        write_report(output, outcomes)
     ordered = tuple(outcomes[name] for name in sorted(outcomes))
-    return Summary(ordered, tried=len(waiting))
+    return Summary(ordered, len(waiting), plan.hidden)
 
 
 def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> Outcome:
-    """Make and write one PNG; a photograph's own trouble is an outcome and no error."""
+    """Make and write one output; whatever goes wrong is this photograph's outcome."""
     work, output = shared
     started = time.perf_counter()
     try:
-        body = work(item)
+        made = work(item)
+        output.write(item.output, made.body)
     except InputError as error:
-        return failed(item.id, error.code, str(error), time.perf_counter() - started)
-    output.write(item.output, body)
-    return Outcome(item.id, "done", item.output, seconds=round(time.perf_counter() - started, 3))
+        outcome = failed(item.id, error.code, _with_hint(error))
+    except StorageError as error:
+        outcome = failed(item.id, _UNREACHED if error.may_pass else "storage_failed", str(error))
+    except MemoryError:
+        logger.exception("out of memory: %s", ascii(item.id))
+        outcome = failed(item.id, "out_of_memory", "the memory of this machine did not suffice")
+    except Exception as error:
+        # A bug, or a file that finds one: its trace is logged, and the others are done.
+        logger.exception("cannot do %s", ascii(item.id))
+        outcome = failed(item.id, "unexpected_error", f"{type(error).__name__}: {error}")
+    else:
+        outcome = Outcome(item.id, "done", item.output, notes=made.notes)
+    return replace(outcome, seconds=round(time.perf_counter() - started, 3))
 
 
-def plan_outputs(names: Sequence[str]) -> Plan[Item]:
-    """Name the PNG of each photograph by its stem; refuse those that would share one.
+def plan_outputs(found: Survey, format: str = "same") -> Plan[Item]:
+    """Name the output of each photograph; whatever else is there is named as left out.
 
     Args:
-        names: Of files; those that are no photographs are left out.
+        found: What is in the folder.
+        format: Of the outputs; "same" keeps the photographs' names.
     """
-    photos = [name for name in names if is_photo(name)]
-    stems = Counter(stem_of(name) for name in photos)
-    items, refused = [], []
-    for name in photos:
-        stem = stem_of(name)
-        if stems[stem] == 1:
-            items.append(Item(name, stem + ".png"))
-            continue
-        rivals = " and ".join(other for other in photos if stem_of(other) == stem)
-        problem = f"{rivals} would all become {stem}.png: rename all but one"
-        refused.append(failed(name, "output_ambiguous", problem))
-    return Plan(tuple(items), tuple(refused))
+    photos = sorted(name for name in found.sizes if is_photo(name))
+    names = {name: output_name(name, format) for name in photos}
+    # Two spellings of one name, or `a//b` and `a/b`, are one file on many systems.
+    counts = Counter(same_name(each) for each in names.values())
+    items, refused = [], [*_left_out(found), *_locked(found)]
+    for name, output in names.items():
+        if _leads_out(name):
+            refused.append(
+                failed(name, "name_not_usable", f"{name} leads out of its folder: rename it")
+            )
+        elif counts[same_name(output)] > 1:
+            rivals = [other for other in photos if same_name(names[other]) == same_name(output)]
+            problem = f"{' and '.join(rivals)} would all become {output}: rename all but one"
+            refused.append(failed(name, "output_ambiguous", problem))
+        else:
+            items.append(Item(name, output))
+    return Plan(tuple(items), tuple(refused), tuple(sorted(filter(is_hidden, found.sizes))))
 
 
-def earlier_outcomes(output: Storage) -> Mapping[str, Outcome]:
-    """Rows of the report that an earlier run left, by id; empty when there is none."""
-    if not output.exists(REPORT_NAME):
-        return {}
-    try:
-        rows = [Outcome(**json.loads(line)) for line in output.read(REPORT_NAME).splitlines()]
-    except (ValueError, TypeError) as error:
-        raise StorageError(
-            f"{output.uri}/{REPORT_NAME} is not a report of this program ({error}): remove it"
-        ) from error
-    return {row.id: row for row in rows}
+def output_name(name: str, format: str) -> str:
+    """A photograph's output: its own name, or with another format's ending."""
+    clean = "/".join(part for part in name.split("/") if part)
+    return clean if format == "same" else stem_of(clean) + FORMATS[format].suffixes[0]
 
 
 def check_any(plan: Plan[AnItem], photos: Storage) -> None:
     """Raises: ConfigError: there are no photographs."""
-    if not plan.items and not plan.refused:
+    if not plan.items and all(outcome.status == "left_out" for outcome in plan.refused):
+        others = len(plan.refused)
         raise ConfigError(
-            f"no photographs in {photos.uri}: it must be there, a folder of files in"
-            f" {', '.join(PHOTO_SUFFIXES)}"
+            f"no photographs in {photos.uri} ({others} other files): it must be there, a folder"
+            f" of {ALL_LABELS}"
         )
 
 
@@ -187,15 +206,9 @@ def read_input(storage: Storage, name: str, kind: str) -> bytes:
     try:
         return storage.read(name)
     except StorageError as error:
-        # One file's own trouble; anything else concerns them all.
-        if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
-            raise InvalidInput(str(error), code=f"{kind}_unreadable") from error
-        raise
-
-
-def failed(name: str, code: str, reason: str, seconds: float = 0.0) -> Outcome:
-    """The outcome of a photograph that cannot be used."""
-    return Outcome(name, "failed", code=code, reason=reason, seconds=round(seconds, 3))
+        if error.may_pass:
+            raise
+        raise InvalidInput(str(error), code=f"{kind}_unreadable") from error
 
 
 def stem_of(name: str) -> str:
@@ -203,9 +216,59 @@ def stem_of(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _write_report(output: Storage, outcomes: Mapping[str, Outcome]) -> None:
-    lines = [json.dumps(asdict(outcomes[name])) + "\n" for name in sorted(outcomes)]
-    output.write(REPORT_NAME, "".join(lines).encode())
+def same_name(name: str) -> str:
+    """One form of a name: macOS takes umlauts apart (NFD), others write them in one (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _work_through(
+    waiting: list[AnItem], work: Work[AnItem], output: Storage, run: FolderRun
+) -> Iterator[Outcome]:
+    unreached = 0
+    results = map_tasks(
+        work_on, (work, output), waiting, processes=run.processes, on_lost=_worker_died
+    )
+    for index, outcome in enumerate(results):
+        yield outcome
+        if run.report is not None:
+            run.report(outcome, index + 1, len(waiting))
+        unreached = unreached + 1 if outcome.code == _UNREACHED else 0
+        if unreached == _MOST_UNREACHED:
+            raise StorageError(
+                f"given up after {unreached} photographs in a row: {outcome.reason}", may_pass=True
+            )
+
+
+def _worker_died(item: Item, why: str) -> Outcome:
+    return failed(item.id, "worker_died", f"{why}: most often its memory did not suffice")
+
+
+def _with_hint(error: InputError) -> str:
+    return f"{error}: {error.hint}" if error.hint else str(error)
+
+
+def _left_out(found: Survey) -> list[Outcome]:
+    return [
+        Outcome(
+            name,
+            "left_out",
+            code="not_a_photograph",
+            reason=f"its ending is none of a photograph's ({ALL_LABELS})",
+        )
+        for name in found.sizes
+        if not is_photo(name) and not is_hidden(name) and name != REPORT_NAME
+    ]
+
+
+def _locked(found: Survey) -> list[Outcome]:
+    return [
+        failed(name or ".", "folder_unreadable", f"its files cannot be listed: {why}")
+        for name, why in found.unreadable.items()
+    ]
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def _found(item: Item) -> Outcome:

@@ -1,28 +1,31 @@
 """Fill a folder of photographs with a folder of masks; `folder.py` walks through it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from kintsugi.data.sample_photos import is_photo
-from kintsugi.errors import InvalidInput
-from kintsugi.imaging.codec import decode_image, decode_mask, encode_image
+from kintsugi.imaging.formats import is_photo
+from kintsugi.imaging.holed import open_holed, save_filled
+from kintsugi.imaging.limits import ImageLimits
+from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
+from kintsugi.imaging.saving import Saved
 from kintsugi.inference.folder import (
+    FolderRun,
     Item,
+    Made,
     Plan,
-    Report,
-    Summary,
     check_any,
     check_apart,
-    failed,
     plan_outputs,
     read_input,
+    same_name,
     stem_of,
     work_folder,
 )
-from kintsugi.inference.methods import Method
+from kintsugi.inference.folder_report import Outcome, Summary, failed
+from kintsugi.inference.methods import Method, PhotoMethod
+from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
 
 # The end of a mask's stem after its photograph's: "_mask", or with digits, as LaMa's tools write
@@ -32,58 +35,85 @@ _MASK_ENDING = re.compile(r"_mask\d*$")
 
 @dataclass(frozen=True)
 class Pair(Item):
-    """A photograph, the name of its filled PNG, and its mask."""
+    """A photograph, the name of its fill, and its mask; "" where there is one for all, or none."""
 
     mask: str
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where photographs and masks come from and fills go to."""
+    """Where photographs and masks come from and fills go to.
+
+    Attributes:
+        images: Photographs, at any depth.
+        masks: Their masks, by name; may be the same folder. None: see ``one_mask``.
+        output: Fills, and the report.
+        one_mask: The bytes of one mask for all; without it and ``masks`` the holes were erased
+            into the photographs (``mask_convention`` alpha).
+    """
 
     images: Storage
-    masks: Storage
+    masks: Storage | None
     output: Storage
+    one_mask: bytes | None = None
 
 
 def inpaint_folder(
     places: Places,
-    method: Method,
+    method: Method | PhotoMethod,
     *,
-    retry_failed: bool = False,
-    report: Report | None = None,
+    masks: MaskOptions = MaskOptions(),
+    output: OutputOptions = OutputOptions(),
+    run: FolderRun = FolderRun(),
 ) -> Summary:
     """Fill every photograph that has no output yet, in Ray tasks where Ray is initialised.
+
+    Args:
+        places: Where from and where to.
+        method: What fills; growing and feathering of the mask are its own.
+        masks: What marks a hole.
+        output: The files that are written.
+        run: What is done again, and by how many processes.
 
     Raises:
         ConfigError: there are no photographs, or the output lies among the inputs.
         StorageError: a place cannot be read or written at all.
     """
-    check_apart(places.output, {"images": places.images, "masks": places.masks})
-    same_folder = places.images.uri == places.masks.uri
-    plan = plan_folder(places.images.list(), places.masks.list(), same_folder)
+    inputs = {"images": places.images}
+    if places.masks is not None:
+        inputs["masks"] = places.masks
+    check_apart(places.output, inputs)
+    found = places.images.survey()
+    if places.masks is None:
+        plan = _without_masks(plan_outputs(found, output.format))
+    elif places.masks.uri == places.images.uri:
+        plan = plan_folder(found, None, output.format)
+    else:
+        plan = plan_folder(found, places.masks.survey(), output.format)
     check_any(plan, places.images)
-    work = Filling(places, method)
-    return work_folder(plan, work, places.output, retry_failed=retry_failed, report=report)
+    return work_folder(plan, Filling(places, method, masks, output), places.output, run)
 
 
-def plan_folder(
-    images: Sequence[str], masks: Sequence[str], same_folder: bool = False
-) -> Plan[Pair]:
+def plan_folder(images: Survey, masks: Survey | None, format: str = "same") -> Plan[Pair]:
     """Find each photograph's mask: of the same stem, or the stem and ``_mask``, ``_mask001``, ...
 
     Args:
-        images: Names of files; those that are no photographs are left out.
-        masks: Likewise.
-        same_folder: Both lie in one folder: masks are those that end in ``_mask`` or so.
+        images: What is in the folder of photographs.
+        masks: What is in that of masks; None: they lie with the photographs.
+        format: Of the outputs.
     """
-    by_stem = _masks_by_photo(masks, same_folder)
-    outputs = plan_outputs(
-        [name for name in images if not (same_folder and _MASK_ENDING.search(stem_of(name)))]
-    )
+    names = [name for name in (masks or images).sizes if is_photo(name)]
+    if masks is None:
+        names = _masks_among(names)
+        images = Survey(
+            {name: size for name, size in images.sizes.items() if name not in set(names)},
+            images.unreadable,
+        )
+    by_stem = _masks_by_photo(names, same_folder=masks is None)
+    outputs = plan_outputs(images, format)
     pairs, refused = [], list(outputs.refused)
     for item in outputs.items:
-        stem = stem_of(item.id)
+        stem = same_name(stem_of(item.id))
         found = by_stem.get(stem, [])
         if not found:
             problem = f"no mask named {stem} or {stem}_mask: add one"
@@ -93,14 +123,57 @@ def plan_folder(
             refused.append(failed(item.id, "mask_ambiguous", problem))
         else:
             pairs.append(Pair(item.id, item.output, found[0]))
-    return Plan(tuple(pairs), tuple(refused))
+    if masks is not None:
+        refused += _locked_masks(masks)
+    return Plan(tuple(pairs), tuple(refused), outputs.hidden)
 
 
-def _masks_by_photo(masks: Sequence[str], same_folder: bool) -> dict[str, list[str]]:
+def fill_photo(
+    image: bytes,
+    mask: bytes | None,
+    method: Method | PhotoMethod,
+    *,
+    masks: MaskOptions = MaskOptions(),
+    output: OutputOptions = OutputOptions(),
+    limits: ImageLimits = ImageLimits(),
+) -> Saved:
+    """Decode a photograph and its mask, fill it, and encode it as the photograph was.
+
+    Args:
+        image: The photograph's file.
+        mask: Its mask's; None where the hole was erased into the photograph.
+        method: What fills; growing and feathering of the mask are its own.
+        masks: What marks the hole.
+        output: The file that is written.
+        limits: What is accepted.
+
+    Raises: InputError: either cannot be used, or not with the other.
+    """
+    holed = open_holed(image, mask, masks, limits)
+    pixels: Any = holed.photo.pixels
+    return save_filled(holed, method(pixels, holed.hole), output)
+
+
+def _masks_among(names: list[str]) -> list[str]:
+    """Those that are masks of others: a photograph may be called `carnival_mask`, too.
+
+    A name is a mask's when the name without its ending is a photograph's, shortest names first.
+    """
+    photos, masks = set[str](), list[str]()
+    for name in sorted(names, key=lambda each: (len(stem_of(each)), each)):
+        stem = same_name(stem_of(name))
+        if stem != _MASK_ENDING.sub("", stem) and _MASK_ENDING.sub("", stem) in photos:
+            masks.append(name)
+        else:
+            photos.add(stem)
+    return masks
+
+
+def _masks_by_photo(masks: list[str], *, same_folder: bool) -> Mapping[str, list[str]]:
     """Names of the masks that may belong to a photograph, by its stem."""
     found: dict[str, list[str]] = {}
-    for name in filter(is_photo, masks):
-        stem = stem_of(name)
+    for name in sorted(masks):
+        stem = same_name(stem_of(name))
         photo = _MASK_ENDING.sub("", stem)
         if not same_folder:
             found.setdefault(stem, []).append(name)
@@ -109,41 +182,32 @@ def _masks_by_photo(masks: Sequence[str], same_folder: bool) -> dict[str, list[s
     return found
 
 
+def _without_masks(plan: Plan[Item]) -> Plan[Pair]:
+    pairs = tuple(Pair(item.id, item.output, "") for item in plan.items)
+    return Plan(pairs, plan.refused, plan.hidden)
+
+
+def _locked_masks(masks: Survey) -> list[Outcome]:
+    return [
+        failed(f"masks: {name or '.'}", "folder_unreadable", f"its masks cannot be listed: {why}")
+        for name, why in masks.unreadable.items()
+    ]
+
+
 @dataclass(frozen=True)
 class Filling:
     """Reads, fills and encodes one photograph."""
 
     places: Places
-    method: Method
+    method: Method | PhotoMethod
+    masks: MaskOptions
+    output: OutputOptions
 
-    def __call__(self, pair: Pair) -> bytes:
+    def __call__(self, pair: Pair) -> Made:
         """Raises: InputError: the photograph or its mask cannot be used."""
         image = read_input(self.places.images, pair.id, "image")
-        return fill_photo(image, read_input(self.places.masks, pair.mask, "mask"), self.method)
-
-
-def fill_photo(image: bytes, mask: bytes, method: Method, *, format: str = "png") -> bytes:
-    """Decode a photograph and its mask, fill it, and encode it with its alpha and its profile.
-
-    Raises: InputError: either cannot be used, or not with the other.
-    """
-    decoded, hole = decode_image(image), decode_mask(mask)
-    _check_mask(decoded.pixels.shape[:2], hole.shape, int(np.count_nonzero(hole)))
-    return encode_image(
-        method(decoded.pixels, hole), format, alpha=decoded.alpha, icc_profile=decoded.icc_profile
-    )
-
-
-def _check_mask(image: Sequence[int], mask: Sequence[int], hole: int) -> None:
-    if tuple(image) != tuple(mask):
-        raise InvalidInput(
-            f"the mask is {mask[1]}x{mask[0]} px but the image is {image[1]}x{image[0]}",
-            code="size_mismatch",
-            hint="save both at the same size",
-        )
-    if hole == 0:
-        raise InvalidInput("the mask is empty: white is hole", code="mask_empty")
-    if hole == mask[0] * mask[1]:
-        raise InvalidInput(
-            "the mask covers the whole image: leave some of it known", code="mask_full"
-        )
+        mask = self.places.one_mask
+        if pair.mask and self.places.masks is not None:
+            mask = read_input(self.places.masks, pair.mask, "mask")
+        saved = fill_photo(image, mask, self.method, masks=self.masks, output=self.output)
+        return Made(saved.body, saved.notes)

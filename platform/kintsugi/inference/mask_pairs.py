@@ -15,6 +15,7 @@ from kintsugi.errors import InputError
 from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.inference.folder import Item, plan_outputs, read_input
 from kintsugi.masks.sets import Masks
+from kintsugi.storage.backends import Survey
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
@@ -40,7 +41,7 @@ def write_pairs(
 
     Raises: StorageError: writing failed.
     """
-    plan = plan_outputs(ids)
+    plan = plan_outputs(Survey(dict.fromkeys(ids, 0), {}), "png")
     rejects = {outcome.id: outcome.reason for outcome in plan.refused}
     work = _Pairs(photos, masks, target)
     for item, problem in zip(plan.items, map_tasks(_write_pair, work, plan.items), strict=True):

@@ -4,25 +4,28 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.imaging.arrays import Mask, Pixels
+from kintsugi.imaging.arrays import AnyPixels, Mask, Pixels
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.context_encoder import ContextEncoder
 from kintsugi.models.networks.smooth_fill import smooth_fill
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.patch_synthesis import SynthesisOptions, synthesise_patches
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions, plan_fill
 from kintsugi.models.weights import ReleaseConfig, load_release
 from kintsugi.storage.storage import Storage
 
 # (uint8 H W 3 RGB, bool H W with True = hole) -> uint8 H W 3 RGB, known pixels as they were.
 Method = Callable[[Pixels, Mask], Pixels]
+# The same of photographs as their files have them: of 16 bits, and with pixels that are not seen.
+PhotoMethod = Callable[[AnyPixels, Mask], AnyPixels]
 
 # How far OpenCV's methods look around each pixel; what its documentation and most
 # comparisons use.
@@ -38,16 +41,26 @@ class ReleaseMethod:
     def __init__(self, inpainter: Inpainter, options: FillOptions = FillOptions()) -> None:
         self.inpainter, self.options = inpainter, options
 
-    def __call__(self, pixels: Pixels, mask: Mask) -> Pixels:
-        """Raises: ValueError when the mask is empty, full or of another size."""
+    @overload
+    def __call__(self, pixels: Pixels, mask: Mask) -> Pixels: ...
+
+    @overload
+    def __call__(self, pixels: AnyPixels, mask: Mask) -> AnyPixels: ...
+
+    def __call__(self, pixels: AnyPixels, mask: Mask) -> AnyPixels:
+        """The fill, H W 3, of the depth of ``pixels``, which may say what cannot be seen.
+
+        Raises: ValueError when the mask is empty, full or of another size.
+        """
         device = next(self.inpainter.parameters()).device
-        image, hole = image_to_tensor(pixels, device), mask_to_tensor(mask, device)
-        answer: Pixels = tensor_to_image(self.fill(image, hole))
+        seen, unseen = seen_part(pixels, device)
+        image, hole = image_to_tensor(seen, device), mask_to_tensor(mask, device)
+        answer: AnyPixels = tensor_to_image(self.fill(image, hole, unseen), pixels.dtype)
         return answer
 
-    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+    def fill(self, image: Tensor, mask: Tensor, unseen: Tensor | None = None) -> Tensor:
         """1 3 H W, 0-1."""
-        return self.inpainter.inpaint(image, mask, self.options)
+        return self.inpainter.inpaint(image, mask, self.options, unseen=unseen)
 
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
@@ -61,8 +74,9 @@ class CoarseFill(ReleaseMethod):
         super().__init__(inpainter, replace(options, align_colour=False))
 
     @torch.inference_mode()
-    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        plan = plan_fill(image, mask, self.options, first_side=self.inpainter.matching.first_side)
+    def fill(self, image: Tensor, mask: Tensor, unseen: Tensor | None = None) -> Tensor:
+        first_side = self.inpainter.matching.first_side
+        plan = plan_fill(image, mask, self.options, first_side=first_side, unseen=unseen)
         answer = plan.image.clone()
         for crop in plan.crops:
             coarse = self.inpainter.image2feature.fill(*crop.inputs(0, None))

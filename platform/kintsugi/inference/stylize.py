@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 
 from kintsugi.errors import ConfigError
-from kintsugi.imaging.arrays import Pixels
-from kintsugi.imaging.codec import decode_image, encode_image
+from kintsugi.imaging.arrays import AnyPixels, Pixels
+from kintsugi.imaging.codec import decode_image
+from kintsugi.imaging.photo_options import OutputOptions
+from kintsugi.imaging.photograph import open_photograph
+from kintsugi.imaging.saving import save_photograph
 from kintsugi.inference.folder import (
+    FolderRun,
     Item,
-    Report,
-    Summary,
+    Made,
     check_any,
     check_apart,
     plan_outputs,
     read_input,
     work_folder,
 )
+from kintsugi.inference.folder_report import Summary
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, tensor_to_image
 from kintsugi.models.stylize import check_strength
@@ -43,12 +47,13 @@ class Stylist:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def __call__(self, pixels: Pixels) -> Pixels:
-        """Uint8 H W 3, RGB, in and out."""
-        answer: Pixels = tensor_to_image(
+    def __call__(self, pixels: AnyPixels) -> AnyPixels:
+        """H W 3, RGB, of 8 or 16 bits, in and out."""
+        answer: AnyPixels = tensor_to_image(
             self.inpainter.stylize(
                 image_to_tensor(pixels), image_to_tensor(self.style), strength=self.strength
-            )
+            ),
+            pixels.dtype,
         )
         return answer
 
@@ -68,22 +73,21 @@ def stylize_folder(
     output: Storage,
     *,
     stylist: Stylist,
-    retry_failed: bool = False,
-    report: Report | None = None,
+    file: OutputOptions = OutputOptions(),
+    run: FolderRun = FolderRun(),
 ) -> Summary:
     """Restyle every photograph that has no output yet, in Ray tasks where Ray is initialised.
 
-    What is in the output already stays, whatever its style was.
+    What is in the output already stays, whatever its style was, unless it is to be overwritten.
 
     Raises:
         ConfigError: there are no photographs, or the output lies among them.
         StorageError: a place cannot be read or written at all.
     """
     check_apart(output, {"content": content})
-    plan = plan_outputs(content.list())
+    plan = plan_outputs(content.survey(), file.format)
     check_any(plan, content)
-    work = _Restyling(content, stylist)
-    return work_folder(plan, work, output, retry_failed=retry_failed, report=report)
+    return work_folder(plan, _Restyling(content, stylist, file), output, run)
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,11 @@ class _Restyling:
 
     content: Storage
     stylist: Stylist
+    file: OutputOptions
 
-    def __call__(self, item: Item) -> bytes:
+    def __call__(self, item: Item) -> Made:
         """Raises: InputError: the photograph cannot be used."""
-        image = decode_image(read_input(self.content, item.id, "content"), name="content")
-        return encode_image(
-            self.stylist(image.pixels), alpha=image.alpha, icc_profile=image.icc_profile
-        )
+        data = read_input(self.content, item.id, "content")
+        photo = open_photograph(data, name="content")
+        saved = save_photograph(photo, self.stylist(photo.seen), self.file)
+        return Made(saved.body, saved.notes)

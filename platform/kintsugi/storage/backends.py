@@ -5,22 +5,32 @@ pass by themselves and what a user can do about the others.
 """
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from kintsugi.storage.s3 import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_session, write_object
+from kintsugi.storage.s3_errors import read_answer
 
 _PARTIAL_SUFFIX = ".partial"
 # A write that has not ended after so long was killed.
 _ABANDONED_SECONDS = 3600.0
 # What says one of these will say it again.
-_LASTING_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LASTING_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 _LASTING_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -33,6 +43,19 @@ _LASTING_ERRNOS = {
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a listing found.
+
+    Attributes:
+        sizes: Bytes of each file by its name.
+        unreadable: Folders that could not be listed, and why.
+    """
+
+    sizes: dict[str, int]
+    unreadable: dict[str, str]
+
+
 class Backend(Protocol):
     """What `Storage` needs of a place; `path` is a full path inside it."""
 
@@ -42,8 +65,8 @@ class Backend(Protocol):
 
     def exists(self, path: str) -> bool: ...
 
-    def sizes(self, path: str) -> dict[str, int]:
-        """Bytes of each file under the folder by its name relative to it."""
+    def survey(self, path: str) -> Survey:
+        """What is under the folder, by names relative to it."""
 
     def delete(self, path: str) -> None: ...
 
@@ -70,9 +93,11 @@ class LocalFolders:
     def write(self, path: str, data: bytes) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Unique to process and thread: two writers of one name must not share it.
+        # Unique to process and thread: two writers of one name must not share it. Of the name only
+        # a digest: with all of it, names of 255 bytes would have none that is short enough.
+        digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
         unique = f"{os.getpid()}-{threading.get_ident()}"
-        partial = target.with_name(f".{target.name}.{unique}{_PARTIAL_SUFFIX}")
+        partial = target.with_name(f".{digest}.{unique}{_PARTIAL_SUFFIX}")
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -85,14 +110,36 @@ class LocalFolders:
     def exists(self, path: str) -> bool:
         return Path(path).exists()
 
-    def sizes(self, path: str) -> dict[str, int]:
+    def survey(self, path: str) -> Survey:
         root = Path(path)
-        files = (Path(at, name) for at, _, names in os.walk(root) for name in names)
-        return {
-            file.relative_to(root).as_posix(): file.stat().st_size
-            for file in files
-            if not file.name.endswith(_PARTIAL_SUFFIX) and file.is_file()
-        }
+        sizes: dict[str, int] = {}
+        unreadable: dict[str, str] = {}
+        # Folders behind links are folders; each is visited once, since links can go in circles.
+        waiting, visited = [root], set[tuple[int, int]]()
+        while waiting:
+            folder = waiting.pop()
+            try:
+                about = folder.stat()
+                if (about.st_dev, about.st_ino) in visited:
+                    continue
+                visited.add((about.st_dev, about.st_ino))
+                entries = list(os.scandir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                # Not there, or not any more: an empty one.
+                continue
+            except OSError as error:
+                name = "" if folder == root else folder.relative_to(root).as_posix()
+                unreadable[name] = error.strerror or str(error)
+                continue
+            for entry in entries:
+                file = Path(entry.path)
+                if _is_folder(entry):
+                    waiting.append(file)
+                elif not entry.name.endswith(_PARTIAL_SUFFIX):
+                    size = _size_of(entry)
+                    if size is not None:
+                        sizes[file.relative_to(root).as_posix()] = size
+        return Survey(sizes, unreadable)
 
     def delete(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
@@ -135,6 +182,10 @@ class LocalFolders:
             return "check the path"
         if isinstance(error, PermissionError):
             return "check who may read and write there"
+        if isinstance(error, (NotADirectoryError, FileExistsError, IsADirectoryError)):
+            return "a file stands where a folder must be, or a folder where a file: move it away"
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return "the name is longer than the file system takes (255 bytes): shorten it"
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return f"{room_at(Path(path).parent)}; free some, or name a folder on a larger disk"
         return "check the disk"
@@ -152,7 +203,9 @@ class Buckets:
         self._clients: dict[tuple[int, bool], Any] = {}
 
     def read(self, path: str) -> bytes:
-        data: bytes = self._s3().cat_file(path)
+        # In one stream: in several, s3fs asks for the size first, and of a HEAD the store cannot
+        # say what is wrong.
+        data: bytes = self._s3().cat_file(path, max_concurrency=1)
         return data
 
     def write(self, path: str, data: bytes) -> None:
@@ -162,17 +215,18 @@ class Buckets:
     def exists(self, path: str) -> bool:
         return bool(self._s3().exists(path))
 
-    def sizes(self, path: str) -> dict[str, int]:
+    def survey(self, path: str) -> Survey:
         found = self._s3().find(path, detail=True)
         names = {key[len(path) + 1 :]: int(info["size"]) for key, info in found.items()}
         # Some tools mark a folder by an empty object whose name ends with a slash.
-        return {name: size for name, size in names.items() if name and not name.endswith("/")}
+        files = {name: size for name, size in names.items() if name and not name.endswith("/")}
+        return Survey(files, {})
 
     def delete(self, path: str) -> None:
         self._s3().rm_file(path)
 
     def delete_folder(self, path: str) -> None:
-        files = [f"{path}/{name}" for name in self.sizes(path)]
+        files = [f"{path}/{name}" for name in self.survey(path).sizes]
         if files:
             self._s3().rm(files)
 
@@ -197,6 +251,9 @@ class Buckets:
         from botocore.exceptions import ConnectionError as Unreachable
         from botocore.parsers import ResponseParserError
 
+        answer = read_answer(error, "")
+        if answer is not None:
+            return answer.may_pass
         if isinstance(error, (Unreachable, HTTPClientError, ResponseParserError)):
             return True
         if isinstance(error, (*_LASTING_ERRORS, BotoCoreError)):
@@ -208,6 +265,9 @@ class Buckets:
         from botocore.exceptions import NoCredentialsError
 
         endpoint = os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's own")
+        answer = read_answer(error, path.split("/")[0])
+        if answer is not None:
+            return f"{answer.remedy} ({answer.code})"
         if isinstance(error, NoCredentialsError):
             return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         if isinstance(error, PermissionError):
@@ -238,3 +298,23 @@ def room_at(folder: Path) -> str:
     return (
         f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free on the disk of {there}"
     )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to nowhere that may be read; it is listed as a file, and reading it says why.
+        return False
+
+
+def _size_of(entry: os.DirEntry[str]) -> int | None:
+    """Bytes of a file; 0 of a link to nothing; None where there is no file any more."""
+    try:
+        about = entry.stat()
+    except FileNotFoundError:
+        return 0 if entry.is_symlink() else None
+    except OSError:
+        # There, but not to be looked at: reading it says why.
+        return 0
+    return about.st_size if stat.S_ISREG(about.st_mode) else None

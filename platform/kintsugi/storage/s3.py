@@ -10,6 +10,8 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
+from kintsugi.storage.s3_errors import region
+
 # A store that takes up no connection, or sends nothing or takes nothing for so long, has
 # stalled. S3 itself answers in fractions of a second.
 _CONNECT_SECONDS = 5.0
@@ -51,7 +53,16 @@ def open_session() -> Any:
 
     session = AioSession()
     session.register_component("data_loader", _descriptions())
+    session.register("before-call.s3.HeadBucket", _follow_no_redirect)
     return session
+
+
+def _follow_no_redirect(context: dict[str, Any], **_: Any) -> None:
+    """Mark a request as redirected already, which is followed no further.
+
+    Redirected, botocore looks for the bucket's region by a HeadBucket, and for that one's again.
+    """
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _open_socket(address: tuple[Any, ...]) -> socket.socket:
@@ -81,7 +92,7 @@ def open_s3(*, tries: int, silence: float, session: Any = None) -> Any:
         use_listings_cache=False,
         skip_instance_cache=True,
         # botocore itself reads only AWS_DEFAULT_REGION.
-        client_kwargs={"region_name": _region()},
+        client_kwargs={"region_name": region()},
         config_kwargs={
             "retries": {"total_max_attempts": tries, "mode": "standard"},
             "connect_timeout": _CONNECT_SECONDS,
@@ -92,7 +103,3 @@ def open_s3(*, tries: int, silence: float, session: Any = None) -> Any:
     # And those of answers that are cut short, which only s3fs sees.
     filesystem.retries = min(tries, 5)
     return filesystem
-
-
-def _region() -> str:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.storage.backends import Backend, Buckets, LocalFolders
+from kintsugi.storage.backends import Backend, Buckets, LocalFolders, Survey
 from kintsugi.storage.retry import Retry, call_with_retries
 
 Result = TypeVar("Result")
@@ -66,14 +66,35 @@ class Storage:
         """List the files under a folder, at any depth, by name relative to this place.
 
         Sorted; a folder that does not exist is an empty one.
+
+        Raises: StorageError: a part of it cannot be listed, too.
         """
         return sorted(self.sizes(prefix))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        """Bytes of each file that `list` names."""
-        found = self._do("list", prefix, self._backend.sizes)
+        """Bytes of each file that `list` names.
+
+        Raises: StorageError: a part of it cannot be listed, too.
+        """
+        found = self.survey(prefix)
+        if found.unreadable:
+            names = sorted(found.unreadable)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise StorageError(
+                f"cannot list {', '.join(f'{self.uri}/{name}'.rstrip('/') for name in names[:3])}"
+                f"{more}: {found.unreadable[names[0]]}: check who may read there; half a listing"
+                " is none"
+            )
+        return found.sizes
+
+    def survey(self, prefix: str = "") -> Survey:
+        """What is under a folder, as `list`, and which folders in it cannot be listed."""
+        found = self._do("list", prefix, self._backend.survey)
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        return {start + name: size for name, size in found.items()}
+        return Survey(
+            {start + name: size for name, size in found.sizes.items()},
+            {(start + name).rstrip("/"): why for name, why in found.unreadable.items()},
+        )
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
@@ -153,7 +174,26 @@ class Storage:
                 raise
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             remedy = backend.remedy(error, path)
-            raise StorageError(f"cannot {verb} {where}: {why}: {remedy}") from error
+            raise StorageError(
+                f"cannot {verb} {where}: {why}: {remedy}", may_pass=backend.is_transient(error)
+            ) from error
+
+
+def file_at(uri: str) -> tuple[Storage, str]:
+    """A file's URI or path as the folder it lies in and its name there.
+
+    Raises: ConfigError: It names no file, or its scheme is not known.
+    """
+    if uri.startswith("file://"):
+        # As in a folder's URI: `%20` is a space. Of a path, and of a key, it is part of the name.
+        path = urlsplit(uri)
+        if path.netloc not in ("", "localhost"):
+            raise ConfigError(f"{uri} is on another machine: use file:///path")
+        uri = unquote(path.path)
+    folder, _, name = uri.rpartition("/")
+    if not name:
+        raise ConfigError(f"{uri!r} names no file")
+    return Storage(folder or ("/" if uri.startswith("/") else ".")), name
 
 
 def _open(uri: str, retry: Retry) -> Storage:

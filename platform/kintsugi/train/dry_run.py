@@ -12,9 +12,10 @@ import torch
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.toml_files import to_toml
-from kintsugi.data.sample_photos import PHOTO_SUFFIXES, open_photos
+from kintsugi.data.sample_photos import open_photos
 from kintsugi.data.shard_manifest import MANIFEST_NAME
 from kintsugi.data.shard_writer import write_shards
+from kintsugi.imaging.formats import is_photo
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.runs.warm_start import check_run
@@ -110,7 +111,7 @@ def _pack_some(photos: str, folder: Path, most: int) -> None:
     some = Storage(folder / "photos")
     with open_photos(photos) as uri:
         source = Storage(uri)
-        names = [name for name in source.list() if name.lower().endswith(PHOTO_SUFFIXES)]
+        names = [name for name in source.list() if is_photo(name)]
         for name in names[:most]:
             some.write(name, source.read(name))
         # Without photographs: says so, and where.

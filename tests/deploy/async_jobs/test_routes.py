@@ -93,7 +93,7 @@ def test_how_far_it_is(start: Start, held: HeldEngine) -> None:
         ({"strength": "1"}, {}, 422, "unknown_field"),
         ({"colour": "red"}, {}, 422, "unknown_field"),
         ({"feather": "70"}, {}, 422, "feather_out_of_range"),
-        ({}, {"image": b"GIF89a"}, 415, "image_format_not_allowed"),
+        ({}, {"image": b"GIF90a"}, 415, "image_format_not_allowed"),
         ({}, {"mask": encode(MASK[:40])}, 422, "size_mismatch"),
         ({}, {"mask": encode(np.zeros_like(MASK))}, 422, "mask_empty"),
     ],

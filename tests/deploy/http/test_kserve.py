@@ -132,7 +132,7 @@ GOOD = [an_input("image"), an_input("mask")]
         ({"inputs": [an_input("image", data=["a", "b"])]}, 400, "not one element"),
         ({"inputs": [an_input("image", data=["?"])]}, 422, "not a string in base64"),
         ({"inputs": [an_input("image", data=[7])]}, 422, "not a string in base64"),
-        ({"inputs": [an_input("image", data=[b64(b"GIF89a")]), GOOD[1]]}, 415, "not PNG"),
+        ({"inputs": [an_input("image", data=[b64(b"GIF90a")]), GOOD[1]]}, 415, "none of PNG"),
         (
             {"inputs": [an_input("image", parameters={"binary_data_size": 9})]},
             400,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.codec import decode_image, decode_mask, encode_image, sniff_format
+from kintsugi.imaging.codec import decode_image, encode_image, sniff_format
 from tests.kintsugi import pictures
 from tests.kintsugi.pictures import cmyk_photo, encode, gradient, photo, png
 
@@ -200,39 +200,3 @@ def test_encoding_refuses_what_a_format_cannot_hold() -> None:
     assert caught.value.code == "format_side_limit"
     with pytest.raises(InvalidInput, match="'gif'"):
         encode_image(gradient(), "gif")
-
-
-def test_white_is_hole() -> None:
-    grey = np.tile(np.arange(120, 136, dtype=np.uint8), (16, 1))
-    for data in (encode(grey), encode(np.dstack([grey] * 3)), encode(grey, "TIFF")):
-        mask = decode_mask(data)
-        assert mask.dtype == np.bool_
-        np.testing.assert_array_equal(mask, grey >= 128)
-
-
-def test_a_one_bit_mask_and_an_opaque_alpha_channel() -> None:
-    hole = gradient()[:, :, 0] > 100
-    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(hole))), hole)
-    white = np.where(hole, 255, 0).astype(np.uint8)
-    rgba = np.dstack([white] * 3 + [np.full_like(white, 255)])
-    np.testing.assert_array_equal(decode_mask(encode(rgba)), hole)
-
-
-def test_alpha_zero_is_hole() -> None:
-    alpha = np.tile(np.array([0, 1, 254, 255], np.uint8), (16, 4))
-    data = encode(np.dstack([gradient(16, 16), alpha]))
-    np.testing.assert_array_equal(decode_mask(data, convention="alpha"), alpha == 0)
-    with pytest.raises(InvalidInput) as caught:
-        decode_mask(data)
-    assert caught.value.code == "mask_has_alpha"
-
-
-def test_masks_that_say_nothing_clear_are_refused() -> None:
-    codes = {}
-    for data, convention in ((photo(), "white"), (photo(), "alpha"), (b"", "white")):
-        with pytest.raises(InvalidInput) as caught:
-            decode_mask(data, convention=convention)
-        codes[len(codes)] = caught.value.code
-    assert list(codes.values()) == ["mask_not_gray", "mask_no_alpha", "mask_empty_file"]
-    with pytest.raises(InvalidInput, match="'black'"):
-        decode_mask(photo(), convention="black")

@@ -58,5 +58,8 @@ def test_mutated_files_raise_nothing_else(heic: bytes) -> None:
             decode_image(bytes(data))
 
 
-def test_avif_is_none_of_it() -> None:
-    assert sniff_format(b"\0\0\0\x1cftypavif" + bytes(100)) is None
+def test_avif_has_the_same_container() -> None:
+    assert sniff_format(b"\0\0\0\x1cftypavif" + bytes(100)) == "avif"
+    shared = b"\0\0\0\x1cftypmif1" + bytes(4)
+    assert sniff_format(shared + b"mif1avifmiaf" + bytes(100)) == "avif"
+    assert sniff_format(shared + b"mif1heicmiaf" + bytes(100)) == "heif"

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from kintsugi.errors import InvalidInput, StorageError
-from kintsugi.inference.folder import Item, Outcome, Summary, plan_outputs, work_folder
+from kintsugi.inference.folder import FolderRun, Item, Made, plan_outputs, work_folder
+from kintsugi.inference.folder_report import Outcome, Summary
+from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
 
 
@@ -24,11 +26,11 @@ class Reversing:
 
     source: Storage
 
-    def __call__(self, item: Item) -> bytes:
+    def __call__(self, item: Item) -> Made:
         data = self.source.read(item.id)
         if data == b"bad":
             raise InvalidInput("it is bad", code="image_bad")
-        return data[::-1]
+        return Made(data[::-1], ("a note",))
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Folders:
     output: Storage
 
     def work(self, **options: Any) -> Summary:
-        plan = plan_outputs(self.source.list())
-        return work_folder(plan, Reversing(self.source), self.output, **options)
+        plan = plan_outputs(self.source.survey(), "png")
+        return work_folder(plan, Reversing(self.source), self.output, FolderRun(**options))
 
     def rows(self) -> dict[str, dict[str, Any]]:
         lines = self.output.read("report.jsonl").decode().splitlines()
@@ -59,6 +61,7 @@ def test_every_photograph_becomes_a_png_and_a_row(folders: Folders) -> None:
         ("a.jpg", "done"),
         ("c.tiff", "failed"),
         ("deep/b.PNG", "done"),
+        ("notes.txt", "left_out"),
     ]
     assert [each.id for each in summary.failed] == ["c.tiff"]
     assert folders.output.list() == ["a.png", "deep/b.png", "report.jsonl"]
@@ -99,7 +102,9 @@ def test_what_a_killed_run_wrote_is_not_done_again(folders: Folders) -> None:
 
 
 def test_equal_output_names_are_refused_with_both_named() -> None:
-    plan = plan_outputs(["a.jpg", "a.png", "b.png"])
+    found = Survey(dict.fromkeys(["a.jpg", "a.png", "b.png"], 1), {})
+    assert [item.output for item in plan_outputs(found).items] == ["a.jpg", "a.png", "b.png"]
+    plan = plan_outputs(found, "png")
     assert plan.items == (Item("b.png", "b.png"),)
     assert [outcome.id for outcome in plan.refused] == ["a.jpg", "a.png"]
     for outcome in plan.refused:

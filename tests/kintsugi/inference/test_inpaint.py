@@ -2,6 +2,7 @@
 
 import io
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from PIL import Image
 
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Mask, Pixels
-from kintsugi.inference.folder import Summary
-from kintsugi.inference.inpaint import Places, inpaint_folder, plan_folder
+from kintsugi.imaging.photo_options import OutputOptions
+from kintsugi.inference.folder import FolderRun, Plan
+from kintsugi.inference.folder_report import Summary
+from kintsugi.inference.inpaint import Pair, Places, inpaint_folder, plan_folder
+from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
 
 
@@ -24,7 +28,12 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def inverted(pixels: Pixels, mask: Mask) -> Pixels:
     """A method whose work is easy to see."""
-    return np.where(mask[..., None], 255 - pixels, pixels)
+    return np.where(mask[..., None], 255 - pixels[..., :3], pixels[..., :3])
+
+
+def plan(images: list[str], masks: list[str] | None) -> Plan[Pair]:
+    of_masks = None if masks is None else Survey(dict.fromkeys(masks, 1), {})
+    return plan_folder(Survey(dict.fromkeys(images, 1), {}), of_masks)
 
 
 def write_picture(path: Path, mode: str = "RGB", *, side: int = 32, **options: Any) -> Path:
@@ -64,14 +73,14 @@ def test_mixed_formats_and_mask_names(places: Places, tmp_path: Path) -> None:
     for name in ("a.png", "b_mask.png", "deep/c.png", "d_mask.webp", "left-over.png"):
         write_mask(masks / name)
     (images / "notes.txt").write_text("no photograph")
-    summary = fill(places)
-    assert [outcome.output for outcome in summary.outcomes] == [
-        "a.png",
-        "b.png",
-        "d.png",
-        "deep/c.png",
+    summary = inpaint_folder(places, inverted, output=OutputOptions("png"))
+    assert [(outcome.output, outcome.status) for outcome in summary.outcomes] == [
+        ("a.png", "done"),
+        ("b.png", "done"),
+        ("d.png", "done"),
+        ("deep/c.png", "done"),
+        ("", "left_out"),
     ]
-    assert {outcome.status for outcome in summary.outcomes} == {"done"}
     assert places.output.list() == ["a.png", "b.png", "d.png", "deep/c.png", "report.jsonl"]
     before = np.array(Image.open(images / "b.PNG"))
     after = np.array(Image.open(io.BytesIO(places.output.read("b.png"))))
@@ -121,35 +130,53 @@ def test_bad_files_end_nothing_and_say_why(places: Places, tmp_path: Path) -> No
 
 
 def test_two_masks_for_one_photograph_are_refused_with_both_named() -> None:
-    plan = plan_folder(["a.jpg"], ["a.png", "a_mask.png"])
-    (outcome,) = plan.refused
+    (outcome,) = plan(["a.jpg"], ["a.png", "a_mask.png"]).refused
     assert outcome.code == "mask_ambiguous"
     assert "a.png and a_mask.png" in outcome.reason
 
 
 def test_masks_named_as_lama_names_them() -> None:
-    plan = plan_folder(
+    found = plan(
         ["a.png", "b.png", "deep/c.jpg"],
         ["a_mask001.png", "b_mask000.png", "b_mask001.png", "deep/c_mask.png", "d_mask7x.png"],
     )
-    assert [(pair.id, pair.mask) for pair in plan.items] == [
+    assert [(pair.id, pair.mask) for pair in found.items] == [
         ("a.png", "a_mask001.png"),
         ("deep/c.jpg", "deep/c_mask.png"),
     ]
-    (outcome,) = plan.refused
+    (outcome,) = found.refused
     assert outcome.code == "mask_ambiguous"
     assert "b_mask000.png and b_mask001.png" in outcome.reason
-    both = ["a.png", "a_mask001.png"]
-    (pair,) = plan_folder(both, both, same_folder=True).items
+    (pair,) = plan(["a.png", "a_mask001.png"], None).items
     assert (pair.id, pair.mask) == ("a.png", "a_mask001.png")
 
 
 def test_images_and_masks_in_one_folder() -> None:
-    plan = plan_folder(
-        ["a.png", "a_mask.png", "b.png"], ["a.png", "a_mask.png", "b.png"], same_folder=True
-    )
-    assert [(pair.id, pair.mask) for pair in plan.items] == [("a.png", "a_mask.png")]
-    assert [outcome.code for outcome in plan.refused] == ["mask_missing"]
+    found = plan(["a.png", "a_mask.png", "b.png"], None)
+    assert [(pair.id, pair.mask) for pair in found.items] == [("a.png", "a_mask.png")]
+    assert [outcome.code for outcome in found.refused] == ["mask_missing"]
+
+
+def test_a_photograph_may_be_called_mask() -> None:
+    names = ["carnival_mask.jpg", "carnival_mask_mask.png", "plain.png", "plain_mask.png"]
+    found = plan(names, None)
+    assert {(pair.id, pair.mask) for pair in found.items} == {
+        ("carnival_mask.jpg", "carnival_mask_mask.png"),
+        ("plain.png", "plain_mask.png"),
+    }
+    assert found.refused == ()
+    # A mask of a mask has no photograph: it is named, and the others are done.
+    found = plan(["a.png", "a_mask.png", "a_mask_mask.png"], None)
+    assert [(pair.id, pair.mask) for pair in found.items] == [("a.png", "a_mask.png")]
+    assert [outcome.id for outcome in found.refused] == ["a_mask_mask.png"]
+
+
+def test_names_are_the_same_whether_umlauts_are_taken_apart_or_not() -> None:
+    apart, whole = (unicodedata.normalize(form, "gr\u00fcn") for form in ("NFD", "NFC"))
+    found = plan([f"{apart}.png"], [f"{whole}_mask.png"])
+    assert [(pair.id, pair.output) for pair in found.items] == [(f"{apart}.png", f"{apart}.png")]
+    both = plan([f"{apart}.png", f"{whole}.png"], [f"{whole}_mask.png"])
+    assert {outcome.code for outcome in both.refused} == {"output_ambiguous"}
 
 
 def test_refuses_an_output_among_the_inputs(tmp_path: Path) -> None:
@@ -168,4 +195,4 @@ def test_a_file_that_failed_is_tried_again_when_asked(places: Places, tmp_path: 
     assert len(fill(places).failed) == 1
     write_picture(tmp_path / "images" / "a.png")
     assert len(fill(places).failed) == 1
-    assert inpaint_folder(places, inverted, retry_failed=True).failed == ()
+    assert inpaint_folder(places, inverted, run=FolderRun(retry_failed=True)).failed == ()

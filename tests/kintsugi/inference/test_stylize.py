@@ -48,14 +48,14 @@ def test_restyles_what_it_can_read(inpainter: Inpainter, style: Pixels, tmp_path
     assert found == {
         "broken.png": ("", "content_format_not_allowed"),
         "clear.png": ("clear.png", ""),
-        "lying.jpg": ("lying.png", ""),
+        "lying.jpg": ("lying.jpg", ""),
     }
     with Image.open(io.BytesIO(output.read("clear.png"))) as clear:
         made = np.array(clear)
     expected = inpainter.stylize(image_to_tensor(pixels), image_to_tensor(style), strength=0.5)
     assert np.array_equal(made[..., :3], tensor_to_image(expected))
     assert (made[..., 3] == 77).all()
-    with Image.open(io.BytesIO(output.read("lying.png"))) as lying:
+    with Image.open(io.BytesIO(output.read("lying.jpg"))) as lying:
         assert lying.size == (96, 64)
     assert stylize_folder(content, output, stylist=Stylist(inpainter, style)).tried == 0
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyarrow import fs
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.servers.object_store import Endpoint
 from kintsugi.storage.retry import Retry
-from kintsugi.storage.storage import Storage
+from kintsugi.storage.storage import Storage, file_at
 
 ONCE = Retry(tries=1)
 
@@ -237,3 +238,79 @@ def test_only_what_was_abandoned_is_swept(tmp_path: Path) -> None:
     storage.sweep()
     assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [fresh.name, "whole"]
     Storage(tmp_path / "nothing").sweep()
+
+
+def test_names_of_255_bytes_are_written_and_longer_ones_named(tmp_path: Path) -> None:
+    there = Storage(tmp_path)
+    for name in ("b" * 251 + ".png", "\u00e4" * 125 + ".png"):
+        there.write(name, b"x")
+        assert there.read(name) == b"x"
+    with pytest.raises(StorageError, match="255 bytes"):
+        there.write("b" * 256, b"x")
+
+
+def test_a_file_where_a_folder_must_be_is_named_at_once(tmp_path: Path) -> None:
+    there = Storage(tmp_path)
+    there.write("a", b"x")
+    with pytest.raises(StorageError, match="a file stands where a folder must be"):
+        there.write("a/b.png", b"x")
+    with pytest.raises(StorageError, match="a file stands where a folder must be"):
+        there.read("a/b.png")
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[None]:
+    """Rights count, which they do not for root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_half_a_listing_is_an_error_and_a_survey_names_what_is_locked(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    there = Storage(tmp_path)
+    for name in ("a.png", "locked/b.png", "open/c.png"):
+        there.write(name, b"x")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.owner() == "root" and folder.stat().st_mode & 0o77 == 0:
+            folder.chmod(0o755)
+    (tmp_path / "locked").chmod(0)
+    request.getfixturevalue("as_nobody")
+    found = there.survey()
+    assert set(found.sizes) == {"a.png", "open/c.png"}
+    assert set(found.unreadable) == {"locked"}
+    with pytest.raises(StorageError, match=r"cannot list .*/locked: Permission denied"):
+        there.list()
+
+
+def test_linked_folders_are_listed_once_and_links_to_nothing_are_named(tmp_path: Path) -> None:
+    there = Storage(tmp_path / "here")
+    there.write("a.png", b"x")
+    Storage(tmp_path / "other").write("b.png", b"xy")
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "here" / "circle").symlink_to(tmp_path / "here")
+    (tmp_path / "here" / "gone.png").symlink_to(tmp_path / "nothing")
+    assert there.sizes() == {"a.png": 1, "gone.png": 0, "linked/b.png": 2}
+    with pytest.raises(StorageError, match="No such file"):
+        there.read("gone.png")
+
+
+def test_a_files_uri_is_its_folder_and_its_name(tmp_path: Path) -> None:
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "my photos" / "a b.png").write_bytes(b"x")
+    (tmp_path / "a%20b.png").write_bytes(b"y")
+    for uri, data in (
+        (f"file://{tmp_path}/my%20photos/a%20b.png", b"x"),
+        (f"{tmp_path}/my photos/a b.png", b"x"),
+        (f"{tmp_path}/a%20b.png", b"y"),
+    ):
+        folder, name = file_at(uri)
+        assert folder.read(name) == data
+    assert file_at("s3://bucket/a%20b.png")[1] == "a%20b.png"
+    for uri in ("photos/", "file:///photos/", "file://elsewhere/a.png"):
+        with pytest.raises(ConfigError):
+            file_at(uri)

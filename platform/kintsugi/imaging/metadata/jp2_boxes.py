@@ -1,0 +1,97 @@
+"""A JPEG 2000 file's boxes next to its pixels: read, and put into one that was just encoded."""
+
+import struct
+from collections.abc import Iterator
+
+from kintsugi.imaging.metadata.exif_block import without_prefix
+from kintsugi.imaging.metadata.tags import Tags
+
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF = b"JpgTiffExif->JP2"
+_INCH_METRES = 0.0254
+
+
+def is_jp2(data: bytes) -> bool:
+    """Whether it has boxes; a bare codestream has none."""
+    return data[4:8] == b"jP  "
+
+
+def read_jp2(data: bytes) -> Tags:
+    """EXIF, XMP, profile and resolution."""
+    exif = xmp = icc = b""
+    dpi: tuple[float, float] | None = None
+    for kind, body in _boxes(data) if is_jp2(data) else ():
+        if kind == b"uuid" and body.startswith(_XMP):
+            xmp = body.removeprefix(_XMP)
+        elif kind == b"uuid" and body.startswith(_EXIF):
+            exif = without_prefix(body.removeprefix(_EXIF))
+        elif kind == b"jp2h":
+            for inner, content in _boxes(body):
+                # Method 2: a profile.
+                if inner == b"colr" and content[:1] == b"\2":
+                    icc = content[3:]
+                elif inner == b"res ":
+                    dpi = _resolution(content) or dpi
+    return Tags(exif=exif, xmp=xmp, icc=icc, dpi=dpi)
+
+
+def write_jp2(encoded: bytes, tags: Tags) -> bytes:
+    """Put tags into an encoded JP2."""
+    parts = []
+    for kind, body in _boxes(encoded):
+        if kind == b"jp2h":
+            inner = [box for box in _boxes(body) if not (tags.icc and box[0] == b"colr")]
+            if tags.icc:
+                inner.append((b"colr", b"\2\0\0" + tags.icc))
+            if tags.dpi:
+                inner.append((b"res ", _box(b"resc", _resolution_body(tags.dpi))))
+            parts.append(_box(kind, b"".join(_box(*each) for each in inner)))
+            continue
+        if kind == b"jp2c":
+            if tags.exif:
+                parts.append(_box(b"uuid", _EXIF + tags.exif))
+            if tags.xmp:
+                parts.append(_box(b"uuid", _XMP + tags.xmp))
+        parts.append(_box(kind, body))
+    return b"".join(parts)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if size == 1 and at + 16 <= len(data):
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = len(data) if size == 0 else at + size
+        if end < start:
+            return
+        yield kind, data[start:end]
+        at = end
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def _resolution(body: bytes) -> tuple[float, float] | None:
+    for kind, content in _boxes(body):
+        if kind in (b"resc", b"resd") and len(content) >= 10:
+            down, down_of, across, across_of, down_tens, across_tens = struct.unpack(
+                ">HHHHbb", content[:10]
+            )
+            if down_of and across_of:
+                metre = (
+                    across / across_of * 10.0**across_tens,
+                    down / down_of * 10.0**down_tens,
+                )
+                return metre[0] * _INCH_METRES, metre[1] * _INCH_METRES
+    return None
+
+
+def _resolution_body(dpi: tuple[float, float]) -> bytes:
+    across, down = (round(value * 100) for value in dpi)
+    # So many hundredths of a pixel on 2.54 cm: times 100 a metre.
+    values = [(min(each, 65_535), 254) for each in (down, across)]
+    return struct.pack(">HHHHbb", *values[0], *values[1], 2, 2)

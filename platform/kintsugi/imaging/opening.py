@@ -1,0 +1,85 @@
+"""Bytes to an opened, loaded image of any format, with limits; knows no colours."""
+
+import io
+import re
+import warnings
+
+from PIL import Image
+
+from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS
+from kintsugi.imaging.encoders.tiff_file import is_preview
+from kintsugi.imaging.formats import FORMATS
+from kintsugi.imaging.limits import (
+    ImageLimits,
+    check_bytes,
+    check_size,
+    raw_file,
+    too_many_pixels,
+    undecodable,
+)
+from kintsugi.imaging.metadata import jpeg_segments, png_chunks
+
+
+def open_image(
+    data: bytes, limits: ImageLimits, name: str, *, draft_side: int = 0
+) -> tuple[str, Image.Image, tuple[str, ...]]:
+    """Open and load a file's first picture.
+
+    Args:
+        data: The file's bytes.
+        limits: What is accepted.
+        name: Start of error codes.
+        draft_side: See `kintsugi.imaging.codec.decode_image`.
+
+    Returns: Its format, the image, and what else the file holds that is left aside.
+
+    Raises: InputError: as `kintsugi.imaging.codec.decode_image`.
+    """
+    format = check_bytes(data, limits, name)
+    _hush_pillow()
+    try:
+        if format == "tiff" and is_preview(data):
+            raise raw_file(name)
+        with Image.open(io.BytesIO(data), formats=[FORMATS[format].plugin]) as image:
+            check_size(image.height, image.width, limits, name)
+            notes = (*_frames(image), *_tail(data, format))
+            if draft_side and format == "jpeg":
+                image.draft(None, (draft_side, draft_side))
+            image.load()
+    except Image.DecompressionBombError as error:
+        raise too_many_pixels("more", limits, name) from error
+    except BROKEN_FILE_ERRORS as error:
+        raise undecodable("its data is broken or cut short", name) from error
+    return format, image, notes
+
+
+def _frames(image: Image.Image) -> tuple[str, ...]:
+    """What is said of a file with several pictures."""
+    # A JPEG with several (MPO) is what phones write: the photograph first, then previews or gain
+    # maps, of which its segments tell.
+    frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
+    return (f"the first of {frames} frames or pages is used",) if frames > 1 else ()
+
+
+def _tail(data: bytes, format: str) -> tuple[str, ...]:
+    """What is said of bytes after the picture."""
+    count = 0
+    if format == "png":
+        count = png_chunks.bytes_after_end(data)
+    elif format == "jpeg":
+        count = jpeg_segments.bytes_after_end(data)
+    if count < 2:
+        return ()
+    return (f"{count} bytes after the end of the picture dropped",)
+
+
+def _hush_pillow() -> None:
+    """Silence what Pillow says of odd files by `warnings`: errors and notes say it here.
+
+    The filter stays: switching filters to and fro (`catch_warnings`) is not
+    safe when several threads decode.
+    """
+    for category in (UserWarning, RuntimeWarning):
+        entry = ("ignore", None, category, re.compile(r"PIL\."), 0)
+        if entry not in warnings.filters:
+            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")

@@ -1,0 +1,184 @@
+"""What may be chosen of a mask and of the file that is written: one declaration for all doors.
+
+The service, the commands, the client, the page and the Python facade read names, values, defaults
+and descriptions from here.
+"""
+
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin
+
+from kintsugi.errors import InvalidInput
+from kintsugi.imaging.formats import FORMAT_NAMES
+
+MaskConvention = Literal["white", "black", "alpha", "painted"]
+FormatChoice = Literal["same", "png", "jpeg", "webp", "tiff", "heif", "avif", "bmp", "gif", "jp2"]
+# Most pixels that a hole may grow and a fill may fade out over.
+MOST_REACH = 64
+_OWN_QUALITY = 92
+
+
+def _about(description: str, *, low: int | None = None, high: int | None = None) -> dict[str, Any]:
+    return {"description": description, "low": low, "high": high}
+
+
+class _Checked:
+    """Raises: InvalidInput `{name}_unknown`, `{name}_out_of_range`: a value that there is not."""
+
+    def __post_init__(self) -> None:
+        for each in choices(type(self)):
+            each.check(getattr(self, each.name))
+
+
+@dataclass(frozen=True)
+class MaskOptions(_Checked):
+    """Which pixels of a mask are the hole, and how its edge is treated."""
+
+    mask_convention: MaskConvention = field(
+        default="white",
+        metadata=_about(
+            "what marks the hole: white (transparent ground counts as black); black (transparent"
+            " ground counts as white); alpha: what is erased, in the mask or, when no mask is"
+            " given, in the photograph itself; painted: strokes of any colour on a transparent"
+            " ground"
+        ),
+    )
+    invert_mask: bool = field(
+        default=False, metadata=_about("true or false (as if not given), swaps hole and known")
+    )
+    mask_threshold: int | Literal["auto"] = field(
+        default="auto",
+        metadata=_about(
+            "1 to 255, how strongly a pixel must be marked to be hole; auto: 128 of a mask with"
+            " hard edges, 16 of one with smooth edges, and of alpha and painted all that was"
+            " touched",
+            low=1,
+            high=255,
+        ),
+    )
+    grow_mask: int = field(
+        default=0,
+        metadata=_about(
+            "0 to 64 pixels by which the hole grows on every side", low=0, high=MOST_REACH
+        ),
+    )
+    feather: int = field(
+        default=0,
+        metadata=_about(
+            "0 to 64 pixels over which the fill fades out around the hole", low=0, high=MOST_REACH
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class OutputOptions(_Checked):
+    """The file that a filled photograph is written to."""
+
+    format: FormatChoice = field(
+        default="same",
+        metadata=_about(f"same (as the photograph's), or one of {', '.join(FORMAT_NAMES)}"),
+    )
+    quality: int | Literal["auto"] = field(
+        default="auto",
+        metadata=_about(
+            "1 to 100, of jpeg, webp, heif, avif and jp2; auto: a JPEG's own tables, else"
+            f" {_OWN_QUALITY}",
+            low=1,
+            high=100,
+        ),
+    )
+    strip_metadata: bool = field(
+        default=False,
+        metadata=_about(
+            "true or false (as if not given), leaves out EXIF, XMP, IPTC, comments and"
+            " resolution; the colour profile stays, since colours depend on it"
+        ),
+    )
+
+    @property
+    def quality_or_own(self) -> int:
+        """The number to encode with where the source has no tables to follow."""
+        return _OWN_QUALITY if self.quality == "auto" else self.quality
+
+
+def output_in(format: str) -> OutputOptions:
+    """A file of a format by its name, otherwise as the photograph. Raises: InvalidInput."""
+    return OutputOptions(format)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One option, for whoever builds flags, form fields or documents of it.
+
+    Attributes:
+        name: As in a form; a flag has hyphens.
+        default: What holds when it is not given.
+        description: Its values and what they do, one line.
+        values: The words that may be given; empty for a number alone or a yes or no.
+        low, high: The least and most number that may be given; None for no number.
+        is_switch: Yes or no.
+    """
+
+    name: str
+    default: Any
+    description: str
+    values: tuple[str, ...]
+    low: int | None
+    high: int | None
+    is_switch: bool
+
+    @property
+    def flag(self) -> str:
+        """Its name on a command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def check(self, value: object) -> None:
+        """Raises: InvalidInput `{name}_unknown`, `{name}_out_of_range`."""
+        if self.is_switch and isinstance(value, bool):
+            return
+        if isinstance(value, str) and value in self.values:
+            return
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if self.low is None or self.high is None or not is_number:
+            raise self._wrong(value, "unknown")
+        if not self.low <= int(str(value)) <= self.high:
+            raise self._wrong(value, "out_of_range")
+
+    def parse(self, text: str) -> Any:
+        """The value that a command line gives as text. Raises: as `check`."""
+        value: Any = int(text) if text.isascii() and text.isdecimal() else text
+        self.check(value)
+        return value
+
+    def _wrong(self, value: object, reason: str) -> InvalidInput:
+        return InvalidInput(
+            f"{self.name}={str(value)[:40]!a} is not one of its values",
+            code=f"{self.name}_{reason}",
+            hint=f"{self.name}: {self.description}",
+        )
+
+
+def choices(kind: type[Any]) -> tuple[Choice, ...]:
+    """All options of `MaskOptions` or `OutputOptions`, in their order."""
+    return tuple(_as_choice(each) for each in fields(kind))
+
+
+def choice(name: str) -> Choice:
+    """One option by its name."""
+    return next(
+        each for each in (*choices(MaskOptions), *choices(OutputOptions)) if each.name == name
+    )
+
+
+def _as_choice(each: Field[Any]) -> Choice:
+    words = [each.type] if get_origin(each.type) is Literal else get_args(each.type)
+    values = tuple(word for part in words if get_origin(part) is Literal for word in get_args(part))
+    about = each.metadata
+    return Choice(
+        each.name,
+        each.default,
+        about["description"],
+        values,
+        about["low"],
+        about["high"],
+        each.type is bool,
+    )

@@ -1,0 +1,241 @@
+"""A photograph's file and that of its fill: mode, depth, known samples, transparency, losses."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from kintsugi.imaging.encoders.deep_samples import write_deep_png
+from kintsugi.imaging.formats import FORMATS
+from kintsugi.imaging.heif import reads_heif
+from kintsugi.imaging.photo_options import OutputOptions
+from kintsugi.imaging.photograph import Photograph, open_photograph
+from kintsugi.imaging.saving import Saved, save_photograph
+from tests.kintsugi.pictures import encode, gradient, photo, png16, srgb_profile
+
+HOLE = np.zeros((96, 64), np.bool_)
+HOLE[30:50, 20:40] = True
+DEEP = (gradient().astype(np.uint16) * 257 + np.arange(64)[None, :, None]).astype(np.uint16)
+# Most that a known sample may be off where a format is lossy, away from the hole.
+LOSSY = {"jpeg": 6, "webp": 50, "avif": 16, "heif": 16}
+MODES = {
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA"],
+    "JPEG": ["L", "RGB", "CMYK"],
+    "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"],
+    "WEBP": ["RGB", "RGBA"],
+    "BMP": ["1", "L", "P", "RGB"],
+    "GIF": ["P"],
+    "AVIF": ["RGB", "RGBA"],
+    "HEIF": ["L", "RGB", "RGBA"],
+    "JPEG2000": ["L", "RGB", "RGBA"],
+}
+KINDS = [(format, mode) for format, modes in MODES.items() for mode in modes]
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    if image.mode in ("LA", "RGBA"):
+        alpha = np.full((96, 64), 255, np.uint8)
+        alpha[:10] = 90
+        alpha[80:] = 0
+        image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def made(format: str, mode: str) -> bytes:
+    if format == "HEIF" and not reads_heif():
+        pytest.skip("the extra heic is not installed")
+    return encode(with_alpha(Image.fromarray(gradient()).convert(mode)), format)
+
+
+def inverted(photograph: Photograph) -> Any:
+    """The hole turned to its opposite, as a method would fill it."""
+    filled = photograph.seen.copy()
+    filled[HOLE] = np.iinfo(filled.dtype).max - filled[HOLE]
+    return filled
+
+
+def filled(data: bytes, **options: Any) -> tuple[Photograph, Saved, Photograph]:
+    before = open_photograph(data)
+    saved = save_photograph(before, inverted(before), OutputOptions(**options))
+    return before, saved, open_photograph(saved.body)
+
+
+def in_colours(photograph: Photograph) -> Any:
+    """Samples, those of a palette as its colours: encoders sort and shrink palettes."""
+    if photograph.palette is None:
+        return photograph.samples.astype(np.int64)
+    return photograph.palette[photograph.samples].astype(np.int64)
+
+
+@pytest.mark.parametrize(("format", "mode"), KINDS)
+def test_mode_depth_and_known_samples_stay(format: str, mode: str) -> None:
+    before, saved, after = filled(made(format, mode))
+    name = {"JPEG2000": "jp2"}.get(format, format.lower())
+    assert (saved.format, after.format) == (name, name)
+    assert (after.mode, after.depth) == (before.mode, before.depth)
+    away = ~HOLE
+    if name in LOSSY:
+        # Blocks that the hole is in are coded again.
+        away[16:64, 8:56] = False
+    off = np.abs(in_colours(after) - in_colours(before))[away]
+    assert off.max() <= LOSSY.get(name, 0)
+    changed = (in_colours(after) != in_colours(before))[HOLE]
+    assert changed.mean() > (0.5 if mode in ("CMYK", "P") else 0.8)
+    if before.alpha is None:
+        assert after.alpha is None
+    else:
+        assert after.alpha is not None
+        assert np.abs(after.alpha.astype(int) - before.alpha).max() <= (2 if name in LOSSY else 0)
+    losses = [note for note in saved.notes if not note.startswith("filled with the")]
+    assert losses == []
+    assert ("palette" in "".join(saved.notes)) == (mode == "P")
+
+
+def tiff16(samples: np.ndarray, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, **options)
+    return buffer.getvalue()
+
+
+RGBA16 = np.dstack([DEEP, np.where(HOLE, 65_535, 40_000).astype(np.uint16)])
+SIXTEEN = {
+    "PNG grey": lambda: write_deep_png(DEEP[..., 0]),
+    "PNG grey and alpha": lambda: write_deep_png(RGBA16[..., [0, 3]]),
+    "PNG": lambda: png16(DEEP),
+    "PNG and alpha": lambda: write_deep_png(RGBA16),
+    "TIFF grey": lambda: tiff16(DEEP[..., 0], photometric="minisblack"),
+    "TIFF": lambda: tiff16(DEEP, photometric="rgb"),
+    "TIFF, big-endian": lambda: tiff16(DEEP, photometric="rgb", byteorder=">"),
+    "TIFF, deflated": lambda: tiff16(DEEP, photometric="rgb", compression="zlib"),
+    "TIFF and alpha": lambda: tiff16(RGBA16, photometric="rgb", extrasamples=["unassalpha"]),
+}
+
+
+@pytest.mark.parametrize("kind", SIXTEEN)
+def test_sixteen_bits_stay_and_are_filled_in_sixteen(kind: str) -> None:
+    before, saved, after = filled(SIXTEEN[kind]())
+    assert before.pixels.dtype == np.uint16
+    assert (before.depth, after.depth, after.mode) == (16, 16, before.mode)
+    np.testing.assert_array_equal(after.samples[~HOLE], before.samples[~HOLE])
+    # All sixteen bits of the fill: it is no multiple of 257 throughout.
+    assert (after.samples[HOLE] % 257 != 0).any()
+    assert saved.notes == ()
+    if "alpha" in kind:
+        np.testing.assert_array_equal(after.deep_alpha, before.deep_alpha)
+
+
+def test_an_own_png_of_sixteen_bits_is_read_by_others() -> None:
+    grey = np.asarray(Image.open(io.BytesIO(write_deep_png(DEEP[..., 1]))))
+    np.testing.assert_array_equal(grey, DEEP[..., 1])
+    wide = np.tile(DEEP, (6, 1, 1))
+    with Image.open(io.BytesIO(write_deep_png(wide))) as image:
+        np.testing.assert_array_equal(np.asarray(image), wide >> 8)
+
+
+def test_an_own_tiff_is_read_by_others() -> None:
+    for data, samples in ((tiff16(DEEP, photometric="rgb"), DEEP), (made("TIFF", "CMYK"), None)):
+        before, saved, _ = filled(data)
+        read = tifffile.imread(io.BytesIO(saved.body))
+        np.testing.assert_array_equal(read[~HOLE], before.samples[~HOLE])
+        assert samples is None or read.dtype == samples.dtype
+    for mode in MODES["TIFF"]:
+        before, saved, _ = filled(made("TIFF", mode))
+        with Image.open(io.BytesIO(saved.body)) as image:
+            assert image.mode == mode
+
+
+def test_grey_in_colour_channels_stays_grey() -> None:
+    grey = np.repeat(gradient()[..., :1], 3, axis=2)
+    before = open_photograph(encode(grey))
+    tinted = before.seen.copy()
+    tinted[HOLE] = (100, 104, 99)
+    after = open_photograph(save_photograph(before, tinted).body)
+    assert after.mode == "RGB"
+    assert after.is_colourless
+    assert after.samples[40, 30].tolist() == [101] * 3
+
+
+def test_one_bit_is_filled_with_black_and_white() -> None:
+    _, saved, after = filled(made("PNG", "1"))
+    assert after.mode == "1"
+    assert png_depth(saved.body) == 1
+    assert after.is_colourless
+
+
+def png_depth(data: bytes) -> int:
+    return data[24]
+
+
+def test_a_palette_is_kept_and_its_transparency() -> None:
+    image = Image.fromarray((gradient()[..., 0] // 64).astype(np.uint8))
+    image.putpalette([10, 0, 0, 0, 200, 0, 0, 0, 220, 250, 250, 250])
+    for transparent in (1, bytes([255, 0, 128, 255])):
+        before, saved, after = filled(encode(image, "PNG", transparency=transparent))
+        assert (after.mode, len(saved.notes)) == ("P", 1)
+        assert after.alpha is not None
+        np.testing.assert_array_equal(after.alpha[~HOLE], before.alpha[~HOLE])
+        np.testing.assert_array_equal(in_colours(after)[~HOLE], in_colours(before)[~HOLE])
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "heif"])
+def test_any_photograph_is_written_in_any_format_and_losses_are_named(format: str) -> None:
+    spec = FORMATS[format]
+    for kind in (
+        made("PNG", "1"),
+        made("PNG", "RGBA"),
+        made("TIFF", "CMYK"),
+        made("GIF", "P"),
+        png16(DEEP),
+        photo(icc_profile=srgb_profile(), dpi=(300, 300)),
+    ):
+        before, saved, after = filled(kind, format=format)
+        told = "; ".join(saved.notes)
+        assert after.format == format
+        assert after.seen.shape == before.seen.shape
+        if before.mode not in spec.modes:
+            assert "converted to" in told or "reduced to 256" in told
+        if before.depth == 16 and spec.depth < 16:
+            assert "16-bit samples reduced to 8 bit" in told
+        if before.alpha is not None and not spec.alpha:
+            assert "transparency dropped" in told
+        if before.tags.icc and "icc" not in spec.keeps:
+            assert "colour profile dropped" in told
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_keeps_its_tables_sampling_and_scans(subsampling: int, progressive: bool) -> None:
+    settings = {"quality": 71, "subsampling": subsampling, "progressive": progressive}
+    data = photo(quality=71, subsampling=subsampling, progressive=progressive)
+    before, saved, after = filled(data)
+    assert before.jpeg is not None
+    assert after.jpeg == before.jpeg, settings
+    assert abs(len(saved.body) - len(data)) < 0.25 * len(data)
+    _, smaller, _ = filled(data, quality=30)
+    assert len(smaller.body) < len(saved.body)
+
+
+def test_a_lossless_webp_stays_lossless() -> None:
+    before, _, after = filled(photo(format="WEBP", lossless=True, exact=True))
+    np.testing.assert_array_equal(after.samples[~HOLE], before.samples[~HOLE])
+
+
+def test_two_files_that_look_the_same_are_filled_from_the_same() -> None:
+    alpha = np.full((96, 64), 255, np.uint8)
+    alpha[:, :20], alpha[:, 20:24] = 0, 3
+    other = gradient().copy()
+    other[:, :20] = 255 - other[:, :20]
+    other[:, 20:24] = 255 - other[:, 20:24]
+    one, two = (open_photograph(encode(np.dstack([each, alpha]))) for each in (gradient(), other))
+    np.testing.assert_array_equal(one.pixels[:, :20], two.pixels[:, :20])
+    assert (one.pixels[:, :20, 3] == 0).all()
+    # Nearly transparent pixels count by their weight: 3 of 255.
+    apart = np.abs(one.seen[:, 20:24].astype(int) - two.seen[:, 20:24])
+    assert apart.max() <= 16
+    np.testing.assert_array_equal(one.pixels[:, 24:], two.pixels[:, 24:])
+    # What is stored under the transparency comes back.
+    after = open_photograph(save_photograph(two, inverted(two)).body)
+    np.testing.assert_array_equal(after.samples[~HOLE], other[~HOLE])
