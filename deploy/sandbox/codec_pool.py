@@ -223,7 +223,8 @@ class CodecPool:
         self, process: CodecProcess, head: dict[str, Any], blobs: list[Blob]
     ) -> Message:
         """Send a message and await its answer. Raises: BrokenMessage, OSError."""
-        # No more than four channels of 16 bits of two files; an answer's file may be larger than its pixels.
+        # No more than four channels of 16 bits of two files; an answer's file may be larger than
+        # its pixels.
         most = 16 * self._limits.max_pixels + 2**24
 
         def ask() -> Message:

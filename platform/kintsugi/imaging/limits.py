@@ -91,8 +91,6 @@ def _check_promises(promises: Promises, limits: ImageLimits, name: str) -> None:
         raise too_costly(promises.problem, name)
     if promises.size is not None:
         check_size(*promises.size, limits, name)
-    if promises.frames > 1:
-        raise animated("more than one", name)
     if promises.scans > limits.max_scans:
         raise too_costly(f"it has {promises.scans} scans, the limit is {limits.max_scans}", name)
     if promises.scan_megapixels > limits.max_scan_megapixels:

@@ -18,6 +18,7 @@ from kintsugi.imaging.limits import (
     undecodable,
 )
 from kintsugi.imaging.metadata import jpeg_segments, png_chunks
+from kintsugi.imaging.promises import read_promises
 
 
 def open_image(
@@ -42,7 +43,7 @@ def open_image(
             raise raw_file(name)
         with Image.open(io.BytesIO(data), formats=[FORMATS[format].plugin]) as image:
             check_size(image.height, image.width, limits, name)
-            notes = (*_frames(image), *_tail(data, format))
+            notes = (*_frames(image, data, format), *_tail(data, format))
             if draft_side and format == "jpeg":
                 image.draft(None, (draft_side, draft_side))
             image.load()
@@ -53,12 +54,15 @@ def open_image(
     return format, image, notes
 
 
-def _frames(image: Image.Image) -> tuple[str, ...]:
-    """What is said of a file with several pictures."""
-    # A JPEG with several (MPO) is what phones write: the photograph first, then previews or gain
-    # maps, of which its segments tell.
-    frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
-    return (f"the first of {frames} frames or pages is used",) if frames > 1 else ()
+def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:
+    """What is said of a file with several pictures, which are not counted: there may be many."""
+    if format == "tiff":
+        several = read_promises(data, format).frames > 1
+    else:
+        # A JPEG with several (MPO) is what phones write: the photograph first, then previews or
+        # gain maps, of which its segments tell.
+        several = format != "jpeg" and bool(getattr(image, "is_animated", False))
+    return ("the first of its frames or pages is used",) if several else ()
 
 
 def _tail(data: bytes, format: str) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ _TIFF_JPEG = (6, 7)
 # More parts than any honest file has: what walks over them ends here.
 _MOST_PARTS = 65_536
 _MOST_IFD_ENTRIES = 1_000
+# Start of a JPEG 2000 codestream, and the marker of its size.
+_JP2_SIZE = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,17 @@ def read_promises(data: bytes, format: str) -> Promises:
 
     A header that is cut short or broken promises what could be read of it.
     """
-    readers = {"png": _png, "jpeg": _jpeg, "webp": _webp, "tiff": _tiff, "heif": _heif}
+    readers = {
+        "png": _png,
+        "jpeg": _jpeg,
+        "webp": _webp,
+        "tiff": _tiff,
+        "heif": _heif,
+        "avif": _heif,
+        "gif": _gif,
+        "bmp": _bmp,
+        "jp2": _jp2,
+    }
     reader = readers.get(format)
     if reader is None:
         return Promises()
@@ -230,6 +242,31 @@ def _heif(data: bytes) -> Promises:
             profile += end - start
     size = max(sizes, key=lambda s: s[0] * s[1], default=None)
     return Promises(size, tiles=items, profile_bytes=profile)
+
+
+def _gif(data: bytes) -> Promises:
+    width, height = struct.unpack_from("<HH", data, 6)
+    return Promises((height, width))
+
+
+def _bmp(data: bytes) -> Promises:
+    (header,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
+    # A negative height: its rows run from the top.
+    return Promises((abs(height), abs(width)))
+
+
+def _jp2(data: bytes) -> Promises:
+    # The codestream's size, which its boxes repeat: marker, length, capabilities, then numbers.
+    at = data.find(_JP2_SIZE)
+    if at < 0:
+        return Promises()
+    right, bottom, left, top, across, down = struct.unpack_from(">6I", data, at + 8)
+    width, height = right - left, bottom - top
+    if width <= 0 or height <= 0 or not across or not down:
+        return Promises(problem="its header makes no sense")
+    tiles = -(-width // across) * -(-height // down)
+    return Promises((height, width), tiles=tiles)
 
 
 # Boxes that hold boxes, and after how many bytes of their own.

@@ -72,7 +72,7 @@ def test_the_first_of_several_frames_is_used_and_that_is_said(format: str) -> No
     frames = {"save_all": True, "append_images": [Image.fromarray(255 - gradient())]}
     decoded = decode_image(photo(format=format, **frames))
     assert np.abs(decoded.pixels.astype(int) - gradient()).mean() < 8
-    assert decoded.notes == ("the first of 2 frames or pages is used",)
+    assert decoded.notes == ("the first of its frames or pages is used",)
 
 
 def test_a_cameras_raw_file_is_none() -> None:
