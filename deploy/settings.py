@@ -25,7 +25,12 @@ class AppArgs(BaseModel):
         gt=0,
         description="Largest body in JSON: it is held several times while it is read",
     )
-    max_pixels: int = Field(default=32_000_000, gt=0, description="Largest image, height x width")
+    max_pixels: int = Field(
+        default=128_000_000,
+        gt=0,
+        description="Largest image, height x width: its file is opened whole, and only what lies"
+        " around the hole is computed",
+    )
     max_stylize_pixels: int = Field(
         default=4_200_000,
         gt=0,

@@ -24,7 +24,6 @@ from kintsugi.deploy.http.codec import (
 )
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
-from kintsugi.deploy.sandbox.window import Box, fill_window
 from kintsugi.deploy.sandbox.wire import (
     Blob,
     BrokenMessage,
@@ -35,6 +34,7 @@ from kintsugi.deploy.sandbox.wire import (
 )
 from kintsugi.errors import InputError, InvalidInput
 from kintsugi.imaging.codec import ImageLimits
+from kintsugi.imaging.fill_window import Box, fill_window
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.promises import read_promises
 

@@ -5,9 +5,13 @@ A plan made on the window is the plan of the whole photograph, moved: every crop
 on the grid by which holes are grouped. A test compares the two.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
+Samples = TypeVar("Samples", bound=npt.NDArray[Any])
 # (top, bottom, left, right) in pixels, its ends outside; as `kintsugi.models.plan.crops.Box`.
 Box = tuple[int, int, int, int]
 
@@ -33,6 +37,36 @@ def fill_window(mask: npt.NDArray[np.bool_], grow: int) -> Box:
     left, right = max(0, int(columns[0]) - grow), min(width, int(columns[-1]) + 1 + grow)
     block = _coarsest_block(bottom - top, right - left)
     return (*_span(top, bottom, height, block), *_span(left, right, width, block))
+
+
+def fill_within(
+    pixels: Samples,
+    mask: npt.NDArray[np.bool_],
+    grow: int,
+    fill: Callable[[Samples, npt.NDArray[np.bool_]], Samples],
+) -> Samples:
+    """Fill the window alone, and give the whole picture back: the same, with memory of the hole.
+
+    Args:
+        pixels: H W 3, or H W 4 where some cannot be seen: 0 in the fourth channel.
+        mask: H W, True = hole.
+        grow: Pixels by which ``fill`` will grow the hole.
+        fill: Gives the fill, H W 3, of a picture with a hole; it refuses what is no hole.
+
+    Returns: H W 3.
+    """
+    if mask.shape != pixels.shape[:2] or not mask.any():
+        return fill(pixels, mask)
+    top, bottom, left, right = fill_window(mask, grow)
+    inside = (slice(top, bottom), slice(left, right))
+    if pixels.shape[2] == 4 and not (~mask & (pixels[..., 3] > 0))[inside].any():
+        # What the fill is made from lies farther away.
+        return fill(pixels, mask)
+    answer: Any = pixels[..., :3].copy()
+    part: Any = np.ascontiguousarray(pixels[inside])
+    answer[inside] = fill(part, np.ascontiguousarray(mask[inside]))
+    filled: Samples = answer
+    return filled
 
 
 def _coarsest_block(rows: int, columns: int) -> int:

@@ -21,10 +21,11 @@ from kintsugi.imaging.promises import Promises, read_promises
 class ImageLimits:
     """What is accepted; checked before anything is decoded."""
 
-    max_bytes: int = 100_000_000
-    # Height x width as the header says. Above 178 million the imaging
-    # library's own guard against decompression bombs refuses too.
-    max_pixels: int = 32_000_000
+    max_bytes: int = 1_000_000_000
+    # Height x width as the header says: what is computed follows the hole, so this bounds only the
+    # file's own pixels in memory. Above 178 million the imaging library's own guard against
+    # decompression bombs refuses too.
+    max_pixels: int = 170_000_000
     # Shorter side in pixels.
     min_side: int = 16
     # Passes over the pixels, in megapixels: a progressive JPEG of 31 MP may have 32 of them, where

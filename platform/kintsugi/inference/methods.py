@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.imaging.arrays import AnyPixels, Mask, Pixels
+from kintsugi.imaging.fill_window import fill_within
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.context_encoder import ContextEncoder
 from kintsugi.models.networks.smooth_fill import smooth_fill
@@ -50,8 +51,13 @@ class ReleaseMethod:
     def __call__(self, pixels: AnyPixels, mask: Mask) -> AnyPixels:
         """The fill, H W 3, of the depth of ``pixels``, which may say what cannot be seen.
 
+        Only what lies around the hole becomes float and is computed.
+
         Raises: ValueError when the mask is empty, full or of another size.
         """
+        return fill_within(pixels, mask, self.options.grow_mask, self._fill_pixels)
+
+    def _fill_pixels(self, pixels: AnyPixels, mask: Mask) -> AnyPixels:
         device = next(self.inpainter.parameters()).device
         seen, unseen = seen_part(pixels, device)
         image, hole = image_to_tensor(seen, device), mask_to_tensor(mask, device)

@@ -90,14 +90,14 @@ def broken_files() -> dict[str, bytes]:
 def bombs() -> dict[str, bytes]:
     """Small files of a great many pixels."""
     dark = io.BytesIO()
-    Image.new("1", (9000, 9000)).save(dark, "PNG")
+    Image.new("1", (12_000, 12_000)).save(dark, "PNG")
     return {
-        "PNG 9000x9000 of 1 bit": dark.getvalue(),
-        "PNG says 100 MP": png(png_header(10_000, 10_000), _ROWS, _END),
+        "PNG 12000x12000 of 1 bit": dark.getvalue(),
+        "PNG says 400 MP": png(png_header(20_000, 20_000), _ROWS, _END),
         "PNG says 400 MP": png(png_header(20_000, 20_000), _ROWS, _END),
         "PNG 2^31-1 wide": png(png_header(2**31 - 1, 64), _ROWS, _END),
         "JPEG 65535x65535": _jpeg_of(65535, 65535),
-        "WebP 16383x5000 in 34 bytes": _webp_of(16383, 5000),
+        "WebP 16383x16383 in 34 bytes": _webp_of(16383, 16383),
     }
 
 

@@ -86,7 +86,7 @@ def test_without_the_package_there_are_no_samples(monkeypatch: pytest.MonkeyPatc
 
 def test_the_page_knows_the_limits_of_the_service(client: TestClient) -> None:
     settings = client.get("/web/settings.json").json()
-    assert settings["max_pixels"] == 32_000_000
+    assert settings["max_pixels"] == 128_000_000
     assert settings["max_bytes"] == 100_000_000
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kintsugi.imaging import fill_window as window
-from kintsugi.imaging.arrays import Mask
+from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.fill_window import fill_window
 from kintsugi.models.plan import crops
 from kintsugi.models.plan.crops import crops_of
@@ -78,3 +78,27 @@ def test_the_numbers_are_those_of_the_plan() -> None:
     for name in ("SMALLEST_CROP", "BLOCK", "MOST_NEAR_GROUPS", "NEAR_BLOCKS"):
         assert getattr(window, name) == getattr(crops, name)
     assert crops.PART_CONTEXT <= crops.SMALLEST_CROP
+
+
+def test_a_picture_is_filled_within_its_window_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 2600, 3), np.uint8)
+    mask = np.zeros((3000, 2600), np.bool_)
+    mask[1000:1040, 2000:2100] = True
+    seen: list[tuple[int, ...]] = []
+
+    def black(part: Pixels, hole: Mask) -> Pixels:
+        seen.append(part.shape)
+        return np.where(hole[..., None], 0, part).astype(np.uint8)
+
+    filled = window.fill_within(pixels, mask, 5, black)
+    assert np.array_equal(filled, np.where(mask[..., None], 0, pixels))
+    assert seen[0][0] * seen[0][1] < 0.3 * mask.size
+    unseen = np.dstack([pixels, np.zeros((3000, 2600), np.uint8)])
+    unseen[0, 0, 3] = 255
+
+    def looked_at(part: Pixels, hole: Mask) -> Pixels:
+        seen.append(part.shape)
+        return part[..., :3]
+
+    window.fill_within(unseen, mask, 5, looked_at)
+    assert seen[-1] == (3000, 2600, 4), "what can be seen lies outside of the window"
