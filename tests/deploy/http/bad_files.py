@@ -94,7 +94,6 @@ def bombs() -> dict[str, bytes]:
     return {
         "PNG 12000x12000 of 1 bit": dark.getvalue(),
         "PNG says 400 MP": png(png_header(20_000, 20_000), _ROWS, _END),
-        "PNG says 400 MP": png(png_header(20_000, 20_000), _ROWS, _END),
         "PNG 2^31-1 wide": png(png_header(2**31 - 1, 64), _ROWS, _END),
         "JPEG 65535x65535": _jpeg_of(65535, 65535),
         "WebP 16383x16383 in 34 bytes": _webp_of(16383, 16383),
