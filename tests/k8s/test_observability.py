@@ -22,6 +22,7 @@ OPERATOR = {
     "kuberay_service_condition_ready",
     "kuberay_service_condition_upgrade_in_progress",
     "kuberay_job_deployment_status",
+    "kuberay_service_info",
 }
 
 
@@ -146,6 +147,40 @@ def test_prometheus_takes_the_rules(namespace: str, tmp_path: Path) -> None:
     # Of another instance nothing is said.
     assert set(re.findall(r'namespace="([^"]+)"', text)) == {namespace}
     assert set(re.findall(r"kubectl -n (\S+)", text)) == {namespace}
+
+
+def test_each_incident_raises_its_alerts_and_no_others(tmp_path: Path) -> None:
+    """Prometheus' own unit tests of the rules, as the chart renders them."""
+    (rule,) = of_kind(service("production"), "PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
+    given = read(Path(__file__).parent / "alerts.yaml")
+    tests = []
+    for name, incident in given["incidents"].items():
+        series = given["healthy"] | incident["series"]
+        tests.append(
+            {
+                "name": name,
+                "interval": "1m",
+                "input_series": [
+                    {"series": each, "values": values} for each, values in series.items() if values
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
+                        "eval_time": incident.get("at", "4h"),
+                        "exp_samples": [
+                            {"labels": f'{{alertname="{alert}"}}', "value": 1}
+                            for alert in incident["alerts"]
+                        ],
+                    }
+                ],
+            }
+        )
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+    raised = {alert for incident in given["incidents"].values() for alert in incident["alerts"]}
+    assert raised == {each["alert"] for each in rules()}
 
 
 def test_what_the_operator_of_prometheus_selects_carries_its_label() -> None:
