@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from kintsugi.deploy.engine import Filled, ModelInfo, Pixels
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
-from kintsugi.deploy.planning import fill_options, finite_image, plan_inpainting, plan_transfer
+from kintsugi.deploy.planning import finite_image, plan_inpainting, plan_transfer
 from kintsugi.models.inpainter import CancelCheck, Inpainter
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part
+from kintsugi.models.pixels import image_to_tensor
 from kintsugi.models.progress import Progress, no_progress
 
 
@@ -85,18 +85,10 @@ class LocalEngine:
         check: CancelCheck,
         progress: Progress,
     ) -> Pixels:
-        # Planned beforehand: what does not fit is the caller's error, the rest would be a bug.
-        plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
-        seen, unseen = seen_part(pixels)
+        # What does not fit the plan is the caller's error; the rest would be a bug.
+        plan = plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
         answer: Pixels = finite_image(
-            self._inpainter.inpaint(
-                image_to_tensor(seen),
-                mask_to_tensor(mask),
-                fill_options(options),
-                unseen=unseen,
-                check=check,
-                progress=progress,
-            ),
+            self._inpainter.fill_plan(plan, options.seed, check=check, progress=progress),
             pixels.dtype,
         )
         return answer

@@ -18,7 +18,7 @@ from kintsugi.models.matching import (
 )
 from kintsugi.models.networks.feature2image import Feature2Image
 from kintsugi.models.networks.image2feature import Image2Feature
-from kintsugi.models.plan.fill_plan import FillOptions, Mask, ScalePlan, plan_fill
+from kintsugi.models.plan.fill_plan import FillOptions, FillPlan, Mask, ScalePlan, plan_fill
 from kintsugi.models.plan.style_plan import plan_style
 from kintsugi.models.plan.tiles import encode_tiled, translate_tiled
 from kintsugi.models.plan.walk import ScaleFill, ScaleInput, walk_scales
@@ -179,11 +179,23 @@ class Inpainter(nn.Module):
             ValueError: as `kintsugi.models.plan.fill_plan.plan_fill`.
         """
         plan = plan_fill(image, mask, options, first_side=self.matching.first_side, unseen=unseen)
+        return self.fill_plan(plan, options.seed, check=check, progress=progress)
+
+    @torch.inference_mode()
+    def fill_plan(
+        self,
+        plan: FillPlan,
+        seed: int = 0,
+        *,
+        check: CancelCheck = never_cancelled,
+        progress: Progress = no_progress,
+    ) -> Float[Tensor, "1 3 H W"]:
+        """`inpaint` of what is planned already, with this release's ``matching.first_side``."""
         answer = plan.image.clone()
         # One crop's plan at a time.
         for number, crop in enumerate(plan.crops):
             on_progress = _scales_of(number, len(plan.crops), progress)
-            crop.paste(answer, self._walk(crop, options.seed, check, on_progress))
+            crop.paste(answer, self._walk(crop, seed, check, on_progress))
         return answer
 
     def _walk(

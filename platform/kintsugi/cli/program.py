@@ -15,6 +15,7 @@ from kintsugi.jobs import (
     _bootstrap,
     ablate,
     benchmark_data,
+    benchmark_latency,
     benchmark_match,
     benchmark_serve,
     benchmark_train,
@@ -63,6 +64,7 @@ GROUPS: dict[str, tuple[str, dict[str, Command]]] = {
         "Measure data, match, training and service.",
         {
             "data": benchmark_data.main,
+            "latency": benchmark_latency.main,
             "match": benchmark_match.main,
             "serve": benchmark_serve.main,
             "train": benchmark_train.main,

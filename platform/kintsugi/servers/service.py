@@ -32,6 +32,7 @@ def deploy_service(
     jobs: str = "",
     host: str = "127.0.0.1",
     api_keys: str = "",
+    settings: Mapping[str, object] | None = None,
 ) -> str:
     """Deploy `deploy/serve.yaml` with these values of its own. Returns the service's URL.
 
@@ -42,11 +43,13 @@ def deploy_service(
         jobs: Path or URI of the folder where jobs are kept; "" as the file has it.
         host: Address to listen at.
         api_keys: File of API keys; "" for none.
+        settings: Other `args` that differ from the file's.
 
     Raises: StorageError naming what is not ready in time.
     """
     changed = folder / "serve.yaml"
     config = service_config(release=release, port=port, jobs=jobs, host=host, api_keys=api_keys)
+    config["applications"][0]["args"] |= settings or {}
     changed.write_text(yaml.safe_dump(config, sort_keys=False))
     console.run(["serve", "deploy", str(changed)], cwd=folder, environment=cluster.environment())
     # The proxy runs where the cluster's head does.

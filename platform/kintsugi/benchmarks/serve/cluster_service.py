@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,14 @@ from kintsugi.servers.service import deploy_service
 
 
 @contextmanager
-def running_service(plan: Plan) -> Iterator[tuple[str, int]]:
+def running_service(
+    plan: Plan, settings: Mapping[str, object] | None = None
+) -> Iterator[tuple[str, int]]:
     """URL of the service, and the process below which all of it runs (0: not known here).
+
+    Args:
+        plan: Which service.
+        settings: Of one that is started: other `args` than those of `deploy/serve.yaml`.
 
     Raises: StorageError naming the log when it does not come up.
     """
@@ -36,6 +42,7 @@ def running_service(plan: Plan) -> Iterator[tuple[str, int]]:
                     release=plan.release,
                     port=free_ports(1)[0],
                     folder=folder,
+                    settings=settings,
                 )
             # All of it descends from this process, whose own memory is not counted.
             yield url, os.getpid()

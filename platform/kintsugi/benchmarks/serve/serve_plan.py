@@ -36,7 +36,7 @@ class Case:
         return self.side_px**2 / 1e6
 
     def __str__(self) -> str:
-        return f"{self.side_px} px, {self.hole_share:.0%} hole"
+        return f"{self.side_px} px, {100 * self.hole_share:g} % hole"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""How long a fill takes by megapixels and share of hole, next to other methods, in one run.
+
+In each round every method fills the case once, one after the other, so that what else the machine
+does falls on all of them. Each method that is no service has a process of its own, which is there
+for the whole table: its memory is nobody else's.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from kintsugi.benchmarks.match.inputs import read_photo
+from kintsugi.benchmarks.serve.cluster_service import running_service
+from kintsugi.benchmarks.serve.latency_plan import GRAPH, PROCESS, LatencyPlan
+from kintsugi.benchmarks.serve.latency_worker import Fill, serve
+from kintsugi.benchmarks.serve.load import OK, Sender, open_sender
+from kintsugi.benchmarks.serve.memory import tree_bytes, tree_seconds
+from kintsugi.benchmarks.serve.requests import Request, make_request
+from kintsugi.benchmarks.serve.serve_plan import Case, Plan
+
+Say = Callable[[str], object]
+# As the service reads them; what is measured is no limit of its.
+_SETTINGS = {"max_pixels": 64_000_000, "max_bytes": 250_000_000, "max_json_bytes": 250_000_000}
+_LOOK_SECONDS = 0.05
+
+
+class Filler(Protocol):
+    """A method that can be timed."""
+
+    def fill(self, request: Request) -> Fill:
+        """Fill once."""
+        ...
+
+
+@dataclass
+class Row:
+    """What one method took for one case.
+
+    Attributes:
+        case: Size and hole.
+        method: Its name.
+        fills: Of every round; a problem ends them.
+        left_out: Why there are none; "" where there are.
+    """
+
+    case: Case
+    method: str
+    fills: list[Fill] = field(default_factory=list)
+    left_out: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "megapixels": self.case.megapixels,
+            "side_px": self.case.side_px,
+            "hole_share": self.case.hole_share,
+            "method": self.method,
+            "fills": [asdict(fill) for fill in self.fills],
+            "left_out": self.left_out,
+        }
+
+
+def run_latency(plan: LatencyPlan, say: Say) -> dict[str, Any]:
+    """Measure the table. Returns: figures for JSON and `latency_report`.
+
+    Raises:
+        StorageError: No release or photograph, or the service does not come up.
+        ConfigError: A method is not installed.
+    """
+    photo = read_photo(plan.photo)
+    with ExitStack() as stack:
+        fillers = {name: stack.enter_context(_filler(plan, name)) for name in plan.methods}
+        rows = measure(plan, fillers, lambda case: make_request(photo, case), say)
+    return {
+        "release": plan.release,
+        "photo": plan.photo,
+        "device": plan.device,
+        "rounds": plan.rounds,
+        "limit": plan.limit,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+        "rows": [row.to_dict() for row in rows],
+    }
+
+
+def measure(
+    plan: LatencyPlan,
+    fillers: dict[str, Filler],
+    request_of: Callable[[Case], Request],
+    say: Say,
+) -> list[Row]:
+    """Every case by every method, in rounds; see `LatencyPlan.limit`."""
+    rows: list[Row] = []
+    too_slow: dict[tuple[str, float], str] = {}
+    for case in plan.cases():
+        row = {name: Row(case, name) for name in fillers}
+        rows += row.values()
+        for name, each in row.items():
+            each.left_out = too_slow.get((name, case.hole_share), "")
+        request = request_of(case)
+        for number in range(plan.rounds + 1):
+            for name, filler in fillers.items():
+                each = row[name]
+                if each.left_out or (number and _is_over(each.fills, plan.limit)):
+                    continue
+                done = filler.fill(request)
+                if done.problem:
+                    each.left_out = done.problem
+                elif number or done.seconds > plan.limit:
+                    # The first fill of a size loads what later ones have; a long one is enough.
+                    each.fills.append(done)
+        for name, each in row.items():
+            if _is_over(each.fills, plan.limit):
+                too_slow[name, case.hole_share] = f"over {plan.limit:g} s at a smaller size"
+            took = [fill.seconds for fill in each.fills]
+            say(f"{case}: {name} {each.left_out or f'{min(took):.2f} s'}")
+    return rows
+
+
+def _is_over(fills: list[Fill], limit: float) -> bool:
+    return any(fill.seconds > limit for fill in fills)
+
+
+@contextmanager
+def _filler(plan: LatencyPlan, method: str) -> Iterator[Filler]:
+    if method != GRAPH:
+        with _in_process(plan, method) as filler:
+            yield filler
+        return
+    settings = {**_SETTINGS, "deadline_seconds": plan.limit * 4}
+    service = Plan(plan.release, url=plan.url, pid=plan.pid, api_key=plan.api_key)
+    with running_service(service, settings) as (url, pid):
+        yield _Service(url, pid, plan.api_key, plan.limit * 4)
+
+
+class _Service:
+    """The graph, over HTTP; from the moment a request is sent to the end of its answer."""
+
+    def __init__(self, url: str, pid: int, api_key: str, timeout_seconds: float) -> None:
+        self._url, self._pid, self._api_key = url, pid, api_key
+        self._timeout_seconds = timeout_seconds
+
+    def fill(self, request: Request) -> Fill:
+        return asyncio.run(self._fill(request))
+
+    async def _fill(self, request: Request) -> Fill:
+        before, seconds_before = tree_bytes(self._pid), tree_seconds(self._pid)
+        highest = before
+        async with open_sender(
+            self._url, api_key=self._api_key, timeout_seconds=self._timeout_seconds
+        ) as sender:
+            task = asyncio.create_task(self._send(sender, request))
+            while not task.done():
+                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+                if self._pid:
+                    highest = max(highest, tree_bytes(self._pid))
+            answer = task.result()
+        if answer.status != OK:
+            return Fill(0.0, 0.0, 0, problem=f"HTTP {answer.status or 'nothing'}")
+        cpu = tree_seconds(self._pid) - seconds_before if self._pid else 0.0
+        return Fill(answer.seconds, cpu, highest - before)
+
+    async def _send(self, sender: Sender, request: Request) -> Any:
+        return await sender.send(request, time.perf_counter())
+
+
+@contextmanager
+def _in_process(plan: LatencyPlan, method: str) -> Iterator[Filler]:
+    # Spawned: a fork would have this process's memory.
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    release = plan.release if method == PROCESS else ""
+    process = context.Process(
+        target=serve, args=(there, method, release, plan.device, plan.threads), daemon=True
+    )
+    process.start()
+    there.close()
+    try:
+        yield _Child(here)
+    finally:
+        here.close()
+        process.join()
+
+
+class _Child:
+    """A method in a process of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fill(self, request: Request) -> Fill:
+        try:
+            self._connection.send((request.image, request.mask))
+            done: Fill = self._connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return Fill(0.0, 0.0, 0, problem="its process ended, as for memory")
+        return done

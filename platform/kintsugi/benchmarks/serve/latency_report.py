@@ -1,0 +1,87 @@
+"""Latency by megapixels and share of hole as Markdown and as a picture; measures nothing."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from kintsugi.benchmarks.chart import Line, Panel, Point, draw_chart
+from kintsugi.benchmarks.serve.load import percentile
+from kintsugi.errors import ConfigError
+
+_MIB = 1024**2
+# Distinct also without red and green (Okabe and Ito).
+_COLOURS = {
+    "process": "#0072b2",
+    "graph": "#56b4e9",
+    "patchmatch": "#d55e00",
+    "telea": "#009e73",
+}
+
+
+def format_latency(figures: Mapping[str, Any]) -> str:
+    """What was measured, and one table.
+
+    Args: ``figures``: as `kintsugi.benchmarks.serve.latency.run_latency` gives them.
+    """
+    head = (
+        f"Release {figures['release']} on {figures['device']}, photograph {figures['photo']},"
+        f" {figures['rounds']} rounds; {figures['cores']} cores, load average at the end"
+        f" {figures['load_average']:.1f}. Memory is what a fill adds; of the graph that of all its"
+        " processes. The graph's seconds are those of a request, with files read and written."
+    )
+    heading = (
+        "MP", "hole", "method", "median, s", "p95, s", "to the process", "processor, s", "MiB",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(heading) + " |", "| " + " | ".join("---" for _ in heading) + " |"]
+    own = {
+        _case(row): _median(row)
+        for row in figures["rows"]
+        if row["method"] == "process" and row["fills"]
+    }
+    lines += ["| " + " | ".join(_line(row, own.get(_case(row)))) + " |" for row in figures["rows"]]
+    return head + "\n\n" + "\n".join(lines)
+
+
+def draw_latency(figures: Mapping[str, Any]) -> bytes:
+    """A PNG: one panel for each share of hole, seconds against megapixels.
+
+    Raises: ConfigError when nothing was measured.
+    """
+    panels = []
+    for share in dict.fromkeys(row["hole_share"] for row in figures["rows"]):
+        rows = [row for row in figures["rows"] if row["hole_share"] == share and row["fills"]]
+        lines = [
+            Line(name, colour, [Point(row["megapixels"], _median(row)) for row in own])
+            for name, colour in _COLOURS.items()
+            if (own := [row for row in rows if row["method"] == name])
+        ]
+        if lines:
+            title = f"hole {100 * share:g} %: seconds, by megapixels"
+            panels.append(Panel(title, lines))
+    if not panels:
+        raise ConfigError("nothing was measured, so there is nothing to draw")
+    return draw_chart(panels, note="median; both axes are logarithmic")
+
+
+def _line(row: Mapping[str, Any], own: float | None) -> Sequence[str]:
+    names = [f"{row['megapixels']:.2f}", f"{100 * row['hole_share']:g} %", row["method"]]
+    fills = row["fills"]
+    if not fills:
+        return [*names, row["left_out"], "-", "-", "-", "-"]
+    seconds = [fill["seconds"] for fill in fills]
+    return [
+        *names,
+        f"{median(seconds):.3f}",
+        f"{percentile(seconds, 0.95):.3f}",
+        "-" if own is None else f"{median(seconds) / own:.2f}",
+        f"{median(fill['cpu_seconds'] for fill in fills):.2f}",
+        f"{max(fill['peak_bytes'] for fill in fills) / _MIB:.0f}",
+    ]
+
+
+def _case(row: Mapping[str, Any]) -> tuple[int, float]:
+    return row["side_px"], row["hole_share"]
+
+
+def _median(row: Mapping[str, Any]) -> float:
+    return float(median(fill["seconds"] for fill in row["fills"]))
