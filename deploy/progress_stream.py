@@ -22,7 +22,7 @@ def report_progress(step: Step) -> None:
 async def stream_progress(work: Awaitable[Result]) -> AsyncIterator[Step | Result]:
     """Compute, and give every step that is reported meanwhile, then the result.
 
-    Whoever stops listening cancels the work.
+    A listener that stops cancels the work.
     """
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
 

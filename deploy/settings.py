@@ -80,7 +80,8 @@ class AppArgs(BaseModel):
         description="File of API keys, one a line (`name: key`, and after it weight=2 or"
         " expires=2027-01-31 where wanted; # starts a comment); a relative path starts at the"
         " repository's root. It is read again when it changes."
-        " Empty: whoever reaches the service may use it, so http_options.host must be loopback",
+        " Empty: every client that reaches the service may use it, so http_options.host must be"
+        " loopback",
     )
     requests_per_minute: float = Field(
         default=0,

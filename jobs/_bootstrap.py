@@ -143,7 +143,7 @@ def _runtime_env(submitted: str | None) -> dict[str, Any]:
     theirs = json.loads(submitted).get("runtime_env") or {}
     mine = {k: v for k, v in _SETTINGS.items() if k not in theirs.get("env_vars", {})}
     if "PYTHONPATH" in theirs.get("env_vars", {}) or "py_modules" in theirs:
-        # Whoever submitted it knows where the code is, and the same name twice is refused.
+        # Its sender knows where the code is, and the same name twice is refused.
         return {"env_vars": mine}
     # Ray puts a relative path below the folder into which it unpacks working_dir. Without one the
     # package is where this process found it, on each node.

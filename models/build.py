@@ -205,7 +205,7 @@ def build_image_discriminator(config: ModelConfig, *, seed: int) -> ImageDiscrim
 
 def _seeded(build: Callable[[], Network], seed: int) -> Network:
     # PyTorch's layers draw weights when they are made, which are not kept, from the global
-    # generator: whoever draws from that one shall not notice.
+    # generator: others who draw from that one shall not notice.
     with torch.random.fork_rng(devices=[]):
         network = build()
     initialise(network, torch.Generator().manual_seed(seed))

@@ -42,8 +42,8 @@ class ReleaseConfig:
         model: Architecture.
         encoder: Where VGG's weights came from: a path, "torchvision" or "random (seed 0)".
         matching: How this release matches.
-        training: By stage, how it was trained: the run's config, steps and weights; for whoever
-            publishes a part of it again.
+        training: By stage, how it was trained: the run's config, steps and weights; for
+            publishing a part of it again.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
         version: Of this format.

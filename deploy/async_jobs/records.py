@@ -28,7 +28,7 @@ class JobRecord(_Record):
     """What was asked for. It is written last when a job is made: without it there is none.
 
     Attributes:
-        id: 32 hexadecimal digits; whoever knows them and has the same key sees the job.
+        id: 32 hexadecimal digits; a client that knows them and has the same key sees the job.
         kind: Which computation.
         options: Those of its form, all of them.
         files: SHA-256 (hexadecimal) of each file sent, by its field.
@@ -162,7 +162,7 @@ def keyed_id(record: JobRecord, idempotency_key: str) -> str:
     """The id of a job that was sent with an Idempotency-Key.
 
     It follows from everything that was sent, so that services that get the same request
-    at once agree without asking one another. Whoever could guess it has the very files,
+    at once agree without asking one another. A client that could guess it has the very files,
     the options and the key, and the same API key.
     """
     sent = record.model_dump_json(include={"kind", "options", "files", "key_name"})

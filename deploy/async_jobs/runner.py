@@ -107,7 +107,7 @@ class JobRunner:
         Args:
             record: Of the job.
             files: As they came, by field.
-            call: Calls the store for whoever waits for the answer.
+            call: Calls the store for those who wait for the answer.
 
         Raises:
             Problem: 503 `jobs_full`.
@@ -210,7 +210,7 @@ class JobRunner:
                 self._damaged.add(job_id)
                 self._store.log_damaged(error)
             elif error is not None:
-                # Its claim stands, and it is taken again by whoever looks next.
+                # Its claim stands, and it is taken again by the service that looks next.
                 logger.error("job %s was not ended", job_id, exc_info=error)
 
     async def _run(self, job_id: str) -> None:

@@ -86,7 +86,7 @@ class Jobs:
         return self._store.now()
 
     async def find(self, job_id: str, key_name: str) -> Job:
-        """A job of whoever has this API key. Raises: Problem 404 `job_unknown`."""
+        """A job of the owner of this API key. Raises: Problem 404 `job_unknown`."""
         job = await self._call(self._store.job, job_id) if is_job_id(job_id) else None
         # Somebody else's is as unknown as none.
         if job is None or job.record.key_name != key_name:

@@ -1,6 +1,6 @@
 """Calls of the store: pools of their own, a limit of time, and a breaker; knows no job.
 
-Whoever asks over HTTP is answered within seconds, store or no store. The runner waits for the
+A client over HTTP is answered within seconds, store or no store. The runner waits for the
 store as long as it takes. Signs of life wait for neither.
 """
 

@@ -62,7 +62,7 @@ class Client:
                 but on this machine.
             timeout_seconds: For each wait on the network.
             max_retries: How often a request is sent again that was answered 503 or 429, or not
-                at all since whoever was to answer died: no request does more than compute.
+                at all since the service that was to answer died: no request does more than compute.
 
         Raises:
             ValueError: The URL is not one of http or https, or the key can be none.
@@ -148,7 +148,7 @@ class Client:
             except (ConnectionError, http.client.HTTPException) as error:
                 if last:
                     raise
-                # Whoever listens there is being replaced.
+                # The service that listens there is being replaced.
                 self._pause(
                     _FIRST_PAUSE_SECONDS * 2**attempt,
                     f"{type(error).__name__}: {str(error)[:200]!r}",

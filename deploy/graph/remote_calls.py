@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# A request that kills whoever computes it costs two replicas, and not one after the other.
+# A request that kills the replica that computes it costs two replicas, and not one after the other.
 _TRIES = 2
 # The other side works and says so.
 _OURS = (InputError, Busy, WorkerDied, DeadlineExceeded, ReleaseChanged)
@@ -76,7 +76,7 @@ async def retry_lost(attempt: Callable[[], Awaitable[Result]]) -> Result:
         attempt: Makes all of them again: what an earlier one returned may be lost as well.
 
     Raises:
-        WorkerDied: Whoever took them died each time.
+        WorkerDied: The replica that took them died each time.
     """
     for tries in range(1, _TRIES + 1):
         try:

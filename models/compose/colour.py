@@ -61,8 +61,8 @@ def align_colours(
     cloning; where they are far apart an edge of the picture lies there, and nothing is carried.
     Where what is off differs along the edge it is the grain of a texture more than a shade:
     further in than a few pixels the less is carried, the less the edge agrees with itself.
-    Outside it the same is done with how far the network's answer is off there, for whoever
-    blends it. (Paper section 3.5 aligns the colours of output and input before blending; how is
+    Outside it the same is done with how far the network's answer is off there, for a
+    blend. (Paper section 3.5 aligns the colours of output and input before blending; how is
     not published, this is our reading: an offset that varies over the hole, because light does.)
 
     Args:

@@ -1,6 +1,6 @@
 """The walk of one crop over its scales, small to large; knows no network.
 
-Whoever computes (`Inpainter` in one process, the Refiner by calls to other nodes) drives it:
+What computes (`Inpainter` in one process, the Refiner by calls to other nodes) drives it:
 `walk_scales` says what a scale begins with and is sent what it ended with.
 """
 

@@ -1,7 +1,7 @@
 """Shows a run to its driver while it trains, by reading the rows it leaves; knows no Ray.
 
 The processes that train may be anywhere and may be lost. Their rows in storage outlive
-them, so whoever wants to show a run reads those: nothing of this can slow or end it.
+them, so what shows a run reads those: nothing of this can slow or end it.
 """
 
 import logging

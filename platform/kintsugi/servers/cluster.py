@@ -70,7 +70,7 @@ def ray_cluster(root: Path, log: Path, environment: Mapping[str, str]) -> Iterat
     """Run a cluster until the block ends.
 
     Some of Ray's ports listen on every network of the machine, whatever its settings say, and
-    whoever reaches them can run code: they answer only to the cluster's own token.
+    a client that reaches them can run code: they answer only to the cluster's own token.
 
     Args:
         root: The current folder of its processes.

@@ -16,7 +16,7 @@ from kintsugi.train.sigterm import on_first_sigterm
 
 
 class _Wish:
-    """The actor: it answers whoever waits as soon as the wish is made."""
+    """The actor: it answers all who wait as soon as the wish is made."""
 
     def __init__(self) -> None:
         self._made = Event()

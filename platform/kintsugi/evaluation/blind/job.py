@@ -45,9 +45,7 @@ def sheet(
     """
     target = Storage(output)
     if Path(output).expanduser().absolute() in key.expanduser().absolute().parents:
-        raise ConfigError(
-            f"--key {key} is in the folder of the pages: whoever looks must not see it"
-        )
+        raise ConfigError(f"--key {key} is in the folder of the pages: the judge must not see it")
     request = EvaluationRequest(
         methods.split(","), masks.split(","), release=release, seed=seed, cache=cache
     )

@@ -1,6 +1,6 @@
 """Pages on which two methods' fills stand side by side and nothing says whose is whose.
 
-What was A and what was B is in the key, which whoever looks must not see. Knows no answers.
+What was A and what was B is in the key, which the judge must not see. Knows no answers.
 """
 
 import hashlib

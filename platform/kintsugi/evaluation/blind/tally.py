@@ -42,8 +42,8 @@ class Tally:
         first, second, equal: How many preferred the key's first method, its second, neither.
         preferred: Share of all answered pairs in which the first was preferred.
         of_decided: Share of those in which one of both was; None where there is none.
-        left: Share of decided pairs in which the left one was preferred: near 0.5, or whoever
-            looked leans to a side.
+        left: Share of decided pairs in which the left one was preferred: near 0.5, or the
+            judge leans to a side.
     """
 
     masks: str
