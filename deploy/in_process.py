@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class LocalEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        return await self._run(lambda check: self._fill(pixels, mask, options, check, progress))
+        return await self._run(partial(self._fill, pixels, mask, options, progress))
 
     async def stylize(
         self,
@@ -52,7 +53,7 @@ class LocalEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        return await self._run(lambda check: self._transfer(content, style, options, check))
+        return await self._run(partial(self._transfer, content, style, options))
 
     async def model(self) -> ModelInfo:
         """See Engine."""
@@ -82,8 +83,8 @@ class LocalEngine:
         pixels: Pixels,
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
-        check: CancelCheck,
         progress: Progress,
+        check: CancelCheck,
     ) -> Pixels:
         # What does not fit the plan is the caller's error; the rest would be a bug.
         plan = plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
