@@ -104,6 +104,17 @@ class AppArgs(BaseModel):
     jobs_deadline_seconds: float = Field(
         default=1800, gt=0, description="A job that takes longer, once it runs, has failed"
     )
+    webhook_hosts: str = Field(
+        default="",
+        description="Hosts, with spaces between them, that may be told when a job has ended, as"
+        " `hooks.example.org` or `name:port`: by https, and by http only at 127.0.0.1. Empty: a job"
+        " with a webhook is refused",
+    )
+    webhook_secret: str = Field(
+        default="",
+        description="File with the secret by which what they are sent is signed; a relative path"
+        " starts at the repository's root. Needed with webhook_hosts",
+    )
     jobs_running: int = Field(
         default=1, gt=0, description="Jobs that each replica of the Ingress runs at one time"
     )
@@ -154,6 +165,14 @@ class AppArgs(BaseModel):
             raise ValueError(
                 f"max_waiting_bytes={self.max_waiting_bytes} holds no body of"
                 f" max_bytes={self.max_bytes}: raise the one or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hooks_are_signed(self) -> Self:
+        if self.webhook_hosts and not self.webhook_secret:
+            raise ValueError(
+                "webhook_hosts needs webhook_secret: whoever is told must know by whom"
             )
         return self
 

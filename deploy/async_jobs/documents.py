@@ -49,6 +49,22 @@ class JobDocument(BaseModel):
     problem: ProblemDocument | None = Field(description="why it failed")
 
 
+class JobsDocument(BaseModel):
+    """Jobs of an API key, the newest first."""
+
+    jobs: list[JobDocument]
+    next: str | None = Field(description="`after` of the next page; null on the last")
+
+
+def jobs_response(jobs: list[Job], after: str, *, root_path: str) -> Response:
+    """A page of jobs; ``after`` is what leads on, "" on the last."""
+    addresses = [f"{root_path.rstrip('/')}/v1/jobs/{job.record.id}" for job in jobs]
+    documents = [job_document(job, at) for job, at in zip(jobs, addresses, strict=True)]
+    body = JobsDocument(jobs=documents, next=after or None).model_dump_json()
+    headers = {"cache-control": "no-store"}
+    return Response(body, headers=headers, media_type="application/json")
+
+
 def job_response(job: Job, *, root_path: str, status: int = 200) -> Response:
     """The job's document.
 
@@ -61,7 +77,7 @@ def job_response(job: Job, *, root_path: str, status: int = 200) -> Response:
     headers = {"cache-control": "no-store", "location": address}
     if job.state in UNENDED:
         headers |= RETRY_AFTER
-    body = _document(job, address).model_dump_json()
+    body = job_document(job, address).model_dump_json()
     return Response(body, status, headers, media_type="application/json")
 
 
@@ -81,7 +97,8 @@ def image_response(job: Job, image: bytes) -> Response:
     return Response(image, headers=headers, media_type=result.media_type)
 
 
-def _document(job: Job, address: str) -> JobDocument:
+def job_document(job: Job, address: str) -> JobDocument:
+    """What the API says of a job whose path is ``address``."""
     return JobDocument(
         id=job.record.id,
         kind=job.record.kind,

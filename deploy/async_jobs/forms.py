@@ -32,8 +32,15 @@ _KIND = (
 FORMS: dict[Kind, FormKind[Any]] = {"inpaint": INPAINT_FORM, "stylize": STYLIZE_FORM}
 
 
+_WEBHOOK = (
+    "https URL that is sent the job's document when it has ended, at one of the hosts that the"
+    " service allows"
+)
+
+
 class _KindOption(AnswerOptions):
     kind: Kind = Field(default="inpaint", description=_KIND)
+    webhook: str = Field(default="", max_length=2000, description=_WEBHOOK)
 
 
 class _AnyFields(StylizeOptions, InpaintOptions, _KindOption):
@@ -51,11 +58,13 @@ class JobForm:
         kind: Which computation.
         files: As they came, by field.
         options: All of that computation's, checked.
+        webhook: URL to tell when it has ended; "" for none.
     """
 
     kind: Kind
     files: Mapping[str, bytes]
     options: AnswerOptions
+    webhook: str = ""
 
     @property
     def option_values(self) -> dict[str, OptionValue]:
@@ -71,14 +80,16 @@ class JobForm:
 async def read_job_form(request: Request) -> JobForm:
     """Read the body of `POST /v1/jobs`. Raises: as `kintsugi.deploy.http.requests.read_form`."""
     files, fields, is_json = await read_fields(request, _ANY)
-    named = {"kind": fields.pop("kind")} if "kind" in fields else {}
-    kind = parse_options(named, _KindOption, strict=is_json).kind
-    form = FORMS[kind]
+    named: dict[str, object] = {
+        name: fields.pop(name) for name in ("kind", "webhook") if name in fields
+    }
+    own = parse_options(named, _KindOption, strict=is_json)
+    kind, form = own.kind, FORMS[own.kind]
     for name in (*files, *fields):
         if name not in form.fields:
-            raise unknown_field(name, ["kind", *form.fields])
+            raise unknown_field(name, ["kind", "webhook", *form.fields])
     check_required(files, form)
-    return JobForm(kind, files, parse_options(fields, form.options, strict=is_json))
+    return JobForm(kind, files, parse_options(fields, form.options, strict=is_json), own.webhook)
 
 
 def job_form(

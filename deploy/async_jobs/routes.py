@@ -13,8 +13,10 @@ from kintsugi.deploy.async_jobs.documents import (
     RETRY_AFTER,
     UNENDED,
     JobDocument,
+    JobsDocument,
     image_response,
     job_response,
+    jobs_response,
 )
 from kintsugi.deploy.async_jobs.forms import JobForm, job_schema, read_job_form
 from kintsugi.deploy.async_jobs.records import (
@@ -27,8 +29,11 @@ from kintsugi.deploy.async_jobs.records import (
 )
 from kintsugi.deploy.async_jobs.service import Jobs
 from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, ProblemDocument
+from kintsugi.deploy.options import unknown_field
 from kintsugi.errors import InvalidInput
 
+_MOST_LISTED = 200
+_CURSOR = re.compile(r"\d{15}-[0-9a-f]{32}")
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -62,6 +67,34 @@ def add_job_routes(
             ],
         },
     )(routes.create)
+    app.get(
+        "/v1/jobs",
+        summary="The jobs of an API key",
+        response_model=JobsDocument,
+        dependencies=guards,
+        responses=_problems(422),
+        openapi_extra={
+            "parameters": [
+                {
+                    "name": "limit",
+                    "in": "query",
+                    "description": f"at most so many, 1 to {_MOST_LISTED}",
+                    "schema": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": _MOST_LISTED,
+                        "default": 50,
+                    },
+                },
+                {
+                    "name": "after",
+                    "in": "query",
+                    "description": "`next` of the page before",
+                    "schema": {"type": "string", "maxLength": 100},
+                },
+            ]
+        },
+    )(routes.list)
     app.get(
         "/v1/jobs/{job_id}",
         summary="How a job stands",
@@ -105,6 +138,7 @@ class JobRoutes:
         """
         jobs = self._enabled()
         form = await read_job_form(request)
+        jobs.hooks.check(form.webhook)
         await jobs.work.check(form.form)
         key = _idempotency_key(request)
         record = _record(form, request, jobs.now())
@@ -120,6 +154,17 @@ class JobRoutes:
                 answer = await _take(jobs, record, form, request)
                 await jobs.keep_key(name, record.id)
                 return answer
+
+    async def list(self, request: Request) -> Response:
+        """Those of the key that is sent, the newest first; of a service without keys, all.
+
+        A job stays in the list a day longer than its image, as its document does.
+        """
+        jobs = self._enabled()
+        limit, after = _page(request)
+        with jobs.kept():
+            found, more = await jobs.page(_key_name(request), after=after, limit=limit)
+        return jobs_response(found, more, root_path=request.scope.get("root_path", ""))
 
     async def show(self, job_id: str, request: Request) -> Response:
         """Its state, how far it is, and why it failed if it did.
@@ -183,6 +228,7 @@ def _record(form: JobForm, request: Request, now: float) -> JobRecord:
         key_name=_key_name(request),
         request_id=request.state.request_id,
         created=now,
+        webhook=form.webhook,
     )
 
 
@@ -218,6 +264,27 @@ def _idempotency_key(request: Request) -> str:
             hint="send 1 to 255 visible ASCII characters, such as a UUID",
         )
     return key
+
+
+def _page(request: Request) -> tuple[int, str]:
+    """Raises: InvalidInput: `limit_out_of_range`, `after_unknown`, `unknown_field`."""
+    query = dict(request.query_params)
+    limit, after = query.pop("limit", "50"), query.pop("after", "")
+    if query:
+        raise unknown_field(next(iter(query)), ["limit", "after"])
+    if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MOST_LISTED:
+        raise InvalidInput(
+            "limit is not one of its values",
+            code="limit_out_of_range",
+            hint=f"limit: whole number from 1 to {_MOST_LISTED}",
+        )
+    if after and not _CURSOR.fullmatch(after):
+        raise InvalidInput(
+            "after is not what a page gave",
+            code="after_unknown",
+            hint="send `next` of the page before, or leave it out for the newest jobs",
+        )
+    return int(limit), after
 
 
 def _key_name(request: Request) -> str:

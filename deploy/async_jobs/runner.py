@@ -24,6 +24,7 @@ from kintsugi.deploy.async_jobs.records import (
 )
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import StoreCalls, until_it_can
+from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.http.image_service import Made
 from kintsugi.deploy.http.problems import Problem, to_problem
@@ -62,7 +63,8 @@ class JobLimits:
 class JobRunner:
     """One service's share of the jobs of a store."""
 
-    def __init__(self, store: JobStore, work: JobWork, limits: JobLimits) -> None:
+    def __init__(self, store: JobStore, work: JobWork, limits: JobLimits, hooks: Webhooks) -> None:
+        self._hooks = hooks
         self._store = store
         self._work = work
         self._limits = limits
@@ -85,6 +87,7 @@ class JobRunner:
             _every(heartbeat, self._claims.heartbeat),
             _every(heartbeat, self._look),
             _every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
+            _every(self._limits.lease_seconds, partial(self._hooks.tell_all, self._call)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -235,6 +238,8 @@ class JobRunner:
             raise
         how = "done" if outcome.problem is None else outcome.problem.code
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - job.record.created)
+        if job.record.webhook:
+            await _logged(partial(self._hooks.tell, job_id, self._call))
 
     async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[Outcome, bytes]:
         """How a job ends, and its image. Raises: _NotOurs."""

@@ -11,12 +11,13 @@ from kintsugi.deploy.async_jobs.records import Job, JobRecord, is_job_id
 from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
+from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
 from kintsugi.deploy.settings import AppArgs
-from kintsugi.errors import InvalidInput, StorageError
+from kintsugi.errors import ConfigError, InvalidInput, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,11 @@ class Jobs:
     Attributes:
         work: Checks what is sent.
         runner: Takes and runs it.
+        hooks: Checks where somebody wants to be told.
     """
 
-    def __init__(self, store: JobStore, runner: JobRunner, work: JobWork) -> None:
+    def __init__(self, store: JobStore, runner: JobRunner, work: JobWork, hooks: Webhooks) -> None:
+        self.hooks = hooks
         self.work = work
         self.runner = runner
         self._store = store
@@ -98,6 +101,10 @@ class Jobs:
             )
         return job
 
+    async def page(self, key_name: str, *, after: str, limit: int) -> tuple[list[Job], str]:
+        """As `JobStore.jobs_of`."""
+        return await self._call(self._store.jobs_of, key_name, after=after, limit=limit)
+
     async def made_before(self, record: JobRecord, key: str) -> Job | None:
         """The job that an Idempotency-Key has made of the same content; None for none.
 
@@ -145,4 +152,19 @@ def open_jobs(work: Work, args: AppArgs) -> Jobs | None:
         lease_seconds=args.jobs_lease_seconds,
         sweep_seconds=min(_LONGEST_SWEEP_SECONDS, args.jobs_ttl_seconds / 24),
     )
-    return Jobs(store, JobRunner(store, job_work, limits), job_work)
+    hooks = Webhooks(store, hosts=args.webhook_hosts.split(), secret=_secret(args.webhook_secret))
+    return Jobs(store, JobRunner(store, job_work, limits, hooks), job_work, hooks)
+
+
+def _secret(file: str) -> bytes:
+    """Raises: ConfigError: the file cannot be read, or is empty."""
+    if not file:
+        return b""
+    path = ROOT / Path(file).expanduser()
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"webhook_secret={path} cannot be read: {error}") from error
+    if not secret:
+        raise ConfigError(f"webhook_secret={path} is empty: write a secret into it")
+    return secret

@@ -3,6 +3,8 @@
 open/<id>                 a job that has not ended, so that these are found without a search
 owners/<owner>            a running service, written again while it runs
 keys/<digest>             the job that an Idempotency-Key made
+lists/<digest>/<when>-<id> that a job is one of this API key's name
+hooks/<id>                that somebody is still to be told how it ended
 jobs/<id>/record.json     what was asked for; written last when the job is made
 jobs/<id>/input-<field>   the files that were sent; deleted when the job ends
 jobs/<id>/claim.json      which service works on it
@@ -82,6 +84,9 @@ class JobStore:
         """Write a job, claimed by ``owner``."""
         # First: what is in no list of those that have begun is swept away.
         self._write(f"open/{record.id}", Mark(time=record.created))
+        self._write(_listed(record), Mark(job=record.id, time=record.created))
+        if record.webhook:
+            self._write(f"hooks/{record.id}", Mark(time=record.created))
         self.claim(record.id, Claim(owner=owner, starts=0, started=None))
         for name, data in files.items():
             self._place.write(f"jobs/{record.id}/input-{name}", data)
@@ -117,6 +122,44 @@ class JobStore:
             step=read(_STEP, JobStep),
             outcome=None if cancelled else outcome,
         )
+
+    def jobs_of(self, key_name: str, *, after: str, limit: int) -> tuple[list[Job], str]:
+        """Jobs of an API key's name, the newest first, and what to give as ``after`` for more.
+
+        Args:
+            key_name: As in `JobRecord`.
+            after: "" for the newest; else what the page before gave.
+            limit: At most so many.
+
+        Returns: the second is "" where there are no more.
+        """
+        folder = f"lists/{digest(key_name.encode())}"
+        names = sorted(
+            (path.removeprefix(f"{folder}/") for path in self._place.list(folder)), reverse=True
+        )
+        names = [name for name in names if not after or name < after]
+        found: list[Job] = []
+        for number, name in enumerate(names):
+            if len(found) == limit:
+                return found, names[number - 1]
+            try:
+                job = self.job(name.rpartition("-")[2])
+            except JobDamaged as error:
+                self.log_damaged(error)
+                continue
+            # Just being made, or just removed.
+            if job is not None:
+                found.append(job)
+        return found, ""
+
+    def hooks(self) -> list[str]:
+        """Ids of the jobs of whose end somebody is still to be told."""
+        names = (name.removeprefix("hooks/") for name in self._place.list("hooks"))
+        return [name for name in names if is_job_id(name)]
+
+    def told(self, job_id: str) -> None:
+        """Nobody is to be told of it any more."""
+        self._place.delete(f"hooks/{job_id}")
 
     def files(self, record: JobRecord) -> dict[str, bytes]:
         """The files that were sent. Raises: JobDamaged when they are others."""
@@ -215,6 +258,10 @@ class JobStore:
                 self._place.delete(path)
             else:
                 begun.add(path.removeprefix("open/"))
+        for path in self._place.list("lists"):
+            job_id = path.rpartition("-")[2]
+            if job_id not in files and job_id not in begun:
+                self._place.delete(path)
         return sum(self._expire(job_id, files[job_id], job_id in begun) for job_id in files)
 
     def _expire(self, job_id: str, paths: list[str], is_open: bool) -> bool:
@@ -282,6 +329,12 @@ class JobStore:
         except JobDamaged as error:
             self.log_damaged(error)
             return None
+
+
+def _listed(record: JobRecord) -> str:
+    """Its place among the jobs of its key's name: names in the order of time."""
+    when = f"{round(record.created * 1000):015d}"
+    return f"lists/{digest(record.key_name.encode())}/{when}-{record.id}"
 
 
 def _state(claim: Claim | None, outcome: Outcome | None, cancelled: Mark | None) -> State:
