@@ -84,6 +84,15 @@ def test_a_value_that_is_none_is_refused_by_its_name(said: Manifest, named_as: s
         render(said)
 
 
+def test_a_name_that_would_be_cut_off_is_refused() -> None:
+    from helm_python.errors import HelmError
+
+    with pytest.raises(HelmError, match="has 25 characters, of 24 at most"):
+        render(values("local"), "a" * 25)
+    said = joined(values("local"), EVERYTHING, {"jobs": {"b" * 22: {"command": "fill x"}}})
+    assert max(len(d["metadata"]["name"]) for d in of_kind(render(said, "a" * 24), "RayJob")) == 47
+
+
 @each_environment
 def test_schemas_and_operator_rules_find_nothing(name: str, tmp_path: Path) -> None:
     assert check_manifests(*rendered_files(name, tmp_path)) == []

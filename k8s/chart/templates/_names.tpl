@@ -1,7 +1,10 @@
 {{/* Names and labels. */}}
 
 {{- define "kintsugi.name" -}}
-{{- default .Release.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $name := default .Release.Name .Values.nameOverride -}}
+{{- /* With a job's own name (22) a RayJob may have 47; cut off, two instances could share one. */ -}}
+{{- if gt (len $name) 24 -}}{{- fail (printf "nameOverride: %q has %d characters, of 24 at most: give a shorter one" $name (len $name)) -}}{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* Of what has no namespace: no other instance has it. */}}
