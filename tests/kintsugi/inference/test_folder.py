@@ -1,6 +1,7 @@
 """A folder of photographs: one bad file ends nothing, and a second run does what is missing."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,111 @@ def test_progress_is_told(folders: Folders) -> None:
         ("a.png", 1, 2),
         ("b.png", 2, 2),
     ]
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """Work that goes wrong in each way that a photograph's name asks for."""
+
+    def __call__(self, item: Item) -> Made:
+        match item.id:
+            case "memory.png":
+                raise MemoryError
+            case "value.png":
+                raise ValueError("one photograph the networks cannot do")
+            case "unreachable.png":
+                raise StorageError("the store is busy", may_pass=True)
+            case "death.png":
+                os._exit(9)
+            case _:
+                return Made(b"done")
+
+
+GOOD = [f"{letter}.png" for letter in "abcde"]
+
+
+def statuses(output: Storage) -> dict[str, tuple[str, str]]:
+    rows = map(json.loads, output.read("report.jsonl").decode().splitlines())
+    return {row["id"]: (row["status"], row["code"]) for row in rows}
+
+
+def poisoned(tmp_path: Path, *names: str, processes: int = 0) -> tuple[Summary, Storage]:
+    output = Storage(tmp_path / "output")
+    plan = plan_outputs(Survey(dict.fromkeys([*GOOD, *names], 1), {}))
+    return work_folder(plan, Poisoned(), output, FolderRun(processes=processes)), output
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("memory.png", "out_of_memory"),
+        ("value.png", "unexpected_error"),
+        ("unreachable.png", "storage_unreachable"),
+    ],
+)
+def test_whatever_is_raised_is_one_row(tmp_path: Path, name: str, code: str) -> None:
+    summary, output = poisoned(tmp_path, name)
+    assert statuses(output) == {**dict.fromkeys(GOOD, ("done", "")), name: ("failed", code)}
+    assert summary.tried == 6
+    assert summary.failed[0].reason
+
+
+def test_a_process_that_dies_is_one_row(tmp_path: Path) -> None:
+    summary, output = poisoned(tmp_path, "death.png", processes=2)
+    assert [(row.id, row.code) for row in summary.failed] == [("death.png", "worker_died")]
+    assert "exit code 9" in summary.failed[0].reason
+    assert set(output.list()) == {*GOOD, "report.jsonl"}
+
+
+@pytest.mark.ray
+def test_a_ray_worker_that_dies_is_one_row(
+    tmp_path: Path, local_ray: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    summary, output = poisoned(tmp_path, "death.png", "memory.png")
+    assert [(row.id, row.code) for row in summary.failed] == [
+        ("death.png", "worker_died"),
+        ("memory.png", "out_of_memory"),
+    ]
+    assert set(output.list()) == {*GOOD, "report.jsonl"}
+
+
+def test_a_place_that_is_gone_ends_the_run_with_its_report(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Gone:
+        def __call__(self, item: Item) -> Made:
+            if item.id < "c":
+                return Made(b"done")
+            raise StorageError("cannot read: the store is gone", may_pass=True)
+
+    output = Storage(tmp_path / "output")
+    plan = plan_outputs(Survey(dict.fromkeys([f"{letter}.png" for letter in "abcdefgh"], 1), {}))
+    with pytest.raises(StorageError, match="given up after 3 photographs in a row"):
+        work_folder(plan, Gone(), output)
+    assert [status for status, _ in statuses(output).values()] == ["done"] * 2 + ["failed"] * 3
+
+
+def test_everything_in_a_folder_is_named(tmp_path: Path) -> None:
+    names = ["a.HEIC", "b.jfif", "c.bmp", "notes.txt", "._a.png", ".hidden/d.png", "../e.png"]
+    found = Survey(dict.fromkeys([*names, "x//f.png", "x/f.png"], 1), {"locked": "denied"})
+    plan = plan_outputs(found)
+    assert [item.id for item in plan.items] == ["a.HEIC", "b.jfif", "c.bmp"]
+    assert {row.id: (row.status, row.code) for row in plan.refused} == {
+        "notes.txt": ("left_out", "not_a_photograph"),
+        "../e.png": ("failed", "name_not_usable"),
+        "x//f.png": ("failed", "output_ambiguous"),
+        "x/f.png": ("failed", "output_ambiguous"),
+        "locked": ("failed", "folder_unreadable"),
+    }
+    assert plan.hidden == ("._a.png", ".hidden/d.png")
+
+
+def test_what_is_there_is_done_again_when_asked(folders: Folders) -> None:
+    folders.source.write("a.png", b"ab")
+    folders.work()
+    folders.source.write("a.png", b"xy")
+    assert folders.work().tried == 0
+    assert folders.work(overwrite=True).tried == 1
+    assert folders.output.read("a.png") == b"yx"
+    assert folders.rows()["a.png"]["notes"] == ["a note"]
+    assert folders.work().outcomes[0].notes == ("a note",)
