@@ -141,7 +141,7 @@ FORMATS: dict[str, Format] = {
             frozenset({"L", "RGB"}),
             8,
             True,
-            frozenset({"exif", "xmp", "icc", "dpi"}),
+            frozenset({"exif", "xmp", "iptc", "icc", "dpi"}),
         ),
     )
 }

@@ -4,9 +4,11 @@ import struct
 from collections.abc import Iterator
 
 from kintsugi.imaging.metadata.exif_block import without_prefix
+from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of
 from kintsugi.imaging.metadata.tags import Tags
 
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXIF = b"JpgTiffExif->JP2"
 _INCH_METRES = 0.0254
 
@@ -17,12 +19,14 @@ def is_jp2(data: bytes) -> bool:
 
 
 def read_jp2(data: bytes) -> Tags:
-    """EXIF, XMP, profile and resolution."""
-    exif = xmp = icc = b""
+    """EXIF, XMP, IPTC, profile and resolution."""
+    exif = xmp = icc = resources = b""
     dpi: tuple[float, float] | None = None
     for kind, body in _boxes(data) if is_jp2(data) else ():
         if kind == b"uuid" and body.startswith(_XMP):
             xmp = body.removeprefix(_XMP)
+        elif kind == b"uuid" and body.startswith(_IPTC):
+            resources = resources_of(body.removeprefix(_IPTC))
         elif kind == b"uuid" and body.startswith(_EXIF):
             exif = without_prefix(body.removeprefix(_EXIF))
         elif kind == b"jp2h":
@@ -32,7 +36,7 @@ def read_jp2(data: bytes) -> Tags:
                     icc = content[3:]
                 elif inner == b"res ":
                     dpi = _resolution(content) or dpi
-    return Tags(exif=exif, xmp=xmp, icc=icc, dpi=dpi)
+    return Tags(exif=exif, xmp=xmp, resources=resources, icc=icc, dpi=dpi)
 
 
 def write_jp2(encoded: bytes, tags: Tags) -> bytes:
@@ -52,6 +56,8 @@ def write_jp2(encoded: bytes, tags: Tags) -> bytes:
                 parts.append(_box(b"uuid", _EXIF + tags.exif))
             if tags.xmp:
                 parts.append(_box(b"uuid", _XMP + tags.xmp))
+            if iptc_of(tags.resources):
+                parts.append(_box(b"uuid", _IPTC + iptc_of(tags.resources)))
         parts.append(_box(kind, body))
     return b"".join(parts)
 

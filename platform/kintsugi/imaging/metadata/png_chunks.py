@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kintsugi.imaging.metadata.exif_block import without_prefix
-from kintsugi.imaging.metadata.photoshop import iptc_of
+from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of
 from kintsugi.imaging.metadata.tags import COLOUR_PARTS, Tags
 
 _XMP_KEY = b"XML:com.adobe.xmp"
+_IPTC_KEY = b"Raw profile type iptc\0"
 _SIGNATURE_BYTES = 8
 # Those that are the picture, or an animation of it, or describe its palette.
 _PICTURE = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"bKGD"}
@@ -29,6 +30,10 @@ def read_png(data: bytes) -> Tags:
             tags = replace(tags, exif=without_prefix(body))
         elif kind == b"iTXt" and body.startswith(_XMP_KEY + b"\0"):
             tags = replace(tags, xmp=_international_text(body))
+        elif kind in (b"zTXt", b"tEXt") and body.startswith(_IPTC_KEY):
+            # As it is for a PNG, and read for other formats.
+            own.append((kind, body))
+            tags = replace(tags, resources=_read_raw_profile(kind, body))
         elif kind == b"caBX":
             notes.append("content credentials dropped: they vouch for the picture as it was")
         elif kind in _KNOWN or kind[3:4].islower():
@@ -118,6 +123,20 @@ def _international_text(body: bytes) -> bytes:
         return zlib.decompressobj().decompress(text, _MOST_XMP)
     except zlib.error:
         return b""
+
+
+def _read_raw_profile(kind: bytes, body: bytes) -> bytes:
+    """IPTC's bytes as image resources, which others store them as; empty when broken."""
+    try:
+        text = body[len(_IPTC_KEY) :]
+        if kind == b"zTXt":
+            # Behind a byte that names the method.
+            text = zlib.decompressobj().decompress(text[1:], _MOST_XMP)
+        # A line of the name, one of the length, then hexadecimal digits.
+        data = bytes.fromhex(text.strip().split(b"\n", 2)[2].decode())
+    except (zlib.error, ValueError, IndexError):
+        return b""
+    return data if data.startswith(b"8BIM") else resources_of(data)
 
 
 def _raw_profile(name: bytes, data: bytes) -> bytes:
