@@ -13,17 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kintsugi.defaults import PACKAGE
-
-# Of every process that may compute: a thread that waits for another spins for about a tenth of
-# a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin
-# for a hundred times as long by default; with other work on the machine each then waits for the
-# others.
-_THREADS = {"GOMP_SPINCOUNT": "3000"}
+from kintsugi.defaults import PACKAGE, THREADS
 
 # Of Ray's own processes.
 _SETTINGS = {
-    **_THREADS,
+    **THREADS,
     # How often Ray Train looks at its workers, in seconds: a lost one is noticed, and a
     # checkpoint committed, no sooner. Its default is 2.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -176,7 +170,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     from kintsugi.errors import ConfigError, KintsugiError
 
     # Read when PyTorch is loaded, which is later.
-    for name, value in _THREADS.items():
+    for name, value in THREADS.items():
         os.environ.setdefault(name, value)
     try:
         sys.exit(main(sys.argv[1:]))

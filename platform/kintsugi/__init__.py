@@ -13,6 +13,14 @@ __all__ = ["Inpainter"]
 
 def __getattr__(name: str) -> object:
     if name == "Inpainter":
+        # Read when PyTorch is loaded, which is now: a thread that waits for another spins briefly
+        # and then gives its core away, as in every process of ours (`kintsugi.defaults`).
+        import os
+
+        from kintsugi.defaults import THREADS
+
+        for variable, value in THREADS.items():
+            os.environ.setdefault(variable, value)
         from kintsugi.facade import Inpainter
 
         return Inpainter
