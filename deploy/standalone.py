@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 import uvicorn
@@ -64,7 +65,9 @@ def serve_in_process(
         ),
         on_ready,
     )
-    server.run()
+    # Ctrl-C is how it is stopped: uvicorn raises it once more when all is closed.
+    with suppress(KeyboardInterrupt):
+        server.run()
     if not server.started:
         raise StorageError(f"cannot listen at {host}:{port}: see the line above")
 

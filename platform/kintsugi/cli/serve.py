@@ -27,7 +27,7 @@ NO_JOBS = "none"
 def main(
     release: options.Release = BUNDLED_RELEASE,
     host: Annotated[str, typer.Option(help="address to listen at")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", help="at it")] = 8000,
+    port: Annotated[int, typer.Option(metavar="N", help="at it; 0: any free one")] = 8000,
     api_keys: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="keys that requests must have, a line each"),
@@ -68,7 +68,8 @@ def main(
         raise ConfigError(f"no release at {place.uri}: publish one, or leave --release out")
     # From where this was started; the replicas of the graph are started elsewhere.
     kept = "" if jobs == NO_JOBS else Storage(jobs).uri
-    if not address:
+    # One process may take any free port, and says which.
+    if not address and (port or ray):
         check_port(port, host)
     if ray or address:
         return _on_ray(place.uri, host, port, keys, kept, address)
