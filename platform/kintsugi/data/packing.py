@@ -26,12 +26,19 @@ class Packing:
     overwrite: bool = False
     # Share of the photographs that goes into parts of its own, which training never reads.
     held_out_share: float = 0.0
+    # A photograph whose shorter side is longer is stored at this one, as JPEG; 0 = as it came.
+    max_side: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:
             raise ConfigError(
                 f"a held-out share of {self.held_out_share} is not possible: give 0 (none) to"
                 " below 1, for example 0.02"
+            )
+        if self.max_side and self.max_side < self.limits.min_side:
+            raise ConfigError(
+                f"max_side={self.max_side}: at least {self.limits.min_side} px, or 0 to keep"
+                " photographs as they are"
             )
 
 

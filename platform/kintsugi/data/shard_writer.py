@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from kintsugi.data.packing import Packing, PartPlan, plan_parts
 from kintsugi.data.shard_manifest import (
@@ -23,29 +25,17 @@ from kintsugi.data.shard_manifest import (
     is_part,
     part_name,
 )
+from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
-from kintsugi.imaging.codec import ImageLimits, decode_image
+from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_photo
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
-# There while parts are written: a writing that was cut off differs from others' files.
-_UNFINISHED_NAME = "manifest.unfinished"
-
-
-@dataclass(frozen=True)
-class PartResult:
-    """What became of a plan; `part` is None when no photograph of it was usable."""
-
-    part: PartInfo | None
-    rejects: tuple[Reject, ...]
-
-    @property
-    def rows(self) -> int:
-        """Photographs that were packed."""
-        return self.part.rows if self.part else 0
+# Of photographs that are stored smaller than they came.
+_QUALITY = 95
 
 
 # Called after each part with its result, the number of parts done and of all.
@@ -90,12 +80,14 @@ def write_shards(
             f" that end in {', '.join(PHOTO_SUFFIXES)}"
         )
     plans, misnamed = plan_parts(photos, packing, seed)
-    earlier = _begin(target)
-    results = list(_pack_all(source, target, plans, packing.limits, report))
+    unfinished = Unfinished(target, _digest(source, photos, packing, seed))
+    earlier = unfinished.begin()
+    done = unfinished.done()
+    results = list(_pack_all(_Work(source, target, packing), plans, done, report))
     parts = tuple(result.part for result in results if result.part)
     rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
     if not parts:
-        _end(target, earlier)  # Nothing was written: what was there is still whole.
+        unfinished.end(earlier)  # Nothing was written: what was there is still whole.
         raise InvalidInput(
             f"none of the {len(photos)} photographs in {source.uri} can be used;"
             f" the first: {rejects[0].id}: {rejects[0].detail}",
@@ -111,11 +103,28 @@ def write_shards(
     )
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
-    _end(target, manifest.to_json().encode())
+    unfinished.end(manifest.to_json().encode())
     return manifest
 
 
-def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLimits) -> PartResult:
+def _digest(source: Storage, photos: dict[str, int], packing: Packing, seed: int) -> str:
+    """Of what decides every part: the same photographs packed in the same way."""
+    digest = hashlib.sha256(f"{source.uri} {packing} {seed}".encode())
+    for name in sorted(photos):
+        digest.update(f"\n{photos[name]} {name}".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all parts share; it travels to the tasks."""
+
+    source: Storage
+    target: Storage
+    packing: Packing
+
+
+def pack_part(source: Storage, target: Storage, plan: PartPlan, packing: Packing) -> PartResult:
     """Check the photographs of one plan and write those that are good as one shard.
 
     Raises:
@@ -127,7 +136,7 @@ def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLim
     for name in plan.ids:
         try:
             data = _read_photo(source, name)
-            height, width = decode_image(data, limits).pixels.shape[:2]
+            data, height, width = _checked(data, packing)
         except InputError as error:
             rejects.append(Reject(name, error.code, str(error)))
         else:
@@ -150,27 +159,41 @@ def pack_part(source: Storage, target: Storage, plan: PartPlan, limits: ImageLim
     return PartResult(part, tuple(rejects))
 
 
+def _checked(data: bytes, packing: Packing) -> tuple[bytes, int, int]:
+    """A photograph as it is stored, and its height and width. Raises: InputError."""
+    most = packing.max_side
+    # What is decoded at a fraction of its size is still at least twice what is stored.
+    decoded = decode_image(data, packing.limits, draft_side=2 * most)
+    pixels = decoded.pixels
+    shorter = min(pixels.shape[:2])
+    if not most or shorter <= most:
+        return data, *pixels.shape[:2]
+    scale = most / shorter
+    size = tuple(max(most, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
+    small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    packed = encode_image(small, "jpeg", quality=_QUALITY, icc_profile=decoded.icc_profile)
+    return packed, *small.shape[:2]
+
+
 def _pack_all(
-    source: Storage,
-    target: Storage,
-    plans: Sequence[PartPlan],
-    limits: ImageLimits,
-    report: Report | None,
+    work: _Work, plans: Sequence[PartPlan], done: dict[str, PartResult], report: Report | None
 ) -> Iterator[PartResult]:
-    """Pack every plan, here or in Ray; results come in the order of the plans."""
-    work = (source, target, limits)
+    """Pack every plan that is not done, here or in Ray; results come in the plans' order."""
+    left = [plan for plan in plans if plan.name not in done]
     # One part is not worth a task, and may lie in a folder that only this machine has.
-    one_here = len(plans) == 1
-    results = [_pack(work, plans[0])] if one_here else map_tasks(_pack, work, plans)
-    for done, result in enumerate(results, start=1):
+    one_here = len(left) == 1
+    packed = iter([_pack(work, left[0])] if one_here else map_tasks(_pack, work, left))
+    for number, plan in enumerate(plans, start=1):
+        result = done[plan.name] if plan.name in done else next(packed)
         if report is not None:
-            report(result, done, len(plans))
+            report(result, number, len(plans))
         yield result
 
 
-def _pack(work: tuple[Storage, Storage, ImageLimits], plan: PartPlan) -> PartResult:
-    source, target, limits = work
-    return pack_part(source, target, plan, limits)
+def _pack(work: _Work, plan: PartPlan) -> PartResult:
+    result = pack_part(work.source, work.target, plan, work.packing)
+    note_done(work.target, plan.name, result)
+    return result
 
 
 def _check_free(target: Storage) -> None:
@@ -181,25 +204,11 @@ def _check_free(target: Storage) -> None:
             " --overwrite"
         )
     found = [name for name in target.list() if re.fullmatch(r"part-[^/]*\.parquet", name)]
-    if found and not target.exists(_UNFINISHED_NAME):
+    if found and not target.exists(UNFINISHED_NAME):
         raise ConfigError(
             f"{target.uri} holds {len(found)} Parquet files such as {found[0]} but no manifest:"
             f" choose another output, or --overwrite, which deletes those named like {part_name(0)}"
         )
-
-
-def _begin(target: Storage) -> bytes | None:
-    """Take away an earlier manifest, and give it: it must not vouch for what changes now."""
-    earlier = target.read(MANIFEST_NAME) if target.exists(MANIFEST_NAME) else None
-    target.write(_UNFINISHED_NAME, b"write_shards has not finished here: run it again\n")
-    target.delete(MANIFEST_NAME)
-    return earlier
-
-
-def _end(target: Storage, manifest: bytes | None) -> None:
-    if manifest is not None:
-        target.write(MANIFEST_NAME, manifest)
-    target.delete(_UNFINISHED_NAME)
 
 
 def _read_photo(source: Storage, name: str) -> bytes:

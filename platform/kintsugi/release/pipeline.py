@@ -194,7 +194,7 @@ def _pack(config: PipelineConfig) -> Step:
         flags += ["--input", config.photos, "--held-out", str(config.held_out)]
     flags += ["--output", config.shards, "--verify"]
     # Refused photographs are listed in the log and in the manifest.
-    return Step("shards", "write_shards", tuple(flags), accepts=frozenset({DONE, SOME_REJECTED}))
+    return Step("shards", "write_shards", tuple(flags))
 
 
 def _encoder(config: PipelineConfig) -> Step:
