@@ -40,6 +40,10 @@ _LEAST_COVERED = 0.9
 _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
 _GUIDE = (4.0, 1.0, 0.5, 0.2)
+# What a source costs that lies the crop's longer side away, in the mean squared distance of two
+# sketches and for columns and rows: what belongs in a hole is near, and at the same height rather
+# than above or below, since sky, trees and ground lie in layers.
+_FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -150,6 +154,8 @@ class _Search:
         self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         if self._guides is not None:
+            # A squared distance of places, as of all else that is compared.
+            self._guides = torch.cat([self._guides, _far(self._known, grid, self._size)], 1)
             self._known = torch.cat([self._known, self._guides], 1)
         self._depth = _depths(grid)
         # What a query's sketch sees, and no more of the image.
@@ -282,6 +288,16 @@ def _guides(
     mean = F.avg_pool2d(around, side, 1)
     scaled = mean * (weight**0.5 * side)
     return pad_like(scaled, grid)[0].flatten(1).T
+
+
+def _far(
+    sketches: Float[Tensor, "n k"], grid: PatchGrid, size: tuple[int, int]
+) -> Float[Tensor, "n 2"]:
+    """Row and column of each position, scaled so that their squared distances are a cost."""
+    mean_distance = 2 * sketches[grid.sources].var(0, correction=0).sum()
+    place = torch.stack(_places(torch.arange(len(sketches), device=sketches.device), grid), 1)
+    weight = mean_distance * sketches.new_tensor([_FAR_ROWS, _FAR_COLUMNS])
+    return place / max(size) * weight.sqrt()
 
 
 def _carried(

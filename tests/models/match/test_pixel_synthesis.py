@@ -252,3 +252,17 @@ def _detail(image: Tensor, box: Box) -> float:
     part = image[..., top:bottom, left:right]
     around = F.avg_pool2d(image, 3, 1, 1)[..., top:bottom, left:right]
     return float((part - around).std())
+
+
+def test_what_fits_as_well_is_taken_from_the_same_height() -> None:
+    tile = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    image = tile.repeat(1, 1, 12, 12)
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., 36:60, 36:60] = 1
+    sources = search_pixels(image, mask).sources[0]
+    rows, columns = (sources >= 0).nonzero(as_tuple=True)
+    found = sources[rows, columns]
+    down, right = (found // 96 - rows).abs().float(), (found % 96 - columns).abs().float()
+    # Each eighth shift fits, whatever its direction.
+    assert right.mean() > 4
+    assert down.mean() < right.mean() / 2
