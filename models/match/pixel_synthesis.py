@@ -333,13 +333,21 @@ def _carried(
 
 def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
     """Pixels from each query to what is known, at most 64; 0 outside the hole."""
-    # Nothing is known beyond the picture's edge.
-    outside = F.pad(1 - grid.hole.to(grid.image)[None, None], (-grid.radius,) * 4)
+    rows, columns = (grid.hole.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    # The hole and a pixel around it, no more of the image. Beyond the picture's edge, which is
+    # padding here, nothing is known.
+    box = tuple(slice(int(found[0]) - 1, int(found[-1]) + 2) for found in (rows, columns))
+    inside = torch.zeros_like(grid.hole)
+    radius = grid.radius
+    inside[radius : inside.shape[0] - radius, radius : inside.shape[1] - radius] = True
+    outside = (inside & ~grid.hole)[box].to(grid.image)[None]
     depth = torch.zeros_like(outside)
-    for _ in range(_DEEPEST):
+    for _ in range(min(_DEEPEST, max(outside.shape[-2:]))):
         depth += 1 - outside
         outside = F.max_pool2d(outside, 3, 1, 1)
-    return F.pad(depth, (grid.radius,) * 4).flatten()[grid.queries]
+    whole = grid.image.new_zeros(grid.hole.shape)
+    whole[box] = torch.where(grid.hole[box], depth[0], 0)
+    return whole.flatten()[grid.queries]
 
 
 def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
