@@ -44,6 +44,9 @@ _GUIDE = (4.0, 1.0, 0.5, 0.2)
 # sketches and for columns and rows: what belongs in a hole is near, and at the same height rather
 # than above or below, since sky, trees and ground lie in layers.
 _FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
+# What a source costs that is copied as often again as all would be if they were copied alike, in
+# that unit: of an object next to a hole one copy may pass, three in a row do not.
+_REPEATED = 0.05
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -157,6 +160,8 @@ class _Search:
             # A squared distance of places, as of all else that is compared.
             self._guides = torch.cat([self._guides, _far(self._known, grid, self._size)], 1)
             self._known = torch.cat([self._known, self._guides], 1)
+            self._mean_distance = float(_mean_distance(self._known, grid))
+            self._known = torch.cat([self._known, self._known.new_zeros(len(self._known), 1)], 1)
         self._depth = _depths(grid)
         # What a query's sketch sees, and no more of the image.
         rows, columns = _places(grid.queries, grid)
@@ -205,6 +210,8 @@ class _Search:
                     field.explore(reach, self._generator)
                     reach = max(1, reach // 2)
             field.cohere(_COHERENCE)
+            if self._guides is not None:
+                self._known[:, -1] = self._repeated(field)
             last = turn == turns - 1
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
@@ -230,7 +237,23 @@ class _Search:
             queries = self._with_contrast(queries, copied)
         if self._guides is None:
             return queries
-        return torch.cat([queries, self._guides[grid.queries]], 1)
+        # No query has a share in what its source's repetition costs.
+        return torch.cat(
+            [queries, self._guides[grid.queries], queries.new_zeros(len(queries), 1)], 1
+        )
+
+    def _repeated(self, field: Field) -> Float[Tensor, " n"]:
+        """By flat position, the root of what it costs that the places around are copied often."""
+        grid = self._grid
+        copies = field.distance.new_zeros(len(grid.is_source))
+        copies.index_add_(0, field.match, torch.ones_like(field.distance))
+        side = 2 * grid.radius + 1
+        copies = F.avg_pool2d(
+            copies.view(1, 1, *grid.hole.shape), side, 1, grid.radius, count_include_pad=False
+        ).flatten()
+        alike = len(grid.queries) / len(grid.sources)
+        often = (copies / max(alike, 0.5) - 1).clamp_min(0)
+        return (_REPEATED * self._mean_distance * often).sqrt()
 
     def _with_contrast(
         self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]
@@ -290,11 +313,16 @@ def _guides(
     return pad_like(scaled, grid)[0].flatten(1).T
 
 
+def _mean_distance(sketches: Float[Tensor, "n k"], grid: PatchGrid) -> Tensor:
+    """Squared, of two sources drawn at random."""
+    return 2 * sketches[grid.sources].var(0, correction=0).sum()
+
+
 def _far(
     sketches: Float[Tensor, "n k"], grid: PatchGrid, size: tuple[int, int]
 ) -> Float[Tensor, "n 2"]:
     """Row and column of each position, scaled so that their squared distances are a cost."""
-    mean_distance = 2 * sketches[grid.sources].var(0, correction=0).sum()
+    mean_distance = _mean_distance(sketches, grid)
     place = torch.stack(_places(torch.arange(len(sketches), device=sketches.device), grid), 1)
     weight = mean_distance * sketches.new_tensor([_FAR_ROWS, _FAR_COLUMNS])
     return place / max(size) * weight.sqrt()

@@ -266,3 +266,17 @@ def test_what_fits_as_well_is_taken_from_the_same_height() -> None:
     # Each eighth shift fits, whatever its direction.
     assert right.mean() > 4
     assert down.mean() < right.mean() / 2
+
+
+def test_what_was_copied_often_is_copied_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, mask = clouds(128, 128), mask_of(128, 128, (32, 96, 32, 96))
+    begun = guided(image, mask)
+
+    def copied_alike() -> float:
+        sources = search_pixels(begun, mask).sources
+        copies = torch.bincount(sources[sources >= 0].long(), minlength=128 * 128)
+        return float(copies.float().square().sum())
+
+    often = copied_alike()
+    monkeypatch.setattr("kintsugi.models.match.pixel_synthesis._REPEATED", 0.0)
+    assert often < 0.9 * copied_alike()
