@@ -47,6 +47,10 @@ _FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
 # What a source costs that is copied as often again as all would be if they were copied alike, in
 # that unit: of an object next to a hole one copy may pass, three in a row do not.
 _REPEATED = 0.05
+# And what one costs that is like nothing else, up to that unit: objects are rare, and pieces of
+# them are what the eye finds first. Its like is looked for among so many sources drawn at random,
+# so many pixels away and more.
+_RARE, _LIKE_AMONG, _LIKE_FROM = 0.3, 256, 6
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -161,7 +165,8 @@ class _Search:
             self._guides = torch.cat([self._guides, _far(self._known, grid, self._size)], 1)
             self._known = torch.cat([self._known, self._guides], 1)
             self._mean_distance = float(_mean_distance(self._known, grid))
-            self._known = torch.cat([self._known, self._known.new_zeros(len(self._known), 1)], 1)
+            self._rare = self._rarity()
+            self._known = torch.cat([self._known, self._rare.sqrt()[:, None]], 1)
         self._depth = _depths(grid)
         # What a query's sketch sees, and no more of the image.
         rows, columns = _places(grid.queries, grid)
@@ -211,7 +216,7 @@ class _Search:
                     reach = max(1, reach // 2)
             field.cohere(_COHERENCE)
             if self._guides is not None:
-                self._known[:, -1] = self._repeated(field)
+                self._known[:, -1] = (self._rare + self._repeated(field)).sqrt()
             last = turn == turns - 1
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
@@ -237,13 +242,13 @@ class _Search:
             queries = self._with_contrast(queries, copied)
         if self._guides is None:
             return queries
-        # No query has a share in what its source's repetition costs.
+        # What a source costs by itself is in no query: a squared distance adds it.
         return torch.cat(
             [queries, self._guides[grid.queries], queries.new_zeros(len(queries), 1)], 1
         )
 
     def _repeated(self, field: Field) -> Float[Tensor, " n"]:
-        """By flat position, the root of what it costs that the places around are copied often."""
+        """By flat position, what it costs that the places around are copied often."""
         grid = self._grid
         copies = field.distance.new_zeros(len(grid.is_source))
         copies.index_add_(0, field.match, torch.ones_like(field.distance))
@@ -253,7 +258,27 @@ class _Search:
         ).flatten()
         alike = len(grid.queries) / len(grid.sources)
         often = (copies / max(alike, 0.5) - 1).clamp_min(0)
-        return (_REPEATED * self._mean_distance * often).sqrt()
+        return _REPEATED * self._mean_distance * often
+
+    def _rarity(self) -> Float[Tensor, " n"]:
+        """By flat position, what a source costs as there is little like it."""
+        grid = self._grid
+        sketches = self._known[:, : self._sketcher.length]
+        order = torch.randperm(len(grid.sources), generator=self._generator)
+        among = grid.sources[order[:_LIKE_AMONG].to(grid.sources.device)]
+        others, places = sketches[among], torch.stack(_places(among, grid))
+        lengths = others.square().sum(1)
+        cost = sketches.new_zeros(len(sketches))
+        for sources in torch.split(grid.sources, _MOST_SCORES // len(among) + 1):
+            own = sketches[sources]
+            distance = own.square().sum(1)[:, None] + lengths - 2 * own @ others.T
+            here = torch.stack(_places(sources, grid))
+            near = (here[:, :, None] - places[:, None]).abs().amax(0) < _LIKE_FROM
+            distance = distance.masked_fill(near, torch.inf).clamp_min(0)
+            least = distance.amin(1)
+            # Where all of a small image is near there is nothing to compare with.
+            cost[sources] = torch.where(least.isfinite(), least, 0)
+        return _RARE * cost.clamp_max(self._mean_distance)
 
     def _with_contrast(
         self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]

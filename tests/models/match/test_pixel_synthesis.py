@@ -280,3 +280,21 @@ def test_what_was_copied_often_is_copied_less(monkeypatch: pytest.MonkeyPatch) -
     often = copied_alike()
     monkeypatch.setattr("kintsugi.models.match.pixel_synthesis._REPEATED", 0.0)
     assert often < 0.9 * copied_alike()
+
+
+def test_of_a_thing_that_is_there_once_less_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A texture with one disc, and a guide that cannot decide between the two.
+    image, mask = clouds(128, 128) * 0.3, mask_of(128, 128, (40, 88, 48, 112))
+    rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    disc = (rows - 64) ** 2 + (columns - 26) ** 2 < 12**2
+    red = torch.tensor([1.0, 0.2, 0.1])
+    image[:, :, disc] = red[:, None]
+    texture = image[0][:, ~disc & (mask[0, 0] == 0)].mean(1)
+    begun = torch.where(mask > 0, (0.7 * texture + 0.3 * red)[:, None, None], image)
+
+    def copied() -> int:
+        return int((search_pixels(begun, mask).image[:, :1][mask > 0] > 0.6).sum())
+
+    less = copied()
+    monkeypatch.setattr("kintsugi.models.match.pixel_synthesis._RARE", 0.0)
+    assert less < 0.8 * copied()
