@@ -188,7 +188,7 @@ def test_what_the_operator_of_prometheus_selects_carries_its_label() -> None:
     label = {"monitoring": {"labels": {"release": "mine"}}}
     documents = render(joined(values("production"), label))
     found = of_kind(documents, "PodMonitor", "PrometheusRule")
-    assert len(found) == 3
+    assert len(found) >= 3
     for document in found:
         assert document["metadata"]["labels"]["release"] == "mine", document["metadata"]["name"]
 
@@ -207,6 +207,21 @@ def test_monitors_select_the_pods_that_there_are() -> None:
                 wanted.items()
                 <= (template["metadata"]["labels"] | {"ray.io/node-type": role}).items()
             )
+
+
+def test_the_edges_metrics_are_found_where_it_gives_any() -> None:
+    """Its port is nginx.conf's affair; the container, a policy and a monitor follow."""
+    documents = service("production")
+    listens = "listen 8081;" in (ROOT / "deploy" / "edge" / "nginx.conf").read_text()
+    deployment = named(documents, "Deployment", "kintsugi-edge")
+    (nginx,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert (8081 in [port["containerPort"] for port in nginx["ports"]]) == listens
+    monitors = {d["metadata"]["name"] for d in of_kind(documents, "PodMonitor")}
+    assert ("kintsugi-edge" in monitors) == listens
+    policy = named(documents, "NetworkPolicy", "kintsugi-edge")["spec"]["ingress"]
+    # Of Prometheus alone.
+    of_metrics = [rule for rule in policy if rule["ports"] == [{"port": 8081}]]
+    assert [list(rule) for rule in of_metrics] == ([["from", "ports"]] if listens else [])
 
 
 def test_prometheus_finds_every_port_that_a_head_declares() -> None:

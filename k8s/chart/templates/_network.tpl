@@ -39,6 +39,11 @@
   {{- end }}
 {{- end -}}
 
+{{/* Whether nginx.conf gives metrics at a port of its own. */}}
+{{- define "kintsugi.edgeMetrics" -}}
+{{- if contains "listen 8081;" (.Files.Get "files/nginx.conf") }}true{{ end -}}
+{{- end -}}
+
 {{/* Those that read releases or work on runs. */}}
 {{- define "kintsugi.usersOfStorage" -}}
 matchLabels:
