@@ -80,6 +80,9 @@ def start_ray() -> None:
     Afterwards `kintsugi` and `models` can be imported in every worker.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # How often a task is tried again whose worker was ended for its memory; without end by default,
+    # so that one photograph that is too large would never let the others finish.
+    os.environ.setdefault("RAY_task_oom_retries", "3")
     if not sys.stdout.isatty():
         # Of what workers print: a log has no colours.
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
