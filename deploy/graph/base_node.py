@@ -22,6 +22,7 @@ from kintsugi.deploy.engine import STAGE_BOUNDARIES, ModelInfo
 from kintsugi.deploy.graph.release_cache import Held, ReleaseCache
 from kintsugi.deploy.graph.request_context import RequestContext
 from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
+from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span
 
@@ -49,6 +50,7 @@ class Node:
     def __init__(self, args: AppArgs) -> None:
         torch.set_num_threads(args.threads)
         self._calls, self._counting = 0, Lock()
+        self._memory = MemoryReturn()
         self._seconds = Histogram(
             "kintsugi_stage_seconds",
             description="Time of one stage of one request",
@@ -136,7 +138,10 @@ class ComputingNode(Node, Generic[Held]):
         item = WorkItem(
             compute, given, context.deadline, pixels, together, threads, context.urgency
         )
-        return await self._queue.compute(item)
+        try:
+            return await self._queue.compute(item)
+        finally:
+            self._memory.soon()
 
     def _tensor(self, array: FloatArray | BoolArray) -> Tensor:
         return as_tensor(array, self._device)

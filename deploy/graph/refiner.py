@@ -34,13 +34,18 @@ from kintsugi.deploy.graph.base_node import (
 from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged, RequestContext
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
-from kintsugi.deploy.planning import finite_image, model_info, plan_inpainting, plan_transfer
+from kintsugi.deploy.planning import (
+    PhotoPlan,
+    finite_image,
+    model_info,
+    plan_inpainting,
+    plan_transfer,
+)
 from kintsugi.deploy.progress_stream import report_progress, stream_progress
 from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
-from kintsugi.models.pixels import EIGHT_BITS
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -116,7 +121,6 @@ class RefinerNode(Node):
             deadline,
             lambda context: self._inpaint(context, pixels, mask, options),
             urgency,
-            pixels.dtype,
         )
 
     async def stylize(
@@ -132,7 +136,6 @@ class RefinerNode(Node):
             deadline,
             lambda context: self._stylize(context, content, style, options),
             urgency,
-            content.dtype,
         )
 
     async def inpaint_with_progress(
@@ -162,9 +165,8 @@ class RefinerNode(Node):
     async def _with_one_release(
         self,
         deadline: float,
-        walk: Callable[[RequestContext], Awaitable[Tensor]],
+        walk: Callable[[RequestContext], Awaitable[Pixels]],
         urgency: Urgency = Urgency.SMALL,
-        depth: np.dtype[Any] = EIGHT_BITS,
     ) -> Filled:
         """Answer with the release of now, all of it, and otherwise all of it with the next.
 
@@ -174,30 +176,29 @@ class RefinerNode(Node):
             raise Busy(f"{self._in_progress} requests are in progress")
         self._in_progress += 1
         try:
-            return await self._answer(deadline, walk, urgency, depth)
+            return await self._answer(deadline, walk, urgency)
         finally:
             self._in_progress -= 1
 
     async def _answer(
         self,
         deadline: float,
-        walk: Callable[[RequestContext], Awaitable[Tensor]],
+        walk: Callable[[RequestContext], Awaitable[Pixels]],
         urgency: Urgency = Urgency.SMALL,
-        depth: np.dtype[Any] = EIGHT_BITS,
     ) -> Filled:
         started = time.perf_counter()
         context = RequestContext(self._release, deadline, urgency)
         describe_span(release=context.release.model.version)
         try:
-            answer = await walk(context)
+            pixels = await walk(context)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
             self._release = await asyncio.to_thread(_sound_release, context.release.uri)
             context = RequestContext(self._release, deadline, urgency)
             describe_span(release=context.release.model.version)
-            answer = await walk(context)
-        pixels = await asyncio.to_thread(finite_image, answer, depth)
+            pixels = await walk(context)
         self._computed(started)
+        self._memory.soon()
         return Filled(pixels, context.release.model)
 
     async def _inpaint(
@@ -206,20 +207,18 @@ class RefinerNode(Node):
         pixels: Pixels,
         mask: BoolArray,
         options: InpaintOptions,
-    ) -> Tensor:
+    ) -> Pixels:
         plan = await asyncio.to_thread(
             plan_inpainting, pixels, mask, options, context.release.first_side
         )
-        answer = plan.image.clone()
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
-        crops, done = iter(plan.crops), 0
+        crops, done = plan.crops(), 0
         while (crop := await asyncio.to_thread(next, crops, None)) is not None:
-            filled = await self._fill(
-                context, crop, options.seed, partial(Step, done, len(plan.crops))
-            )
+            filled = await self._fill(context, crop, options.seed, partial(Step, done, len(plan)))
             done += 1
-            await asyncio.to_thread(self._paste_crop, answer, crop, filled)
-        return answer
+            await asyncio.to_thread(self._paste_crop, plan, crop, filled)
+            del filled
+        return await asyncio.to_thread(plan.answer)
 
     async def _fill(
         self, context: RequestContext, crop: ScalePlan, seed: int, step: Callable[[int, int], Step]
@@ -266,7 +265,7 @@ class RefinerNode(Node):
         content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
-    ) -> Tensor:
+    ) -> Pixels:
         plan = await asyncio.to_thread(plan_transfer, content, style, options)
         of_style = _StyleFeatures(self._image2feature, context, float_array(plan.style))
         canvas = plan.canvas()
@@ -279,7 +278,7 @@ class RefinerNode(Node):
                     partial(self._style_tile, context, tile, of_style, options)
                 )
             await asyncio.to_thread(self._paste_tile, plan, canvas, box, image)
-        return canvas
+        return await asyncio.to_thread(finite_image, canvas, content.dtype)
 
     async def _style_tile(
         self,
@@ -304,9 +303,9 @@ class RefinerNode(Node):
         """The call as it is now: how many are in progress changes from scale to scale."""
         return replace(context, in_progress=self._in_progress) if self._share_threads else context
 
-    def _paste_crop(self, answer: Tensor, crop: ScalePlan, filled: Tensor) -> None:
+    def _paste_crop(self, plan: PhotoPlan, crop: ScalePlan, filled: Tensor) -> None:
         with torch.inference_mode():
-            crop.paste(answer, filled)
+            plan.paste(crop, filled)
 
     def _tile(self, plan: StylePlan, box: Box) -> FloatArray:
         with torch.inference_mode():

@@ -14,6 +14,7 @@ from kintsugi.deploy.http.access_log import Record
 from kintsugi.deploy.http.codec import Answer
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.urgency import Urgency, urgent
@@ -46,6 +47,7 @@ class Work:
     ) -> None:
         self._engine = engine
         self._observer = observer
+        self._memory = MemoryReturn()
         self._turns = turns or FairTurns(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
@@ -132,6 +134,7 @@ class Work:
         patience: float,
     ) -> Made:
         """Open, compute, write."""
+        self._memory.soon()
         followed: dict[str, Progress] = {} if progress is no_progress else {"progress": progress}
         async with self._codecs.opened(form) as files:
             if isinstance(form, InpaintForm):

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from kintsugi.deploy.engine import Busy
 from kintsugi.deploy.graph.refiner import RefinerNode
@@ -41,11 +41,11 @@ def test_a_request_begins_again_when_its_release_is_no_more(
     digest = publish(tmp_path, other, "second")
     asked: list[str] = []
 
-    async def walk(context: RequestContext) -> Tensor:
+    async def walk(context: RequestContext) -> Pixels:
         asked.append(context.release.model.name)
         if context.release.model.name == "first":
             raise ReleaseChanged("at its place is another one")
-        return torch.zeros(1, 3, 8, 8)
+        return np.zeros((8, 8, 3), np.uint8)
 
     filled = asyncio.run(node._with_one_release(0.0, walk))
 
@@ -57,7 +57,7 @@ def test_a_request_begins_again_when_its_release_is_no_more(
 def test_it_does_not_begin_for_ever(inpainter: Inpainter, tmp_path: Path) -> None:
     publish(tmp_path, inpainter, "first")
 
-    async def walk(context: RequestContext) -> Tensor:
+    async def walk(context: RequestContext) -> Pixels:
         raise ReleaseChanged("again")
 
     with pytest.raises(ReleaseChanged):
@@ -86,9 +86,9 @@ def test_more_than_may_be_in_progress_are_refused_at_once(
     async def load() -> None:
         going_on = asyncio.Event()
 
-        async def walk(context: RequestContext) -> Tensor:
+        async def walk(context: RequestContext) -> Pixels:
             await going_on.wait()
-            return torch.zeros(1, 3, 8, 8)
+            return np.zeros((8, 8, 3), np.uint8)
 
         two = [asyncio.create_task(node._with_one_release(0.0, walk)) for _ in range(2)]
         await asyncio.sleep(0)
