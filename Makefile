@@ -114,6 +114,9 @@ test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's process
 		$(BIN)/pytest -m "(slow or edge or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \
 		$(BIN)/pytest -m faults || exit 1; done
 
+test-abuse: $(STAMP)  ## Attack the service on loopback, each attack with its bounds.
+	$(BIN)/pytest -n 0 -m abuse tests/abuse
+
 check-k8s: $(STAMP) promtool  ## Image, manifests and edge: all that can be checked without a cluster.
 	$(BIN)/pytest tests/k8s tests/deploy/test_dockerfile.py tests/deploy/test_edge.py -m "not ray"
 

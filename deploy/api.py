@@ -86,7 +86,7 @@ def build_api(
     add_image_routes(app, work, guards, with_body)
     add_job_routes(app, jobs, guards, with_body)
     add_kserve_routes(app, work, guards, with_body, max_json_bytes=args.max_json_bytes)
-    add_health_routes(app, work)
+    add_health_routes(app, work, guards)
     add_page(app, args)
     return app
 
@@ -128,8 +128,8 @@ def add_image_routes(
     )(routes.models)
 
 
-def add_health_routes(app: FastAPI, work: Work) -> None:
-    """What probes ask, without a key."""
+def add_health_routes(app: FastAPI, work: Work, guards: Sequence[Any]) -> None:
+    """What probes ask, without a key; and what the edge asks with one."""
     routes = HealthRoutes(work)
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
     app.get(
@@ -137,6 +137,14 @@ def add_health_routes(app: FastAPI, work: Work) -> None:
         summary="Whether every node answers, or did for a fill just now",
         responses={503: {"description": "A node does not answer, and no fill has just succeeded"}},
     )(routes.readyz)
+    app.get(
+        "/keyz",
+        summary="Whether this API key holds",
+        status_code=204,
+        response_class=Response,
+        dependencies=guards,
+        responses=_problems(401, 403),
+    )(routes.keyz)
 
 
 class ImageRoutes:
@@ -184,6 +192,10 @@ class HealthRoutes:
     async def healthz(self) -> Response:
         """Asks nothing but this process."""
         return JSONResponse({"healthy": True})
+
+    async def keyz(self) -> Response:
+        """The server in front asks it before it reads a body."""
+        return Response(status_code=204)
 
     async def readyz(self) -> Response:
         """200 when every node is ready, otherwise 503; names each node.

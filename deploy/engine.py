@@ -4,6 +4,7 @@ Two things are an Engine: the Serve graph (`kintsugi.deploy.graph.ingress.GraphE
 Inpainter in the same process (`kintsugi.deploy.in_process.LocalEngine`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +63,13 @@ class Busy(Exception):
     def __init__(self, message: str = "", *, retry_after: int = 2) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NodeGone(Busy):
+    """A part that every request needs has not been there for a while."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(nodes)} cannot be reached", retry_after=5)
 
 
 class WorkerDied(Exception):

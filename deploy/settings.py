@@ -69,6 +69,12 @@ class AppArgs(BaseModel):
         description="Megapixels of all pictures over 2048x2048 that each replica of the Ingress"
         " has open at one time, at about ten bytes of memory a pixel; one alone may have more",
     )
+    hosts: list[str] = Field(
+        default=[],
+        description="Names and addresses under which the service is asked for, without a port;"
+        " under others it answers 421. A page of elsewhere whose name was pointed at this machine"
+        " is sent away by that. Empty: any",
+    )
     codec_processes: int = Field(
         default=2,
         gt=0,

@@ -1,6 +1,8 @@
 """The whole service in one process, for a laptop: uvicorn over an engine in it; knows no Ray."""
 
+import asyncio
 import logging
+import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,8 +20,12 @@ from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import StorageError
 from kintsugi.models.weights import load_release
 
-# Requests that are answered when it is stopped get so long; jobs go on at the next start.
-_STOP_SECONDS = 5
+logger = logging.getLogger(__name__)
+
+# Requests that are answered when it is stopped are finished; jobs go on at the next start.
+_SAY_SECONDS = 5.0
+# Without keys nobody is asked who he is: only names of this machine are answered.
+_LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
 
 def serve_in_process(
@@ -41,6 +47,8 @@ def serve_in_process(
     # The engine fills one photograph at a time; the second one's files are opened meanwhile. Who
     # waits, waits where turns are shared out.
     args = args.model_copy(update={"max_in_progress": args.max_in_progress or 2})
+    if not args.api_keys and not args.hosts:
+        args = args.model_copy(update={"hosts": [*_LOOPBACK, host]})
     with local_release(args.release) as folder:
         try:
             inpainter, config = load_release(folder)
@@ -61,7 +69,7 @@ def serve_in_process(
             log_config=None,
             # The application has its own.
             access_log=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=math.ceil(args.deadline_seconds) + 1,
         ),
         on_ready,
     )
@@ -73,7 +81,7 @@ def serve_in_process(
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Says when it answers, and for what it waits when it is stopped."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -85,6 +93,18 @@ class _Server(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
             self._on_ready(f"http://{shown}:{port}")
+
+    async def shutdown(self, sockets: object = None) -> None:
+        saying = asyncio.create_task(self._say())
+        try:
+            await super().shutdown(sockets)  # type: ignore[arg-type]
+        finally:
+            saying.cancel()
+
+    async def _say(self) -> None:
+        while count := len(self.server_state.tasks):
+            logger.warning("stopping: %d requests are answered first; Ctrl-C drops them", count)
+            await asyncio.sleep(_SAY_SECONDS)
 
 
 def _log_here() -> None:

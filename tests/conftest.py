@@ -17,7 +17,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # small that a second thread gains little; on a busy machine each would wait for the other.
 NUM_THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 # Marks of tests that run only when they are asked for.
-ON_REQUEST = ("slow", "faults", "browser", "edge")
+ON_REQUEST = ("slow", "faults", "browser", "edge", "abuse")
 # Each collects all tests for itself: more would cost more than they bring.
 MOST_PROCESSES = 8
 
@@ -37,7 +37,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What would be left out whole need not be imported: it is half a second in each process."""
-    on_request = collection_path.name in ("faults", "browser") and collection_path.is_dir()
+    on_request = collection_path.name in ("faults", "browser", "abuse") and collection_path.is_dir()
     left_out = on_request and collection_path.name not in str(config.option.markexpr)
     return True if left_out else None
 

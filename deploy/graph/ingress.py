@@ -25,6 +25,7 @@ from kintsugi.deploy.engine import (
     ModelInfo,
     Pixels,
 )
+from kintsugi.deploy.graph.node_watch import NodeWatch
 from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
@@ -72,6 +73,7 @@ class GraphEngine:
     def __init__(self, nodes: dict[str, DeploymentHandle]) -> None:
         self._nodes = nodes
         self._refiner = nodes["Refiner"]
+        self._watch = NodeWatch(nodes)
         self._last_fill = -math.inf
         self._measures = _Measures()
 
@@ -106,9 +108,10 @@ class GraphEngine:
     async def _ask(self, call: Callable[..., Any], pixels: Any, *others: Any) -> Filled:
         """A fill or a transfer of the Refiner, from another one when it dies meanwhile."""
         deadline, urgency = current_deadline(), current_urgency()
+        self._watch.check()
         with self._measures.in_progress():
-            filled: Filled = await retry_lost(
-                lambda: answer_of(call(pixels, *others, deadline, urgency))
+            filled: Filled = await self._watch.while_all_are_there(
+                retry_lost(lambda: answer_of(call(pixels, *others, deadline, urgency)))
             )
         self._last_fill = time.monotonic()
         return filled

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
+from kintsugi.deploy.cached_call import CachedCall
 from kintsugi.deploy.deadline import answered_within
 from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
 from kintsugi.deploy.http.access_log import Record
@@ -18,11 +19,13 @@ from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.urgency import Urgency, urgent
-from kintsugi.imaging.headers import sniff_format
-from kintsugi.imaging.promises import read_promises
+from kintsugi.imaging.limits import check_header
+from kintsugi.imaging.promises import Promises
 from kintsugi.models.progress import Progress, no_progress
 
 Result = TypeVar("Result")
+
+_READY_SECONDS = 1.0
 
 # Of a request that has its turn, while the engine has no room after all: replicas of the Ingress
 # do not ask one another.
@@ -48,9 +51,12 @@ class Work:
         self._engine = engine
         self._observer = observer
         self._memory = MemoryReturn()
+        # It takes a call to each node, and anybody may ask.
+        self._ready = CachedCall(engine.ready, seconds=_READY_SECONDS)
         self._turns = turns or FairTurns(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
+        self._limits = args.limits
         self._deadline_seconds = args.deadline_seconds
         self._jobs_deadline_seconds = args.jobs_deadline_seconds
         self._codecs = CodecPool(
@@ -98,7 +104,7 @@ class Work:
             InputError: The options do not fit the photograph.
             Problem: 504 `deadline_exceeded`.
         """
-        asker = _asker(form, record, "job")
+        asker = await self._asker(form, record, "job")
         async with self._turns.turn(asker):
             await begin()
             with urgent(Urgency.JOB):
@@ -107,6 +113,7 @@ class Work:
 
     async def check(self, form: InpaintForm | StylizeForm) -> None:
         """Refuse at once what would be refused later. Raises: InputError; Problem 504."""
+        await self._codecs.start()
         async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
             await files.check()
 
@@ -116,15 +123,33 @@ class Work:
             return await self._engine.model()
 
     async def ready(self) -> dict[str, bool]:
-        """For every node by name whether it answers."""
-        return await self._engine.ready()
+        """For every node by name whether it answers, or did within the last second."""
+        return await self._ready.get()
 
     async def _requested(self, form: InpaintForm | StylizeForm, record: Record) -> Made:
-        asker = _asker(form, record, "request")
+        asker = await self._asker(form, record, "request")
+        await self._codecs.start()
         patience = min(_MOST_PATIENCE_SECONDS, _PATIENCE_SHARE * self._deadline_seconds)
         async with self._deadline(self._deadline_seconds), self._turns.turn(asker):
             with urgent(Urgency.LARGE if asker.is_large else Urgency.SMALL):
                 return await self._made(form, record, no_progress, patience)
+
+    async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
+        """Who asks, and how large the picture is by its header.
+
+        Raises: InputError: A header says that the file is none that is read. It waits for no turn.
+        """
+        if isinstance(form, InpaintForm):
+            files = {"image": form.image, "mask": form.mask}
+        else:
+            files = {"content": form.content, "style": form.style}
+
+        def check() -> list[Promises]:
+            given = [(data, name) for name, data in files.items() if data is not None]
+            return [check_header(data, self._limits, name)[1] for data, name in given]
+
+        first, *_ = await asyncio.to_thread(check)
+        return Asker(record.key_name, kind, first.pixels / 1e6)
 
     async def _made(
         self,
@@ -188,11 +213,3 @@ async def _when_there_is_room(ask: Callable[[], Awaitable[Result]], patience: fl
                 raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-
-def _asker(form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
-    """Who asks, and how large the picture is by its header."""
-    image = form.image if isinstance(form, InpaintForm) else form.content
-    format = sniff_format(image)
-    pixels = 0 if format is None else read_promises(image, format).pixels
-    return Asker(record.key_name, kind, pixels / 1e6)

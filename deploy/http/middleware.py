@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kintsugi.deploy.engine import Observer
 from kintsugi.deploy.http.access_log import Record, api_path
-from kintsugi.deploy.http.problems import problem_response
+from kintsugi.deploy.http.problems import Problem, problem_response
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import TooLarge
 
@@ -33,6 +33,7 @@ class Boundary:
         self._app = app
         self._max_bytes = args.max_bytes
         self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
+        self._hosts = frozenset(host.lower() for host in args.hosts)
         self._observer = observer
         self._echo_request_id = echo_request_id
 
@@ -54,6 +55,7 @@ class Boundary:
             await send(message)
 
         try:
+            _check_host(request.headers, self._hosts)
             limit = self._limit(request.headers)
             _check_declared_length(request.headers, limit)
             await self._app(scope, _limited(receive, record, limit), send_named)
@@ -61,7 +63,7 @@ class Boundary:
             # Nobody is there to be answered, and nothing failed here.
             record.outcome = "client_gone"
         except Exception as error:
-            if not isinstance(error, TooLarge):
+            if not isinstance(error, TooLarge | Problem):
                 logger.exception("request %s failed", request.state.request_id)
             if record.status:
                 raise
@@ -76,6 +78,19 @@ class Boundary:
     def _limit(self, headers: Headers) -> int:
         is_json = headers.get("content-type", "").lower().startswith("application/json")
         return self._max_json_bytes if is_json else self._max_bytes
+
+
+def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
+    """Raises: Problem 421 `host_not_served`. Without the header no browser asks."""
+    host = headers.get("host", "").lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if hosts and name and name not in hosts:
+        raise Problem(
+            421,
+            "host_not_served",
+            detail="this service is not asked for under this name",
+            hint=f"use one of {', '.join(sorted(hosts))}; the operator can name others: args.hosts",
+        )
 
 
 def _check_declared_length(headers: Headers, limit: int) -> None:

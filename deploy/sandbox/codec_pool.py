@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,8 @@ class Opened:
         self._pool = pool
         self._form = form
         self._process: CodecProcess | None = None
+        self._closed = False
+        self._changing = threading.Lock()
 
     async def photo(self) -> OpenedPhoto:
         """Open image and mask. Raises: InputError, as `decode_photo`; WorkerDied."""
@@ -120,9 +123,23 @@ class Opened:
 
     async def close(self) -> None:
         """Kill the process."""
+        with self._changing:
+            self._closed = True
+        await self._end()
+
+    async def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             await self._pool.in_thread(process.end)
+
+    def _fork(self) -> None:
+        """In a thread, which a request that is given up does not stop."""
+        process = self._pool.server.fork()
+        with self._changing:
+            if not self._closed:
+                self._process = process
+                return
+        process.end()
 
     async def _open(self, *, check: bool = False) -> Message:
         for _ in range(_TRIES):
@@ -133,8 +150,8 @@ class Opened:
         raise WorkerDied(f"codec processes were lost {_TRIES} times") from last
 
     async def _opened_once(self, check: bool) -> Message:
-        await self.close()
-        self._process = await self._pool.in_thread(self._pool.server.fork)
+        await self._end()
+        await self._pool.in_thread(self._fork)
         head, files = self._pool.request_of(self._form)
         return await self._exchange({**head, "check": check}, files)
 
@@ -191,6 +208,11 @@ class CodecPool:
         self._turns = asyncio.Semaphore(processes)
         self._max_content_pixels = max_content_pixels
         self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="codec")
+
+    async def start(self) -> None:
+        """Have the fork server started: the first request's deadline is not for that."""
+        if self.server.pid is None:
+            await self.in_thread(self.server.start)
 
     @asynccontextmanager
     async def opened(self, form: InpaintForm | StylizeForm) -> AsyncIterator[Opened]:

@@ -16,8 +16,6 @@ from typing import Any
 
 from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.http.codec import (
-    Photo,
-    StylePair,
     decode_pair,
     decode_photo,
     encode_answer,
@@ -36,6 +34,7 @@ from kintsugi.errors import InputError, InvalidInput
 from kintsugi.imaging.codec import ImageLimits
 from kintsugi.imaging.fill_window import Box, fill_window
 from kintsugi.imaging.headers import sniff_format
+from kintsugi.imaging.photograph import Photograph
 from kintsugi.imaging.promises import read_promises
 
 # Seconds of a processor for opening any file, and in addition for each megapixel and scan that it
@@ -111,7 +110,8 @@ class _State:
         inside = (slice(top, bottom), slice(left, right))
         pixels = photo.image.pixels[inside]
         blobs = [contents(pixels), contents(photo.mask[inside])]
-        self._finish = lambda pixels: _finished(photo, box, pixels, options)
+        image, original = photo.image, photo.original
+        self._finish = lambda pixels: _finished(image, original, box, pixels, options)
         how = {"channels": pixels.shape[2], "bits": 8 * pixels.itemsize}
         return {**found, **how, "shape": [bottom - top, right - left]}, blobs
 
@@ -129,7 +129,8 @@ class _State:
         found: dict[str, Any] = {"size": list(pair.content.pixels.shape[:2])}
         if head["check"]:
             return found, ()
-        self._finish = lambda pixels: _styled(pair, pixels, options)
+        content = pair.content
+        self._finish = lambda pixels: _styled(content, pixels, options)
         return (
             {
                 **found,
@@ -140,30 +141,34 @@ class _State:
         )
 
 
-def _finished(photo: Photo, box: Box, blob: bytearray, options: AnswerOptions) -> Reply:
+def _finished(
+    image: Photograph, original: Photograph, box: Box, blob: bytearray, options: AnswerOptions
+) -> Reply:
     """The answer's file: the photograph with its window as it was filled."""
     top, bottom, left, right = box
-    seen = photo.image.seen
+    seen = image.seen
     # The photograph's own stay as they are: what differs from them was filled.
     pixels = seen.copy()
     pixels[top:bottom, left:right] = samples(
         blob, (bottom - top, right - left, 3), 8 * seen.itemsize
     )
-    return _encoded(photo, pixels, options)
+    return _encoded(image, pixels, options, original)
 
 
-def _styled(pair: StylePair, blob: bytearray, options: AnswerOptions) -> Reply:
-    seen = pair.content.seen
-    return _encoded(pair, samples(blob, seen.shape, 8 * seen.itemsize), options)
+def _styled(content: Photograph, blob: bytearray, options: AnswerOptions) -> Reply:
+    seen = content.seen
+    return _encoded(content, samples(blob, seen.shape, 8 * seen.itemsize), options)
 
 
-def _encoded(opened: Photo | StylePair, pixels: Pixels, options: AnswerOptions) -> Reply:
+def _encoded(
+    image: Photograph,
+    pixels: Pixels,
+    options: AnswerOptions,
+    original: Photograph | None = None,
+) -> Reply:
     megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
     _limit(_WRITE_SECONDS + _WRITE_SECONDS_A_MEGAPIXEL * megapixels)
-    if isinstance(opened, Photo):
-        answer = encode_answer(opened.image, pixels, options, original=opened.original)
-    else:
-        answer = encode_answer(opened.content, pixels, options)
+    answer = encode_answer(image, pixels, options, original=original)
     return {"notes": list(answer.notes), "format": answer.format}, [answer.body]
 
 

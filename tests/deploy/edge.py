@@ -24,12 +24,16 @@ class Upstream:
 
     Attributes:
         answers: Path -> status, headers, body; anything else is 200 with `{}`.
-        seen: Headers of every request, in lower case, in the order they came.
+        keys: Keys that were asked about before a body was read.
+        wrong_keys: Those of which it says that they are not known.
+        seen: Headers of every other request, in lower case, in the order they came.
         hold: While it is clear, requests wait.
     """
 
     port: int = 0
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    wrong_keys: set[str] = field(default_factory=set)
     seen: list[dict[str, str]] = field(default_factory=list)
     bodies: list[int] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
@@ -44,6 +48,13 @@ def upstream() -> Iterator[Upstream]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if self.path == "/keyz":
+                key = self.headers.get("x-api-key", "")
+                state.keys.append(key)
+                self.send_response(403 if key in state.wrong_keys else 204)
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             state.seen.append({name.lower(): value for name, value in self.headers.items()})
             state.bodies.append(len(self.rfile.read(int(self.headers.get("content-length", 0)))))
             state.hold.wait(30)
@@ -87,9 +98,12 @@ def configure(folder: Path, upstream_port: int, replacements: Mapping[str, str])
         replacements: Old -> new text; each must occur, so that a test cannot go on
             about a setting that is no longer there.
     """
-    (port,) = free_ports(1)
+    port, metrics_port = free_ports(2)
     text = (FOLDER / "nginx.conf").read_text()
-    listen = {"listen 8080 default_server": f"listen 127.0.0.1:{port} default_server"}
+    listen = {
+        "listen 8080 default_server": f"listen 127.0.0.1:{port} default_server",
+        "listen 8081": f"listen 127.0.0.1:{metrics_port}",
+    }
     # Two workers would each count for themselves what is counted per worker, and start slower.
     one = {"worker_processes 2": "worker_processes 1"}
     for old, new in {**listen, **one, **replacements}.items():

@@ -41,6 +41,8 @@ DIFFERENCES = {
     **{f"{NODES}.{node}.ray_actor_options.num_cpus": (0.5, 2) for node in COMPUTING},
     # Two cores answer what three clients ask; where nodes are added more may wait for them.
     "applications.kintsugi.args.max_in_progress": (3, None),
+    # Behind a proxy, with keys: any name will do.
+    "applications.kintsugi.args.hosts": (["localhost", "127.0.0.1", "::1"], None),
     # With more replicas than one the Refiner does not know how many share a node's threads.
     "applications.kintsugi.args.share_threads": (True, None),
     f"{NODES}.Refiner.max_ongoing_requests": (32, 4),

@@ -13,12 +13,12 @@ from PIL import Image
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import Mask
-from kintsugi.imaging.colour_modes import DecodedImage, to_rgb
+from kintsugi.imaging.colour_modes import DecodedImage, plain_grey, to_rgb
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.limits import (
     ImageLimits,
 )
-from kintsugi.imaging.mask_decoding import marked_hole
+from kintsugi.imaging.mask_decoding import hole_in_grey, marked_hole
 from kintsugi.imaging.opening import open_image
 from kintsugi.imaging.photo_options import MaskOptions
 
@@ -89,7 +89,11 @@ def decode_mask(
         InputError: As `decode_image`, and InvalidInput with `{name}_not_gray` (white, black),
             `{name}_no_alpha` (alpha, painted).
     """
-    return marked_hole(decode_image(data, limits, name=name), options, name)
+    format, image, _ = open_image(data, limits, name)
+    in_grey = options.mask_convention in ("white", "black")
+    if in_grey and (grey := plain_grey(image)) is not None:
+        return hole_in_grey(grey, options)
+    return marked_hole(to_rgb(image, data, format, name), options, name)
 
 
 def encode_image(

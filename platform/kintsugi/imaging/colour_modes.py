@@ -108,7 +108,19 @@ def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedIm
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
-    return DecodedImage(np.array(image.convert("RGB")), alpha, icc_profile, format, tuple(notes))
+    # Converting it to what it is would copy it, at four bytes a pixel.
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return DecodedImage(np.array(rgb), alpha, icc_profile, format, tuple(notes))
+
+
+def plain_grey(image: Image.Image) -> npt.NDArray[np.uint8] | None:
+    """The samples (H W, upright) of an 8-bit or 1-bit grey image without transparency, or None.
+
+    A quarter of the memory that `to_rgb` takes: most masks are such images.
+    """
+    if image.mode not in ("1", "L") or image.has_transparency_data:
+        return None
+    return np.array(upright(image, orientation_of(image)).convert("L"))
 
 
 def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:

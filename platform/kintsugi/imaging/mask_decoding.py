@@ -37,6 +37,11 @@ def marked_hole(decoded: DecodedImage, options: MaskOptions, name: str = "mask")
     return _thresholded(marks, options)
 
 
+def hole_in_grey(grey: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
+    """The hole that a picture marks which is grey all over (uint8 H W), True = hole."""
+    return _thresholded(255 - grey if options.mask_convention == "black" else grey, options)
+
+
 def hole_in_alpha(alpha: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
     """The hole that was erased into a photograph (its alpha, uint8 H W), True = hole."""
     return _thresholded(255 - alpha, options)

@@ -72,6 +72,8 @@ def service_config(
         args["jobs"] = jobs
     if api_keys:
         args["api_keys"] = api_keys
+        # Whoever has a key may use any name of it.
+        args.pop("hosts", None)
     return config
 
 

@@ -169,3 +169,13 @@ def test_the_log_names_the_key_and_no_content(
     logged = caplog.text + str([record.access for record in caplog.records])  # type: ignore[attr-defined]
     for secret in ("aaaa", "image.bin", "secret"):
         assert secret not in logged
+
+
+def test_the_edge_asks_whether_a_key_holds(make_client: MakeClient, key_file: Path) -> None:
+    client = make_client(api_keys=str(key_file), requests_per_minute=1, burst=1)
+    problem(client.get("/keyz"), 401, "key_missing")
+    problem(client.get("/keyz", headers={"x-api-key": "aaaa-1111-aaaa-1112"}), 403, "key_wrong")
+    for _ in range(3):
+        good = client.get("/keyz", headers={"x-api-key": "aaaa-1111-aaaa-1111"})
+        assert (good.status_code, good.content) == (204, b"")
+    assert make_client().get("/keyz").status_code == 204

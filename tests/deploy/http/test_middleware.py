@@ -151,3 +151,25 @@ def test_readiness_names_the_node_that_does_not_answer(make_client: MakeClient) 
     response = make_client(FailingEngine()).get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"ready": False, "nodes": {"Refiner": True, "PatchSwap": False}}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 421),
+        ("evil.example:8000", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("[::2]:8000", 421),
+    ],
+)
+def test_other_names_are_sent_away(make_client: MakeClient, host: str, status: int) -> None:
+    """A page of elsewhere points its own name at this machine: its browser then sends that."""
+    client = make_client(hosts=["localhost", "127.0.0.1", "::1"])
+    for path in ("/v1/models", "/readyz", "/"):
+        answer = client.get(path, headers={"host": host})
+        assert answer.status_code == status
+        if status == 421:
+            problem(answer, 421, "host_not_served")

@@ -190,6 +190,27 @@ def test_who_gives_up_kills_the_process(
     assert ended(server)
 
 
+def test_who_gives_up_while_it_is_forked_leaves_none(
+    make_pool: Callable[..., CodecPool], server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = server.fork
+
+    def slow() -> Any:
+        time.sleep(0.3)
+        return fork()
+
+    monkeypatch.setattr(server, "fork", slow)
+
+    async def go() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await fill(make_pool())
+        await asyncio.sleep(0.5)
+
+    asyncio.run(go())
+    assert ended(server)
+
+
 def test_few_use_a_processor_at_one_time(make_pool: Callable[..., CodecPool]) -> None:
     pool, running, most = make_pool(processes=2), 0, 0
     lock = threading.Lock()

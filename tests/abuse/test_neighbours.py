@@ -1,0 +1,168 @@
+"""Bombs, greedy keys and huge pictures: what others get meanwhile, and what memory it takes."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.abuse.conftest import ABUSE, Note
+from tests.abuse.laptop import (
+    Clients,
+    PeakMemory,
+    Slowness,
+    asking,
+    laptop,
+    percentile,
+    wait_until,
+)
+from tests.deploy.conftest import draw_mask, draw_photo, encode
+from tests.kintsugi import bombs
+
+pytestmark = ABUSE
+
+GREEDY, MODEST = "greedy-key-of-many-requests", "modest-key-of-few-requests"
+
+
+def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
+    bomb = bombs.scan_bomb(2_000, size=1_000_000)
+    assert len(bomb) >= 1_000_000
+    with laptop(tmp_path, release) as service:
+        service.post()
+        alone = Clients(service.post, 2)
+        with asking(alone):
+            wait_until(lambda: len(alone.answers) >= 40, "answered", 200, service)
+        beside = Clients(service.post, 2)
+        refused: list[tuple[int, str, float]] = []
+
+        def attack() -> None:
+            began = time.monotonic()
+            answer = service.post(image=bomb)
+            seconds = time.monotonic() - began
+            refused.append((answer.status_code, answer.json()["code"], seconds))
+
+        with Slowness() as slow, asking(beside), ThreadPoolExecutor(6) as pool:
+            for _ in range(3):
+                for task in [pool.submit(attack) for _ in range(6)]:
+                    task.result()
+            wait_until(lambda: len(beside.answers) >= 40, "answered", 200, service)
+    assert len(refused) == 18
+    assert {(status, code) for status, code, _ in refused} == {(422, "image_too_costly")}
+    measured("scan bombs: slowest refusal, s", max(seconds for *_, seconds in refused))
+    measured("scan bombs: the machine was slower by, ratio", slow.factor)
+    assert max(seconds for *_, seconds in refused) <= 2 * slow.factor
+    assert {status for status, _ in [*alone.answers, *beside.answers]} == {200}
+    before, after = (percentile([s for _, s in one.answers], 0.99) for one in (alone, beside))
+    measured("scan bombs: p99 of good requests, ratio", after / before)
+    assert after <= 2 * before
+
+
+def test_a_tenant_with_twenty_requests(tmp_path: Path, release: str, measured: Note) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"greedy: {GREEDY}\nmodest: {MODEST}\n")
+    with laptop(tmp_path, release, api_keys=str(keys)) as service:
+        greedy = Clients(lambda: service.post(headers={"x-api-key": GREEDY}), 20)
+        modest = Clients(lambda: service.post(headers={"x-api-key": MODEST}), 4)
+        with asking(greedy):
+            wait_until(lambda: len(greedy.answers) >= 10, "answered", 200, service)
+            seen = len(greedy.answers)
+            with asking(modest):
+                wait_until(lambda: len(modest.answers) >= 60, "answered", 200, service)
+                others = len(greedy.answers) - seen
+    # It was there: twenty at one time.
+    assert others > 20
+    assert {status for status, _ in modest.answers} == {200}
+    share = len(modest.answers) / (len(modest.answers) + others)
+    measured("twenty requests of one key: share of another", share)
+    assert share >= 0.45
+
+
+def test_who_is_too_many_hears_so_at_once(tmp_path: Path, release: str, measured: Note) -> None:
+    """Before its body is read: it is never sent."""
+    with laptop(tmp_path, release, max_waiting=8) as service:
+        service.post()
+        crowd = Clients(service.post, 12)
+        with Slowness() as slow, asking(crowd):
+            wait_until(lambda: 503 in dict(crowd.answers), "refused", 100, service)
+            wait_until(lambda: len(crowd.answers) >= 60, "answered", 200, service)
+    refused = [seconds for status, seconds in crowd.answers if status == 503]
+    assert {status for status, _ in crowd.answers} == {200, 503}
+    measured("a full service: refused, median s", percentile(refused, 0.5))
+    # The clients themselves share two cores with it.
+    assert percentile(refused, 0.5) < 0.1 * slow.factor
+
+
+@pytest.fixture(scope="module")
+def huge() -> tuple[bytes, bytes]:
+    """32 megapixels in 97 kB, and a mask of one hole of 31 px."""
+    image, mask = np.zeros((5000, 6400), np.uint8), np.zeros((5000, 6400), np.bool_)
+    image[::97] = 90
+    mask[2500:2531, 3000:3031] = True
+    return encode(image), encode(mask)
+
+
+def test_a_huge_photograph_with_a_small_hole(
+    tmp_path: Path, release: str, huge: tuple[bytes, bytes], measured: Note
+) -> None:
+    with laptop(tmp_path, release) as service:
+        for _ in range(3):
+            assert service.post().status_code == 200
+        with PeakMemory(service) as memory:
+            answer = service.post(*huge, fields={"format": "jpeg"})
+        assert answer.status_code == 200
+        measured("32 MP with a hole of 31 px: most memory, MiB", memory.growth_mib)
+        assert memory.growth_mib < 400
+
+
+def test_forty_huge_files(
+    tmp_path: Path, release: str, huge: tuple[bytes, bytes], measured: Note
+) -> None:
+    with laptop(tmp_path, release) as service:
+        for _ in range(3):
+            assert service.post().status_code == 200
+        small = Clients(service.post, 1)
+        statuses: list[int] = []
+        with (
+            PeakMemory(service) as memory,
+            asking(small),
+            ThreadPoolExecutor(40) as pool,
+        ):
+            fields = {"format": "jpeg"}
+            tasks = [pool.submit(service.post, *huge, fields=fields) for _ in range(40)]
+            statuses += [task.result().status_code for task in tasks]
+        assert set(statuses) <= {200, 503}
+        assert statuses.count(200) >= 5
+        # Small ones are answered meanwhile.
+        assert {status for status, _ in small.answers} == {200}
+        assert len(small.answers) >= 5
+        measured("forty files of 32 MP: most memory, MiB", memory.growth_mib)
+        assert memory.growth_mib < 1024
+        after = wait_until(
+            lambda: service.bytes_held() - memory.before < 100 * 2**20, "given back", 60, service
+        )
+        measured("forty files of 32 MP: given back after, s", after)
+
+
+def test_memory_does_not_grow_with_fills(tmp_path: Path, release: str, measured: Note) -> None:
+    photo, mask = encode(draw_photo(64, 64)), encode(draw_mask(64, 64))
+    with laptop(tmp_path, release) as service:
+        held: list[int] = []
+        done, lock = 0, threading.Lock()
+
+        def fill() -> None:
+            nonlocal done
+            assert service.post(photo, mask).status_code == 200
+            with lock:
+                done += 1
+
+        with ThreadPoolExecutor(3) as pool:
+            for count in (100, 900):
+                for task in [pool.submit(fill) for _ in range(count)]:
+                    task.result()
+                time.sleep(7)
+                held.append(service.bytes_held())
+        assert done == 1000
+        measured("memory after 1,000 fills and after 100, ratio", held[1] / held[0])
+        assert held[1] <= 1.05 * held[0]

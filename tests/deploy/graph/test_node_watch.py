@@ -1,0 +1,100 @@
+"""A node that is gone is named soon; one that is just being replaced holds nobody up."""
+
+import asyncio
+
+import pytest
+from ray.exceptions import RayError
+
+from kintsugi.deploy.engine import NodeGone
+from kintsugi.deploy.graph import node_watch
+from kintsugi.deploy.graph.node_watch import NodeWatch
+from kintsugi.deploy.http.problems import to_problem
+
+NODES = ("Refiner", "PatchSwap")
+
+
+class World:
+    """What Serve would say, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.running: dict[str, int] | None = dict.fromkeys(NODES, 1)
+
+    def look(self) -> dict[str, int]:
+        if self.running is None:
+            raise RayError("no controller")
+        return self.running
+
+    def watch(self) -> NodeWatch:
+        watch = NodeWatch(NODES, self.look, patience=15, clock=lambda: self.now)
+        watch._started = True
+        return watch
+
+
+def test_who_is_gone_for_long_is_named() -> None:
+    world = World()
+    watch = world.watch()
+    world.running = {"Refiner": 0, "PatchSwap": 2}
+    for world.now in (1, 10, 15):
+        watch.look()
+        watch.check()
+    world.now = 16
+    watch.look()
+    with pytest.raises(NodeGone, match="Refiner cannot be reached") as caught:
+        watch.check()
+    problem = to_problem(caught.value)
+    assert (problem.status, problem.code) == (503, "node_gone")
+    assert "Refiner" in problem.detail
+    assert int(problem.headers["retry-after"]) > 0
+    world.running = dict.fromkeys(NODES, 1)
+    watch.look()
+    watch.check()
+
+
+def test_without_a_controller_nobody_is_gone() -> None:
+    world = World()
+    watch = world.watch()
+    world.running = None
+    for world.now in (1, 100, 1000):
+        watch.look()
+        watch.check()
+
+
+def test_should_the_looking_end_nobody_is_gone() -> None:
+    world = World()
+    watch = world.watch()
+    watch.look()
+    world.now = 1000
+    watch.check()
+
+
+def test_who_waits_hears_of_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_watch, "_LOOK_SECONDS", 0.01)
+    world = World()
+    watch = world.watch()
+    given_up: list[bool] = []
+
+    async def hangs() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            given_up.append(True)
+            raise
+
+    async def go() -> None:
+        world.running = {"Refiner": 0, "PatchSwap": 1}
+        world.now = 20
+        watch.look()
+        with pytest.raises(NodeGone):
+            await watch.while_all_are_there(hangs())
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert given_up == [True]
+
+
+def test_what_is_done_is_given() -> None:
+    async def work() -> int:
+        return 7
+
+    assert asyncio.run(World().watch().while_all_are_there(work())) == 7
