@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from kintsugi.deploy.admission.cached_call import CachedCall
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
-from kintsugi.deploy.cached_call import CachedCall
 from kintsugi.deploy.deadline import answered_within
 from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
 from kintsugi.deploy.http.access_log import Record
@@ -52,7 +52,7 @@ class Work:
         self._observer = observer
         self._memory = MemoryReturn()
         # It takes a call to each node, and anybody may ask.
-        self._ready = CachedCall(engine.ready, seconds=_READY_SECONDS)
+        self._ready = CachedCall(lambda: engine.ready(), seconds=_READY_SECONDS)
         self._turns = turns or FairTurns(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )

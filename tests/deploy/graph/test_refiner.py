@@ -17,6 +17,7 @@ from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import WEIGHTS_NAME, ReleaseConfig, save_release
+from tests.deploy.conftest import Pixels
 
 UNUSED: Any = None
 

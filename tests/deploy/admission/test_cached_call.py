@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kintsugi.deploy.cached_call import CachedCall
+from kintsugi.deploy.admission.cached_call import CachedCall
 
 
 class Counted:
