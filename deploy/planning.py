@@ -90,7 +90,7 @@ def plan_inpainting(
     mask: npt.NDArray[np.bool_],
     options: InpaintOptions,
     first_side: int,
-) -> PhotoPlan:
+) -> FillPlan:
     """Plan the fill of one image (as `Engine.inpaint`) with a mask (bool H W, True = hole).
 
     ``first_side`` is the release's: `kintsugi.models.matching.MatchingConfig.first_side`.
@@ -99,17 +99,37 @@ def plan_inpainting(
     once grown, covers everything.
     """
     seen, unseen = seen_part(pixels)
+    return _planned(image_to_tensor(seen), unseen, mask, options, first_side)
+
+
+def plan_photo(
+    pixels: Pixels,
+    mask: npt.NDArray[np.bool_],
+    options: InpaintOptions,
+    first_side: int,
+) -> PhotoPlan:
+    """The same plan, whose crops become float one at a time. Arguments and errors as above."""
+    seen, unseen = seen_part(pixels)
     # Its shape alone is looked at: one number stands for all pixels.
     image = torch.zeros(1).expand(1, 3, *seen.shape[:2])
+    return PhotoPlan(seen, _planned(image, unseen, mask, options, first_side))
+
+
+def _planned(
+    image: Tensor,
+    unseen: Tensor | None,
+    mask: npt.NDArray[np.bool_],
+    options: InpaintOptions,
+    first_side: int,
+) -> FillPlan:
     try:
-        plan = plan_fill(
+        return plan_fill(
             image,
             mask_to_tensor(mask),
             fill_options(options),
             first_side=first_side,
             unseen=unseen,
         )
-        return PhotoPlan(seen, plan)
     except ValueError as error:
         raise InvalidInput(
             str(error),

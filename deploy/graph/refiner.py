@@ -38,7 +38,7 @@ from kintsugi.deploy.planning import (
     PhotoPlan,
     finite_image,
     model_info,
-    plan_inpainting,
+    plan_photo,
     plan_transfer,
 )
 from kintsugi.deploy.progress_stream import report_progress, stream_progress
@@ -209,7 +209,7 @@ class RefinerNode(Node):
         options: InpaintOptions,
     ) -> Pixels:
         plan = await asyncio.to_thread(
-            plan_inpainting, pixels, mask, options, context.release.first_side
+            plan_photo, pixels, mask, options, context.release.first_side
         )
         # Asked for one at a time, and in a thread: a crop is planned when its turn comes.
         crops, done = plan.crops(), 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kintsugi.deploy.options import InpaintOptions
-from kintsugi.deploy.planning import fill_options, finite_image, plan_inpainting
+from kintsugi.deploy.planning import fill_options, finite_image, plan_photo
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from kintsugi.models.plan.fill_plan import plan_fill
 from tests.deploy.conftest import draw_photo
@@ -30,7 +30,7 @@ def test_pasted_crop_by_crop_as_into_one_float_image(options: dict[str, int]) ->
     asked = InpaintOptions(**options)
     whole = plan_fill(image_to_tensor(pixels), mask_to_tensor(mask), fill_options(asked))
     expected = whole.image.clone()
-    plan = plan_inpainting(pixels, mask, asked, 256)
+    plan = plan_photo(pixels, mask, asked, 256)
     assert len(plan) == len(whole.crops) > 1
     generator = torch.Generator().manual_seed(0)
     for one, other in zip(whole.crops, plan.crops(), strict=True):

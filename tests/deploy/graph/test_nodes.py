@@ -32,6 +32,11 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
 
 
+@pytest.fixture(scope="module")
+def inpainter() -> Inpainter:
+    return build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+
+
 @pytest.fixture
 def args(inpainter: Inpainter, tmp_path: Path) -> AppArgs:
     config = ReleaseConfig(

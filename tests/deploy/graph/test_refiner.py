@@ -22,6 +22,11 @@ from tests.deploy.conftest import Pixels
 UNUSED: Any = None
 
 
+@pytest.fixture(scope="module")
+def inpainter() -> Inpainter:
+    return build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+
+
 def publish(folder: Path, inpainter: Inpainter, name: str) -> str:
     """Returns the digest."""
     config = ReleaseConfig(name, ModelConfig("tiny"), encoder="random (seed 0)")
