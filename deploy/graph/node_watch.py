@@ -28,7 +28,9 @@ def running_replicas() -> Mapping[str, int]:
     application = serve.status().applications[name]
     return {
         deployment: sum(
-            count for state, count in found.replica_states.items() if str(state.value) == "RUNNING"
+            count
+            for state, count in found.replica_states.items()
+            if str(getattr(state, "value", state)) in ("RUNNING", "UPDATING")
         )
         for deployment, found in application.deployments.items()
     }
