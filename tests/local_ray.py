@@ -11,6 +11,7 @@ from tests.object_store import Endpoint
 ROOT = Path(__file__).parents[1]
 # Logical: they bound how much runs at once.
 NUM_CPUS = 8
+TRIES = 4
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,14 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         **object_store.environment(),
     }
-    ray.init(address="local", num_cpus=NUM_CPUS, runtime_env={"env_vars": variables})
+    for left in reversed(range(TRIES)):
+        try:
+            ray.init(address="local", num_cpus=NUM_CPUS, runtime_env={"env_vars": variables})
+            break
+        except Exception as error:
+            # Ray gives its own processes 30 s, which a busy machine may need longer than.
+            if not left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
     yield ray
     ray.shutdown()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.local_ray import NUM_CPUS
 def test_missing_shards_are_refused_with_the_command(tmp_path: Path) -> None:
     from kintsugi.train.ray_trainer import ensure_shards
 
-    with pytest.raises(StorageError, match=r"pack them first: jobs/write_shards\.py"):
+    with pytest.raises(StorageError, match=r"pack them first: kintsugi shards"):
         ensure_shards(debug_config(tmp_path).data)
 
 
@@ -64,10 +65,14 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
     harmed = dataclasses.replace(config, run="harmed")
     checkpoints = CheckpointStore(Storage(tmp_path / "runs" / "harmed" / "checkpoints"))
     killed: list[int] = []
-    harm = threading.Thread(target=kill_a_worker_after, args=(checkpoints, 4, killed))
+    over = threading.Event()
+    harm = threading.Thread(target=kill_a_worker_after, args=(checkpoints, 4, killed, over))
     harm.start()
-    trained = fit(harmed)
-    harm.join()
+    try:
+        trained = fit(harmed)
+    finally:
+        over.set()
+        harm.join()
     assert len(killed) == 1
     assert (trained.first_step, trained.last_step) == (0, 10)
     assert not trained.stopped
@@ -90,6 +95,8 @@ def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: P
         fit(dataclasses.replace(config, run="too-fast", optimizer=too_fast))
 
 
+# Longer than the slowest machine takes: what is waited for is progress.
+@pytest.mark.timeout(1800)
 @pytest.mark.ray
 def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
     local_ray: object, tmp_path: Path
@@ -97,33 +104,35 @@ def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
     from kintsugi.train.ray_trainer import fit
 
     pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=400, checkpoint_every=5, log_every=5)
+    config = debug_config(tmp_path, max_steps=400, checkpoint_every=1, log_every=5)
     run = Run.of(config)
     other = Owner(token="other", host="there", pid=1, place="", since="noon")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(fit, config)
-        wait_for(run.checkpoints, 5)
+        wait_for(run.checkpoints, 1, first.done)
         with pytest.raises(ConfigError, match="is being trained by another submission"):
             fit(config)
         # As if that one had given no sign of life for long.
         run.storage.write(OWNER_NAME, json.dumps(dataclasses.asdict(other)).encode())
         with pytest.raises(LeaseLost, match="process 1 on there"):
-            first.result(timeout=100)
+            first.result()
     assert run.checkpoints.newest_whole() < 400
 
 
-def wait_for(checkpoints: CheckpointStore, step: int) -> None:
-    end = time.monotonic() + 200
+def wait_for(checkpoints: CheckpointStore, step: int, is_over: Callable[[], bool]) -> None:
+    """For the run's progress, however slow the machine is: a run that is over makes none."""
     while step not in checkpoints.steps():
-        assert time.monotonic() < end, f"there was no checkpoint {step}"
-        time.sleep(0.02)
+        assert not is_over(), f"the run ended without a checkpoint {step}"
+        time.sleep(0.05)
 
 
-def kill_a_worker_after(checkpoints: CheckpointStore, step: int, killed: list[int]) -> None:
+def kill_a_worker_after(
+    checkpoints: CheckpointStore, step: int, killed: list[int], over: threading.Event
+) -> None:
     import ray._private.worker
 
     (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
-    wait_for(checkpoints, step)
+    wait_for(checkpoints, step, over.is_set)
     victim = processes("RayTrainWorker", raylet.process.pid)[-1]
     kill(victim)
     killed.append(victim)
