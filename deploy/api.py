@@ -12,16 +12,23 @@ from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.async_jobs import add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, NoObserver, Observer
 from kintsugi.deploy.http.auth import Entrance, guard, open_keys
-from kintsugi.deploy.http.codec import answer_format
-from kintsugi.deploy.http.image_service import Made, Work
+from kintsugi.deploy.http.codec import Answer, answer_format
+from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.kserve import add_kserve_routes
 from kintsugi.deploy.http.middleware import Boundary
 from kintsugi.deploy.http.problems import MEDIA_TYPE, ProblemDocument, add_problem_handlers
-from kintsugi.deploy.http.request_kinds import INPAINT_FORM, STYLIZE_FORM
+from kintsugi.deploy.http.request_kinds import (
+    INPAINT_FORM,
+    PREVIEW_FORM,
+    SAVE_FORM,
+    STYLIZE_FORM,
+)
 from kintsugi.deploy.http.requests import (
     check_accept,
     form_schema,
     read_inpaint_form,
+    read_preview_form,
+    read_save_form,
     read_stylize_form,
 )
 from kintsugi.deploy.http.site import add_page
@@ -120,6 +127,24 @@ def add_image_routes(
             )
         },
     )(routes.stylize)
+    app.post(
+        "/v1/preview",
+        summary="One image as browsers show it",
+        response_class=Response,
+        dependencies=with_body,
+        responses=_image_responses("the image: JPEG, or PNG where it has transparency"),
+        openapi_extra={"requestBody": form_schema(PREVIEW_FORM, {"image": "photo.heic"})},
+    )(routes.preview)
+    app.post(
+        "/v1/save",
+        summary="Edited pixels as the file that a photograph was",
+        response_class=Response,
+        dependencies=with_body,
+        responses=_image_responses("the file"),
+        openapi_extra={
+            "requestBody": form_schema(SAVE_FORM, {"image": "photo.jpg", "filled": "edited.png"})
+        },
+    )(routes.save)
     app.get(
         "/v1/models",
         summary="The release that answers",
@@ -161,7 +186,8 @@ class ImageRoutes:
         """
         form = await read_inpaint_form(request)
         check_accept(request, answer_format(form.options, form.image))
-        return _image_response(await self._work.inpaint(form, request.state.record))
+        made = await self._work.inpaint(form, request.state.record)
+        return _image_response(made.answer, version=made.model.version)
 
     async def stylize(self, request: Request) -> Response:
         """Make `content` of the patches of `style`; 1 as `strength` shows them alone.
@@ -172,7 +198,27 @@ class ImageRoutes:
         """
         form = await read_stylize_form(request)
         check_accept(request, answer_format(form.options, form.content))
-        return _image_response(await self._work.stylize(form, request.state.record))
+        made = await self._work.stylize(form, request.state.record)
+        return _image_response(made.answer, version=made.model.version)
+
+    async def preview(self, request: Request) -> Response:
+        """Decode `image` as a fill does, with the same limits, and show it upright.
+
+        For pages: browsers show few of the formats that photographs come in. Its size is
+        that of the mask and of the answer of a fill of the same file.
+        """
+        form = await read_preview_form(request)
+        return _image_response(await self._work.rewrite(form, request.state.record))
+
+    async def save(self, request: Request) -> Response:
+        """Write the pixels of `filled` as the file that `image` is.
+
+        For pages, which fill one photograph many times and then want one file: as if `image`
+        had been filled once, so that pixels which are as they were keep the file's samples.
+        """
+        form = await read_save_form(request)
+        check_accept(request, answer_format(form.options, form.image))
+        return _image_response(await self._work.rewrite(form, request.state.record))
 
     async def models(self) -> Response:
         """The releases that are served: one."""
@@ -210,16 +256,17 @@ class HealthRoutes:
         return JSONResponse({"ready": ready, "nodes": nodes}, status_code=200 if ready else 503)
 
 
-def _image_response(made: Made) -> Response:
+def _image_response(answer: Answer, *, version: str = "") -> Response:
     headers = {
-        "x-model-version": made.model.version,
         # Bytes of unknown origin went in: no browser shall see anything else in them.
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
     }
-    if made.answer.notes:
-        headers["x-image-notes"] = "; ".join(made.answer.notes)
-    return Response(made.answer.body, media_type=f"image/{made.format}", headers=headers)
+    if version:
+        headers["x-model-version"] = version
+    if answer.notes:
+        headers["x-image-notes"] = "; ".join(answer.notes)
+    return Response(answer.body, media_type=f"image/{answer.format}", headers=headers)
 
 
 def _image_responses(description: str) -> dict[int | str, dict[str, Any]]:

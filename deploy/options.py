@@ -27,8 +27,14 @@ from kintsugi.imaging.photo_options import (
 _SHOWN_CHARACTERS = 40
 
 
-class AnswerOptions(BaseModel):
-    """What every request for an image may choose."""
+class NoOptions(BaseModel):
+    """Of a request that leaves nothing to choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileOptions(BaseModel):
+    """What every request for a photograph's file may choose."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +43,16 @@ class AnswerOptions(BaseModel):
         default="auto", description=choice("quality").description
     )
     strip_metadata: bool = Field(default=False, description=choice("strip_metadata").description)
+
+    @property
+    def output(self) -> OutputOptions:
+        """The same for who writes it."""
+        return OutputOptions(self.format, self.quality, self.strip_metadata)
+
+
+class AnswerOptions(FileOptions):
+    """What every request for an image may choose."""
+
     seed: int = Field(
         default=0,
         ge=0,
@@ -44,11 +60,6 @@ class AnswerOptions(BaseModel):
         title="Seed",
         description="whole number from 0 to 9223372036854775807; decides every random choice",
     )
-
-    @property
-    def output(self) -> OutputOptions:
-        """Those of the file."""
-        return OutputOptions(self.format, self.quality, self.strip_metadata)
 
 
 class InpaintOptions(AnswerOptions):
@@ -109,7 +120,7 @@ class StylizeOptions(AnswerOptions):
     )
 
 
-Options = TypeVar("Options", bound=AnswerOptions)
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def page_options(kind: type[AnswerOptions]) -> list[dict[str, object]]:

@@ -6,13 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.deploy.engine import Pixels
-from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
-from kintsugi.deploy.options import AnswerOptions
+from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
+from kintsugi.deploy.options import AnswerOptions, FileOptions
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.codec import ImageLimits, decode_image, sniff_format
+from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image, sniff_format
 from kintsugi.imaging.holed import open_holed
 from kintsugi.imaging.photograph import Photograph, open_photograph
 from kintsugi.imaging.saving import save_photograph
+
+# No difference to the original is seen when the fill is compared with it.
+_PREVIEW_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Answer:
     format: str
 
 
-def answer_format(options: AnswerOptions, photograph: bytes) -> str:
+def answer_format(options: FileOptions, photograph: bytes) -> str:
     """The format of an answer, before anything is decoded."""
     if options.format != "same":
         return options.format
@@ -83,6 +86,54 @@ def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: i
     if style.alpha is not None:
         content = replace(content, notes=(*content.notes, "transparency of the style ignored"))
     return StylePair(content, style.pixels)
+
+
+def make_preview(form: PreviewForm, limits: ImageLimits) -> tuple[Answer, tuple[int, int]]:
+    """A photograph as every browser shows it, JPEG, or PNG with alpha; and its height and width.
+
+    Raises: InputError as `decode_image`.
+    """
+    image = decode_image(form.image, limits)
+    format = "jpeg" if image.alpha is None else "png"
+    body = encode_image(
+        image.pixels,
+        format,
+        quality=_PREVIEW_QUALITY,
+        alpha=image.alpha,
+        icc_profile=image.icc_profile,
+    )
+    height, width = image.pixels.shape[:2]
+    return Answer(body, image.notes, format), (height, width)
+
+
+def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[Answer, tuple[int, int]]:
+    """The file that ``form.image`` is with the pixels of ``form.filled``; its height and width.
+
+    Raises: InputError as `open_photograph`, by the field's name, and InvalidInput
+    `filled_size_mismatch`.
+    """
+    photo = open_photograph(form.image, limits)
+    filled = open_photograph(form.filled, limits, name="filled").seen
+    height, width = photo.seen.shape[:2]
+    if filled.shape != photo.seen.shape:
+        raise InvalidInput(
+            f"filled is {filled.shape[1]}x{filled.shape[0]} px but the image is {width}x{height}",
+            code="filled_size_mismatch",
+            hint="send both at the same size; a photograph's is taken as it is displayed",
+        )
+    saved = save_photograph(photo, _in_depth_of(photo, filled), form.options.output)
+    return Answer(saved.body, saved.notes, saved.format), (height, width)
+
+
+def _in_depth_of(photo: Photograph, filled: Pixels) -> Pixels:
+    """The same colours in as many bits as the photograph has."""
+    if filled.dtype == photo.pixels.dtype:
+        return filled
+    if filled.dtype == np.uint16:
+        return (filled >> 8).astype(np.uint8)
+    # As a deep photograph is shown with 8 bits: what is shown alike was not changed.
+    same = (photo.seen >> 8) == filled
+    return np.where(same, photo.seen, filled.astype(np.uint16) * 257)
 
 
 def encode_answer(

@@ -14,7 +14,7 @@ from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
 from kintsugi.deploy.http.access_log import Record
 from kintsugi.deploy.http.codec import Answer
 from kintsugi.deploy.http.problems import Problem
-from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.settings import AppArgs
@@ -116,6 +116,16 @@ class Work:
         await self._codecs.start()
         async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
             await files.check()
+
+    async def rewrite(self, form: PreviewForm | SaveForm, record: Record) -> Answer:
+        """A photograph in another form, by no network.
+
+        Raises: InputError, as `make_preview` and `save_edited`; Problem 504.
+        """
+        async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
+            answer, (height, width) = await files.rewritten()
+            record.saw(height, width)
+            return answer
 
     async def model(self) -> ModelInfo:
         """The release that answers now. Raises: Busy; Problem 504."""

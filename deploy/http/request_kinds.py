@@ -1,10 +1,16 @@
 """What a request for an image consists of, however it is written; reads no request."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
-from kintsugi.deploy.options import InpaintOptions, Options, StylizeOptions
+from kintsugi.deploy.options import (
+    FileOptions,
+    InpaintOptions,
+    NoOptions,
+    Options,
+    StylizeOptions,
+)
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.formats import ALL_LABELS
 
@@ -48,6 +54,19 @@ STYLIZE_FORM = FormKind(
     ("content", "style"),
     StylizeOptions,
 )
+PREVIEW_FORM = FormKind(
+    {"image": "photograph in any format that a fill takes, found by content"},
+    ("image",),
+    NoOptions,
+)
+SAVE_FORM = FormKind(
+    {
+        "image": "the photograph as it was, in any format",
+        "filled": "the same photograph edited, such as answers of /v1/inpaint with format=png",
+    },
+    ("image", "filled"),
+    FileOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,23 @@ class StylizeForm:
     content: bytes
     style: bytes
     options: StylizeOptions
+
+
+@dataclass(frozen=True)
+class PreviewForm:
+    """What a request for a preview sent: a file as it came."""
+
+    image: bytes
+    options: NoOptions = field(default_factory=NoOptions)
+
+
+@dataclass(frozen=True)
+class SaveForm:
+    """What a request to save sent: files as they came, options checked."""
+
+    image: bytes
+    filled: bytes
+    options: FileOptions
 
 
 def check_required(files: Mapping[str, bytes], kind: FormKind[Options]) -> None:

@@ -11,9 +11,13 @@ from kintsugi.deploy.http.multipart import read_multipart
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import (
     INPAINT_FORM,
+    PREVIEW_FORM,
+    SAVE_FORM,
     STYLIZE_FORM,
     FormKind,
     InpaintForm,
+    PreviewForm,
+    SaveForm,
     StylizeForm,
     check_required,
 )
@@ -34,6 +38,18 @@ async def read_stylize_form(request: Request) -> StylizeForm:
     """Read the body of `POST /v1/stylize`. Raises: as `read_form`."""
     files, options = await read_form(request, STYLIZE_FORM)
     return StylizeForm(files["content"], files["style"], options)
+
+
+async def read_preview_form(request: Request) -> PreviewForm:
+    """Read the body of `POST /v1/preview`. Raises: as `read_form`."""
+    files, options = await read_form(request, PREVIEW_FORM)
+    return PreviewForm(files["image"], options)
+
+
+async def read_save_form(request: Request) -> SaveForm:
+    """Read the body of `POST /v1/save`. Raises: as `read_form`."""
+    files, options = await read_form(request, SAVE_FORM)
+    return SaveForm(files["image"], files["filled"], options)
 
 
 async def read_form(request: Request, kind: FormKind[Options]) -> tuple[dict[str, bytes], Options]:

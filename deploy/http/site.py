@@ -48,6 +48,7 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
         "max_bytes": args.max_bytes,
         "max_pixels": args.max_pixels,
         "max_stylize_pixels": args.max_stylize_pixels,
+        "jobs": bool(args.jobs),
     }
 
     async def page(request: Request) -> Response:

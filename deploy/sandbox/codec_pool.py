@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from kintsugi.deploy.engine import Observer, Pixels, WorkerDied
 from kintsugi.deploy.http.codec import Answer
-from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
+from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer
 from kintsugi.deploy.sandbox.wire import (
     Blob,
@@ -42,6 +42,13 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _KINDS = {kind.__name__: kind for kind in (InvalidInput, TooLarge, UnsupportedFormat)}
+AnyForm = InpaintForm | StylizeForm | PreviewForm | SaveForm
+_DOES: dict[type, str] = {
+    InpaintForm: "fill",
+    StylizeForm: "style",
+    PreviewForm: "preview",
+    SaveForm: "save",
+}
 # A process that somebody else killed: its request is taken up by another one so often.
 _TRIES = 3
 # How long a process may take to die whose socket is closed.
@@ -82,7 +89,7 @@ class OpenedPair:
 class Opened:
     """The files of one request, opened in a process of their own; see `CodecPool.opened`."""
 
-    def __init__(self, pool: "CodecPool", form: InpaintForm | StylizeForm) -> None:
+    def __init__(self, pool: "CodecPool", form: AnyForm) -> None:
         self._pool = pool
         self._form = form
         self._process: CodecProcess | None = None
@@ -107,6 +114,16 @@ class Opened:
         head, (content, style) = await self._pool.observed("decode", self._open)
         pixels = samples(content, (*head["size"], 3), head["bits"])
         return OpenedPair(pixels, array(style, (*head["style"], 3)))
+
+    async def rewritten(self) -> tuple[Answer, tuple[int, int]]:
+        """What a preview or a save asks for, and its height and width.
+
+        Raises: InputError, as `make_preview` and `save_edited`; WorkerDied.
+        """
+        head, (body,) = await self._pool.observed("decode", self._open)
+        height, width = head["size"]
+        notes = tuple(str(note) for note in head["notes"])
+        return Answer(bytes(body), notes, str(head["format"])), (height, width)
 
     async def check(self) -> None:
         """Open all and give nothing back. Raises: as above."""
@@ -215,7 +232,7 @@ class CodecPool:
             await self.in_thread(self.server.start)
 
     @asynccontextmanager
-    async def opened(self, form: InpaintForm | StylizeForm) -> AsyncIterator[Opened]:
+    async def opened(self, form: AnyForm) -> AsyncIterator[Opened]:
         """The files of a request; what was opened is gone when the block ends."""
         opened = Opened(self, form)
         try:
@@ -224,16 +241,18 @@ class CodecPool:
             # Also where the block is cancelled, which it is but once.
             await asyncio.shield(opened.close())
 
-    def request_of(self, form: InpaintForm | StylizeForm) -> tuple[dict[str, Any], list[Blob]]:
+    def request_of(self, form: AnyForm) -> tuple[dict[str, Any], list[Blob]]:
         """What a process is asked to open."""
-        if isinstance(form, InpaintForm):
-            files = {"image": form.image}
-            if form.mask is not None:
-                files["mask"] = form.mask
-        else:
+        if isinstance(form, StylizeForm):
             files = {"content": form.content, "style": form.style}
+        else:
+            files = {"image": form.image}
+        if isinstance(form, InpaintForm) and form.mask is not None:
+            files["mask"] = form.mask
+        if isinstance(form, SaveForm):
+            files["filled"] = form.filled
         head = {
-            "do": "fill" if isinstance(form, InpaintForm) else "style",
+            "do": _DOES[type(form)],
             "files": list(files),
             "options": form.options.model_dump(mode="json"),
             "limits": asdict(self._limits),

@@ -16,12 +16,15 @@ from typing import Any
 
 from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.http.codec import (
+    Answer,
     decode_pair,
     decode_photo,
     encode_answer,
+    make_preview,
+    save_edited,
 )
-from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
-from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
+from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
+from kintsugi.deploy.options import AnswerOptions, FileOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.sandbox.wire import (
     Blob,
     BrokenMessage,
@@ -88,6 +91,12 @@ class _State:
         promised = sum(_promised_pixels(data) for data in files.values())
         _limit(_OPEN_SECONDS + _OPEN_SECONDS_A_MEGAPIXEL * promised / 1e6)
         _limit_memory(_MEMORY_BYTES + _MEMORY_BYTES_A_PIXEL * promised + 8 * _total(files))
+        if head["do"] == "preview":
+            return _rewritten(promised, lambda: make_preview(PreviewForm(files["image"]), limits))
+        if head["do"] == "save":
+            options = FileOptions.model_validate(head["options"])
+            form = SaveForm(files["image"], files["filled"], options)
+            return _rewritten(promised, lambda: save_edited(form, limits))
         if head["do"] == "fill":
             return self._fill(files, InpaintOptions.model_validate(head["options"]), limits, head)
         return self._style(files, StylizeOptions.model_validate(head["options"]), limits, head)
@@ -158,6 +167,14 @@ def _finished(
 def _styled(content: Photograph, blob: bytearray, options: AnswerOptions) -> Reply:
     seen = content.seen
     return _encoded(content, samples(blob, seen.shape, 8 * seen.itemsize), options)
+
+
+def _rewritten(promised: int, work: Callable[[], tuple[Answer, tuple[int, int]]]) -> Reply:
+    """A file that is opened and written at once; `promised` are the pixels of its files."""
+    opening = _OPEN_SECONDS + _OPEN_SECONDS_A_MEGAPIXEL * promised / 1e6
+    _limit(opening + _WRITE_SECONDS + _WRITE_SECONDS_A_MEGAPIXEL * promised / 1e6)
+    answer, size = work()
+    return {"size": size, "format": answer.format, "notes": list(answer.notes)}, [answer.body]
 
 
 def _encoded(

@@ -1,6 +1,6 @@
 // Before and after in one stage, with a divider to drag; works by mouse, finger and keys.
 
-import { drawPicture } from "./view.js";
+import { say } from "./words.js";
 
 const KEYS = {
   ArrowLeft: (at) => at - 0.02,
@@ -47,16 +47,17 @@ export class Comparison {
     this.#set((x - left) / (right - left));
   }
 
+  /** `before()` and `after()` draw one side each, on the whole stage. */
   draw(context, before, after) {
     const x = this.#x();
     const { clientWidth, clientHeight } = this.#view.stage;
-    drawPicture(context, this.#view, after);
+    after();
     context.save();
     context.beginPath();
     context.rect(0, 0, x, clientHeight);
     context.clip();
     context.clearRect(0, 0, clientWidth, clientHeight);
-    drawPicture(context, this.#view, before);
+    before();
     context.restore();
   }
 
@@ -66,7 +67,7 @@ export class Comparison {
     const percent = Math.round(this.#at * 100);
     this.#handle.style.left = `${this.#x()}px`;
     this.#handle.setAttribute("aria-valuenow", String(percent));
-    this.#handle.setAttribute("aria-valuetext", `${percent} % before, ${100 - percent} % after`);
+    this.#handle.setAttribute("aria-valuetext", say("divider-at", { before: percent, after: 100 - percent }));
   }
 
   #set(at) {

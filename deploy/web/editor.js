@@ -1,35 +1,41 @@
-// A photo with a hole that is painted on it: stage, tools, steps; knows no service and no buttons.
+// The stage on which a hole is painted on one photo: tools, keys, what is drawn; knows no service.
 
 import { Gestures } from "./gestures.js";
-import { History } from "./history.js";
-import { drawCross, drawOutline, drawRing } from "./marks.js";
-import { Mask, mayHaveHole } from "./mask.js";
+import { drawCross, drawOutline, drawRing, drawSeeds } from "./marks.js";
+import { drawSent } from "./mask.js";
 import { brushLimits, TOOLS } from "./tools.js";
 import { drawPicture, View } from "./view.js";
+import { say } from "./words.js";
 
 // Of a press of an arrow key, in CSS pixels; with Shift the first.
 const KEY_STEPS = [1, 12];
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Editor {
   #comparison;
-  #history = new History();
-  #original = null;
-  #mask = null;
+  #document = null;
   #shape = null;
   // In the picture's pixels, where keys paint; null while the mouse does.
   #cursor = null;
   #hover = null;
   #peeking = false;
 
-  /** `changed()` follows every change; `said(text)` is for who cannot see it. */
-  constructor(stage, canvas, { comparison, changed, said }) {
+  /**
+   * `changed()` follows every change, `painted()` every stroke that has ended, and
+   * `select(shape)` a shape of the tool that selects; `said(text)` is for who cannot see it.
+   */
+  constructor(stage, canvas, { comparison, changed, painted, select, said }) {
     this.#comparison = comparison;
     this.changed = changed;
+    this.painted = painted;
+    this.select = select;
     this.said = said;
     this.tool = "brush";
     this.size = 40;
-    // While something is made of the mask, it stays as it is.
-    this.locked = false;
+    // 0-1: how much of the brush, from its middle, is hard.
+    this.hardness = 1;
+    this.feather = 0;
+    this.takesAway = false;
     this.view = new View(stage, canvas, {
       draw: (context) => this.#draw(context),
       moved: () => { comparison.place(); changed(); },
@@ -40,74 +46,54 @@ export class Editor {
     stage.addEventListener("blur", () => this.#dropCursor());
   }
 
-  /** Begin with a photo; steps made on the one before are forgotten. */
-  open(photo) {
-    this.#close(this.#history.steps);
-    this.#original?.bitmap.close();
-    this.#history = new History();
-    this.#original = photo;
-    this.#mask = new Mask(photo.width, photo.height);
+  get document() {
+    return this.#document;
+  }
+
+  /** Show another photo, or none; its pictures are decoded. */
+  show(shown) {
     this.#shape = null;
     this.#cursor = null;
-    this.size = this.limits.first;
-    this.view.setPicture(photo.width, photo.height);
-    this.view.fit();
-    this.compare(false);
-  }
-
-  /** The photo as filled so far; null before one is open. */
-  get photo() {
-    return this.#history.steps.findLast((step) => step.kind === "fill")?.photo ?? this.#original;
-  }
-
-  get original() {
-    return this.#original;
+    this.#document = shown;
+    this.#comparison.show(false);
+    if (shown !== null) {
+      this.size = shown.size ?? this.limits.first;
+      this.view.setPicture(shown.photo.width, shown.photo.height);
+      this.view.fit();
+    }
+    this.#update();
   }
 
   get limits() {
-    return brushLimits(Math.max(this.#original.width, this.#original.height));
-  }
-
-  get hasHole() {
-    return mayHaveHole(this.#history.steps);
-  }
-
-  get isFilled() {
-    return this.photo !== this.#original;
+    const { width, height } = this.#document.original;
+    return brushLimits(Math.max(width, height));
   }
 
   get isComparing() {
     return this.#comparison.shown;
   }
 
-  get canUndo() {
-    return this.#history.canUndo;
-  }
-
-  get canRedo() {
-    return this.#history.canRedo;
-  }
-
-  maskBlob() {
-    return this.#mask.toBlob();
-  }
-
-  /** Do a step; see mask.js. */
+  /** Do a step; see document.js. */
   add(step) {
-    this.#close(this.#history.add(step));
-    this.#mask.replay(this.#history.steps);
-    if (step.kind === "fill") this.view.setPicture(step.photo.width, step.photo.height);
-    this.#update();
+    this.#document.add(step);
+    this.refresh();
   }
 
   undo() {
-    if (this.locked) return;
-    this.#revise(this.#history.undo());
+    this.#revise(this.#document.undo());
   }
 
   redo() {
-    if (this.locked) return;
-    this.#revise(this.#history.redo());
+    this.#revise(this.#document.redo());
+  }
+
+  /** Bring the stage to what the photo has become. */
+  refresh() {
+    const { photo, isFilled } = this.#document;
+    this.view.setPicture(photo.width, photo.height);
+    if (!isFilled) this.#comparison.show(false);
+    if (photo.picture === null) photo.load().then(() => this.view.redraw());
+    this.#update();
   }
 
   setTool(tool) {
@@ -119,6 +105,7 @@ export class Editor {
   setSize(size) {
     const { least, most } = this.limits;
     this.size = Math.min(most, Math.max(least, size));
+    this.#document.size = this.size;
     this.#update();
   }
 
@@ -130,23 +117,23 @@ export class Editor {
 
   /** Show before and after with the divider, or the hole and the brush. */
   compare(shown) {
-    this.#comparison.show(shown && this.isFilled);
+    this.#comparison.show(shown && this.#document.isFilled);
     this.#update();
   }
 
   /** Show the photo as it was opened, until it is called with false. */
   peek(shown) {
-    this.#peeking = shown && this.isFilled;
+    this.#peeking = shown && this.#document !== null && this.#document.isFilled;
     this.view.stage.classList.toggle("peeking", this.#peeking);
     this.view.redraw();
   }
 
   // What Gestures calls.
 
-  begin(point) {
+  begin(point, event) {
     if (this.isComparing) return this.#comparison.moveTo(point.x);
     this.#cursor = null;
-    this.#begin({ ...this.view.toPicture(point.x, point.y), pressure: point.pressure });
+    this.#begin({ ...this.view.toPicture(point.x, point.y), pressure: point.pressure }, event.altKey);
   }
 
   move(point) {
@@ -155,16 +142,19 @@ export class Editor {
   }
 
   end() {
-    const step = this.#shape?.step ?? null;
+    const shape = this.#shape;
     this.#shape = null;
-    if (step !== null) this.add(step);
-    else this.view.redraw();
+    if (shape?.selects) return this.#select(shape);
+    const step = shape?.step ?? null;
+    if (step === null) return this.view.redraw();
+    this.add(step);
+    this.painted(step);
   }
 
   cancel() {
     if (this.#shape === null) return;
     this.#shape = null;
-    this.#mask.replay(this.#history.steps);
+    this.#document.wake();
     this.view.redraw();
   }
 
@@ -173,9 +163,11 @@ export class Editor {
     this.view.redraw();
   }
 
-  #begin(point) {
-    if (this.#original === null || this.locked) return;
-    this.#shape = TOOLS[this.tool](point, this.size);
+  #begin(point, other = false) {
+    if (this.#document === null) return;
+    const soft = Math.round((1 - this.hardness) * this.size / 2);
+    const takesAway = other !== this.takesAway;
+    this.#shape = TOOLS[this.tool](point, { size: this.size, soft, takesAway });
     this.#paintNew(0);
   }
 
@@ -186,15 +178,21 @@ export class Editor {
   }
 
   #paintNew(from) {
-    if (this.#shape.outline === null) this.#mask.extend(this.#shape.step, from);
+    if (this.#shape.outline === null) this.#document.mask.extend(this.#shape.step, from);
     this.view.redraw();
+  }
+
+  #select(shape) {
+    this.view.redraw();
+    // A finger is never quite still.
+    this.select(shape, shape.length * this.view.scale < 8);
   }
 
   #key(event) {
     if (event.target !== this.view.stage || event.ctrlKey || event.metaKey) return;
     const [dx, dy] = ARROWS[event.key] ?? [0, 0];
     if (dx || dy) this.#moveCursor(dx, dy, KEY_STEPS[event.shiftKey ? 0 : 1]);
-    else if (event.key === "Enter") this.#pen();
+    else if (event.key === "Enter") this.#pen(event.altKey);
     else if (event.key === "Escape" && this.#shape) this.cancel();
     else if (event.key === "Escape") this.view.fit();
     else return;
@@ -205,27 +203,25 @@ export class Editor {
     if (this.isComparing) return this.view.pan(-dx * step, -dy * step);
     const { x, y } = this.#cursor ?? this.#middle();
     const far = step / this.view.scale;
+    const { width, height } = this.#document.photo;
     const inside = (value, size) => Math.min(size, Math.max(0, value));
-    this.#cursor = {
-      x: inside(x + dx * far, this.photo.width),
-      y: inside(y + dy * far, this.photo.height),
-    };
+    this.#cursor = { x: inside(x + dx * far, width), y: inside(y + dy * far, height) };
     this.#move({ ...this.#cursor, pressure: 1 });
     this.view.reveal(this.#cursor.x, this.#cursor.y);
     this.view.redraw();
   }
 
-  /** Put the pen down where the cursor is, or lift it. */
-  #pen() {
-    if (this.isComparing || this.locked) return;
+  /** Put the pen down where the cursor is, or lift it; what selects is put down twice for a drag. */
+  #pen(other) {
+    if (this.isComparing) return;
     this.#cursor ??= this.#middle();
-    const at = `${Math.round(this.#cursor.x)}, ${Math.round(this.#cursor.y)}`;
+    const at = { x: Math.round(this.#cursor.x), y: Math.round(this.#cursor.y) };
     if (this.#shape) {
       this.end();
-      this.said(`Lifted at ${at}`);
+      this.said(say("pen-lifted", at));
     } else {
-      this.#begin({ ...this.#cursor, pressure: 1 });
-      this.said(`Painting from ${at}: arrow keys move, Enter ends`);
+      this.#begin({ ...this.#cursor, pressure: 1 }, other);
+      this.said(say("pen-down", at));
     }
   }
 
@@ -242,13 +238,8 @@ export class Editor {
   #revise(step) {
     if (step === null) return;
     this.#shape = null;
-    this.#mask.replay(this.#history.steps);
-    if (step.kind === "fill" || !this.isFilled) this.#comparison.show(false);
-    this.#update();
-  }
-
-  #close(steps) {
-    for (const step of steps) step.photo?.bitmap.close();
+    if (step.photo) this.#comparison.show(false);
+    this.refresh();
   }
 
   #update() {
@@ -257,20 +248,32 @@ export class Editor {
   }
 
   #draw(context) {
-    if (this.#original === null) return;
-    if (this.isComparing && !this.#peeking) {
-      return this.#comparison.draw(context, this.#original.bitmap, this.photo.bitmap);
+    const shown = this.#document;
+    if (shown === null || shown.original.picture === null) return;
+    const before = (box = shown.originalBox) => {
+      drawPicture(context, this.view, shown.original.picture, box);
+    };
+    const after = () => drawPicture(context, this.view, shown.photo.picture ?? shown.original.picture);
+    if (this.#peeking) return before();
+    if (this.isComparing) return this.#comparison.draw(context, before, after);
+    after();
+    if (shown.sent?.shown) drawSent(context, this.view, shown.sent.shown);
+    shown.mask.show(context, this.view, Math.max(this.feather, shown.softness));
+    this.#drawTool(context);
+  }
+
+  #drawTool(context) {
+    const { lastStep } = this.#document;
+    if (this.tool === "select" && lastStep?.kind === "region") {
+      drawSeeds(context, this.view, lastStep.clicks);
     }
-    drawPicture(context, this.view, (this.#peeking ? this.#original : this.photo).bitmap);
-    if (this.#peeking) return;
-    this.#mask.show(context, this.view);
     if (this.#shape?.outline) drawOutline(context, this.view, this.#shape.outline);
     const at = this.#cursor ? this.view.toStage(this.#cursor.x, this.#cursor.y) : this.#hover;
     if (at === null) return;
     const paints = this.tool === "brush" || this.tool === "eraser";
-    if (paints) drawRing(context, at, this.size * this.view.scale);
+    const across = this.size * this.view.scale;
+    if (paints) drawRing(context, at, across);
+    if (paints && this.hardness < 1) drawRing(context, at, across * this.hardness);
     if (!paints || this.#cursor) drawCross(context, at);
   }
 }
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

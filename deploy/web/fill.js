@@ -1,94 +1,140 @@
-// The tab that fills: a photo, tools, the service, the result; the editor does the painting.
+// The tab that fills: photos that are open, the one on the stage, what is asked of the service.
 
 import { Comparison } from "./comparison.js";
+import { Desk } from "./desk.js";
 import { Editor } from "./editor.js";
+import { Expansion } from "./expansion.js";
+import { Fills } from "./fills.js";
+import { Holes } from "./holes.js";
 import { Job } from "./job.js";
-import { maskStep } from "./mask.js";
+import { preferred } from "./keep/preferences.js";
 import { Notice } from "./notice.js";
-import { Options } from "./options.js";
-import { encodePhoto, openPhoto, saveFile, Trouble } from "./photo.js";
-import { inpaint } from "./service.js";
-import { fromInput, fromSamples } from "./sources.js";
-
-// Of the slider of the brush: so many positions from the smallest size to the largest.
-const POSITIONS = 100;
+import { copyPhoto, savePhoto } from "./output.js";
+import { Panel } from "./panel.js";
+import { openPhoto, Trouble } from "./photo.js";
+import { preview } from "./service.js";
+import { fromSamples } from "./sources.js";
+import { say } from "./words.js";
 
 export class FillTab {
   #root;
   #settings;
   #editor;
+  #panel;
+  #desk;
+  #fills;
+  #holes;
   #job;
   #notice;
-  #options;
-  // Of the files that were opened: an older one may be decoded later.
-  #taken = 0;
 
   constructor(root, settings) {
     this.#root = root;
     this.#settings = settings;
     this.#notice = new Notice(this.#part("notice"));
-    this.#job = new Job(this.#part("job"), "Filling");
+    this.#job = new Job(this.#part("job"), "filling");
     this.#editor = new Editor(this.#part("stage"), this.#part("canvas"), {
       comparison: new Comparison(this.#part("divider"), this.#part("sides")),
       changed: () => this.#show(),
+      painted: () => this.#painted(),
+      select: (...shape) => this.#attempt(() => this.#holes.select(...shape)),
       said: (text) => this.#say(text),
+    });
+    this.#desk = new Desk(root, this.#editor, {
+      attempt: (work) => this.#attempt(work),
+      dropped: (document) => this.#fills.cancel(document),
+    });
+    this.#holes = new Holes(root, this.#editor, {
+      desk: this.#desk,
+      limits: settings,
+      done: (text) => { this.#news(this.#editor.document); this.#say(text); },
+    });
+    this.#fills = new Fills(settings, this.#job, (document) => {
+      this.#refresh(document);
+      return this.#desk.keepNow(document);
+    });
+    // One press for all that wait, too.
+    this.#part("job").querySelector("button").addEventListener("click", () => this.#fills.cancel());
+    this.#panel = new Panel(root, this.#editor, {
+      declared: settings.options ?? [],
+      actions: this.actions,
+      open: (files) => this.takeAll(files),
+      importMask: (...file) => this.#attempt(() => this.#holes.take(...file)),
+      exportMask: () => this.#attempt(() => this.#holes.save()),
+      touched: () => this.#notice.hide(),
+    });
+    new Expansion(root, {
+      document: () => this.#editor.document,
+      expand: (makeStep) => this.#attempt(() => this.#holes.expand(makeStep)),
     });
     fromSamples(this.#part("samples"), settings.samples, {
       take: (file, name) => this.take(file, name),
       failed: (error) => this.#notice.show(error),
     });
-    this.#options = new Options(this.#part("options"), settings.options ?? []);
     this.#part("try").hidden = settings.samples.length === 0;
-    this.#listen();
+    this.#show();
   }
 
-  /** Open a file as the photo. */
-  async take(file, name) {
-    this.#taken += 1;
-    const taken = this.#taken;
+  /** Bring back the work of an earlier visit, and go on with what was being filled. */
+  async restore() {
     await this.#attempt(async () => {
-      const photo = await openPhoto(file, name, this.#settings);
-      if (taken !== this.#taken) return photo.bitmap.close();
-      this.#job.cancel();
-      this.#part("welcome").hidden = true;
-      this.#part("work").hidden = false;
-      this.#editor.open(photo);
-      this.#part("stage").focus();
-      this.#say(`${name}, ${photo.width} by ${photo.height} pixels. Paint over what should go.`);
+      if (await this.#desk.restore((error) => this.#notKept(error))) this.#say(say("restored"));
     });
+    for (const each of this.#desk.documents) {
+      this.#attempt(async () => {
+        await this.#fills.resume(each);
+        await this.#settle(each);
+      });
+    }
+  }
+
+  /** Open files, each as a photo: [[file, name], …]. */
+  async takeAll(files) {
+    for (const [file, name] of files) await this.take(file, name);
+  }
+
+  /** Open a file as a photo, and show it. */
+  async take(file, name) {
+    await this.#attempt(async () => {
+      const job = { signal: new AbortController().signal, waiting() {} };
+      const opening = openPhoto(file, name, this.#settings, (blob) => preview(blob, job));
+      const opened = await this.#desk.take(opening);
+      if (opened === null) return;
+      const { width, height } = opened.photo;
+      this.#say(say("opened", { name, width, height }));
+    });
+    this.#show();
   }
 
   async fill() {
-    const editor = this.#editor;
-    if (editor.photo === null || editor.locked) return;
-    await this.#attempt(async () => {
-      if (!editor.hasHole) {
-        throw new Trouble("Nothing is painted yet.", "Paint over what should go, then fill.");
-      }
-      const before = editor.photo;
-      const photo = await this.#send(before);
-      // What was opened meanwhile is not overwritten.
-      if (editor.photo !== before) return photo.bitmap.close();
-      editor.add({ kind: "fill", photo });
-      editor.compare(true);
-      this.#part("divider").focus();
-      this.#say("Filled. Drag the divider to compare, or paint again.");
+    const current = this.#editor.document;
+    if (current === null) return;
+    await this.#attempt(() => {
+      if (!current.hasHole) throw new Trouble(say("nothing-painted"), say("problem-mask_empty-hint"));
+      return this.#fill(current);
     });
   }
 
-  async download() {
-    if (!this.#editor.isFilled) return;
+  /** Another answer for the hole that was filled last. */
+  async again() {
+    const current = this.#editor.document;
+    if (current?.lastStep?.kind !== "fill" || current.sent) return;
+    this.#panel.nextVariation();
+    current.undo();
+    await this.#attempt(() => this.#fill(current));
+  }
+
+  /** Fill the hole of every photo that has one. */
+  async fillAll() {
     await this.#attempt(async () => {
-      const format = this.#part("format").value;
-      const { photo } = this.#editor;
-      const ending = format === "jpeg" ? "jpg" : format;
-      saveFile(await encodePhoto(photo, format), `${photo.stem}-filled.${ending}`);
+      const painted = this.#desk.documents.filter((each) => each.hasHole && !each.sent);
+      if (painted.length === 0) throw new Trouble(say("nothing-painted"), say("problem-mask_empty-hint"));
+      await Promise.all(painted.map((each) => this.#fill(each, true)));
     });
   }
 
   /** Whether Tab, held, has something to show. */
   get canPeek() {
-    return this.#editor.isFilled;
+    return Boolean(this.#editor.document?.isFilled);
   }
 
   peek(shown) {
@@ -99,134 +145,134 @@ export class FillTab {
     return this.#part("stage");
   }
 
-  /** What a key does, by its name in main.js. */
+  get isOpen() {
+    return this.#editor.document !== null;
+  }
+
+  /** What a button or a key does, by its name in index.html and keys.js. */
   get actions() {
     const editor = this.#editor;
+    const choose = (tool) => () => this.#panel.choose(tool);
     return {
-      undo: () => editor.undo(),
-      redo: () => editor.redo(),
+      undo: () => this.#change(() => editor.undo()),
+      redo: () => this.#change(() => editor.redo()),
       smaller: () => editor.resize(-1),
       larger: () => editor.resize(1),
+      softer: () => this.#panel.harden(-0.1),
+      harder: () => this.#panel.harden(0.1),
       clear: () => this.#clear(),
       zoomIn: () => editor.view.zoom(1.3),
       zoomOut: () => editor.view.zoom(1 / 1.3),
       fit: () => editor.view.fit(),
       fill: () => this.fill(),
-      download: () => this.download(),
+      again: () => this.again(),
+      fillAll: () => this.fillAll(),
+      sameHole: () => this.#attempt(() => this.#holes.toOthers()),
+      download: () => this.#download([editor.document]),
+      downloadAll: () => this.#download(this.#desk.documents),
+      copy: () => this.#copy(),
+      close: () => this.#desk.close(editor.document),
       compare: () => editor.compare(!editor.isComparing),
-      brush: () => this.#choose("brush"),
-      eraser: () => this.#choose("eraser"),
-      rectangle: () => this.#choose("rectangle"),
-      lasso: () => this.#choose("lasso"),
+      brush: choose("brush"),
+      eraser: choose("eraser"),
+      rectangle: choose("rectangle"),
+      lasso: choose("lasso"),
+      select: choose("select"),
+      next: () => this.#desk.step(1),
+      previous: () => this.#desk.step(-1),
     };
   }
 
-  get isOpen() {
-    return this.#editor.photo !== null;
+  /** Fill one photo; what is painted meanwhile stays, and the tool stays in hand. */
+  async #fill(document, named = false) {
+    const filling = this.#fills.ask(document, this.#panel.options(document), named);
+    this.#refresh(document);
+    try {
+      await filling;
+    } finally {
+      await this.#settle(document);
+    }
+    this.#say(say("filled"));
+    // Painted while the one before was made, and to be filled by itself.
+    if (preferred("fillOnRelease") && document.hasHole && !document.sent) await this.#fill(document);
   }
 
-  /** Send photo and mask, and give what comes back; meanwhile nothing is painted. */
-  async #send(photo) {
-    const editor = this.#editor;
-    editor.locked = true;
-    try {
-      const mask = await editor.maskBlob();
-      const filling = this.#job.run((job) => inpaint(photo.blob, mask, this.#options.values, job));
-      this.#show();
-      return await openPhoto(await filling, photo.name);
-    } finally {
-      editor.locked = false;
-      this.#show();
-    }
+  #painted() {
+    this.#news(this.#editor.document);
+    if (preferred("fillOnRelease") && !this.#editor.document.sent) this.fill();
+  }
+
+  /** Something about a photo is new: keep it; while it is on the stage, show it. */
+  #news(document) {
+    this.#refresh(document);
+    this.#desk.news(document);
+  }
+
+  #refresh(document) {
+    if (document === this.#editor.document) this.#editor.refresh();
+    else this.#show();
+  }
+
+  /** After a fill: the small picture, and the memory of a photo that is not shown. */
+  async #settle(document) {
+    if (!this.#desk.documents.includes(document)) return;
+    if (document === this.#editor.document) this.#editor.refresh();
+    else await this.#desk.sketch(document);
+    this.#show();
+  }
+
+  #change(work) {
+    if (this.#editor.document === null) return;
+    work();
+    this.#news(this.#editor.document);
+  }
+
+  #clear() {
+    if (this.#editor.document?.hasHole) this.#change(() => this.#editor.add({ kind: "clear" }));
+  }
+
+  #download(documents) {
+    return this.#attempt(async () => {
+      for (const each of documents.filter((one) => one?.isFilled)) {
+        this.#notice.tell(say("saving"));
+        await savePhoto(each, this.#panel.format);
+        this.#desk.news(each);
+        if (each !== this.#editor.document) each.photo.unload();
+      }
+      this.#notice.hide();
+    });
+  }
+
+  #copy() {
+    const { document } = this.#editor;
+    return this.#attempt(async () => {
+      await copyPhoto(document.photo);
+      document.kept = true;
+      this.#desk.news(document);
+      this.#say(say("copied"));
+      this.#notice.tell(say("copied"));
+    });
+  }
+
+  #notKept(error) {
+    console.warn(error);
+    this.#notice.show(new Trouble(say("not-kept"), say("not-kept-hint")));
+  }
+
+  #attempt(work) {
+    return this.#notice.watch(work, () => this.#say(say("cancelled")));
   }
 
   #part(name) {
     return this.#root.querySelector(`[data-part="${name}"]`);
   }
 
-  #listen() {
-    const { actions } = this;
-    for (const button of this.#root.querySelectorAll("[data-action]")) {
-      button.addEventListener("click", () => actions[button.dataset.action]());
-    }
-    for (const input of this.#root.querySelectorAll('input[type="file"][data-part="open"]')) {
-      fromInput(input, (file, name) => this.take(file, name));
-    }
-    this.#part("stage").addEventListener("pointerdown", () => this.#notice.hide());
-    fromInput(this.#part("import"), (file, name) => this.#importMask(file, name));
-    this.#part("export").addEventListener("click", () => this.#exportMask());
-    // Not its change: the tool that is chosen already leads back from the comparison, too.
-    this.#part("tools").addEventListener("click", (event) => {
-      if (event.target.matches("input")) this.#choose(event.target.value);
-    });
-    this.#part("size").addEventListener("input", (event) => {
-      const { least, most } = this.#editor.limits;
-      this.#editor.setSize(Math.round(least * (most / least) ** (event.target.value / POSITIONS)));
-    });
-  }
-
-  #choose(tool) {
-    this.#root.querySelector(`input[name="tool"][value="${tool}"]`).checked = true;
-    this.#editor.setTool(tool);
-  }
-
-  #clear() {
-    if (this.#editor.hasHole && !this.#editor.locked) this.#editor.add({ kind: "clear" });
-  }
-
-  async #importMask(file, name) {
-    await this.#attempt(async () => {
-      const before = this.#editor.photo;
-      const mask = await openPhoto(file, name, this.#settings);
-      try {
-        // It was meant for the photo as it was then.
-        if (this.#editor.locked || this.#editor.photo !== before) return;
-        const step = maskStep(mask, before.width, before.height);
-        this.#editor.compare(false);
-        this.#editor.add(step);
-        this.#say("Mask imported; paint on, or fill.");
-      } finally {
-        mask.bitmap.close();
-      }
-    });
-  }
-
-  async #exportMask() {
-    await this.#attempt(async () => {
-      saveFile(await this.#editor.maskBlob(), `${this.#editor.photo.stem}_mask.png`);
-    });
-  }
-
-  #attempt(work) {
-    return this.#notice.watch(work, () => this.#say("Cancelled."));
-  }
-
   #say(text) {
     this.#part("status").textContent = text;
   }
 
-  /** Bring buttons and figures to what the editor holds. */
   #show() {
-    const editor = this.#editor;
-    if (!editor?.photo) return;
-    const enabled = {
-      undo: editor.canUndo && !editor.locked,
-      redo: editor.canRedo && !editor.locked,
-      clear: editor.hasHole && !editor.locked,
-      compare: editor.isFilled,
-      download: editor.isFilled,
-      fill: !editor.locked,
-    };
-    for (const button of this.#root.querySelectorAll("button[data-action]")) {
-      button.disabled = enabled[button.dataset.action] === false;
-    }
-    this.#part("compare").setAttribute("aria-pressed", String(editor.isComparing));
-    this.#part("zoom").textContent = `${Math.round(editor.view.scale * 100)} %`;
-    const { least, most } = editor.limits;
-    const slider = this.#part("size");
-    slider.value = POSITIONS * Math.log(editor.size / least) / Math.log(most / least);
-    slider.setAttribute("aria-valuetext", `${editor.size} pixels`);
-    this.#part("size-shown").textContent = `${editor.size} px`;
-    this.#root.classList.toggle("comparing", editor.isComparing);
+    this.#desk?.show();
+    this.#panel?.show(this.#desk.documents);
   }
 }

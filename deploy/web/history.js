@@ -1,12 +1,27 @@
 // The steps made on one photo, to be undone and redone; knows not what a step does.
 
 export class History {
-  #steps = [];
-  #count = 0;
+  #steps;
+  #count;
+
+  /** With steps of an earlier visit, of which the first `count` are in force. */
+  constructor(steps = [], count = steps.length) {
+    this.#steps = steps;
+    this.#count = count;
+  }
 
   /** Steps that are in force, oldest first. */
   get steps() {
     return this.#steps.slice(0, this.#count);
+  }
+
+  /** All of them, also those that were taken back. */
+  get all() {
+    return [...this.#steps];
+  }
+
+  get count() {
+    return this.#count;
   }
 
   get canUndo() {
@@ -36,5 +51,17 @@ export class History {
     if (!this.canRedo) return null;
     this.#count += 1;
     return this.#steps[this.#count - 1];
+  }
+
+  /** Put another step in the place of one. */
+  replace(step, other) {
+    this.#steps[this.#steps.indexOf(step)] = other;
+  }
+
+  /** As if it had never been made. */
+  remove(step) {
+    const at = this.#steps.indexOf(step);
+    this.#steps.splice(at, 1);
+    if (at < this.#count) this.#count -= 1;
   }
 }

@@ -11,12 +11,18 @@ const PLAIN = {
   e: "eraser",
   r: "rectangle",
   l: "lasso",
+  s: "select",
+  a: "again",
+  "{": "softer",
+  "}": "harder",
+  PageDown: "next",
+  PageUp: "previous",
   c: "compare",
   f: "fill",
   Delete: "clear",
   Backspace: "clear",
 };
-const WITH_CTRL = { z: "undo", y: "redo", s: "download", Enter: "fill" };
+const WITH_CTRL = { z: "undo", y: "redo", s: "download", c: "copy", Enter: "fill" };
 // Held for longer, Tab compares and the focus stays where it was; in milliseconds.
 const HELD_MS = 250;
 
@@ -25,8 +31,12 @@ export function startKeys(current, help) {
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]") || writes(event.target)) return;
     if (event.key === "?") return help();
+    // A slider has a use for these itself.
+    if (event.key.startsWith("Page") && event.target.matches('input[type="range"]')) return;
     const action = actionOf(event);
     const tab = current();
+    // What is marked on the page is copied as everywhere.
+    if (action === "copy" && !getSelection().isCollapsed) return;
     if (action === undefined || !tab.isOpen || !(action in tab.actions)) return;
     event.preventDefault();
     tab.actions[action]();

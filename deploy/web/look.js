@@ -5,10 +5,12 @@ import { Gestures } from "./gestures.js";
 import { Job } from "./job.js";
 import { Notice } from "./notice.js";
 import { encodePhoto, openPhoto, saveFile, shrinkPhoto, Trouble } from "./photo.js";
-import { stylize } from "./service.js";
-import { fromDrop, fromInput, fromSamples } from "./sources.js";
+import { preview, stylize } from "./service.js";
+import { filesFrom, fromDrop, fromSamples } from "./sources.js";
 import { drawPicture, View } from "./view.js";
+import { number, say } from "./words.js";
 
+// Keys of their names.
 const NAMES = { content: "photo", style: "look" };
 
 export class LookTab {
@@ -28,7 +30,7 @@ export class LookTab {
     this.#root = root;
     this.#settings = settings;
     this.#notice = new Notice(this.#part("notice"));
-    this.#job = new Job(this.#part("job"), "Transferring");
+    this.#job = new Job(this.#part("job"), "transferring");
     this.#comparison = new Comparison(this.#part("divider"), this.#part("sides"));
     this.#view = new View(this.#part("stage"), this.#part("canvas"), {
       draw: (context) => this.#draw(context),
@@ -40,9 +42,11 @@ export class LookTab {
     this.#show();
   }
 
-  /** Take a file for the photo, or for the look when there is a photo already. */
-  take(file, name) {
-    return this.#take(this.#pictures.content ? "style" : "content", file, name);
+  /** Take files for the photo, and for the look when there is a photo already. */
+  async takeAll(files) {
+    for (const [file, name] of files.slice(0, 2)) {
+      await this.#take(this.#pictures.content ? "style" : "content", file, name);
+    }
   }
 
   get canPeek() {
@@ -77,16 +81,16 @@ export class LookTab {
     await this.#attempt(async () => {
       const { content, style } = this.#pictures;
       if (!content || !style) {
-        const missing = content ? NAMES.style : NAMES.content;
-        throw new Trouble(`The ${missing} is missing.`, "Open one, drop one, or take a sample.");
+        throw new Trouble(say(content ? "look-missing" : "photo-missing"), say("missing-hint"));
       }
       const running = this.#job.run((job) => this.#send(content, style, job));
       this.#show();
       const { sent, result } = await running;
-      if (this.#pictures.content !== content) return result.bitmap.close();
+      if (this.#pictures.content !== content) return result.unload();
       this.#setResult(result);
-      const shrunk = sent.width === content.width ? "" : ` The photo was made smaller: ${sent.width} × ${sent.height}.`;
-      this.#say(`Done. Drag the divider to compare.${shrunk}`);
+      this.#part("divider").focus();
+      const size = `${sent.width} × ${sent.height}`;
+      this.#say(say(sent.width === content.width ? "transferred" : "transferred-smaller", { size }));
     });
     this.#show();
   }
@@ -119,7 +123,7 @@ export class LookTab {
   /** Send both, the photo within the service's limit, and give what was sent and what came back. */
   async #send(content, style, job) {
     const sent = await shrinkPhoto(content, this.#settings.max_stylize_pixels);
-    if (sent !== content) sent.bitmap.close();
+    if (sent !== content) sent.unload();
     const options = { strength: Number(this.#part("strength").value) / 100 };
     const styled = await stylize(sent.blob, style.blob, options, job);
     return { sent, result: await openPhoto(styled, content.name) };
@@ -132,8 +136,8 @@ export class LookTab {
   #listen() {
     for (const kind of Object.keys(NAMES)) {
       const take = (file, name) => this.#take(kind, file, name);
-      fromInput(this.#part(`open-${kind}`), take);
-      fromDrop(this.#part(`well-${kind}`), take);
+      filesFrom(this.#part(`open-${kind}`), ([first]) => take(...first));
+      fromDrop(this.#part(`well-${kind}`), ([first]) => take(...first));
       fromSamples(this.#part(`samples-${kind}`), this.#settings.samples, {
         take,
         failed: (error) => this.#notice.show(error),
@@ -145,7 +149,7 @@ export class LookTab {
     }
     const strength = this.#part("strength");
     strength.addEventListener("input", () => {
-      this.#part("strength-shown").textContent = `${strength.value} %`;
+      this.#part("strength-shown").textContent = number(strength.value / 100, { style: "percent" });
     });
   }
 
@@ -153,35 +157,36 @@ export class LookTab {
     this.#taken[kind] += 1;
     const taken = this.#taken[kind];
     await this.#attempt(async () => {
-      const photo = await openPhoto(file, name, this.#settings);
-      if (taken !== this.#taken[kind]) return photo.bitmap.close();
+      const job = { signal: new AbortController().signal, waiting() {} };
+      const photo = await openPhoto(file, name, this.#settings, (blob) => preview(blob, job));
+      if (taken !== this.#taken[kind]) return photo.unload();
       this.#job.cancel();
-      this.#pictures[kind]?.bitmap.close();
+      this.#pictures[kind]?.unload();
       this.#pictures[kind] = photo;
       const picture = this.#part(`picture-${kind}`);
       URL.revokeObjectURL(picture.src);
-      picture.src = URL.createObjectURL(photo.blob);
-      picture.alt = `The ${NAMES[kind]}: ${name}`;
+      picture.src = URL.createObjectURL(photo.shown);
+      picture.alt = say(`${NAMES[kind]}-is`, { name });
       picture.hidden = false;
       if (kind === "content") {
         this.#setResult(null);
         this.#view.setPicture(photo.width, photo.height);
         this.#view.fit();
       }
-      this.#say(`The ${NAMES[kind]} is ${name}, ${photo.width} by ${photo.height} pixels.`);
+      this.#say(say("opened", { name, width: photo.width, height: photo.height }));
     });
     this.#show();
   }
 
   #setResult(result) {
-    this.#result?.bitmap.close();
+    this.#result?.unload();
     this.#result = result;
     this.#comparison.show(result !== null);
     this.#view.redraw();
   }
 
   #attempt(work) {
-    return this.#notice.watch(work, () => this.#say("Cancelled."));
+    return this.#notice.watch(work, () => this.#say(say("cancelled")));
   }
 
   #say(text) {
@@ -201,7 +206,8 @@ export class LookTab {
   #draw(context) {
     const { content } = this.#pictures;
     if (content === null) return;
-    if (this.#result === null || this.#peeking) drawPicture(context, this.#view, content.bitmap);
-    else this.#comparison.draw(context, content.bitmap, this.#result.bitmap);
+    const before = () => drawPicture(context, this.#view, content.picture);
+    if (this.#result === null || this.#peeking) before();
+    else this.#comparison.draw(context, before, () => drawPicture(context, this.#view, this.#result.picture));
   }
 }

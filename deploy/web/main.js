@@ -1,4 +1,4 @@
-// Start of the page: settings of the service, the two tabs, and what concerns both.
+// Start of the page: words, settings of the service, the two tabs, and what concerns both.
 
 import { FillTab } from "./fill.js";
 import { startKeys } from "./keys.js";
@@ -6,8 +6,11 @@ import { LookTab } from "./look.js";
 import { fromDrop, ofPaste } from "./sources.js";
 import { readSettings } from "./service.js";
 import { startTabs } from "./tabs.js";
+import { chooseLanguage, currentLanguage, LANGUAGES, loadWords } from "./words.js";
 
 async function start() {
+  await loadWords();
+  startLanguages(document.getElementById("language"));
   let settings = { samples: [] };
   try {
     settings = await readSettings();
@@ -21,16 +24,26 @@ async function start() {
   };
   let shown = tabs.fill;
   startTabs(document.querySelector('[role="tablist"]'), (name) => { shown = tabs[name]; });
-  fromDrop(document.body, (file, name) => shown.take(file, name));
+  fromDrop(document.body, (files) => shown.takeAll(files));
   document.addEventListener("paste", (event) => {
     const pasted = ofPaste(event);
-    if (pasted) shown.take(...pasted);
+    if (pasted.length) shown.takeAll(pasted);
   });
   const help = document.getElementById("help");
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.getElementById("help-close").addEventListener("click", () => help.close());
   startKeys(() => shown, () => help.showModal());
+  await tabs.fill.restore();
   document.documentElement.dataset.ready = "true";
+}
+
+function startLanguages(select) {
+  for (const [tag, name] of Object.entries(LANGUAGES)) {
+    const option = new Option(name, tag, false, tag === currentLanguage());
+    option.lang = tag;
+    select.append(option);
+  }
+  select.addEventListener("change", () => chooseLanguage(select.value));
 }
 
 start();

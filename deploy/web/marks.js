@@ -27,6 +27,18 @@ export function drawCross(context, at) {
   strokeTwice(context);
 }
 
+/** Where a thing was clicked; points in the picture's pixels, empty where it was taken away. */
+export function drawSeeds(context, view, clicks) {
+  for (const { x, y, takesAway } of clicks) {
+    const at = view.toStage(x, y);
+    context.beginPath();
+    context.arc(at.x, at.y, 4, 0, 2 * Math.PI);
+    context.fillStyle = takesAway ? "#000" : "#fff";
+    context.fill();
+    strokeTwice(context);
+  }
+}
+
 /** Dark and light, so that it is seen on everything. */
 function strokeTwice(context) {
   context.lineWidth = 3;

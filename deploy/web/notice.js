@@ -1,12 +1,16 @@
 // What went wrong and what to do about it, in words, in one place of the page.
 
 import { Trouble } from "./photo.js";
+import { say } from "./words.js";
+
+const TOLD_MS = 2500;
 
 export class Notice {
   #root;
   #text;
   #hint;
   #id;
+  #timer = null;
 
   constructor(root) {
     this.#root = root;
@@ -31,13 +35,28 @@ export class Notice {
     const known = error instanceof Trouble;
     // A bug: it belongs in the console, and the page goes on.
     if (!known) console.error(error);
-    this.#text.textContent = known ? error.message : "Something failed that should not have.";
-    this.#hint.textContent = known ? error.hint : "Reload the page and try again.";
-    this.#id.textContent = known && error.requestId ? `Request ${error.requestId}` : "";
-    this.#root.hidden = false;
+    this.#put(known ? error.message : say("bug"), known ? error.hint : say("bug-hint"));
+    if (known && error.requestId) this.#id.textContent = say("request", { id: error.requestId });
+  }
+
+  /** Say something good, for a moment. */
+  tell(text) {
+    this.#put(text, "");
+    this.#root.classList.add("good");
+    this.#timer = setTimeout(() => this.hide(), TOLD_MS);
   }
 
   hide() {
+    clearTimeout(this.#timer);
     this.#root.hidden = true;
+  }
+
+  #put(text, hint) {
+    clearTimeout(this.#timer);
+    this.#root.classList.remove("good");
+    this.#text.textContent = text;
+    this.#hint.textContent = hint;
+    this.#id.textContent = "";
+    this.#root.hidden = false;
   }
 }

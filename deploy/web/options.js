@@ -1,5 +1,7 @@
 // Controls of a request's options, made of what the service declares (deploy/options.py).
 
+import { knows, say } from "./words.js";
+
 // Numbers up to here have a slider; others are typed.
 const LONGEST_SLIDER = 1000;
 
@@ -22,6 +24,11 @@ export class Options {
     return values;
   }
 
+  /** The control of an option; null where the service declares none of this name. */
+  control(name) {
+    return this.#inputs.get(name) ?? null;
+  }
+
   #row(option) {
     const row = document.createElement("label");
     const input = document.createElement(option.enum ? "select" : "input");
@@ -31,12 +38,10 @@ export class Options {
       input.type = "checkbox";
       input.defaultChecked = option.default;
       row.className = "check";
-      row.append(input, option.title);
+      row.append(input, titleOf(option));
       return row;
     }
-    const title = document.createElement("span");
-    title.textContent = option.title;
-    row.append(title, input);
+    row.append(titleOf(option), input);
     row.className = "row";
     if (option.enum) {
       for (const word of option.enum) input.add(new Option(word, word, word === option.default));
@@ -55,6 +60,15 @@ export class Options {
     }
     return row;
   }
+}
+
+/** An option's name in the language of the page, or as the service has it. */
+function titleOf(option) {
+  const title = document.createElement("span");
+  const key = `option-${option.name}`;
+  title.textContent = knows(key) ? say(key) : option.title;
+  if (knows(key)) title.dataset.say = key;
+  return title;
 }
 
 /** A slider's value as text. */

@@ -1,18 +1,19 @@
 // Ways for a photo to come in: chosen, dropped, pasted, or a sample; knows not what becomes of it.
 
 import { readSample } from "./service.js";
+import { knows, say } from "./words.js";
 
-/** Call `take(file, name)` when a file is chosen in this input. */
-export function fromInput(input, take) {
+/** Call `take(files)` with [[file, name], …] when files are chosen in this input. */
+export function filesFrom(input, take) {
   input.addEventListener("change", () => {
-    const [file] = input.files;
+    const files = named(input.files);
     // The same file can be chosen again.
     input.value = "";
-    if (file) take(file, file.name);
+    if (files.length) take(files);
   });
 }
 
-/** Call `take(file, name)` when a file is dropped on this element. */
+/** Call `take(files)` when files are dropped on this element. */
 export function fromDrop(target, take) {
   let depth = 0;
   const mark = (change) => {
@@ -27,16 +28,18 @@ export function fromDrop(target, take) {
     event.stopPropagation();
     depth = 0;
     mark(0);
-    const [file] = event.dataTransfer.files;
-    if (file) take(file, file.name);
+    const files = named(event.dataTransfer.files);
+    if (files.length) take(files);
   });
 }
 
-/** The picture of a paste as [file, name]; null when there is none. */
+/** The pictures of a paste as [[file, name], …]. */
 export function ofPaste(event) {
-  const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-  return file ? [file, file.name || "pasted.png"] : null;
+  const files = [...(event.clipboardData?.files ?? [])];
+  return named(files.filter((each) => each.type.startsWith("image/")));
 }
+
+const named = (files) => [...files].map((file) => [file, file.name || "pasted.png"]);
 
 /** Fill a list with one button for each sample; `take(file, name)` gets what is chosen. */
 export function fromSamples(list, samples, { take, failed }) {
@@ -49,7 +52,8 @@ export function fromSamples(list, samples, { take, failed }) {
     button.className = "sample";
     picture.src = new URL(sample.url, document.baseURI);
     picture.alt = "";
-    title.textContent = sample.title;
+    title.dataset.say = `sample-${sample.name}`;
+    title.textContent = knows(title.dataset.say) ? say(title.dataset.say) : sample.title;
     button.append(picture, title);
     button.addEventListener("click", async () => {
       try {

@@ -6,23 +6,25 @@ export function brushLimits(side) {
 }
 
 /**
- * The tools by name. Each starts a shape with its first point; a shape has move(point),
- * `step` (see mask.js; null while there is nothing to add) and `outline`, the points that are
- * shown while it is drawn, null for what is painted at once.
+ * The tools by name. Each starts a shape with its first point and { size, soft, takesAway }; a
+ * shape has move(point), `step` (see mask.js; null while there is nothing to add) and `outline`,
+ * the points that are shown while it is drawn, null for what is painted at once. One that
+ * `selects` has no step: what it points at is found in the picture.
  */
 export const TOOLS = {
-  brush: (point, size) => new Stroke(point, size, false),
-  eraser: (point, size) => new Stroke(point, size, true),
+  brush: (point, { size, soft }) => new Stroke(point, size, { erase: false, soft }),
+  eraser: (point, { size }) => new Stroke(point, size, { erase: true, soft: 0 }),
   rectangle: (point) => new Rectangle(point),
   lasso: (point) => new Lasso(point),
+  select: (point, { takesAway }) => new Selecting(point, takesAway),
 };
 
 class Stroke {
   #size;
 
-  constructor(point, size, erase) {
+  constructor(point, size, { erase, soft }) {
     this.#size = size;
-    this.step = { kind: "stroke", erase, points: [] };
+    this.step = { kind: "stroke", erase, soft, points: [] };
     this.outline = null;
     this.move(point);
   }
@@ -73,5 +75,27 @@ class Lasso {
 
   get step() {
     return this.outline.length < 3 ? null : { kind: "area", points: this.outline };
+  }
+}
+
+/** A click on a thing, or a line drawn around it. */
+class Selecting extends Lasso {
+  constructor(point, takesAway) {
+    super(point);
+    this.selects = true;
+    this.takesAway = takesAway;
+  }
+
+  get step() {
+    return null;
+  }
+
+  /** Of the line, in pixels of the picture. */
+  get length() {
+    const far = (point, index) => {
+      const { x, y } = this.outline[Math.max(0, index - 1)];
+      return Math.hypot(point.x - x, point.y - y);
+    };
+    return this.outline.reduce((sum, point, index) => sum + far(point, index), 0);
   }
 }

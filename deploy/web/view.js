@@ -83,6 +83,15 @@ export class View {
     if (dx || dy) this.pan(dx, dy);
   }
 
+  /** The part of the picture that is on the stage, in its pixels. */
+  get seen() {
+    const { clientWidth, clientHeight } = this.stage;
+    const [from, to] = [this.toPicture(0, 0), this.toPicture(clientWidth, clientHeight)];
+    const x = Math.max(0, from.x);
+    const y = Math.max(0, from.y);
+    return { x, y, width: Math.min(this.width, to.x) - x, height: Math.min(this.height, to.y) - y };
+  }
+
   redraw() {
     if (this.#queued) return;
     this.#queued = true;
@@ -123,8 +132,11 @@ export class View {
   }
 }
 
-/** Draw a bitmap or canvas of the picture's size where the view shows it. */
-export function drawPicture(context, view, picture) {
+/** Draw a picture where the view shows it; `box` is its place on the view's picture, or all of it. */
+export function drawPicture(context, view, picture, box = null) {
   const { x, y, width, height, scale } = view;
-  context.drawImage(picture, x, y, width * scale, height * scale);
+  const place = box ?? { x: 0, y: 0, width, height };
+  context.drawImage(
+    picture, x + place.x * scale, y + place.y * scale, place.width * scale, place.height * scale,
+  );
 }

@@ -30,8 +30,10 @@ def main(url: str, folder: Path) -> None:
         page.locator('[data-option="align_colour"]').evaluate("box => { box.checked = true; }")
         page.locator('[data-option="feather"]').evaluate("slider => { slider.value = 6; }")
         page.keyboard.press("f")
+        page.locator('#fill [data-action="again"]:enabled').wait_for(timeout=120_000)
+        page.keyboard.press("c")
         divider = page.locator("#fill .divider")
-        divider.wait_for(timeout=120_000)
+        divider.focus()
         for _ in range(6):
             page.keyboard.press("ArrowLeft")
         divider.blur()

@@ -76,17 +76,26 @@ class Screen:
         self.tab.locator(f'input[name="tool"][value="{tool}"]').locator("..").click()
 
     def fill(self) -> None:
-        """Fill by the button, and wait for the comparison."""
+        """Fill by the button, and wait for the result."""
         self.button("fill").click()
-        self.divider.wait_for()
+        self.wait_filled()
+
+    def wait_filled(self) -> None:
+        """Until the newest step is an answer: only then another result can be asked for."""
+        self.button("again").and_(self.page.locator(":enabled")).wait_for()
         self.settle()
 
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """The hole, as the page exports it."""
+    def wait_kept(self) -> None:
+        """Until all that was done is written: a moment after the last change."""
+        self.page.wait_for_timeout(700)
+
+    def mask(self, least: int = 128) -> npt.NDArray[np.bool_]:
+        """The hole, as the page exports it: of so much grey, 1 for all that a brush touched."""
         with self.page.expect_download() as caught:
             self.part("export").dispatch_event("click")
         grey = np.array(Image.open(caught.value.path()).convert("L"))
-        return grey >= 128
+        marked: npt.NDArray[np.bool_] = grey >= least
+        return marked
 
     def download(self) -> tuple[str, Pixels]:
         """Name and pixels of what the button gives."""

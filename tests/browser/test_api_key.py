@@ -24,7 +24,7 @@ STROKE = ((80.0, 60.0), (120.0, 110.0), (150.0, 100.0))
 def service(inpainter: Inpainter, tmp_path: Path) -> Iterator[str]:
     """In place of the open one."""
     keys = tmp_path / "keys"
-    keys.write_text("shop: right-key")
+    keys.write_text("shop: right-key-of-the-shop")
     args = AppArgs(release="unused", api_keys=str(keys))
     with serving(build_api(LocalEngine(inpainter, MODEL), args)) as url:
         yield url
@@ -47,18 +47,17 @@ def test_a_key_is_asked_for_and_kept(
     dialog.get_by_text("Use it").click()
     dialog.get_by_text("The service does not know this key.").wait_for()
     assert field.input_value() == ""
-    field.fill(" right-key ")
+    field.fill(" right-key-of-the-shop ")
     field.press("Enter")
-    screen.divider.wait_for()
+    screen.wait_filled()
     assert not dialog.is_visible()
 
     # The next one goes without asking, and so it does after a reload.
-    screen.choose("brush")
     screen.drag([(40, 200), (60, 210)])
     screen.fill()
+    screen.wait_kept()
     screen.page.reload()
     screen.page.wait_for_selector("html[data-ready]")
-    screen.open(photo)
     screen.drag(STROKE)
     screen.fill()
 

@@ -24,12 +24,14 @@ def test_paint_fill_compare_and_download(
     screen = open_page(path)
     screen.open(photo)
     screen.drag(STROKE)
-    hole = screen.mask()
+    hole, touched = screen.mask(), screen.mask(1)
     assert hole.shape == (240, 320)
     assert hole[60, 80]
     assert not hole[200, 20]
     screen.fill()
-
+    # The result whole, without a divider.
+    assert not screen.divider.is_visible()
+    screen.button("compare").click()
     middle = screen.shown()
     box = screen.stage.bounding_box()
     y = box["y"] + box["height"] / 2
@@ -43,7 +45,7 @@ def test_paint_fill_compare_and_download(
     name, answer = screen.download()
     assert name == "beach-filled.png"
     before = np.array(Image.open(photo))
-    np.testing.assert_array_equal(answer[~hole], before[~hole])
+    np.testing.assert_array_equal(answer[~touched], before[~touched])
     assert (answer[hole] != before[hole]).mean() > 0.5
 
 
@@ -54,7 +56,7 @@ def test_a_sample_is_filled_without_a_photo_of_ones_own(screen: Screen) -> None:
     box = screen.stage.bounding_box()
     screen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     screen.fill()
-    assert screen.divider.is_visible()
+    assert screen.button("download").is_enabled()
 
 
 def test_every_tool_paints_what_it_says(screen: Screen, photo: Path) -> None:
@@ -95,13 +97,12 @@ def test_undo_and_redo_go_through_strokes_and_fills(screen: Screen, photo: Path)
     screen.fill()
     _, filled = screen.download()
     assert not screen.mask().any()
-    # Again, on the result.
-    screen.choose("brush")
+    # On the result, with the tool that is still in hand.
     screen.drag([(40, 200), (60, 210)])
-    hole = screen.mask()
+    hole, touched = screen.mask(), screen.mask(1)
     screen.fill()
     _, twice = screen.download()
-    np.testing.assert_array_equal(twice[~hole], filled[~hole])
+    np.testing.assert_array_equal(twice[~touched], filled[~touched])
     assert (twice != filled).any()
 
     screen.page.keyboard.press("Control+z")
@@ -155,8 +156,8 @@ def test_what_is_no_picture_is_said_in_words(screen: Screen, tmp_path: Path) -> 
     screen.tab.locator('.welcome input[type="file"]').set_input_files(tmp_path / "notes.png")
     screen.notice.wait_for()
     said = screen.notice.inner_text()
-    assert "notes.png is not a picture" in said
-    assert "Open a PNG, JPEG or WebP" in said
+    assert "notes.png is not a picture that can be read." in said
+    assert "Open a PNG, JPEG, WebP, TIFF or HEIC." in said
 
 
 def test_what_the_service_refuses_is_said_with_what_to_do(
@@ -174,10 +175,11 @@ def test_what_the_service_refuses_is_said_with_what_to_do(
     assert "Request " in screen.notice.inner_text()
 
     # What has no words of the page's own: the service's.
-    screen.page.locator('[data-option="seed"]').evaluate("input => { input.value = -1; }")
+    grow = screen.page.locator('[data-option="grow_mask"]')
+    grow.evaluate("input => { input.max = 99; input.value = 99; }")
     screen.button("fill").click()
-    screen.notice.get_by_text("Seed='-1' is not one of its values.").wait_for()
-    assert "Seed: whole number from 0 to" in screen.notice.inner_text()
+    screen.notice.get_by_text("Grow_mask='99' is not one of its values.").wait_for()
+    assert "Grow_mask: 0 to 64 pixels" in screen.notice.inner_text()
 
 
 def test_what_the_sheet_of_options_says_is_sent(screen: Screen, photo: Path) -> None:
@@ -234,7 +236,7 @@ def test_a_busy_service_is_asked_again(screen: Screen, photo: Path) -> None:
     screen.page.route("**/v1/inpaint", busy)
     screen.button("fill").click()
     screen.tab.locator(".job").get_by_text("the service is busy").wait_for()
-    screen.divider.wait_for()
+    screen.wait_filled()
     assert answers == []
 
 
@@ -248,6 +250,182 @@ def test_a_fill_is_cancelled(screen: Screen, photo: Path) -> None:
     with screen.page.expect_event("requestfailed"):
         screen.tab.locator(".job button").click()
     screen.button("fill").and_(screen.page.locator(":enabled")).wait_for()
-    assert not screen.divider.is_visible()
+    assert screen.button("download").is_disabled()
     assert not screen.notice.is_visible()
     np.testing.assert_array_equal(screen.mask(), before)
+
+
+def bodies(screen: Screen) -> list[bytes]:
+    """What is sent from now on, one for each fill."""
+    sent: list[bytes] = []
+
+    def keep(route: Any) -> None:
+        sent.append(route.request.post_data_buffer)
+        route.continue_()
+
+    screen.page.route("**/v1/inpaint", keep)
+    return sent
+
+
+def test_paint_fill_paint_fill_without_another_click(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    for row in (60, 120, 180):
+        screen.drag([(80, row), (140, row + 10)])
+        hole = screen.mask()
+        assert hole[row, 80]
+        assert not hole[(row + 60) % 240, 80]
+        screen.page.keyboard.press("f")
+        screen.wait_filled()
+        assert screen.tab.locator('input[name="tool"]:checked').get_attribute("value") == "brush"
+        assert not screen.divider.is_visible()
+    assert not screen.mask().any()
+
+
+def test_what_is_painted_while_a_fill_runs_stays(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag(STROKE)
+    first, touched = screen.mask(), screen.mask(1)
+    held: list[Any] = []
+    screen.page.route("**/v1/inpaint", lambda route: held.append(route))
+    screen.button("fill").click()
+    while not held:
+        screen.page.wait_for_timeout(50)
+    screen.drag([(200, 150), (230, 170)])
+    second = screen.mask()
+    assert second[150, 200]
+    assert not (first & second).any()
+    # What was sent is not taken back while it runs, what came later is.
+    screen.button("undo").click()
+    assert screen.button("undo").is_disabled()
+    screen.button("redo").click()
+    held[0].continue_()
+    screen.button("download").and_(screen.page.locator(":enabled")).wait_for()
+    np.testing.assert_array_equal(screen.mask(), second)
+    answer = screen.download()[1]
+    before = np.array(Image.open(photo))
+    np.testing.assert_array_equal(answer[~touched], before[~touched])
+
+    # Cancelled, both holes are one again.
+    held.clear()
+    screen.button("fill").click()
+    while not held:
+        screen.page.wait_for_timeout(50)
+    screen.drag(STROKE)
+    screen.tab.locator(".job button").click()
+    screen.button("fill").and_(screen.page.locator(":enabled")).wait_for()
+    np.testing.assert_array_equal(screen.mask(), first | second)
+
+
+def test_the_brush_fills_when_it_is_lifted(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.tab.locator('[popovertarget="brush-sheet"]').click()
+    screen.part("fill-on-release").check()
+    screen.page.keyboard.press("Escape")
+    screen.drag(STROKE)
+    screen.wait_filled()
+    screen.drag([(200, 150), (230, 170)])
+    screen.wait_filled()
+    assert not screen.mask().any()
+    assert (screen.download()[1] != np.array(Image.open(photo))).any()
+    # It is preferred the next time, too.
+    screen.page.reload()
+    screen.page.wait_for_selector("html[data-ready]")
+    assert screen.part("fill-on-release").is_checked()
+
+
+def test_before_is_seen_while_its_button_is_held(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.page.mouse.move(5, 5)
+    before = screen.shown()
+    screen.drag(STROKE)
+    screen.fill()
+    screen.page.mouse.move(5, 5)
+    after = screen.shown()
+    assert (after != before).any()
+    box = screen.button("peek").bounding_box()
+    screen.page.mouse.move(box["x"] + 15, box["y"] + 15)
+    screen.page.mouse.down()
+    np.testing.assert_array_equal(screen.shown(), before)
+    screen.page.mouse.up()
+    np.testing.assert_array_equal(screen.shown(), after)
+    screen.button("peek").focus()
+    screen.page.keyboard.down("Enter")
+    np.testing.assert_array_equal(screen.shown(), before)
+    screen.page.keyboard.up("Enter")
+    np.testing.assert_array_equal(screen.shown(), after)
+
+
+def test_another_result_for_the_same_hole(screen: Screen, photo: Path) -> None:
+    sent = bodies(screen)
+    screen.open(photo)
+    screen.drag(STROKE)
+    hole = screen.mask()
+    screen.fill()
+    screen.button("again").click()
+    screen.tab.locator(".job").wait_for(state="hidden")
+    screen.wait_filled()
+    assert [b'name="seed"\r\n\r\n%d\r\n' % seed in body for seed, body in enumerate(sent)] == [
+        True,
+        True,
+    ]
+    screen.page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(screen.mask(), hole)
+
+
+def test_a_soft_brush_feathers_what_it_painted(screen: Screen, photo: Path) -> None:
+    sent = bodies(screen)
+    screen.open(photo)
+    screen.tab.locator('[popovertarget="brush-sheet"]').click()
+    screen.tab.get_by_role("button", name="Large, soft").click()
+    assert screen.part("size-shown").inner_text() == "40 px"
+    assert screen.part("hardness-shown").inner_text() == "50%"
+    screen.part("keep-brush").click()
+    assert screen.tab.get_by_role("button", name="12.5%, 50% hard", exact=True).is_visible()
+    screen.page.keyboard.press("Escape")
+    screen.drag(STROKE)
+    screen.fill()
+    assert b'name="feather"\r\n\r\n10\r\n' in sent[0]
+
+
+def test_the_canvas_is_expanded_and_filled(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag([(20, 30), (40, 30)])
+    painted, touched = screen.mask(), screen.mask(1)
+    screen.tab.locator('[popovertarget="more-sheet"]').click()
+    screen.tab.locator('[popovertarget="canvas-sheet"]').click()
+    form = screen.part("canvas-form")
+    form.locator("select").select_option("1.5")
+    assert "320 × 240 becomes 360 × 240" in form.inner_text()  # noqa: RUF001
+    form.locator('[name="top"]').fill("8")
+    form.locator('button[type="submit"]').click()
+    screen.settle()
+    hole = screen.mask()
+    assert hole.shape == (248, 360)
+    np.testing.assert_array_equal(hole[8:, 20:340], painted)
+    assert hole[:8].all()
+    assert hole[:, :20].all()
+    assert hole[:, 340:].all()
+    screen.fill()
+    answer = screen.download()[1]
+    before = np.array(Image.open(photo))
+    np.testing.assert_array_equal(answer[8:, 20:340, :3][~touched], before[~touched])
+    screen.page.keyboard.press("Control+z")
+    screen.page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(screen.mask(), painted)
+
+
+def test_the_result_is_copied(open_page: Callable[..., Screen], photo: Path) -> None:
+    screen = open_page(permissions=["clipboard-read", "clipboard-write"])
+    screen.open(photo)
+    screen.drag(STROKE)
+    screen.fill()
+    screen.page.keyboard.press("Control+c")
+    screen.notice.get_by_text("The result is in the clipboard.").wait_for()
+    copied = screen.page.evaluate(
+        """async () => {
+            const [item] = await navigator.clipboard.read();
+            const bitmap = await createImageBitmap(await item.getType("image/png"));
+            return [bitmap.width, bitmap.height];
+        }"""
+    )
+    assert copied == [320, 240]

@@ -36,7 +36,7 @@ def test_the_photo_that_was_opened_last_stays(screen: Screen) -> None:
     said = screen.part("status")
     said.get_by_text("second.png").wait_for(state="attached")
     screen.page.evaluate("window.letGo()")
-    screen.settle()
+    screen.tab.locator(".tray .photo").nth(1).wait_for()
     assert "second.png" in said.inner_text()
     assert screen.mask().shape == (90, 120)
 
@@ -80,6 +80,8 @@ def test_a_format_that_the_browser_cannot_write_is_said(screen: Screen, photo: P
             };
         }"""
     )
+    # Without the service the browser writes the file.
+    screen.page.route("**/v1/save", lambda route: route.abort())
     screen.part("format").evaluate("select => { select.value = 'webp'; }")
     screen.button("download").click()
     screen.notice.get_by_text("This browser cannot save WEBP.").wait_for()

@@ -1,6 +1,8 @@
 """POST /v1/inpaint, /v1/stylize and their neighbours over an engine in this process."""
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tests.deploy.conftest import (
     encode,
     post,
     post_style,
+    problem,
 )
 
 
@@ -193,3 +196,84 @@ def test_openapi_documents_the_style_transfer(client: TestClient) -> None:
     assert form["schema"]["properties"]["strength"]["maximum"] == 1
     assert set(form["example"]) <= set(form["schema"]["properties"])
     assert 0 <= form["example"]["strength"] <= 1
+
+
+@pytest.mark.parametrize("format", ["TIFF", "PNG", "WEBP"])
+def test_a_preview_is_what_browsers_show(client: TestClient, format: str) -> None:
+    answer = client.post("/v1/preview", files={"image": ("x", encode(PHOTO, format))})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    shown = decode(answer.content)
+    assert shown.shape == PHOTO.shape
+    # By JPEG of high quality, or by WebP before it.
+    assert np.abs(shown.astype(int) - PHOTO).mean() < 8
+
+
+def test_a_preview_keeps_transparency_and_turns_upright(client: TestClient) -> None:
+    alpha = np.full((*PHOTO.shape[:2], 1), 120, np.uint8)
+    both = np.concatenate([PHOTO, alpha], axis=2)
+    answer = client.post("/v1/preview", files={"image": ("x", encode(both, "TIFF"))})
+    assert answer.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(decode(answer.content), both)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = client.post("/v1/preview", files={"image": ("x", encode(PHOTO, "TIFF", exif=exif))})
+    assert decode(turned.content).shape == (PHOTO.shape[1], PHOTO.shape[0], 3)
+
+
+def test_a_preview_has_the_limits_of_a_fill(make_client: Callable[..., TestClient]) -> None:
+    client = make_client(max_pixels=1000, max_bytes=50_000)
+
+    def ask(data: bytes, **fields: str) -> Any:
+        return client.post("/v1/preview", files={"image": ("x", data)}, data=fields)
+
+    problem(ask(encode(PHOTO)), 422, "image_too_many_pixels")
+    problem(ask(b"0" * 60_000), 413, "body_too_large")
+    problem(ask(b"no picture"), 415, "image_format_not_allowed")
+    problem(ask(encode(PHOTO), format="png"), 422, "unknown_field")
+
+
+def test_edited_pixels_are_saved_as_the_photograph_was(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    edited = PHOTO.copy()
+    edited[10:30, 20:50] = 0
+
+    def save(original: bytes, filled: bytes, **fields: str) -> Any:
+        files = {"image": ("a", original), "filled": ("b", filled)}
+        return client.post("/v1/save", files=files, data=fields)
+
+    jpeg = encode(PHOTO, "JPEG", quality=85, exif=exif)
+    shown = decode(jpeg)
+    shown[10:30, 20:50] = 0
+    answer = save(jpeg, encode(shown))
+    assert answer.headers["content-type"] == "image/jpeg", answer.text
+    with Image.open(io.BytesIO(answer.content)) as saved, Image.open(io.BytesIO(jpeg)) as before:
+        assert saved.getexif()[0x010F] == "Maker"
+        assert saved.quantization == before.quantization
+    assert np.abs(decode(answer.content)[15:25, 25:45].astype(int)).mean() < 3
+
+    # Without loss known pixels are equal to the bit, also in grey and where another is asked for.
+    answer = save(encode(PHOTO, "TIFF"), encode(edited))
+    np.testing.assert_array_equal(decode(answer.content), edited)
+    assert answer.headers["content-type"] == "image/tiff"
+    grey = save(encode(PHOTO[..., 0]), encode(np.repeat(edited[..., :1], 3, axis=2)), format="png")
+    np.testing.assert_array_equal(decode(grey.content), edited[..., 0])
+    problem(save(jpeg, encode(edited[:-1])), 422, "filled_size_mismatch")
+    problem(client.post("/v1/save", files={"image": ("a", jpeg)}), 422, "filled_missing")
+
+
+def test_16_bits_are_saved_again_but_where_they_were_edited(client: TestClient) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (40, 50), np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(deep).save(buffer, "PNG")
+    shown = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    shown[5:9, 5:9] = 255 - shown[5:9, 5:9]
+    files = {"image": ("a", buffer.getvalue()), "filled": ("b", encode(shown))}
+    saved = decode(client.post("/v1/save", files=files).content)
+    assert saved.dtype != np.uint8
+    edited = np.zeros_like(deep, dtype=bool)
+    edited[5:9, 5:9] = True
+    np.testing.assert_array_equal(saved[~edited], deep[~edited])
+    np.testing.assert_array_equal(saved[edited] >> 8, shown[..., 0][edited])

@@ -1,0 +1,154 @@
+// The photos that are open: which is on the stage, their small pictures, and that they are kept.
+
+import { Document } from "./document.js";
+import { Session } from "./keep/session.js";
+import { areSure } from "./sure.js";
+import { Tray } from "./tray.js";
+import { say } from "./words.js";
+
+const DRAW_AFTER_MS = 200;
+
+export class Desk {
+  #root;
+  #editor;
+  #tray;
+  #attempt;
+  #dropped;
+  #session = null;
+  // Of the photos that were opened: an older one may be decoded later.
+  #taken = 0;
+  // The photo that was asked for last: it is decoded before it is shown.
+  #wanted = null;
+  #drawing = null;
+
+  /**
+   * `attempt(work)` does something and says what goes wrong, and `dropped(document)` follows when
+   * one is closed.
+   */
+  constructor(root, editor, { attempt, dropped }) {
+    this.#root = root;
+    this.#editor = editor;
+    this.#attempt = attempt;
+    this.#dropped = dropped;
+    this.documents = [];
+    this.#tray = new Tray(this.#part("tray"), {
+      chosen: (document) => attempt(() => this.present(document)),
+      closed: (document) => this.close(document),
+    });
+  }
+
+  /** Bring back the photos of an earlier visit; gives whether there are any. */
+  async restore(failed) {
+    this.#session = await Session.open(failed);
+    window.addEventListener("beforeunload", (event) => {
+      const undone = this.documents.some((each) => each.hasHole || each.isFilled || each.sent);
+      if (undone && this.#session.isBehind) event.preventDefault();
+    });
+    const { documents, shown } = await this.#session.restore();
+    this.documents = documents;
+    if (documents.length === 0) return false;
+    for (const each of documents) await this.sketch(each);
+    await this.present(documents.find(({ id }) => id === shown) ?? documents[0]);
+    return true;
+  }
+
+  /** Open a photo; `opening` gives it decoded. Gives it when it is on the stage, else null. */
+  async take(opening) {
+    this.#taken += 1;
+    const taken = this.#taken;
+    const opened = new Document(await opening);
+    this.documents.push(opened);
+    this.#session?.keep(opened);
+    // One that was opened after it stays on the stage.
+    if (taken !== this.#taken) return this.sketch(opened);
+    await this.present(opened);
+    return opened;
+  }
+
+  /** Put a photo on the stage. */
+  async present(document) {
+    this.#wanted = document;
+    document.wake();
+    await document.load();
+    if (this.#wanted !== document) return;
+    const before = this.#editor.document;
+    this.#part("welcome").hidden = true;
+    this.#part("work").hidden = false;
+    this.#editor.show(document);
+    this.show();
+    if (before !== null && before !== document && !before.sent) {
+      this.#tray.draw(before);
+      before.unload();
+    }
+    this.#session?.keepTray(this.documents, document);
+    this.#part("stage").focus({ preventScroll: true });
+  }
+
+  /** The photo after the one on the stage (1), or before it (-1). */
+  step(by) {
+    const next = this.documents[this.documents.indexOf(this.#wanted) + by];
+    if (next) this.#attempt(() => this.present(next));
+  }
+
+  /** Draw the small picture of a photo that is not on the stage. */
+  async sketch(document) {
+    this.#tray.show(this.documents, this.#editor.document);
+    document.wake();
+    await document.load();
+    this.#tray.draw(document);
+    if (document !== this.#editor.document && !document.sent) document.unload();
+    return null;
+  }
+
+  /** Something about a photo is new: keep it, soon. */
+  news(document) {
+    if (this.documents.includes(document)) this.#session?.keep(document);
+  }
+
+  /** Resolves when a photo is kept as it is: before it is sent, before an answer is let go. */
+  async keepNow(document) {
+    if (this.documents.includes(document)) await this.#session?.keepNow(document);
+  }
+
+  /** Close a photo; what was neither downloaded nor copied only when they are sure. */
+  async close(document) {
+    const loses = (document.isFilled && !document.kept) || document.sent;
+    const title = say("close-sure", { name: document.name });
+    if (loses && !(await areSure(title, say("close-sure-hint"), say("close-this")))) return;
+    this.#dropped(document);
+    const at = this.documents.indexOf(document);
+    this.documents.splice(at, 1);
+    this.#session?.forget(document);
+    const next = this.documents[Math.min(at, this.documents.length - 1)];
+    if (document === this.#editor.document) {
+      if (next) await this.#attempt(() => this.present(next));
+      else this.#empty();
+    }
+    document.unload();
+    this.#session?.keepTray(this.documents, this.#editor.document);
+    this.show();
+  }
+
+  show() {
+    const { document } = this.#editor;
+    this.#part("tray-bar").hidden = this.documents.length < 2;
+    this.#tray.show(this.documents, document);
+    // Drawn when it rests: a large photo takes a while, and this follows every change of the view.
+    clearTimeout(this.#drawing);
+    if (document && this.documents.length > 1) {
+      this.#drawing = setTimeout(() => this.#tray.draw(document), DRAW_AFTER_MS);
+    }
+  }
+
+  #empty() {
+    this.#wanted = null;
+    this.#editor.show(null);
+    this.#part("welcome").hidden = false;
+    this.#part("work").hidden = true;
+    this.#part("welcome").querySelector("input").focus();
+  }
+
+  #part(name) {
+    return this.#root.querySelector(`[data-part="${name}"]`);
+  }
+}

@@ -1,0 +1,129 @@
+// The work of this browser, kept while it is done: photos, what was done to them, which is shown.
+
+import { Document } from "../document.js";
+import { openStore } from "./store.js";
+
+const SAVE_AFTER_MS = 150;
+
+export class Session {
+  #store;
+  #failed;
+  // By id: the photos that were changed since they were written, and the timers that write them.
+  #changed = new Map();
+  #writing = Promise.resolve();
+
+  /** `failed(error)` is called when something could not be kept. */
+  static async open(failed) {
+    return new Session(await openStore(), failed);
+  }
+
+  constructor(store, failed) {
+    this.#store = store;
+    this.#failed = failed;
+    this.isKept = store.lasting;
+    // What is on its way when the page is hidden is written at once.
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "hidden") this.flush();
+    });
+  }
+
+  /** Whether closing the page now would lose something. */
+  get isBehind() {
+    return !this.isKept || this.#changed.size > 0;
+  }
+
+  /** The photos of an earlier visit in their order, and the id of the one that was shown. */
+  async restore() {
+    const records = await this.#store.all("photos");
+    const { order = [], shown = null } = (await this.#store.get("state", "tray")) ?? {};
+    records.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
+    const documents = [];
+    for (const record of records) {
+      try {
+        documents.push(await Document.restore(record, (key) => this.#file(key)));
+      } catch (error) {
+        // One photo whose file is gone does not take the others with it.
+        this.#failed(error);
+        await this.#store.delete("photos", record.id);
+      }
+    }
+    await this.#sweep(documents);
+    return { documents, shown };
+  }
+
+  /** Keep which photos there are, in which order, and which is shown. */
+  keepTray(documents, shown) {
+    const tray = { order: documents.map(({ id }) => id), shown: shown?.id ?? null };
+    this.#queue(() => this.#store.put("state", "tray", tray));
+  }
+
+  /** Keep a photo as it is, soon. */
+  keep(changed) {
+    clearTimeout(this.#changed.get(changed.id)?.timer);
+    const timer = setTimeout(() => this.keepNow(changed), SAVE_AFTER_MS);
+    this.#changed.set(changed.id, { timer, changed });
+  }
+
+  /** Keep it now; resolves when it is written. */
+  keepNow(changed) {
+    clearTimeout(this.#changed.get(changed.id)?.timer);
+    const entry = { changed };
+    this.#changed.set(changed.id, entry);
+    return this.#queue(async () => {
+      await this.#write(changed);
+      if (this.#changed.get(changed.id) === entry) this.#changed.delete(changed.id);
+    });
+  }
+
+  flush() {
+    for (const { changed } of [...this.#changed.values()]) this.keepNow(changed);
+    return this.#writing;
+  }
+
+  forget(gone) {
+    clearTimeout(this.#changed.get(gone.id)?.timer);
+    this.#changed.delete(gone.id);
+    this.#queue(async () => {
+      await this.#store.delete("photos", gone.id);
+      for (const key of gone.record().files.keys()) await this.#store.delete("files", key);
+    });
+  }
+
+  async #write(changed) {
+    const { record, files } = changed.record();
+    const before = new Set(this.#keysOf(await this.#store.get("photos", changed.id)));
+    // Files first: a record never names one that is not there.
+    for (const [key, file] of files) {
+      if (!before.has(key)) await this.#store.put("files", key, file);
+    }
+    await this.#store.put("photos", changed.id, { ...record, files: [...files.keys()] });
+    for (const key of before) if (!files.has(key)) await this.#store.delete("files", key);
+  }
+
+  #keysOf(record) {
+    return record?.files ?? [];
+  }
+
+  async #file(key) {
+    const file = await this.#store.get("files", key);
+    if (!file) throw new Error(`the kept file ${key} is gone`);
+    return file;
+  }
+
+  /** Delete files that no photo names: of a page that was closed while it wrote. */
+  async #sweep(documents) {
+    const named = new Set(documents.flatMap((each) => [...each.record().files.keys()]));
+    for (const key of await this.#store.keys("files")) {
+      if (!named.has(key)) await this.#store.delete("files", key);
+    }
+  }
+
+  /** One write after the other. */
+  #queue(write) {
+    this.#writing = this.#writing.then(write).catch((error) => {
+      this.isKept = false;
+      this.#failed(error);
+    });
+    return this.#writing;
+  }
+}

@@ -1,0 +1,55 @@
+// The result out of the page: a file, or the clipboard; knows no stage.
+
+import { encodePhoto, saveFile, Trouble } from "./photo.js";
+import { saveAs } from "./service.js";
+import { say } from "./words.js";
+
+const FORMATS = ["png", "jpeg", "webp", "tiff", "heif", "avif", "bmp", "gif", "jp2"];
+const WRITTEN_HERE = ["jpeg", "webp"];
+// Of files, where it is another word than the format's.
+const ENDINGS = { jpeg: "jpg", tiff: "tif", heif: "heic" };
+
+/** Give the photo of a document as a file: its own format ("same") or another. */
+export async function savePhoto(document, format) {
+  const { photo, original } = document;
+  const file = await fileOf(photo, original, format);
+  const type = file.type.replace("image/", "");
+  saveFile(file, `${original.stem}-filled.${ENDINGS[type] ?? type}`);
+  document.kept = true;
+}
+
+async function fileOf(photo, original, format) {
+  const own = format === "same" ? original.blob.type : `image/${format}`;
+  // As the service made it, or as the canvas was expanded.
+  if (own === "image/png" && photo.blob.type === own) return photo.blob;
+  const isExpanded = photo.width !== original.width || photo.height !== original.height;
+  const job = { signal: new AbortController().signal, waiting() {} };
+  try {
+    // What was expanded is another photo than the file's, and is written as itself.
+    const source = isExpanded ? photo.blob : original.blob;
+    return await saveAs(source, photo.blob, isExpanded ? wordOf(own) : format, job);
+  } catch (error) {
+    if (error.code !== "gone") throw error;
+    // Without the service: what the browser can write, in its own colours and without metadata.
+    return encodePhoto(photo, WRITTEN_HERE.includes(wordOf(own)) ? wordOf(own) : "png");
+  }
+}
+
+/** A type of a file as the word of a format; what a browser has no type for is written as PNG. */
+function wordOf(type) {
+  const word = { "image/heic": "heif", "image/x-ms-bmp": "bmp" }[type] ?? type.replace("image/", "");
+  return FORMATS.includes(word) ? word : "png";
+}
+
+/** Put a photo into the clipboard. Throws Trouble where the browser lets no page do so. */
+export async function copyPhoto(photo) {
+  if (!navigator.clipboard?.write) throw new Trouble(say("no-clipboard"), say("no-clipboard-hint"));
+  // Given as a promise: some browsers forget the press of a button while it is made.
+  const item = new ClipboardItem({ "image/png": encodePhoto(photo, "png") });
+  try {
+    await navigator.clipboard.write([item]);
+  } catch (error) {
+    if (error.name !== "NotAllowedError") throw error;
+    throw new Trouble(say("no-clipboard"), say("no-clipboard-hint"));
+  }
+}

@@ -1,0 +1,91 @@
+"""A service in a process of its own, to be killed and started again; it fills as far as it may.
+
+python -m tests.browser.restartable PORT FOLDER
+"""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import uvicorn
+
+from kintsugi.deploy.api import build_api
+from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.settings import AppArgs
+from kintsugi.models.build import ModelConfig, build_inpainter
+from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.networks.vgg import Vgg19Relu3
+from kintsugi.models.progress import Progress, Step
+from tests.deploy.conftest import MODEL
+
+ROOT = Path(__file__).parents[2]
+
+
+class HeldEngine(LocalEngine):
+    """Begins so many scales as a file says, all where there is none: there is a middle then."""
+
+    def __init__(self, inpainter: Inpainter, allowed: Path) -> None:
+        super().__init__(inpainter, MODEL)
+        self._allowed = allowed
+        self._begun = 0
+
+    def _fill(self, pixels, mask, options, check, progress: Progress):  # type: ignore[no-untyped-def]
+        def held(step: Step) -> None:
+            progress(step)
+            self._begun += 1
+            while self._allowed.exists() and self._begun > int(self._allowed.read_text() or 0):
+                check()
+                time.sleep(0.02)
+
+        self._begun = 0
+        return super()._fill(pixels, mask, options, check, held)
+
+
+class Restartable:
+    """The service; `url` stays the same."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._folder = folder
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = [str(word) for word in (self._port, self._folder)]
+        command = [sys.executable, "-m", "tests.browser.restartable", *words]
+        self._process = subprocess.Popen(command, cwd=ROOT)
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", self._port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise TimeoutError(f"nothing answers at {self.url}")
+
+    def allow(self, scales: int | None) -> None:
+        """Let each fill begin so many scales, the last of which waits; None for all."""
+        path = self._folder / "allowed"
+        if scales is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(str(scales - 1))
+
+    def kill(self) -> None:
+        """As when the machine goes off: nothing is tidied up."""
+        self._process.kill()
+        self._process.wait()
+
+
+def main(port: int, folder: Path) -> None:
+    inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+    args = AppArgs(release="unused", jobs=str(folder / "jobs"), jobs_lease_seconds=2)
+    engine = HeldEngine(inpainter, folder / "allowed")
+    uvicorn.run(build_api(engine, args), port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

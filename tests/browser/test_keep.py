@@ -1,0 +1,162 @@
+"""Work is kept while it is done, and there again after the page was closed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.screen import Screen
+from tests.deploy.conftest import draw_photo, encode
+
+pytestmark = pytest.mark.browser
+
+STROKE = ((80.0, 60.0), (120.0, 110.0), (150.0, 100.0))
+
+
+def reload(screen: Screen) -> None:
+    screen.wait_kept()
+    screen.page.reload()
+    screen.page.wait_for_selector("html[data-ready]")
+
+
+def test_a_reload_keeps_strokes_fills_and_what_was_taken_back(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag(STROKE)
+    first = screen.mask()
+    screen.fill()
+    filled = screen.download()[1]
+    screen.drag([(200, 150), (230, 170)])
+    screen.choose("lasso")
+    screen.drag([(20, 20), (60, 20), (60, 60)])
+    hole = screen.mask()
+    screen.button("undo").click()
+    without = screen.mask()
+
+    reload(screen)
+    np.testing.assert_array_equal(screen.mask(), without)
+    name, again = screen.download()
+    assert name == "beach-filled.png"
+    np.testing.assert_array_equal(again, filled)
+    screen.button("redo").click()
+    np.testing.assert_array_equal(screen.mask(), hole)
+    for _ in range(3):
+        screen.button("undo").click()
+    np.testing.assert_array_equal(screen.mask(), first)
+    assert screen.button("download").is_disabled()
+
+
+def test_a_fill_that_was_no_job_is_painted_again(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag(STROKE)
+    hole = screen.mask()
+    asked: list[Any] = []
+    screen.page.route("**/v1/inpaint", lambda route: asked.append(route))
+    screen.button("fill").click()
+    while not asked:
+        screen.page.wait_for_timeout(50)
+    reload(screen)
+    np.testing.assert_array_equal(screen.mask(), hole)
+    screen.page.unroute("**/v1/inpaint")
+    screen.fill()
+
+
+def test_a_photo_that_is_closed_is_forgotten(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.drag(STROKE)
+    screen.fill()
+    close = screen.page.locator('#more-sheet [data-action="close"]')
+    dialog = screen.page.locator("#sure")
+    screen.tab.locator('[popovertarget="more-sheet"]').click()
+    close.click()
+    assert "beach.png" in dialog.inner_text()
+    dialog.get_by_text("Cancel").click()
+    assert screen.stage.is_visible()
+    # What was downloaded is closed without a question.
+    screen.download()
+    screen.tab.locator('[popovertarget="more-sheet"]').click()
+    close.click()
+    screen.part("welcome").wait_for()
+    assert not dialog.is_visible()
+    reload(screen)
+    assert screen.part("welcome").is_visible()
+    left = screen.page.evaluate(
+        """() => new Promise(done => {
+            indexedDB.open("kintsugi").onsuccess = ({ target }) => {
+                const files = target.result.transaction("files").objectStore("files").count();
+                files.onsuccess = () => done(files.result);
+            };
+        })"""
+    )
+    assert left == 0
+
+
+def test_where_nothing_can_be_kept_the_page_asks_before_it_closes(
+    open_page: Callable[..., Screen], photo: Path
+) -> None:
+    screen = open_page()
+    asked: list[str] = []
+
+    def refuse(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    screen.page.on("dialog", refuse)
+    # A private window, a full disk.
+    screen.page.add_init_script(
+        "IDBFactory.prototype.open = () => { throw new DOMException('no', 'SecurityError'); };"
+    )
+    screen.page.reload()
+    screen.page.wait_for_selector("html[data-ready]")
+    screen.open(photo)
+    screen.drag(STROKE)
+    other = screen.page.context.new_page()
+    screen.page.close(run_before_unload=True)
+    for _ in range(100):
+        if asked:
+            break
+        other.wait_for_timeout(100)
+    assert asked == ["beforeunload"]
+
+
+def test_several_photos_are_filled_together(screen: Screen, photo: Path, tmp_path: Path) -> None:
+    files = [photo]
+    for index in (1, 2):
+        files.append(tmp_path / f"more{index}.png")
+        files[-1].write_bytes(encode(draw_photo(240, 320, seed=index)))
+    screen.open(photo)
+    screen.tab.locator("#more-sheet input[multiple]").set_input_files(files[1:])
+    photos = screen.tab.locator(".tray .photo")
+    photos.nth(2).wait_for()
+    screen.tab.locator('.tray .photo[title="more2.png"][aria-current=true]').wait_for()
+    screen.drag(STROKE)
+    hole, touched = screen.mask(), screen.mask(1)
+    screen.button("sameHole").click()
+    screen.part("status").get_by_text("Put on 2 photos.").wait_for(state="attached")
+    states = screen.tab.locator(".tray small")
+    assert states.all_inner_texts() == ["painted"] * 3
+    screen.button("fillAll").click()
+    for index in range(3):
+        states.nth(index).get_by_text("filled", exact=True).wait_for()
+
+    reload(screen)
+    assert states.all_inner_texts() == ["filled"] * 3
+    with screen.page.expect_event("download"):
+        pass_through: list[Any] = []
+        screen.page.on("download", lambda given: pass_through.append(given))
+        screen.button("downloadAll").click()
+    while len(pass_through) < 3:
+        screen.page.wait_for_timeout(50)
+    named = {each.suggested_filename: np.array(Image.open(each.path())) for each in pass_through}
+    assert set(named) == {"beach-filled.png", "more1-filled.png", "more2-filled.png"}
+    for file in files:
+        before = np.array(Image.open(file))
+        after = named[f"{file.stem}-filled.png"]
+        np.testing.assert_array_equal(after[~touched], before[~touched])
+        assert (after[hole] != before[hole]).any()
+    # From one to the next by keys.
+    screen.stage.focus()
+    screen.page.keyboard.press("PageUp")
+    screen.tab.locator('.tray .photo[title="more1.png"][aria-current=true]').wait_for()
