@@ -10,6 +10,10 @@ What is voted has less contrast than what was copied, since copies average, and 
 would find patches with still less: a hole ends as fog. So before a search each component of the
 hole's sketches is given back the contrast that it lost (`_with_contrast`).
 
+A guided search asks more of a source than that it fits: it costs more the further away it lies,
+above and below more than at the same height, the more often it was copied already, and the less
+there is like it (`docs/lab.md`, 2026-11-30, has what each brings).
+
 `search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
 """
 
