@@ -55,7 +55,7 @@ def test_percent_and_time_left_are_said(screen: Screen, large: Path, slow: Resta
     screen.drag(STROKE)
     screen.button("fill").click()
     percent(screen)
-    left = screen.tab.locator(".job-text").filter(has_text=re.compile(r"about \d+ s left"))
+    left = screen.tab.locator(".job-text").filter(has_text=re.compile(r"about \d+ (s|min) left"))
     left.wait_for()
     assert 10 < percent(screen) < 100
     bar = screen.tab.locator(".job progress")
