@@ -303,7 +303,7 @@ def test_what_has_no_use_for_an_initial_fill_is_told_so(initial_fill: Run) -> No
 def test_an_initial_fill_that_is_missing_is_told(tmp_path: Path) -> None:
     values = debug_config(tmp_path).to_dict()
     values["model"]["generator_input"] = "predicted"
-    with pytest.raises(ConfigError, match=r"name a run of jobs/train_initial_fill\.py"):
+    with pytest.raises(ConfigError, match="name one of kintsugi train initial-fill"):
         parse_config(values, "test")
 
 
