@@ -1,6 +1,7 @@
 """HTTP in and out: routes and their documentation; knows no Ray and no network."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -69,6 +70,15 @@ def build_api(
     )
     work = Work(engine, args, observer, turns)
     jobs = open_jobs(work, args)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with nullcontext() if jobs is None else jobs.lifespan(app):
+                yield
+        finally:
+            work.close()
+
     app = FastAPI(
         title="Kintsugi",
         version="1",
@@ -79,7 +89,7 @@ def build_api(
         # Serve makes the span of a request. FastAPI's would begin another trace, below which the
         # graph's calls would be, and hold the query, in which somebody may put a key.
         telemetry={"tracing": False, "operation_spans": False},
-        lifespan=None if jobs is None else jobs.lifespan,
+        lifespan=lifespan,
     )
     app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)
     add_problem_handlers(app)

@@ -66,6 +66,10 @@ class Work:
             max_content_pixels=args.max_stylize_pixels,
         )
 
+    def close(self) -> None:
+        """End the threads; nothing can be asked for afterwards."""
+        self._codecs.close()
+
     async def inpaint(self, form: InpaintForm, record: Record) -> Made:
         """Fill the hole of a photograph.
 

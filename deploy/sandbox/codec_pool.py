@@ -231,6 +231,10 @@ class CodecPool:
         if self.server.pid is None:
             await self.in_thread(self.server.start)
 
+    def close(self) -> None:
+        """End the threads, each after its call; the pool is of no use afterwards."""
+        self._threads.shutdown(wait=False)
+
     @asynccontextmanager
     async def opened(self, form: AnyForm) -> AsyncIterator[Opened]:
         """The files of a request; what was opened is gone when the block ends."""

@@ -32,6 +32,8 @@ GOOD = {
     "alpha.webp": encode(np.dstack([gradient(), gradient()[:, :, 0]]), "WEBP"),
     "palette.png": encode(Image.fromarray(gradient()).convert("P")),
     "a photo with + and %20 and \u00e9.tiff": photo(format="TIFF"),
+    # Of which the first is the photograph.
+    "frames.png": photo(format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 96))]),
 }
 BAD = {
     "cut.jpg": (photo()[:-300], "image_undecodable"),
@@ -39,10 +41,6 @@ BAD = {
     "text.jpg": (b"this is no photograph", "image_format_not_allowed"),
     "tiny.png": (photo(64, 63, "PNG"), "image_too_small"),
     "huge.png": (photo(300, 200, "PNG"), "image_too_many_pixels"),
-    "frames.png": (
-        photo(format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 96))]),
-        "image_animated",
-    ),
 }
 OTHER = {"notes.txt": b"x", "sub/._plain.PNG": b"x", "LICENSE": b""}
 LIMITS = ImageLimits(max_pixels=20_000, min_side=64)

@@ -245,7 +245,7 @@ def test_losses_take_the_form_that_the_configuration_names(
 def test_under_autocast_what_a_stage_gives_is_float32_and_near(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch, kind: type[Stage1] | type[EndToEnd]
 ) -> None:
-    stage = kind(config, encoder)
+    stage = kind(setup_of(config, encoder))
     exact = stage.generate(stage.generator, batch, 0)
     losses = stage.generator_losses(exact, stage.discriminator)
     with torch.autocast("cpu", torch.bfloat16):

@@ -96,7 +96,7 @@ def test_two_processes_of_torchrun_train_together(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_plain_loop_that_fails_says_why(tmp_path: Path) -> None:
     config = debug_config(tmp_path, batch_size=1)
-    with pytest.raises(KintsugiError, match=r"no shards at .*write_shards"):
+    with pytest.raises(KintsugiError, match=r"no shards at .*kintsugi shards"):
         run_plain([Stretch("shards", config.to_dict(), 1, "shards")])
 
 
