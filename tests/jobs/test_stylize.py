@@ -44,7 +44,7 @@ def test_restyles_a_folder(
 ) -> None:
     assert main(arguments) == DONE
     assert "1 of 1: a.jpg: done" in capsys.readouterr().out
-    with Image.open(tmp_path / "output" / "a.png") as answer:
+    with Image.open(tmp_path / "output" / "a.jpg") as answer:
         assert answer.size == (70, 40)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert (figures["photographs"], figures["tried"], figures["failed"]) == (1, 1, 0)

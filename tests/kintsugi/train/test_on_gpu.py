@@ -116,7 +116,7 @@ from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.step import TrainStep, compile_networks
-from tests.kintsugi.train.test_on_gpu import LOOKS, config_of, stage_of
+from tests.kintsugi.train.test_on_gpu import LOOKS, config_of, stage_of, step_of
 mask = torch.zeros(2, 1, 128, 128)
 mask[:, :, 40:80, 40:90] = 1
 batch = Batch(torch.arange(2), torch.rand(2, 3, 128, 128), mask, torch.tensor([0.1, 0.9]))
