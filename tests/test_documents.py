@@ -235,7 +235,7 @@ def test_the_other_tutorials_train_publish_and_measure(
                     command += ["--set", "loop.max_steps=2"]
                 subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
                 ran.append(words[1])
-    assert len(ran) == 6
+    assert len(ran) == 7
     assert (tmp_path / ".kintsugi/runs/debug-stage1/metrics").is_dir()
     assert (tmp_path / ".kintsugi/reports/debug/results.md").is_file()
 

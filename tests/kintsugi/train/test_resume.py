@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import ComputeSection, HeldOutSection, LossSection, ModelSection
-from kintsugi.data.batches import Batch
+from kintsugi.data.batches import Batch, PackedBatch
 from kintsugi.data.shard_reader import sample_key
 from kintsugi.data.splits import is_held_out
 from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
@@ -107,14 +107,14 @@ def test_the_held_out_photographs_are_never_trained_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
-    move = Batch.to
+    move = PackedBatch.to
 
-    def noting(batch: Batch, device: torch.device) -> Batch:
+    def noting(batch: PackedBatch, device: torch.device) -> Batch:
         seen.update(batch.keys.tolist())
         return move(batch, device)
 
     config = everything_on(folder, "apart")
-    monkeypatch.setattr(Batch, "to", noting)
+    monkeypatch.setattr(PackedBatch, "to", noting)
     config = dataclasses.replace(config, held_out=HeldOutSection())
     train_to(config, 3)
     names = [f"{number:03d}.png" for number in range(12)]
