@@ -86,6 +86,10 @@ class PatchGrid:
             is_source.nonzero()[:, 0],
         )
 
+    def places(self, flat: Int64[Tensor, " k"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " k"]]:
+        """Rows and columns of flat positions, in the padded image."""
+        return torch.div(flat, self.width, rounding_mode="floor"), flat % self.width
+
     def offsets(self) -> Int64[Tensor, " k"]:
         """From a centre to each pixel of its patch, in flat positions, row by row."""
         steps = torch.arange(-self.radius, self.radius + 1, device=self.image.device)

@@ -10,9 +10,7 @@ What is voted has less contrast than what was copied, since copies average, and 
 would find patches with still less: a hole ends as fog. So before a search each component of the
 hole's sketches is given back the contrast that it lost (`_with_contrast`).
 
-A guided search asks more of a source than that it fits: it costs more the further away it lies,
-above and below more than at the same height, the more often it was copied already, and the less
-there is like it (`docs/lab.md`, 2026-11-30, has what each brings).
+A guided search asks more of a source than that it fits: see `kintsugi.models.match.source_cost`.
 
 `search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
 """
@@ -27,6 +25,12 @@ from torch.nn import functional as F
 from kintsugi.models.compose.gradient_blend import blend_gradients
 from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, Sketcher
 from kintsugi.models.match.pixel_vote import Ballot, pad_like
+from kintsugi.models.match.source_cost import (
+    mean_distance,
+    rarity,
+    scaled_places,
+    with_repetition,
+)
 from kintsugi.models.plan.resizing import shrink
 
 # Pixels from a patch's centre to its edge: 7x7 px.
@@ -44,17 +48,6 @@ _LEAST_COVERED = 0.9
 _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
 _GUIDE = (4.0, 1.0, 0.5, 0.2)
-# What a source costs that lies the crop's longer side away, in the mean squared distance of two
-# sketches and for columns and rows: what belongs in a hole is near, and at the same height rather
-# than above or below, since sky, trees and ground lie in layers.
-_FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
-# What a source costs that is copied as often again as all would be if they were copied alike, in
-# that unit: of an object next to a hole one copy may pass, three in a row do not.
-_REPEATED = 0.05
-# And what one costs that is like nothing else, up to that unit: objects are rare, and pieces of
-# them are what the eye finds first. Its like is looked for among so many sources drawn at random,
-# so many pixels away and more.
-_RARE, _LIKE_AMONG, _LIKE_FROM = 0.3, 256, 6
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -166,14 +159,15 @@ class _Search:
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         if self._guides is not None:
             # A squared distance of places, as of all else that is compared.
-            self._guides = torch.cat([self._guides, _far(self._known, grid, self._size)], 1)
-            self._known = torch.cat([self._known, self._guides], 1)
-            self._mean_distance = float(_mean_distance(self._known, grid))
-            self._rare = self._rarity()
-            self._known = torch.cat([self._known, self._rare.sqrt()[:, None]], 1)
+            places = scaled_places(self._known, grid, max(self._size))
+            self._guides = torch.cat([self._guides, places], 1)
+            compared = torch.cat([self._known, self._guides], 1)
+            most = mean_distance(compared, grid)
+            self._rare = rarity(self._known, grid, most=most, generator=generator)
+            self._known = torch.cat([compared, self._rare.sqrt()[:, None]], 1)
         self._depth = _depths(grid)
         # What a query's sketch sees, and no more of the image.
-        rows, columns = _places(grid.queries, grid)
+        rows, columns = grid.places(grid.queries)
         self._box = tuple(
             slice(int(places.min()) - grid.radius, int(places.max()) + grid.radius + 1)
             for places in (rows, columns)
@@ -220,7 +214,7 @@ class _Search:
                     reach = max(1, reach // 2)
             field.cohere(_COHERENCE)
             if self._guides is not None:
-                self._known[:, -1] = (self._rare + self._repeated(field)).sqrt()
+                self._known[:, -1] = with_repetition(self._rare, grid, field).sqrt()
             last = turn == turns - 1
             ballot = Ballot(grid, field, self._depth)
             self._image = ballot.colours(self._image, width=_LAST_WIDTH if last else None)
@@ -251,39 +245,6 @@ class _Search:
             [queries, self._guides[grid.queries], queries.new_zeros(len(queries), 1)], 1
         )
 
-    def _repeated(self, field: Field) -> Float[Tensor, " n"]:
-        """By flat position, what it costs that the places around are copied often."""
-        grid = self._grid
-        copies = field.distance.new_zeros(len(grid.is_source))
-        copies.index_add_(0, field.match, torch.ones_like(field.distance))
-        side = 2 * grid.radius + 1
-        copies = F.avg_pool2d(
-            copies.view(1, 1, *grid.hole.shape), side, 1, grid.radius, count_include_pad=False
-        ).flatten()
-        alike = len(grid.queries) / len(grid.sources)
-        often = (copies / max(alike, 0.5) - 1).clamp_min(0)
-        return _REPEATED * self._mean_distance * often
-
-    def _rarity(self) -> Float[Tensor, " n"]:
-        """By flat position, what a source costs as there is little like it."""
-        grid = self._grid
-        sketches = self._known[:, : self._sketcher.length]
-        order = torch.randperm(len(grid.sources), generator=self._generator)
-        among = grid.sources[order[:_LIKE_AMONG].to(grid.sources.device)]
-        others, places = sketches[among], torch.stack(_places(among, grid))
-        lengths = others.square().sum(1)
-        cost = sketches.new_zeros(len(sketches))
-        for sources in torch.split(grid.sources, _MOST_SCORES // len(among) + 1):
-            own = sketches[sources]
-            distance = own.square().sum(1)[:, None] + lengths - 2 * own @ others.T
-            here = torch.stack(_places(sources, grid))
-            near = (here[:, :, None] - places[:, None]).abs().amax(0) < _LIKE_FROM
-            distance = distance.masked_fill(near, torch.inf).clamp_min(0)
-            least = distance.amin(1)
-            # Where all of a small image is near there is nothing to compare with.
-            cost[sources] = torch.where(least.isfinite(), least, 0)
-        return _RARE * cost.clamp_max(self._mean_distance)
-
     def _with_contrast(
         self, queries: Float[Tensor, "q k"], copied: Float[Tensor, "q K"]
     ) -> Float[Tensor, "q k"]:
@@ -306,7 +267,7 @@ class _Search:
         grid = self._grid
         rows, columns = self._box
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        row, column = _places(grid.queries, grid)
+        row, column = grid.places(grid.queries)
         place = (row - rows.start) * width + column - columns.start
         table = values.new_zeros(1, values.shape[1] + 1, height * width)
         table[0, :-1, place] = values.T
@@ -325,7 +286,7 @@ class _Search:
     def _table(self, field: Field) -> Int64[Tensor, "H W"]:
         """Per pixel of the image its source as a flat position in the image, not padded."""
         grid = self._grid
-        row, column = (part - grid.radius for part in _places(field.match, grid))
+        row, column = (part - grid.radius for part in grid.places(field.match))
         table = grid.queries.new_full(grid.hole.shape, NO_SOURCE)
         table.view(-1)[grid.queries] = row * self._size[1] + column
         return self._cut(table)
@@ -342,21 +303,6 @@ def _guides(
     return pad_like(scaled, grid)[0].flatten(1).T
 
 
-def _mean_distance(sketches: Float[Tensor, "n k"], grid: PatchGrid) -> Tensor:
-    """Squared, of two sources drawn at random."""
-    return 2 * sketches[grid.sources].var(0, correction=0).sum()
-
-
-def _far(
-    sketches: Float[Tensor, "n k"], grid: PatchGrid, size: tuple[int, int]
-) -> Float[Tensor, "n 2"]:
-    """Row and column of each position, scaled so that their squared distances are a cost."""
-    mean_distance = _mean_distance(sketches, grid)
-    place = torch.stack(_places(torch.arange(len(sketches), device=sketches.device), grid), 1)
-    weight = mean_distance * sketches.new_tensor([_FAR_ROWS, _FAR_COLUMNS])
-    return place / max(size) * weight.sqrt()
-
-
 def _carried(
     sources: Int64[Tensor, "h w"],
     grid: PatchGrid,
@@ -365,7 +311,7 @@ def _carried(
 ) -> Int64[Tensor, " q"]:
     """The sources of a smaller size on this one's grid; random ones where there were none."""
     height, width = sources.shape
-    row, column = (part - grid.radius for part in _places(grid.queries, grid))
+    row, column = (part - grid.radius for part in grid.places(grid.queries))
     # The queries of the smaller size begin as far from its edge.
     inner = [
         torch.div(place * small, large, rounding_mode="floor").clamp(
@@ -440,11 +386,6 @@ def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:
     """Whether no pixel of the hole is as deep as the smallest size needs."""
     side = 2 * _LEAST_DEPTH - 1
     return bool(F.max_pool2d(1 - hole, side, 1, side // 2).all())
-
-
-def _places(flat: Int64[Tensor, " n"], grid: PatchGrid) -> tuple[Tensor, Tensor]:
-    """Rows and columns in the padded image."""
-    return torch.div(flat, grid.width, rounding_mode="floor"), flat % grid.width
 
 
 def _enlarged(image: Float[Tensor, "1 3 h w"], size: tuple[int, int]) -> Tensor:

@@ -278,7 +278,7 @@ def test_what_was_copied_often_is_copied_less(monkeypatch: pytest.MonkeyPatch) -
         return float(copies.float().square().sum())
 
     often = copied_alike()
-    monkeypatch.setattr("kintsugi.models.match.pixel_synthesis._REPEATED", 0.0)
+    monkeypatch.setattr("kintsugi.models.match.source_cost._REPEATED", 0.0)
     assert often < 0.9 * copied_alike()
 
 
@@ -296,5 +296,5 @@ def test_of_a_thing_that_is_there_once_less_is_copied(monkeypatch: pytest.Monkey
         return int((search_pixels(begun, mask).image[:, :1][mask > 0] > 0.6).sum())
 
     less = copied()
-    monkeypatch.setattr("kintsugi.models.match.pixel_synthesis._RARE", 0.0)
+    monkeypatch.setattr("kintsugi.models.match.source_cost._RARE", 0.0)
     assert less < 0.8 * copied()
