@@ -9,13 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import uvicorn
 
 from kintsugi.deploy.api import build_api
+from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig, build_inpainter
-from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.inpainter import CancelCheck, Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.progress import Progress, Step
 from tests.deploy.conftest import MODEL
@@ -31,7 +35,14 @@ class HeldEngine(LocalEngine):
         self._allowed = allowed
         self._begun = 0
 
-    def _fill(self, pixels, mask, options, check, progress: Progress):  # type: ignore[no-untyped-def]
+    def _fill(
+        self,
+        pixels: Pixels,
+        mask: npt.NDArray[np.bool_],
+        options: InpaintOptions,
+        progress: Progress,
+        check: CancelCheck,
+    ) -> Pixels:
         def held(step: Step) -> None:
             progress(step)
             self._begun += 1
@@ -40,7 +51,7 @@ class HeldEngine(LocalEngine):
                 time.sleep(0.02)
 
         self._begun = 0
-        return super()._fill(pixels, mask, options, check, held)
+        return super()._fill(pixels, mask, options, held, check)
 
 
 class Restartable:
