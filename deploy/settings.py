@@ -112,7 +112,7 @@ class AppArgs(BaseModel):
     )
     webhook_hosts: str = Field(
         default="",
-        description="Hosts, with spaces between them, that may be told when a job has ended, as"
+        description="Hosts, with spaces between them, of webhooks to call when a job has ended, as"
         " `hooks.example.org` or `name:port`: by https, and by http only at 127.0.0.1. Empty: a job"
         " with a webhook is refused",
     )
@@ -177,9 +177,7 @@ class AppArgs(BaseModel):
     @model_validator(mode="after")
     def _hooks_are_signed(self) -> Self:
         if self.webhook_hosts and not self.webhook_secret:
-            raise ValueError(
-                "webhook_hosts needs webhook_secret: whoever is told must know by whom"
-            )
+            raise ValueError("webhook_hosts needs webhook_secret: a receiver must know who calls")
         return self
 
     @model_validator(mode="after")

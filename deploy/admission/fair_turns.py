@@ -1,4 +1,4 @@
-"""Turns shared out between keys: each gets its weighted share of the time, whoever asks most.
+"""Turns shared out between keys: each gets its weighted share, however much any of them asks.
 
 Every key has a clock of the time that it has used, divided by its weight; the next turn is that
 of the key whose clock is furthest behind. What a turn will take is estimated from its size, and

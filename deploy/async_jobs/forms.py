@@ -58,7 +58,7 @@ class JobForm:
         kind: Which computation.
         files: As they came, by field.
         options: All of that computation's, checked.
-        webhook: URL to tell when it has ended; "" for none.
+        webhook: URL to call when it has ended; "" for none.
     """
 
     kind: Kind

@@ -35,7 +35,7 @@ class JobRecord(_Record):
         key_name: Whose API key made it; "" where none is asked for.
         request_id: Of the request that made it.
         created: Seconds since 1970, as all times here.
-        webhook: URL that is told when the job has ended; "" for none.
+        webhook: URL that is called when the job has ended; "" for none.
     """
 
     version: Literal[1] = 1

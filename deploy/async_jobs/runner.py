@@ -87,7 +87,7 @@ class JobRunner:
             _every(heartbeat, self._claims.heartbeat),
             _every(heartbeat, self._look),
             _every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
-            _every(self._limits.lease_seconds, partial(self._hooks.tell_all, self._call)),
+            _every(self._limits.lease_seconds, partial(self._hooks.notify_all, self._call)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -239,7 +239,7 @@ class JobRunner:
         how = "done" if outcome.problem is None else outcome.problem.code
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - job.record.created)
         if job.record.webhook:
-            await _logged(partial(self._hooks.tell, job_id, self._call))
+            await _logged(partial(self._hooks.notify, job_id, self._call))
 
     async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[Outcome, bytes]:
         """How a job ends, and its image. Raises: _NotOurs."""

@@ -31,7 +31,7 @@ class Jobs:
     Attributes:
         work: Checks what is sent.
         runner: Takes and runs it.
-        hooks: Checks where somebody wants to be told.
+        hooks: Checks the URLs of webhooks.
     """
 
     def __init__(self, store: JobStore, runner: JobRunner, work: JobWork, hooks: Webhooks) -> None:

@@ -4,7 +4,7 @@ open/<id>                 a job that has not ended, so that these are found with
 owners/<owner>            a running service, written again while it runs
 keys/<digest>             the job that an Idempotency-Key made
 lists/<digest>/<when>-<id> that a job is one of this API key's name
-hooks/<id>                that somebody is still to be told how it ended
+hooks/<id>                that its webhook is still to be notified of its end
 jobs/<id>/record.json     what was asked for; written last when the job is made
 jobs/<id>/input-<field>   the files that were sent; deleted when the job ends
 jobs/<id>/claim.json      which service works on it
@@ -153,12 +153,12 @@ class JobStore:
         return found, ""
 
     def hooks(self) -> list[str]:
-        """Ids of the jobs of whose end somebody is still to be told."""
+        """Ids of the jobs whose webhooks are still to be notified."""
         names = (name.removeprefix("hooks/") for name in self._place.list("hooks"))
         return [name for name in names if is_job_id(name)]
 
-    def told(self, job_id: str) -> None:
-        """Nobody is to be told of it any more."""
+    def forget_webhook(self, job_id: str) -> None:
+        """Its webhook is not notified any more."""
         self._place.delete(f"hooks/{job_id}")
 
     def files(self, record: JobRecord) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Somebody is told how a job ended: signed, at allowed hosts only, again until it is taken.
+"""A webhook: notifies a URL of how a job ended; signed, at allowed hosts only, until it is taken.
 
 The only place where this service sends a request of its own, and only to hosts that its operator
 named: no redirect is followed, and nothing that is answered is read.
@@ -34,7 +34,7 @@ Call = Callable[..., Awaitable[Any]]
 
 
 class Webhooks:
-    """Who may be told, and the telling."""
+    """Which URLs may be notified, and the notifying."""
 
     def __init__(
         self,
@@ -52,31 +52,31 @@ class Webhooks:
         self._store = store
         self._hosts = frozenset(host.lower() for host in hosts)
         self._secret = secret
-        self._telling: set[str] = set()
+        self._notifying: set[str] = set()
 
     def check(self, url: str) -> None:
-        """Whether it may be told; "" is nobody. Raises: InvalidInput `webhook_not_allowed`."""
+        """Whether it may be notified; "" is none. Raises: InvalidInput `webhook_not_allowed`."""
         if not url or self._is_allowed(url):
             return
         allowed = ", ".join(sorted(self._hosts))
         raise InvalidInput(
-            "the webhook is no address that this service may tell",
+            "the webhook is no address that this service may call",
             code="webhook_not_allowed",
             hint=f"https at one of: {allowed}"
             if allowed
             else "leave it out and ask for the job; the operator can allow hosts (webhook_hosts)",
         )
 
-    async def tell_all(self, call: Call) -> None:
-        """Tell of every job that has ended and of whose end somebody is still to be told."""
+    async def notify_all(self, call: Call) -> None:
+        """Notify for every job that has ended and whose webhook is still to be notified."""
         for job_id in await call(self._store.hooks):
-            await self.tell(job_id, call)
+            await self.notify(job_id, call)
 
-    async def tell(self, job_id: str, call: Call) -> None:
-        """Tell of one job if it has ended; at least once, by whichever service comes to it."""
-        if job_id in self._telling:
+    async def notify(self, job_id: str, call: Call) -> None:
+        """Notify for one job if it has ended; at least once, by whichever service comes to it."""
+        if job_id in self._notifying:
             return
-        self._telling.add(job_id)
+        self._notifying.add(job_id)
         try:
             try:
                 job: Job | None = await call(self._store.job, job_id)
@@ -85,9 +85,9 @@ class Webhooks:
             if job is not None and job.state in UNENDED:
                 return
             if job is None or await self._sent(job) or self._is_over(job):
-                await call(self._store.told, job_id)
+                await call(self._store.forget_webhook, job_id)
         finally:
-            self._telling.discard(job_id)
+            self._notifying.discard(job_id)
 
     async def _sent(self, job: Job) -> bool:
         """Send the job's document, and again while that may help. Returns: whether it was taken."""

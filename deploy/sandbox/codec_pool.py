@@ -214,7 +214,7 @@ class CodecPool:
 
         Args:
             limits: What files are accepted.
-            observer: Is told how long each took.
+            observer: Is called with how long each took.
             processes: So many use a processor at one time; one that waits for its fill does not.
             max_content_pixels: As `decode_pair`.
             server: Forks them.

@@ -18,9 +18,9 @@ export class Expansion {
     this.#form.addEventListener("input", (event) => {
       if (event.target.name === "shape") this.#toShape(Number(event.target.value));
       else this.#form.elements.shape.value = "";
-      this.#tell();
+      this.#showSize();
     });
-    this.#form.addEventListener("toggle", () => { this.#form.reset(); this.#tell(); });
+    this.#form.addEventListener("toggle", () => { this.#form.reset(); this.#showSize(); });
     this.#form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const sides = this.#sides();
@@ -52,7 +52,7 @@ export class Expansion {
     }));
   }
 
-  #tell() {
+  #showSize() {
     const document = this.#current();
     if (document === null) return;
     const { width, height } = document.photo;

@@ -234,7 +234,7 @@ export class FillTab {
   #download(documents) {
     return this.#attempt(async () => {
       for (const each of documents.filter((one) => one?.isFilled)) {
-        this.#notice.tell(say("saving"));
+        this.#notice.confirm(say("saving"));
         await savePhoto(each, this.#panel.format);
         this.#desk.news(each);
         if (each !== this.#editor.document) each.photo.unload();
@@ -250,7 +250,7 @@ export class FillTab {
       document.kept = true;
       this.#desk.news(document);
       this.#say(say("copied"));
-      this.#notice.tell(say("copied"));
+      this.#notice.confirm(say("copied"));
     });
   }
 

@@ -5,7 +5,7 @@ import { number, say } from "./words.js";
 // Of the first part, while nothing is known of the pace: seconds after which it looks half done.
 const FIRST_GUESS_SECONDS = 12;
 // From this share on, what has passed says what is left.
-const FORETELL_FROM = 0.12;
+const ESTIMATE_FROM = 0.12;
 
 export class Job {
   #root;
@@ -41,14 +41,14 @@ export class Job {
     this.#controller = new AbortController();
     const pace = new Pace();
     let trouble = "";
-    const tell = () => {
-      const parts = [what, `${say(this.#verb)} …`, ...this.#told(pace), trouble];
+    const update = () => {
+      const parts = [what, `${say(this.#verb)} …`, ...this.#progress(pace), trouble];
       this.#text.textContent = parts.filter(Boolean).join(" · ");
     };
-    tell();
+    update();
     this.#root.hidden = false;
-    const timer = setInterval(tell, 250);
-    const says = (text) => { trouble = text; tell(); };
+    const timer = setInterval(update, 250);
+    const says = (text) => { trouble = text; update(); };
     try {
       return await work({
         signal: this.#controller.signal,
@@ -64,7 +64,7 @@ export class Job {
   }
 
   /** Percent and time left where they are known, otherwise the seconds so far. */
-  #told(pace) {
+  #progress(pace) {
     const { share, seconds, left } = pace.now();
     if (share === null) {
       this.#bar.removeAttribute("value");
@@ -96,7 +96,7 @@ class Pace {
     // It comes ever nearer to the next report and never beyond it.
     const within = 1 - Math.exp(-(now - at) / 1000 / Math.max(0.5, expected));
     const shown = share + (next - share) * within;
-    const left = share < FORETELL_FROM ? null : Math.max(1, seconds * (1 - shown) / shown);
+    const left = share < ESTIMATE_FROM ? null : Math.max(1, seconds * (1 - shown) / shown);
     return { share: shown, seconds, left };
   }
 }

@@ -3,7 +3,7 @@
 import { Trouble } from "./photo.js";
 import { say } from "./words.js";
 
-const TOLD_MS = 2500;
+const CONFIRMED_MS = 2500;
 
 export class Notice {
   #root;
@@ -40,10 +40,10 @@ export class Notice {
   }
 
   /** Say something good, for a moment. */
-  tell(text) {
+  confirm(text) {
     this.#put(text, "");
     this.#root.classList.add("good");
-    this.#timer = setTimeout(() => this.hide(), TOLD_MS);
+    this.#timer = setTimeout(() => this.hide(), CONFIRMED_MS);
   }
 
   hide() {

@@ -34,7 +34,7 @@ def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
         alone = Clients(service.post, 2)
         with Slowness() as calm, asking(alone):
             wait_until(lambda: len(alone.answers) >= 40, "answered", 200, service)
-        beside = Clients(service.post, 2)
+        loaded = Clients(service.post, 2)
         refused: list[tuple[int, str, float]] = []
 
         def attack() -> None:
@@ -43,18 +43,18 @@ def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
             seconds = time.monotonic() - began
             refused.append((answer.status_code, answer.json()["code"], seconds))
 
-        with Slowness() as slow, asking(beside), ThreadPoolExecutor(6) as pool:
+        with Slowness() as slow, asking(loaded), ThreadPoolExecutor(6) as pool:
             for _ in range(3):
                 for task in [pool.submit(attack) for _ in range(6)]:
                     task.result()
-            wait_until(lambda: len(beside.answers) >= 40, "answered", 200, service)
+            wait_until(lambda: len(loaded.answers) >= 40, "answered", 200, service)
     assert len(refused) == 18
     assert {(status, code) for status, code, _ in refused} == {(422, "image_too_costly")}
     measured("scan bombs: slowest refusal, s", max(seconds for *_, seconds in refused))
     measured("scan bombs: the machine was slower by, ratio", slow.factor)
     assert max(seconds for *_, seconds in refused) <= 2 * slow.factor
-    assert {status for status, _ in [*alone.answers, *beside.answers]} == {200}
-    before, after = (percentile([s for _, s in one.answers], 0.99) for one in (alone, beside))
+    assert {status for status, _ in [*alone.answers, *loaded.answers]} == {200}
+    before, after = (percentile([s for _, s in one.answers], 0.99) for one in (alone, loaded))
     # The clients of both are on this machine: what they and others took of it is no fault.
     ratio = after / before / max(1.0, slow.factor / calm.factor)
     measured("scan bombs: p99 of good requests, ratio", ratio)

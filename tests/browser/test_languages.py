@@ -1,4 +1,4 @@
-"""The page in the language of whoever opens it, and in colours that the system forces."""
+"""The page in the reader's language, and in colours that the system forces."""
 
 from collections.abc import Callable
 from pathlib import Path

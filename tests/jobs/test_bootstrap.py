@@ -79,7 +79,7 @@ HERE = str(PACKAGE.parent)
         ({"runtime_env": {"py_modules": ["gcs://kintsugi.zip"]}}, None),
     ],
 )
-def test_workers_of_a_submitted_job_are_told_where_the_code_is(
+def test_workers_of_a_submitted_job_know_where_the_code_is(
     submitted: dict[str, object], path: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Ray unpacks what `--working-dir .` sent into the job's current folder.

@@ -94,7 +94,7 @@ function openDatabase() {
   });
 }
 
-/** Whether no other tab of this page works with the store; browsers tell it over https alone. */
+/** Whether no other tab of this page works with the store; browsers have locks over https alone. */
 function isFirst() {
   if (!navigator.locks) return Promise.resolve(true);
   return new Promise((resolve) => {

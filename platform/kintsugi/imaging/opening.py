@@ -60,7 +60,7 @@ def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:
         several = read_promises(data, format).frames > 1
     else:
         # A JPEG with several (MPO) is what phones write: the photograph first, then previews or
-        # gain maps, of which its segments tell.
+        # gain maps, which its segments name.
         several = format != "jpeg" and bool(getattr(image, "is_animated", False))
     return ("the first of its frames or pages is used",) if several else ()
 

@@ -107,7 +107,7 @@ def output_in(format: str) -> OutputOptions:
 
 @dataclass(frozen=True)
 class Choice:
-    """One option, for whoever builds flags, form fields or documents of it.
+    """One option, for code that builds flags, form fields or documents of it.
 
     Attributes:
         name: As in a form; a flag has hyphens.

@@ -160,9 +160,9 @@ def _other_mode(picture: _Picture, filled: Filled, spec: Format, notes: list[str
         mode, samples = "RGB", _as_rgb(picture, filled)
     else:
         return _reduced_to_palette(picture, filled, spec, notes)
-    told = "transparent palette" if picture.mode == "P" and picture.alpha is not None else ""
+    kind = "transparent palette" if picture.mode == "P" and picture.alpha is not None else ""
     notes.append(
-        f"{told or names[picture.mode]} converted to {names[mode]}: {spec.name} holds no"
+        f"{kind or names[picture.mode]} converted to {names[mode]}: {spec.name} holds no"
         f" {names[picture.mode]}"
     )
     return replace(picture, mode=mode, samples=samples, palette=None)
@@ -321,7 +321,7 @@ def _png(picture: _Picture) -> bytes:
 
 
 def _transparency(picture: _Picture) -> dict[str, Any]:
-    """What Pillow is told of a palette's transparent colours."""
+    """Pillow's options for a palette's transparent colours."""
     if picture.mode != "P" or picture.palette is None:
         return {}
     alpha = picture.palette[:, 3]

@@ -72,7 +72,7 @@ def service_config(
         args["jobs"] = jobs
     if api_keys:
         args["api_keys"] = api_keys
-        # Whoever has a key may use any name of it.
+        # A client with a key may use any name of it.
         args.pop("hosts", None)
     return config
 

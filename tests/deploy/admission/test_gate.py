@@ -55,7 +55,7 @@ def test_leaving_gives_the_place_back_once() -> None:
     gate.enter("b", 600)
 
 
-def test_who_would_wait_too_long_is_told_when_to_come() -> None:
+def test_who_would_wait_too_long_is_refused_with_a_time_to_retry() -> None:
     async def go() -> Busy:
         turns = FairTurns(1)
         turns.mean_seconds = 10.0

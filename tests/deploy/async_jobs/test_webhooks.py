@@ -23,7 +23,7 @@ SECRET = "between us"
 
 @dataclass
 class Listener:
-    """Somebody who wants to be told; answers with these statuses, the last one again and again."""
+    """A webhook's receiver; answers with these statuses, the last one again and again."""
 
     statuses: list[int] = field(default_factory=lambda: [200])
     heard: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
@@ -36,27 +36,29 @@ class Listener:
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    told = Listener()
+    receiver = Listener()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told.heard.append((self.path, headers, body))
-            status = told.statuses.pop(0) if len(told.statuses) > 1 else told.statuses[0]
+            receiver.heard.append((self.path, headers, body))
+            status = (
+                receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
+            )
             self.send_response(status)
             if status == 302:
-                self.send_header("location", f"http://{told.host}/elsewhere")
+                self.send_header("location", f"http://{receiver.host}/elsewhere")
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.port = server.server_port
+    receiver.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield told
+    yield receiver
     server.shutdown()
     server.server_close()
     thread.join()
@@ -69,7 +71,7 @@ def settings(tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
     return {"webhook_hosts": listener.host, "webhook_secret": str(tmp_path / "secret")}
 
 
-def test_the_end_of_a_job_is_told_signed(
+def test_the_end_of_a_job_is_sent_signed(
     start: Start, settings: dict[str, str], listener: Listener, folder: Path
 ) -> None:
     client = start(**settings)
@@ -85,12 +87,12 @@ def test_the_end_of_a_job_is_told_signed(
     assert proof != signature(b"guessed", moment, body)
 
 
-def test_a_failure_is_told_too(start: Start, settings: dict[str, str], listener: Listener) -> None:
+def test_a_failure_is_sent_too(start: Start, settings: dict[str, str], listener: Listener) -> None:
     client = start(**settings)
     submit(client, {"webhook": f"http://{listener.host}/", "scales": "9"})
     wait_until(lambda: bool(listener.heard))
-    told = json.loads(listener.heard[0][2])
-    assert (told["state"], told["problem"]["code"]) == ("failed", "options_do_not_fit")
+    document = json.loads(listener.heard[0][2])
+    assert (document["state"], document["problem"]["code"]) == ("failed", "options_do_not_fit")
 
 
 def test_it_is_sent_again_until_it_is_taken(

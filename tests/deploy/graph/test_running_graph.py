@@ -73,7 +73,7 @@ def test_a_request_given_up_is_cancelled(service: Service) -> None:
     assert after["Image2Feature"] - before["Image2Feature"] <= 1
 
 
-def test_a_fill_that_is_followed_tells_its_scales(service: Service, inpainter: Inpainter) -> None:
+def test_a_fill_that_is_followed_reports_its_scales(service: Service, inpainter: Inpainter) -> None:
     photo, mask = draw_photo(512, 512), draw_mask(512, 512)
     steps: list[Step] = []
 

@@ -4,7 +4,7 @@
 usage: check_manifests.py [options] FILE_OR_DIR ...
 
 Prints one line a finding,  file:document:path: message (line N),  and exits 1 if there is any error.
-  Ray*            the strict schemas beside this script (unknown fields are errors), then the rules that the
+  Ray*            the strict schemas next to this script (unknown fields are errors), then the rules that the
                   API server's CEL and the operator's own validation.go apply, then every pod template
   CRDs            any other <plural>.json with x-kubernetes-gvk that lies in the schema folder
   core kinds      the package kubernetes-validate, where installed (its schemas are inside the package)
@@ -1368,7 +1368,7 @@ def main(argv=None):
     ap.add_argument(
         "--schemas",
         default=HERE,
-        help="folder of derived schemas, searched with its subfolders (default: beside this script)",
+        help="folder of derived schemas, searched with its subfolders (default: next to this script)",
     )
     ap.add_argument(
         "--k8s-version", help="for core kinds, e.g. 1.34 (default: the newest packaged)"

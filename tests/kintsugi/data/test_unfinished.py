@@ -1,4 +1,4 @@
-"""A packing that was cut off goes on where it was; one of other photographs begins anew."""
+"""A packing that was cut off goes on where it was; one of other photographs starts over."""
 
 import io
 from pathlib import Path

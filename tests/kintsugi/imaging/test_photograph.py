@@ -192,17 +192,17 @@ def test_any_photograph_is_written_in_any_format_and_losses_are_named(format: st
         photo(icc_profile=srgb_profile(), dpi=(300, 300)),
     ):
         before, saved, after = filled(kind, format=format)
-        told = "; ".join(saved.notes)
+        notes = "; ".join(saved.notes)
         assert after.format == format
         assert after.seen.shape == before.seen.shape
         if before.mode not in spec.modes:
-            assert "converted to" in told or "reduced to 256" in told
+            assert "converted to" in notes or "reduced to 256" in notes
         if before.depth == 16 and spec.depth < 16:
-            assert "16-bit samples reduced to 8 bit" in told
+            assert "16-bit samples reduced to 8 bit" in notes
         if before.alpha is not None and not spec.alpha:
-            assert "transparency dropped" in told
+            assert "transparency dropped" in notes
         if before.tags.icc and "icc" not in spec.keeps:
-            assert "colour profile dropped" in told
+            assert "colour profile dropped" in notes
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

@@ -13,9 +13,9 @@ def by_distance(height: int, width: int, line: Line) -> np.ndarray:
     dx, dy = x1 - x0, y1 - y0
     length = dx * dx + dy * dy
     along = x * dx + y * dy
-    beside = 4 * (x * dy - y * dx) ** 2 <= thick * thick * length
+    near = 4 * (x * dy - y * dx) ** 2 <= thick * thick * length
     ends = np.minimum(x * x + y * y, (x - dx) ** 2 + (y - dy) ** 2) * 4 <= thick * thick
-    middle: np.ndarray = beside & (along >= 0) & (along <= length) & (length > 0)
+    middle: np.ndarray = near & (along >= 0) & (along <= length) & (length > 0)
     return middle | ends
 
 

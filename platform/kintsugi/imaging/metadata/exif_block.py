@@ -1,7 +1,7 @@
 """EXIF made true of an upright, changed picture; knows no file format around it.
 
 It is corrected in place: cameras' own notes hold offsets, which would be wrong in a block that is
-written anew.
+rewritten.
 """
 
 import struct
