@@ -1,7 +1,7 @@
 """The options of a request, and the errors that name a wrong one.
 
-Here each option is declared once: type, default, limits, description; what commands have too, of
-masks and files, in `kintsugi.imaging.photo_options`. HTTP, JSON, KServe, jobs,
+Here each option is declared once: type, default, limits; what commands have too, and so nearly
+all descriptions, in `kintsugi.imaging.photo_options`. HTTP, JSON, KServe, jobs,
 OpenAPI, the client's command line and the page read them from here; an option with a title has a
 control on the page. `client/request_options.py` has the types once more, as a client needs none
 of what is imported here.
@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.photo_options import (
+    LARGEST_SEED,
     MOST_REACH,
+    MOST_SCALES,
     FormatChoice,
     MaskConvention,
     MaskOptions,
@@ -56,9 +58,9 @@ class AnswerOptions(FileOptions):
     seed: int = Field(
         default=0,
         ge=0,
-        le=2**63 - 1,
+        le=LARGEST_SEED,
         title="Seed",
-        description="whole number from 0 to 9223372036854775807; decides every random choice",
+        description=choice("seed").description,
     )
 
 
@@ -89,11 +91,10 @@ class InpaintOptions(AnswerOptions):
     align_colour: bool = Field(
         default=True,
         title="Match the colours around the hole",
-        description="true (as if not given) or false, moves the fill's colours to those of the"
-        " known pixels around it",
+        description=choice("align_colour").description,
     )
-    scales: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = Field(
-        default="auto", description="auto, or how many scales the fill goes through, 1 to 16"
+    scales: Annotated[int, Field(ge=1, le=MOST_SCALES)] | Literal["auto"] = Field(
+        default="auto", description=choice("scales").description
     )
 
     @property
@@ -116,7 +117,7 @@ class StylizeOptions(AnswerOptions):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="0 to 1, how much of the answer is style, 0 keeps the content",
+        description=choice("strength").description,
     )
 
 

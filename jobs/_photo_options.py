@@ -1,27 +1,32 @@
-"""The options of masks, outputs and folders as commands have them; each is declared elsewhere.
+"""The options of fills, looks and files as commands have them; each is declared elsewhere.
 
 Names, defaults and descriptions are those of `kintsugi.imaging.photo_options`, which the service
 and its client show, too.
 """
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from kintsugi.errors import ConfigError, InputError
-from kintsugi.imaging.photo_options import Choice, MaskOptions, OutputOptions, choice
+from kintsugi.imaging.photo_options import Choice, choice
+
+Kind = TypeVar("Kind")
 
 
 def _option(name: str) -> typer.models.OptionInfo:
     each = choice(name)
+    # What is so unless it is given needs the other word, too.
+    off = f"/--no-{each.flag[2:]}" if each.is_switch and each.default else ""
     info: typer.models.OptionInfo = typer.Option(
-        each.flag, metavar=None if each.is_switch else _metavar(each), help=each.description
+        each.flag + off, metavar=None if each.is_switch else _metavar(each), help=each.effect
     )
     return info
 
 
 def _metavar(each: Choice) -> str:
-    words = [*each.values, *(["N"] if each.low is not None else [])]
+    number = "0-1" if each.is_fraction else "N"
+    words = [*each.values, *([number] if each.low is not None else [])]
     return "|".join(words) if len(words) <= 4 else "WORD"
 
 
@@ -30,6 +35,10 @@ InvertMask = Annotated[bool, _option("invert_mask")]
 MaskThreshold = Annotated[str, _option("mask_threshold")]
 GrowMask = Annotated[str, _option("grow_mask")]
 Feather = Annotated[str, _option("feather")]
+AlignColour = Annotated[bool, _option("align_colour")]
+Scales = Annotated[str, _option("scales")]
+Seed = Annotated[str, _option("seed")]
+Strength = Annotated[str, _option("strength")]
 Format = Annotated[str, _option("format")]
 Quality = Annotated[str, _option("quality")]
 StripMetadata = Annotated[bool, _option("strip_metadata")]
@@ -45,31 +54,14 @@ Processes = Annotated[
 ]
 
 
-def mask_options(
-    *, convention: str, invert: bool, threshold: str, grow: str, feather: str
-) -> MaskOptions:
-    """Those of a mask. Raises: ConfigError: a value that there is not."""
+def chosen(kind: type[Kind], **values: str | bool) -> Kind:
+    """Options of one kind, as a command line gives them. Raises: ConfigError: a value not there."""
     try:
-        return MaskOptions(
-            choice("mask_convention").parse(convention),
-            invert,
-            choice("mask_threshold").parse(threshold),
-            choice("grow_mask").parse(grow),
-            choice("feather").parse(feather),
+        return kind(
+            **{
+                name: value if isinstance(value, bool) else choice(name).parse(value)
+                for name, value in values.items()
+            }
         )
     except InputError as error:
-        raise _usage(error) from error
-
-
-def output_options(*, format: str, quality: str, strip_metadata: bool) -> OutputOptions:
-    """Those of an output. Raises: ConfigError: a value that there is not."""
-    try:
-        return OutputOptions(
-            choice("format").parse(format), choice("quality").parse(quality), strip_metadata
-        )
-    except InputError as error:
-        raise _usage(error) from error
-
-
-def _usage(error: InputError) -> ConfigError:
-    return ConfigError(f"{error}: {error.hint}")
+        raise ConfigError(f"{error}: {error.hint}") from error

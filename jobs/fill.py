@@ -3,7 +3,7 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError
-from kintsugi.imaging.formats import PHOTO_SUFFIXES, format_of_name
-from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
+from kintsugi.imaging.photo_options import FillChoices, MaskOptions, OutputOptions
 from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
-from kintsugi.jobs._bootstrap import DONE, join_ray, run, write_results
-from kintsugi.jobs._folder import finish, is_folder, read_file, reporting, shown
+from kintsugi.jobs._bootstrap import join_ray, run
+from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
+from kintsugi.jobs._one_photo import one_output
 
 if TYPE_CHECKING:
     from kintsugi.inference.inpaint import Places
@@ -54,11 +54,13 @@ def main(
     mask_threshold: photos.MaskThreshold = "auto",
     grow_mask: photos.GrowMask = "0",
     feather: photos.Feather = "0",
+    align_colour: photos.AlignColour = True,
+    scales: photos.Scales = "auto",
+    seed: photos.Seed = "0",
     format: photos.Format = "same",
     quality: photos.Quality = "auto",
     strip_metadata: photos.StripMetadata = False,
     release: options.Release = BUNDLED_RELEASE,
-    seed: Annotated[int, typer.Option(metavar="N", help="decides every random choice")] = 0,
     processes: photos.Processes = 1,
     overwrite: photos.Overwrite = False,
     retry_failed: options.RetryFailed = False,
@@ -68,16 +70,20 @@ def main(
 
     Format, depth, colours and metadata stay as the photograph's; what cannot is named.
     """
-    masks = photos.mask_options(
-        convention=mask_convention,
-        invert=invert_mask,
-        threshold=mask_threshold,
-        grow=grow_mask,
+    masks = photos.chosen(
+        MaskOptions,
+        mask_convention=mask_convention,
+        invert_mask=invert_mask,
+        mask_threshold=mask_threshold,
+        grow_mask=grow_mask,
         feather=feather,
     )
-    file = photos.output_options(format=format, quality=quality, strip_metadata=strip_metadata)
+    fill = photos.chosen(FillChoices, align_colour=align_colour, scales=scales, seed=seed)
+    file = photos.chosen(
+        OutputOptions, format=format, quality=quality, strip_metadata=strip_metadata
+    )
     if not is_folder(photo):
-        return _fill_one(_Files(photo, mask, output), masks, file, release, seed, json)
+        return _fill_one(_Files(photo, mask, output), masks, fill, file, release, json)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.inference.folder import FolderRun
     from kintsugi.inference.inpaint import inpaint_folder
@@ -87,7 +93,7 @@ def main(
     inpainter, config = open_release(release)
     print(f"release {config.name} {config.digest[:19]}", flush=True)
     join_ray()
-    method = ReleaseMethod(inpainter, _fill_options(masks, seed))
+    method = ReleaseMethod(inpainter, _fill_options(masks, fill))
     with reporting() as report:
         how = FolderRun(retry_failed, overwrite, processes, report)
         summary = inpaint_folder(places, method, masks=masks, output=file, run=how)
@@ -117,55 +123,34 @@ def _places(photo: str, mask: str | None, output: str, masks: MaskOptions) -> "P
 def _fill_one(
     files: _Files,
     masks: MaskOptions,
+    fill: FillChoices,
     file: OutputOptions,
     release: str,
-    seed: int,
     json: Path | None,
 ) -> int:
-    from kintsugi.storage.storage import file_at
-
     if files.mask is None and masks.mask_convention != "alpha":
         raise ConfigError(
             f"name the mask of {files.photo} after it, or choose --mask-convention alpha for a"
             " hole that was erased into it"
         )
-    if file.format == "same":
-        named = format_of_name(files.output)
-        if named is None:
-            raise ConfigError(
-                f"{files.output}: let it end in one of {', '.join(PHOTO_SUFFIXES)}, or choose"
-                " --format"
-            )
-        file = photos.output_options(
-            format=named.name, quality=str(file.quality), strip_metadata=file.strip_metadata
-        )
+    target = one_output(files.output, file)
     # Before anything slow: a mistyped name is refused at once.
     image = read_file(files.photo)
     mask = None if files.mask is None else read_file(files.mask)
-    folder, name = file_at(files.output)
-    if not folder.is_bucket and not Path(folder.uri).is_dir():
-        raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
     from kintsugi.inference.inpaint import fill_photo
     from kintsugi.inference.methods import ReleaseMethod, open_release
 
     inpainter, config = open_release(release)
     since = time.monotonic()
-    method = ReleaseMethod(inpainter, _fill_options(masks, seed))
-    saved = fill_photo(image, mask, method, masks=masks, output=file)
-    seconds = round(time.monotonic() - since, 3)
-    folder.write(name, saved.body)
-    print(shown(f"{folder.join(name).uri}: filled in {seconds:.1f} s by {config.name}"))
-    for note in saved.notes:
-        print(f"  {note}")
-    figures = {"seconds": seconds, "release": config.name, "digest": config.digest}
-    write_results(json, {**figures, "notes": list(saved.notes)})
-    return DONE
+    method = ReleaseMethod(inpainter, _fill_options(masks, fill))
+    saved = fill_photo(image, mask, method, masks=masks, output=target.file)
+    return target.finish(saved, "filled", config, time.monotonic() - since, json)
 
 
-def _fill_options(masks: MaskOptions, seed: int) -> "FillOptions":
+def _fill_options(masks: MaskOptions, fill: FillChoices) -> "FillOptions":
     from kintsugi.models.plan.fill_plan import FillOptions
 
-    return FillOptions(grow_mask=masks.grow_mask, feather=masks.feather, seed=seed)
+    return FillOptions(grow_mask=masks.grow_mask, feather=masks.feather, **asdict(fill))
 
 
 if __name__ == "__main__":

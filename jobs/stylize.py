@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Give a folder of photographs the look of one picture; kintsugi.inference does the work."""
+"""Give a photograph, or a folder of them, the look of one picture; kintsugi.inference does it."""
 
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,27 +12,34 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from kintsugi.defaults import BUNDLED_RELEASE
+from kintsugi.imaging.photo_options import OutputOptions, StyleChoices
 from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
-from kintsugi.jobs._folder import finish, reporting
+from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
+from kintsugi.jobs._one_photo import one_output
 
 
 @options.command(
+    "kintsugi stylize photo.jpg painting.jpg -o styled.jpg",
     "kintsugi stylize photos painting.jpg -o styled",
     "kintsugi stylize s3://shop/photos s3://shop/looks/ink.png -o s3://shop/ink --strength 0.7",
 )
 def main(
-    content: Annotated[str, typer.Argument(help="folder of photographs: a path or URI")],
+    content: Annotated[str, typer.Argument(help="photograph, or folder: a path or URI")],
     style: Annotated[str, typer.Argument(help="one picture")],
     *,
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="URI", help="folder; what is there stays: one for each style"
+            "--output",
+            "-o",
+            metavar="URI",
+            help="a file, whose ending says its format; or folder, one for each style",
         ),
     ],
-    strength: Annotated[float, typer.Option(metavar="0-1", help="how much is style")] = 1.0,
+    strength: photos.Strength = "1.0",
+    seed: photos.Seed = "0",
     format: photos.Format = "same",
     quality: photos.Quality = "auto",
     strip_metadata: photos.StripMetadata = False,
@@ -40,17 +49,30 @@ def main(
     retry_failed: options.RetryFailed = False,
     json: options.Json = None,
 ) -> int:
-    """Give photographs the look of one picture."""
+    """Give a photograph, or a folder of them, the look of one picture; on Ray by RAY_ADDRESS.
+
+    Format, size, depth, transparency and metadata stay as the photograph's; what cannot is named.
+    """
+    chosen = photos.chosen(StyleChoices, strength=strength, seed=seed)
+    file = photos.chosen(
+        OutputOptions, format=format, quality=quality, strip_metadata=strip_metadata
+    )
+    one = None if is_folder(content) else one_output(output, file)
+    # Before anything slow: a mistyped name is refused at once.
+    data = b"" if one is None else read_file(content)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.inference.folder import FolderRun
     from kintsugi.inference.methods import open_release
-    from kintsugi.inference.stylize import Stylist, read_style, stylize_folder
+    from kintsugi.inference.stylize import Stylist, read_style, stylize_folder, stylize_photo
     from kintsugi.storage.storage import Storage
 
-    file = photos.output_options(format=format, quality=quality, strip_metadata=strip_metadata)
     look = read_style(style)
     inpainter, config = open_release(release)
-    stylist = Stylist(inpainter, look, strength)
+    stylist = Stylist(inpainter, look, **asdict(chosen))
+    if one is not None:
+        since = time.monotonic()
+        saved = stylize_photo(data, stylist, one.file)
+        return one.finish(saved, "styled", config, time.monotonic() - since, json)
     print(f"release {config.name} {config.digest[:19]}", flush=True)
     join_ray()
     with reporting() as report:

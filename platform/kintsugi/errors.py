@@ -55,6 +55,9 @@ class InputError(KintsugiError):
         super().__init__(message)
         self.code = code
         self.hint = hint
+        if hint:
+            # Shown below the message wherever a trace is: who calls the package sees nothing else.
+            self.add_note(hint)
 
     # Exceptions travel between Ray processes by `args` alone: keyword-only
     # arguments would be lost on the way.

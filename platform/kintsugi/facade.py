@@ -11,23 +11,29 @@ from PIL import Image
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.fill_window import fill_window
+from kintsugi.imaging.arrays import AnyPixels, Mask
+from kintsugi.imaging.colour_modes import DecodedImage
+from kintsugi.imaging.fill_window import fill_within
+from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
+from kintsugi.imaging.photo_options import MaskConvention, MaskOptions
+from kintsugi.imaging.photograph import as_seen
 from kintsugi.inference.methods import open_release
 from kintsugi.models import inpainter as method
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.models.progress import Step
 from kintsugi.models.weights import ReleaseConfig
 
 # PIL's image of mode RGB, RGBA, L or LA, or uint8 H W 3, H W 4 (RGBA) or H W (grey).
 Picture = TypeVar("Picture", Image.Image, npt.NDArray[np.uint8])
-# PIL's image, white (128 and more) is hole; or bool or uint8 (128 and more) H W, True is hole.
+# PIL's image of mode 1, L, LA, P, RGB or RGBA; or bool (as of mode 1) or uint8 H W, or uint8 H W 3
+# or H W 4 (RGBA).
 Hole = Image.Image | npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 # Called with how much is done, 0 to 1, on the thread that computes.
 OnProgress = Callable[[float], None]
 
-_THRESHOLD = 128
 _MODES = ("RGB", "RGBA", "L", "LA")
+_MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 class Inpainter:
@@ -71,8 +77,11 @@ class Inpainter:
     def fill(
         self,
         image: Picture,
-        mask: Hole,
+        mask: Hole | None = None,
         *,
+        mask_convention: MaskConvention = "white",
+        invert_mask: bool = False,
+        mask_threshold: int | Literal["auto"] = "auto",
         grow_mask: int = 0,
         feather: int = 0,
         align_colour: bool = True,
@@ -85,8 +94,16 @@ class Inpainter:
         Memory and time follow the hole, not the picture: only what lies around it is computed.
 
         Args:
-            image: As `Picture`; what it holds inside the hole is not looked at.
-            mask: As `Hole`, of the same size; some of it hole, some not.
+            image: As `Picture`; what it holds inside the hole, or cannot be seen, is not looked at.
+            mask: As `Hole`, of the same size; some of it hole, some not. None: what is erased in
+                ``image`` itself, with the convention alpha.
+            mask_convention: What marks the hole: white, or True (transparent ground counts as
+                black); black, or False (transparent ground counts as white); alpha, what is erased;
+                painted, strokes of any colour on a transparent ground.
+            invert_mask: Swap hole and known.
+            mask_threshold: How strongly a pixel must be marked to be hole, 1-255; "auto": 128 of a
+                mask with hard edges, 16 of one with smooth edges, and of alpha and painted all that
+                was touched.
             grow_mask: Pixels by which the hole grows on every side, 0-64.
             feather: Pixels over which the fill fades out around the hole, 0-64.
             align_colour: Move the fill's colours to those of the known pixels around it.
@@ -96,27 +113,39 @@ class Inpainter:
 
         Returns:
             A new picture of the same kind, mode and size, with the same profile and metadata,
-            equal to ``image`` outside the hole (after growing and feathering); opaque in it.
+            equal to ``image`` outside the hole (after growing and feathering), and as transparent;
+            with the convention alpha opaque in the hole.
 
         Raises: InvalidInput: The picture, the mask or an option cannot be used; the message says
             why and what to do.
         """
-        pixels, hole = _pixels(image, "image"), _hole(mask)
+        pixels = _pixels(image, "image")
+        marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
+        hole = _hole(mask, pixels, marks)
         _check(pixels, hole)
-        top, bottom, left, right = fill_window(hole, max(0, grow_mask))
-        window = (slice(top, bottom), slice(left, right))
-        colours, device = _colours(pixels[window]), next(self._networks.parameters()).device
-        try:
+        seen, device = _seen(pixels), next(self._networks.parameters()).device
+
+        def compute(part: AnyPixels, part_hole: Mask) -> AnyPixels:
+            colours, unseen = seen_part(part, device)
             filled = self._networks.inpaint(
                 image_to_tensor(colours, device),
-                mask_to_tensor(np.ascontiguousarray(hole[window]), device),
+                mask_to_tensor(part_hole, device),
                 FillOptions(scales, grow_mask, feather, align_colour, seed),
+                unseen=unseen,
                 progress=_fraction(progress),
             )
+            return tensor_to_image(filled, part.dtype)
+
+        try:
+            filled = fill_within(seen, hole, grow_mask, compute)
         except ValueError as error:
             raise InvalidInput(str(error), code="options_do_not_fit") from error
+        changed = (filled != seen[..., :3]).any(axis=2)
         answer = pixels.copy()
-        answer[window] = _like(pixels[window], tensor_to_image(filled), hole[window])
+        answer[changed] = _like(pixels, filled)[changed]
+        if mask_convention == "alpha" and (alpha := _alpha(answer)) is not None:
+            # Where transparency meant hole, the filled hole would not be seen.
+            alpha[hole] = 255
         if progress is not None:
             progress(1.0)
         return _returned(image, answer)
@@ -146,8 +175,7 @@ class Inpainter:
             )
         except ValueError as error:
             raise InvalidInput(str(error), code="options_do_not_fit") from error
-        answer = _like(pixels, tensor_to_image(styled), np.zeros(pixels.shape[:2], np.bool_))
-        return _returned(content, answer)
+        return _returned(content, _like(pixels, tensor_to_image(styled)))
 
 
 def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
@@ -170,16 +198,45 @@ def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
     return picture
 
 
-def _hole(mask: Hole) -> npt.NDArray[np.bool_]:
+def _hole(mask: Hole | None, pixels: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
+    if mask is None:
+        alpha = _alpha(pixels)
+        if options.mask_convention != "alpha" or alpha is None:
+            raise InvalidInput(
+                "there is no mask",
+                code="mask_missing",
+                hint="give one, or a picture whose hole is transparent and mask_convention='alpha'",
+            )
+        return hole_in_alpha(alpha, options)
+    marks = _marks(mask)
+    if marks.ndim == 2 and options.mask_convention in ("white", "black"):
+        return hole_in_grey(marks, options)
+    return marked_hole(DecodedImage(_colours(marks), _alpha(marks), None, "", ()), options)
+
+
+def _marks(mask: Hole) -> npt.NDArray[np.uint8]:
+    """uint8 H W or H W C, with 2 to 4 channels."""
     if isinstance(mask, Image.Image):
-        return np.asarray(mask.convert("L")) >= _THRESHOLD
-    if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8):
+        if mask.mode not in _MASK_MODES:
+            raise InvalidInput(
+                f"the mask is of PIL's mode {mask.mode}",
+                code="mask_mode",
+                hint=f"convert it to one of {', '.join(_MASK_MODES)}",
+            )
+        if mask.mode == "P" or (mask.mode in ("L", "RGB") and mask.has_transparency_data):
+            return np.asarray(mask.convert("RGBA"))
+        return np.asarray(mask.convert("L") if mask.mode == "1" else mask)
+    channels = mask.shape[2] if mask.ndim == 3 else 1
+    if mask.ndim == 2 and mask.dtype == np.bool_:
+        return mask.astype(np.uint8) * np.uint8(255)
+    if mask.dtype != np.uint8 or mask.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise InvalidInput(
             f"the mask is {mask.dtype} of shape {mask.shape}",
             code="mask_shape",
-            hint="give bool (True is hole) or uint8 (128 and more is hole) of height x width",
+            hint="give bool or uint8 of height x width, or uint8 of height x width x 4 (RGBA)",
         )
-    return mask.astype(np.bool_) if mask.dtype == np.bool_ else mask >= _THRESHOLD
+    marks = mask.astype(np.uint8, copy=False)
+    return marks[..., 0] if channels == 1 and mask.ndim == 3 else marks
 
 
 def _check(pixels: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> None:
@@ -204,21 +261,26 @@ def _colours(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., :3])
 
 
-def _like(
-    pixels: npt.NDArray[np.uint8],
-    colours: npt.NDArray[np.uint8],
-    hole: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.uint8]:
-    """RGB in the channels of ``pixels``, whose alpha stays but for the hole, which is opaque."""
+def _alpha(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """A view of the transparency, H W; None where there is none."""
+    return pixels[..., -1] if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else None
+
+
+def _seen(pixels: npt.NDArray[np.uint8]) -> AnyPixels:
+    """As `as_seen`: what is filled from."""
+    colours, alpha = _colours(pixels), _alpha(pixels)
+    return colours if alpha is None else as_seen(colours, alpha)
+
+
+def _like(pixels: npt.NDArray[np.uint8], colours: AnyPixels) -> npt.NDArray[np.uint8]:
+    """RGB in the channels of ``pixels``, whose alpha stays."""
     answer = pixels.copy()
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         answer[..., :3] = colours
-    else:
-        # Of equal channels the same value: known pixels stay as they are.
-        grey = np.asarray(Image.fromarray(colours).convert("L"))
-        answer[...] = grey if pixels.ndim == 2 else np.dstack([grey, pixels[..., 1:]])
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        answer[..., -1] = np.where(hole, 255, pixels[..., -1])
+        return answer
+    # Of equal channels the same value.
+    grey = np.asarray(Image.fromarray(colours).convert("L"))
+    answer[...] = grey if pixels.ndim == 2 else np.dstack([grey, pixels[..., 1:]])
     return answer
 
 

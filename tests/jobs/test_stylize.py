@@ -64,8 +64,35 @@ def test_strength_decides(arguments: list[str], tmp_path: Path) -> None:
     assert made[0] != made[1]
 
 
+def test_restyles_one_photograph(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, style, _, *others = arguments
+    out = tmp_path / "styled.png"
+    assert main([f"{folder}/a.jpg", style, "-o", str(out), *others]) == DONE
+    assert f"{out}: styled in" in capsys.readouterr().out
+    with Image.open(out) as answer:
+        assert (answer.size, answer.format) == ((70, 40), "PNG")
+    assert json.loads((tmp_path / "figures.json").read_text())["release"] == "tiny"
+    # By the folder's way the same pixels.
+    assert main([folder, style, f"--output={tmp_path / 'all'}", "--format=png", *others]) == DONE
+    assert (tmp_path / "all" / "a.png").read_bytes() == out.read_bytes()
+
+
+def test_of_one_photograph_what_cannot_be_is_said_at_once(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    photo, rest = f"{arguments[0]}/a.jpg", [arguments[1], *arguments[3:]]
+    with pytest.raises(ConfigError, match=r"styled: let it end in one of \.png"):
+        main([photo, *rest, "-o", "styled"])
+    with pytest.raises(ConfigError, match=r"nothing is at .*b\.jpg"):
+        main([photo.replace("a.jpg", "b.jpg"), *rest, "-o", "styled.png"])
+    with pytest.raises(ConfigError, match="seed='one' is not one of its values"):
+        main([photo, *rest, "-o", "styled.png", "--seed=one"])
+
+
 def test_wrong_arguments_start_nothing(arguments: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="choose 0"):
+    with pytest.raises(ConfigError, match="strength: 0 to 1"):
         main([*arguments, "--strength=2"])
     with pytest.raises(StorageError, match="nowhere"):
         main([arguments[0], str(tmp_path / "nowhere.png"), *arguments[2:]])

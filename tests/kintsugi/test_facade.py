@@ -1,8 +1,12 @@
 """`from kintsugi import Inpainter`: pictures as PIL and numpy have them, in and out."""
 
+import io
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +15,13 @@ from PIL import Image
 from kintsugi import Inpainter
 from kintsugi.errors import InvalidInput, StorageError
 from kintsugi.imaging.arrays import Mask, Pixels
+from kintsugi.imaging.photo_options import MaskOptions
+from kintsugi.inference.inpaint import fill_photo
+from kintsugi.inference.methods import ReleaseMethod
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
+from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
@@ -63,7 +71,79 @@ def test_a_picture_keeps_its_mode_and_what_it_says_of_itself(
     assert np.array_equal(after[~hole], before[~hole])
     assert not np.array_equal(after[hole], before[hole])
     if mode.endswith("A"):
-        assert (after[hole][:, -1] == 255).all()
+        assert (after[..., -1] == 9).all()
+
+
+# What a mask's picture is like, and the options by which it says where the hole is.
+MASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "white": ("L", {}),
+    "white on nothing": ("RGBA", {}),
+    "black": ("L", {"mask_convention": "black"}),
+    "1 bit": ("1", {}),
+    "inverted": ("RGB", {"invert_mask": True, "mask_threshold": 200}),
+    "erased": ("RGBA", {"mask_convention": "alpha", "mask_threshold": 90}),
+    "painted": ("LA", {"mask_convention": "painted"}),
+    "grown": ("L", {"grow_mask": 3, "feather": 2, "scales": 1, "align_colour": False, "seed": 5}),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("given", [lambda mask: mask, np.asarray], ids=["PIL", "numpy"])
+def test_a_mask_means_what_it_means_for_files(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, kind: str, given: Callable[[Any], Any]
+) -> None:
+    mode, options = MASKS[kind]
+    marks = np.full(hole.shape, 40, np.uint8)
+    marks[hole] = 220
+    mask = Image.fromarray(marks)
+    if mode in ("RGBA", "LA"):
+        mask = Image.merge("LA", (Image.new("L", mask.size, 255), mask))
+    mask = mask.convert(mode)
+    if kind == "painted" and given is np.asarray:
+        mask = mask.convert("RGBA")
+    of_mask = {field.name for field in fields(MaskOptions)}
+    chosen = MaskOptions(**{name: value for name, value in options.items() if name in of_mask})
+    method = ReleaseMethod(
+        NETWORKS,
+        FillOptions(
+            **{
+                field.name: options[field.name]
+                for field in fields(FillOptions)
+                if field.name in options
+            }
+        ),
+    )
+    saved = fill_photo(encoded(Image.fromarray(photo)), encoded(mask), method, masks=chosen)
+    expected = np.asarray(Image.open(io.BytesIO(saved.body)))
+    assert np.array_equal(inpainter.fill(photo, given(mask), **options), expected)
+
+
+def test_a_hole_that_was_erased_is_opaque(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
+    erased = np.dstack([photo, np.where(hole, np.uint8(30), np.uint8(255))])
+    filled = inpainter.fill(Image.fromarray(erased), mask_convention="alpha")
+    after = np.asarray(filled)
+    assert (after[..., 3] == 255).all()
+    assert np.array_equal(after[~hole], erased[~hole])
+    with pytest.raises(InvalidInput, match="there is no mask"):
+        inpainter.fill(photo)
+
+
+def test_what_cannot_be_seen_does_not_count(
+    inpainter: Inpainter, photo: Pixels, hole: Mask
+) -> None:
+    alpha = np.full(hole.shape, 255, np.uint8)
+    alpha[:12] = 0
+    other = photo.copy()
+    other[:12] = 255 - other[:12]
+    one, two = (inpainter.fill(np.dstack([each, alpha]), hole) for each in (photo, other))
+    assert np.array_equal(one[12:], two[12:])
+    assert np.array_equal(two[:12, :, :3], other[:12]), "what is stored there stays as it was"
+
+
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_progress_rises_to_one(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
@@ -108,8 +188,15 @@ def test_what_cannot_be_used_is_named(inpainter: Inpainter, photo: Pixels, hole:
         inpainter.fill(Image.fromarray(photo).convert("CMYK"), hole)
     with pytest.raises(InvalidInput, match="the image is float64 of shape"):
         inpainter.fill(photo / 255, hole)  # type: ignore[type-var]
-    with pytest.raises(InvalidInput, match="feather=99: choose 0 to 64"):
+    with pytest.raises(InvalidInput, match="feather='99' is not one of its values") as caught:
         inpainter.fill(photo, hole, feather=99)
+    assert "0 to 64 pixels" in caught.value.__notes__[0]
+    with pytest.raises(InvalidInput, match="the mask is of PIL's mode CMYK"):
+        inpainter.fill(photo, Image.new("CMYK", (90, 70)))
+    with pytest.raises(InvalidInput, match="the mask has no alpha channel"):
+        inpainter.fill(photo, hole, mask_convention="painted")
+    with pytest.raises(InvalidInput, match="the mask is in colour"):
+        inpainter.fill(photo, photo)
     with pytest.raises(InvalidInput, match="strength"):
         inpainter.stylize(photo, photo, strength=2)
 

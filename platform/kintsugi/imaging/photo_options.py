@@ -1,9 +1,11 @@
-"""What may be chosen of a mask and of the file that is written: one declaration for all doors.
+"""What may be chosen of a mask, a fill, a look and the file that is written: one declaration for
+all doors.
 
 The service, the commands, the client, the page and the Python facade read names, values, defaults
 and descriptions from here.
 """
 
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,11 +16,23 @@ MaskConvention = Literal["white", "black", "alpha", "painted"]
 FormatChoice = Literal["same", "png", "jpeg", "webp", "tiff", "heif", "avif", "bmp", "gif", "jp2"]
 # Most pixels that a hole may grow and a fill may fade out over.
 MOST_REACH = 64
+MOST_SCALES = 16
+LARGEST_SEED = 2**63 - 1
 _OWN_QUALITY = 92
 
 
-def _about(description: str, *, low: int | None = None, high: int | None = None) -> dict[str, Any]:
+def _about(
+    description: str, *, low: float | None = None, high: float | None = None
+) -> dict[str, Any]:
     return {"description": description, "low": low, "high": high}
+
+
+# Of a fill and of a look.
+_SEED = _about(
+    f"whole number from 0 to {LARGEST_SEED}; decides every random choice",
+    low=0,
+    high=LARGEST_SEED,
+)
 
 
 class _Checked:
@@ -42,9 +56,7 @@ class MaskOptions(_Checked):
             " ground"
         ),
     )
-    invert_mask: bool = field(
-        default=False, metadata=_about("true or false (as if not given), swaps hole and known")
-    )
+    invert_mask: bool = field(default=False, metadata=_about("swaps hole and known"))
     mask_threshold: int | Literal["auto"] = field(
         default="auto",
         metadata=_about(
@@ -70,6 +82,36 @@ class MaskOptions(_Checked):
 
 
 @dataclass(frozen=True)
+class FillChoices(_Checked):
+    """How a hole is filled, next to what `MaskOptions` says of its edge."""
+
+    align_colour: bool = field(
+        default=True,
+        metadata=_about("moves the fill's colours to those of the known pixels around it"),
+    )
+    scales: int | Literal["auto"] = field(
+        default="auto",
+        metadata=_about(
+            "auto, or how many scales the fill goes through, 1 to 16", low=1, high=MOST_SCALES
+        ),
+    )
+    seed: int = field(default=0, metadata=_SEED)
+
+
+@dataclass(frozen=True)
+class StyleChoices(_Checked):
+    """How one picture takes the look of another."""
+
+    strength: float = field(
+        default=1.0,
+        metadata=_about(
+            "0 to 1, how much of the answer is style, 0 keeps the content", low=0.0, high=1.0
+        ),
+    )
+    seed: int = field(default=0, metadata=_SEED)
+
+
+@dataclass(frozen=True)
 class OutputOptions(_Checked):
     """The file that a filled photograph is written to."""
 
@@ -89,8 +131,8 @@ class OutputOptions(_Checked):
     strip_metadata: bool = field(
         default=False,
         metadata=_about(
-            "true or false (as if not given), leaves out EXIF, XMP, IPTC, comments and"
-            " resolution; the colour profile stays, since colours depend on it"
+            "leaves out EXIF, XMP, IPTC, comments and resolution; the colour profile stays, since"
+            " colours depend on it"
         ),
     )
 
@@ -98,6 +140,12 @@ class OutputOptions(_Checked):
     def quality_or_own(self) -> int:
         """The number to encode with where the source has no tables to follow."""
         return _OWN_QUALITY if self.quality == "auto" else self.quality
+
+
+KINDS: tuple[type[Any], ...] = (MaskOptions, FillChoices, StyleChoices, OutputOptions)
+# What each command and each request has, in the order in which it is shown.
+FILL_KINDS = (MaskOptions, FillChoices, OutputOptions)
+STYLE_KINDS = (StyleChoices, OutputOptions)
 
 
 def output_in(format: str) -> OutputOptions:
@@ -113,18 +161,22 @@ class Choice:
         name: As in a form; a flag has hyphens.
         default: What holds when it is not given.
         description: Its values and what they do, one line.
+        effect: The same without the values of a yes or no, which a flag does not have.
         values: The words that may be given; empty for a number alone or a yes or no.
         low, high: The least and most number that may be given; None for no number.
         is_switch: Yes or no.
+        is_fraction: Whether the number need not be whole.
     """
 
     name: str
     default: Any
     description: str
+    effect: str
     values: tuple[str, ...]
-    low: int | None
-    high: int | None
+    low: float | None
+    high: float | None
     is_switch: bool
+    is_fraction: bool = False
 
     @property
     def flag(self) -> str:
@@ -137,15 +189,20 @@ class Choice:
             return
         if isinstance(value, str) and value in self.values:
             return
-        is_number = isinstance(value, int) and not isinstance(value, bool)
-        if self.low is None or self.high is None or not is_number:
+        kinds = (int, float) if self.is_fraction else (int,)
+        if self.low is None or self.high is None or not isinstance(value, kinds):
             raise self._wrong(value, "unknown")
-        if not self.low <= int(str(value)) <= self.high:
+        if isinstance(value, bool):
+            raise self._wrong(value, "unknown")
+        if not self.low <= value <= self.high:
             raise self._wrong(value, "out_of_range")
 
     def parse(self, text: str) -> Any:
         """The value that a command line gives as text. Raises: as `check`."""
         value: Any = int(text) if text.isascii() and text.isdecimal() else text
+        if self.is_fraction:
+            with suppress(ValueError):
+                value = float(text)
         self.check(value)
         return value
 
@@ -158,27 +215,35 @@ class Choice:
 
 
 def choices(kind: type[Any]) -> tuple[Choice, ...]:
-    """All options of `MaskOptions` or `OutputOptions`, in their order."""
+    """All options of one of the classes above, in their order."""
     return tuple(_as_choice(each) for each in fields(kind))
 
 
 def choice(name: str) -> Choice:
     """One option by its name."""
-    return next(
-        each for each in (*choices(MaskOptions), *choices(OutputOptions)) if each.name == name
-    )
+    return next(each for kind in KINDS for each in choices(kind) if each.name == name)
 
 
 def _as_choice(each: Field[Any]) -> Choice:
     words = [each.type] if get_origin(each.type) is Literal else get_args(each.type)
     values = tuple(word for part in words if get_origin(part) is Literal for word in get_args(part))
     about = each.metadata
+    description = effect = about["description"]
+    if each.type is bool:
+        words = (
+            ("true (as if not given)", "false")
+            if each.default
+            else ("true", "false (as if not given)")
+        )
+        description = f"{' or '.join(words)}, {effect}"
     return Choice(
         each.name,
         each.default,
-        about["description"],
+        description,
+        effect,
         values,
         about["low"],
         about["high"],
         each.type is bool,
+        each.type is float,
     )

@@ -137,7 +137,9 @@ def open_photograph(
         tiff=data if format == "tiff" else None,
         notes=tuple(dict.fromkeys((*notes, *tags.notes))),
     )
-    return photograph if decoded.alpha is None else replace(photograph, pixels=_as_seen(photograph))
+    if decoded.alpha is None:
+        return photograph
+    return replace(photograph, pixels=as_seen(photograph.pixels, decoded.alpha))
 
 
 def _kept_notes(notes: tuple[str, ...], mode: str) -> tuple[str, ...]:
@@ -210,17 +212,24 @@ def _is_colourless(
     return not coloured.any()
 
 
-def _as_seen(photo: Photograph) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def as_seen(
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], alpha: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """The colours that are seen: of what is transparent none; of what is fainter than its
     surroundings, at an edge, theirs the more.
 
-    Two files that look the same are filled the same, whatever is stored under their transparency.
+    Two pictures that look the same are filled the same, whatever is stored under their
+    transparency.
+
+    Args:
+        pixels: H W 3, RGB.
+        alpha: H W, 255 = opaque.
+
+    Returns: H W 3; H W 4 where some pixels are unseen, 0 in the fourth channel.
     """
-    assert photo.alpha is not None
-    alpha = photo.alpha
     if alpha.min() == 255:
-        return photo.pixels
-    pixels = photo.pixels.copy()
+        return pixels
+    pixels = pixels.copy()
     edges = (alpha > 0) & (alpha < 255)
     if edges.any():
         own = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)

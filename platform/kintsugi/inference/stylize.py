@@ -1,4 +1,4 @@
-"""Give a folder of photographs the look of one picture; `folder.py` walks through it."""
+"""Give photographs the look of one picture; `folder.py` walks through a folder of them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from kintsugi.imaging.arrays import AnyPixels, Pixels
 from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.photo_options import OutputOptions
 from kintsugi.imaging.photograph import open_photograph
-from kintsugi.imaging.saving import save_photograph
+from kintsugi.imaging.saving import Saved, save_photograph
 from kintsugi.inference.folder import (
     FolderRun,
     Item,
@@ -33,6 +33,7 @@ class Stylist:
         inpainter: The networks.
         style: The picture that has the look, uint8 H W 3, RGB.
         strength: How much of it is taken, 0-1.
+        seed: Decides every random choice.
 
     Raises: ConfigError: strength outside 0-1.
     """
@@ -40,6 +41,7 @@ class Stylist:
     inpainter: Inpainter
     style: Pixels
     strength: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -51,7 +53,10 @@ class Stylist:
         """H W 3, RGB, of 8 or 16 bits, in and out."""
         answer: AnyPixels = tensor_to_image(
             self.inpainter.stylize(
-                image_to_tensor(pixels), image_to_tensor(self.style), strength=self.strength
+                image_to_tensor(pixels),
+                image_to_tensor(self.style),
+                strength=self.strength,
+                seed=self.seed,
             ),
             pixels.dtype,
         )
@@ -66,6 +71,20 @@ def read_style(uri: str) -> Pixels:
         InputError: it is no image that is read here, or it is too small.
     """
     return decode_image(Storage(uri).read(""), name="style").pixels
+
+
+def stylize_photo(content: bytes, stylist: Stylist, output: OutputOptions) -> Saved:
+    """Decode a photograph, restyle it, and encode it as it was.
+
+    Args:
+        content: Its file.
+        stylist: What it is restyled by.
+        output: The file that is written.
+
+    Raises: InputError: it cannot be used, or not be written so.
+    """
+    photo = open_photograph(content, name="content")
+    return save_photograph(photo, stylist(photo.seen), output)
 
 
 def stylize_folder(
@@ -101,6 +120,5 @@ class _Restyling:
     def __call__(self, item: Item) -> Made:
         """Raises: InputError: the photograph cannot be used."""
         data = read_input(self.content, item.id, "content")
-        photo = open_photograph(data, name="content")
-        saved = save_photograph(photo, self.stylist(photo.seen), self.file)
+        saved = stylize_photo(data, self.stylist, self.file)
         return Made(saved.body, saved.notes)
