@@ -1,8 +1,7 @@
 """What a header promises is refused before anything is decoded; honest files are read as before."""
 
-import time
-
 import pytest
+from PIL import ImageFile, TiffImagePlugin
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import ImageLimits, decode_image
@@ -10,17 +9,15 @@ from kintsugi.imaging.promises import Promises, read_promises
 from tests.kintsugi import bombs
 from tests.kintsugi.pictures import photo, srgb_profile
 
-CHEAP_SECONDS = 0.5
-
 
 @pytest.mark.parametrize("kind", bombs.costly())
-def test_what_takes_too_much_is_refused_at_once(kind: str) -> None:
+def test_what_takes_too_much_is_refused_at_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bombs.costly()[kind]
-    began = time.process_time()
+    # Nothing is decoded: what that takes is the attack.
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
     with pytest.raises(InvalidInput) as caught:
         decode_image(data)
     assert caught.value.code == "image_too_costly"
-    assert time.process_time() - began < CHEAP_SECONDS
 
 
 @pytest.mark.parametrize("kind", bombs.too_large())
@@ -30,22 +27,26 @@ def test_pixels_are_counted_in_every_format(kind: str) -> None:
     assert caught.value.code == "image_too_many_pixels"
 
 
-def test_pages_are_not_walked() -> None:
-    began = time.process_time()
+def test_pages_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    directories = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+
+    def counted(directory: TiffImagePlugin.ImageFileDirectory_v2, file: object) -> None:
+        directories.append(directory)
+        load(directory, file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", counted)
     assert decode_image(bombs.pages()).notes == ("the first of its frames or pages is used",)
-    assert time.process_time() - began < CHEAP_SECONDS
+    # The first page, perhaps that there is a second one, and what they say of themselves.
+    assert len(directories) < 10
 
 
 def test_a_scan_bomb_is_one() -> None:
-    """The attack is real: without the limit each scan goes over all pixels."""
+    """The attack is real: without the limit it is decoded, scan by scan."""
+    data = bombs.scan_bomb(121, 400, 400)
+    assert read_promises(data, "jpeg").scans == 121
     lenient = ImageLimits(max_scans=10**6, max_scan_megapixels=1e9)
-    seconds = []
-    for scans in (1, 121):
-        data = bombs.scan_bomb(scans, 2_000, 2_000)
-        began = time.process_time()
-        decode_image(data, lenient)
-        seconds.append(time.process_time() - began)
-    assert seconds[1] > 2 * seconds[0]
+    assert decode_image(data, lenient).pixels.shape == (400, 400, 3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
