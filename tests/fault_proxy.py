@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# How long a connection stalls: as long as a whole test may take.
+HELD_SECONDS = 300.0
 _SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
@@ -65,6 +67,7 @@ class FaultProxy(ThreadingHTTPServer):
         plan: May be replaced at any time.
         requests: How many came, by method.
         injected: How many met a fault.
+        held: How many connections stall now.
     """
 
     daemon_threads = True
@@ -77,11 +80,12 @@ class FaultProxy(ThreadingHTTPServer):
         self.plan: Plan = lambda method, path: None
         self.requests: Counter[str] = Counter()
         self.injected = 0
+        self.held = 0
         self.ended = threading.Event()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def next_fault(self, method: str, path: str) -> Fault | None:
-        with self._lock:
+        with self.lock:
             self.requests[method] += 1
             fault = self.plan(method, path)
             self.injected += fault is not None
@@ -175,7 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _hold(self) -> None:
-        self.server.ended.wait(120)
+        """Say nothing more for far longer than a client waits."""
+        with self.server.lock:
+            self.server.held += 1
+        self.server.ended.wait(HELD_SECONDS)
+        with self.server.lock:
+            self.server.held -= 1
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:

@@ -1,5 +1,6 @@
 """Tiny networks with seeded random weights, photographs and forms for the tests of deploy."""
 
+import asyncio
 import io
 from collections.abc import Callable
 from typing import Any
@@ -113,3 +114,10 @@ def make_client(inpainter: Inpainter) -> Callable[..., TestClient]:
 @pytest.fixture
 def client(make_client: Callable[..., TestClient]) -> TestClient:
     return make_client()
+
+
+def let_time_pass(seconds: float) -> None:
+    """Have the running loop's clock show so much more from now on, without waiting."""
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    loop.time = lambda: clock() + seconds  # type: ignore[method-assign]

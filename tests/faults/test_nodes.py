@@ -56,7 +56,6 @@ def test_a_lost_node_is_replaced_by_a_spare_one(
     took("F4 a node lost, a spare one there", seconds)
     assert 8 <= step < NUM_STEPS
     assert job.losses() == whole
-    assert seconds <= 120
 
 
 def test_an_elastic_run_goes_on_with_fewer_workers(cluster: Any, folder: Path, took: Note) -> None:
@@ -69,4 +68,3 @@ def test_an_elastic_run_goes_on_with_fewer_workers(cluster: Any, folder: Path, t
     position = job.state(NUM_STEPS)["position"]
     in_epoch = sum(part["workers"] * part["steps"] * 2 for part in position["used"])
     assert position["epoch"] * 12 + in_epoch == 4 * step + 2 * (NUM_STEPS - step)
-    assert seconds <= 120

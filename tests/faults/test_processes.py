@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.conftest import FAULTS, OneNode
-from tests.faults.training_jobs import NUM_STEPS, Job, gone, kill, processes, submit
+from tests.faults.training_jobs import NUM_STEPS, PATIENCE_S, Job, gone, kill, processes, submit
 
 pytestmark = FAULTS
 
@@ -40,7 +40,6 @@ def test_a_worker_killed_in_the_middle_of_a_step(
     took("F1 a worker killed in the middle of a step", seconds)
     assert 8 <= step < NUM_STEPS
     assert job.losses() == whole
-    assert seconds <= 60
 
 
 def test_a_worker_killed_right_after_its_checkpoint(
@@ -56,7 +55,6 @@ def test_a_worker_killed_right_after_its_checkpoint(
     # The one that was just written is not lost.
     assert step >= 8
     assert job.losses() == whole
-    assert seconds <= 60
 
 
 def test_all_workers_killed_at_once(
@@ -71,7 +69,6 @@ def test_all_workers_killed_at_once(
     took("F3 all workers killed at once", seconds)
     assert step >= 8
     assert job.losses() == whole
-    assert seconds <= 60
 
 
 def test_a_worker_that_hangs(one_node: OneNode, folder: Path, whole: Losses, took: Note) -> None:
@@ -81,7 +78,7 @@ def test_a_worker_that_hangs(one_node: OneNode, folder: Path, whole: Losses, too
     since = kill(victim, number=signal.SIGSTOP)
     # While it is stopped nothing else ends it: the run has noticed.
     while not gone(victim):
-        assert time.monotonic() - since < 90, job.log.read_text()
+        assert time.monotonic() - since < PATIENCE_S, job.log.read_text()
         time.sleep(0.1)
     noticed = time.monotonic() - since
     step, seconds = resumed(job, since)
@@ -89,7 +86,6 @@ def test_a_worker_that_hangs(one_node: OneNode, folder: Path, whole: Losses, too
     took("F6 a worker that hangs: training again", seconds)
     assert step >= 8
     assert job.losses() == whole
-    assert noticed <= 60
 
 
 def test_the_controller_killed(one_node: OneNode, folder: Path, whole: Losses, took: Note) -> None:
@@ -102,7 +98,6 @@ def test_the_controller_killed(one_node: OneNode, folder: Path, whole: Losses, t
     took("F5 the controller killed", seconds)
     assert step >= 8
     assert job.losses() == whole
-    assert seconds <= 60
 
 
 def test_the_driver_killed_and_the_job_submitted_again(
@@ -117,7 +112,6 @@ def test_the_driver_killed_and_the_job_submitted_again(
     took("F5 the driver killed, submitted again at once", seconds)
     assert step >= 8
     assert again.losses() == whole
-    assert seconds <= 90
 
 
 def test_sigterm_saves_the_run(one_node: OneNode, folder: Path, whole: Losses, took: Note) -> None:
@@ -134,7 +128,6 @@ def test_sigterm_saves_the_run(one_node: OneNode, folder: Path, whole: Losses, t
     again = submit(one_node.address, folder, "f23")
     assert resumed(again, since)[0] == step
     assert again.losses() == whole
-    assert seconds <= 10
 
 
 def test_a_run_that_does_not_fit_is_refused(one_node: OneNode, folder: Path, took: Note) -> None:

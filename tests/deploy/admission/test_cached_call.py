@@ -1,6 +1,7 @@
 """Many who ask at one time cost one call."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,13 +21,20 @@ class Counted:
         return self.calls
 
 
-def test_many_ask_and_one_call_is_made() -> None:
+def test_many_ask_and_one_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(
+        "kintsugi.deploy.admission.cached_call.time", SimpleNamespace(monotonic=lambda: now)
+    )
+
     async def go() -> list[int]:
+        nonlocal now
         counted = Counted()
         cached = CachedCall(counted, seconds=0.2)
         answers = await asyncio.gather(*(cached.get() for _ in range(50)))
+        now += 0.1
         answers.append(await cached.get())
-        await asyncio.sleep(0.25)
+        now += 0.2
         answers.append(await cached.get())
         return answers
 

@@ -161,7 +161,7 @@ def test_the_log_names_the_key_and_no_content(
         "key": "shop",
         "model": "tiny-random@sha256:0123456789ab",
     }
-    assert 0 < fill["seconds"] < 60
+    assert fill["seconds"] > 0
     assert (wrong["status"], wrong["code"], wrong["route"]) == (415, "content_type", "/v1/stylize")
     assert (wrong["megapixels"], wrong["model"]) == (None, "")
     assert wrong["bytes_out"] == len(refused.content)

@@ -45,8 +45,15 @@ def test_a_scan_bomb_is_one() -> None:
     """The attack is real: without the limit it is decoded, scan by scan."""
     data = bombs.scan_bomb(121, 400, 400)
     assert read_promises(data, "jpeg").scans == 121
+    with pytest.raises(InvalidInput, match="121"):
+        decode_image(data)
     lenient = ImageLimits(max_scans=10**6, max_scan_megapixels=1e9)
     assert decode_image(data, lenient).pixels.shape == (400, 400, 3)
+    # No scan is passed over: a fault in the last one alone is noticed.
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(InvalidInput) as caught:
+        decode_image(data[: last + 5] + b"\x07" + data[last + 6 :], lenient)
+    assert caught.value.code == "image_undecodable"
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])

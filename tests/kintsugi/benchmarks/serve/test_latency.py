@@ -91,7 +91,7 @@ def test_processor_time_of_what_was_started_is_seen() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         before = tree_seconds(os.getpid())
         pool.apply(_work)
-        assert 0.2 < tree_seconds(os.getpid()) - before < 5
+        assert tree_seconds(os.getpid()) - before > 0.2
 
 
 def _work() -> None:
@@ -106,7 +106,7 @@ def test_a_method_is_measured_in_a_process_of_its_own() -> None:
     (row,) = run_latency(plan, lambda _: None)["rows"]
     assert row["side_px"] == 100
     assert [fill["problem"] for fill in row["fills"]] == ["", ""]
-    assert all(0 < fill["seconds"] < 60 for fill in row["fills"])
+    assert all(fill["seconds"] > 0 for fill in row["fills"])
 
 
 def test_a_hole_of_a_thousandth_is_there() -> None:
