@@ -93,7 +93,7 @@ def build_api(
     )
     app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)
     add_problem_handlers(app)
-    # Of each route below /v1 and /v2; and of those among them that take a picture.
+    # Guards each route below /v1 and /v2; and of those among them that take a picture.
     guards = guard(args, keys)
     limits = GateLimits(
         args.slots + args.max_waiting, args.max_waiting_bytes, args.deadline_seconds

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
 # Megapixels; of the histogram of what is sent.
 MEGAPIXEL_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 8, 16, 32]
-# Of the weights' SHA-256; enough to distinguish releases.
+# Digest digits of the weights' SHA-256; enough to distinguish releases.
 _DIGEST_DIGITS = 12
 
 
@@ -29,9 +29,9 @@ class ModelInfo:
     """Which release answers.
 
     Attributes:
-        name: Of the release.
+        name: The name of the release.
         digest: "sha256:" and 64 hexadecimal digits, of its weights.
-        size: Of its networks: tiny, small or paper.
+        size: The size of its networks: tiny, small or paper.
     """
 
     name: str

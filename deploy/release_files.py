@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kintsugi.storage.storage import Storage
 
-# Of the repository or of the image: what relative paths start from, wherever
-# the cluster's processes happen to stand.
+# Root of the repository or of the image: what relative paths start from, wherever the cluster's
+# processes happen to stand.
 ROOT = Path(__file__).resolve().parent.parent
 
 

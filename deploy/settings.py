@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kintsugi.imaging.codec import ImageLimits
 
-# Of an Ingress whose Refiners refuse nothing themselves.
+# Slots of an Ingress whose Refiners refuse nothing themselves.
 _SLOTS = 16
 
 

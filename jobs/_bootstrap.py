@@ -15,7 +15,7 @@ from typing import Any
 
 from kintsugi.defaults import PACKAGE, THREADS
 
-# Of Ray's own processes.
+# Settings of Ray's own processes.
 _SETTINGS = {
     **THREADS,
     # How often Ray Train looks at its workers, in seconds: a lost one is noticed, and a
@@ -84,7 +84,7 @@ def start_ray() -> None:
     # so that one photograph that is too large would never let the others finish.
     os.environ.setdefault("RAY_task_oom_retries", "3")
     if not sys.stdout.isatty():
-        # Of what workers print: a log has no colours.
+        # For what workers print: a log has no colours.
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     joins = "RAY_ADDRESS" in os.environ
     if not joins:
@@ -180,7 +180,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except KintsugiError as error:
         # Raised in a task it comes wrapped, with the trace through Ray as its text.
         cause = getattr(error, "cause", error)
-        # Of bytes that cannot be used: what to do about it.
+        # What to do about bytes that cannot be used.
         hint = getattr(cause, "hint", "")
         print(f"error: {cause}" + (f": {hint}" if hint else ""), file=sys.stderr)
         sys.exit(USAGE if isinstance(cause, ConfigError) else FAILED)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kintsugi.inference.folder import Report
     from kintsugi.inference.folder_report import Outcome, Summary
 
-# Of files that are left out; the report has them all.
+# So many of the files that are left out are named; the report has them all.
 _MOST_NAMED = 10
 
 
@@ -85,7 +85,7 @@ def finish(summary: "Summary", output: str, json: Path | None) -> int:
     """Write the figures, print the sum, and give the exit code.
 
     Args:
-        summary: Of the run.
+        summary: The summary of the run.
         output: The folder, as it was named.
         json: File for the figures, if any.
     """

@@ -41,9 +41,9 @@ class Widths:
     generator: tuple[int, int, int]
     translator: TranslatorWidths
     discriminator: int
-    # Of the context encoder: its first level, and its bottleneck.
+    # Channels of the context encoder: at its first level, and in its bottleneck.
     context: tuple[int, int]
-    # Of the initial fill's predictor, at its three levels.
+    # Channels of the initial fill's predictor, at its three levels.
     initial_fill: tuple[int, int, int]
 
 

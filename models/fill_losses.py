@@ -34,7 +34,7 @@ def feature_distance(
     `kintsugi.models.losses.weighted_l1`, divided by the mean size of the target's values.
 
     Args:
-        maps: Of the filled image, of any resolutions.
+        maps: The maps of the filled image, of any resolutions.
         target: The same of the true image; no gradient is taken.
         share: How much of each pixel is hole, 0-1.
     """

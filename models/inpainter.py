@@ -226,7 +226,7 @@ class Inpainter(nn.Module):
         check()
         matched = self.match(encoded, mask, previous=scale.previous, seed=seed)
         guiding = encoded.features if self.matching.pixels else None
-        # Of a release without a search nothing needs them any more, and they are large.
+        # Without a pixel search nothing needs them any more, and they are large.
         del encoded
         check()
         drawn = self.translate(matched.features, scale.needed)

@@ -27,7 +27,7 @@ class SynthesisOptions:
 
     Attributes:
         scales: Each twice the size of the one before; 3 as published.
-        iterations: Of L-BFGS at each scale; 100 as published.
+        iterations: The iterations of L-BFGS at each scale; 100 as published.
         rematch_every: Iterations after which patches are matched again.
         smoothness: Weight of the mean squared difference of neighbouring pixels in the hole,
             against features scaled to a mean square of 1.

@@ -28,7 +28,7 @@ def pointer_loss(
     """Negative logarithm of the mixture's density at the truth, the mean over cells and images.
 
     Args:
-        pointers: Of each image that has a hole and known cells; as many as images.
+        pointers: The pointers of each image that has a hole and known cells; as many as images.
         target: The true image at the fill's resolution, RGB 0-1.
         maps: The encoder's of it; of relu2_1 and relu3_1 only, without gradient.
     """

@@ -46,7 +46,7 @@ class ReleaseConfig:
             publishing a part of it again.
         metrics: Figures of the evaluation, free form.
         digest: "sha256:..." of the weights file; set by `save_release`.
-        version: Of this format.
+        version: The version of this format.
     """
 
     name: str
@@ -194,7 +194,7 @@ def load_encoder(source: str, *, seed: int = 0) -> Vgg19Relu3:
     Args:
         source: "random" (seeded; for tests and demonstrations), "torchvision" (downloads
             548 MB on first use), or the path of a safetensors file or of a release folder.
-        seed: Of "random".
+        seed: The seed of "random".
 
     Raises: ValueError when the path holds neither.
     """

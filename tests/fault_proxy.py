@@ -25,7 +25,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class SlowDown:
-    """503, as S3 answers whoever asks too often."""
+    """503, as S3 answers a client that asks too often."""
 
 
 @dataclass(frozen=True)

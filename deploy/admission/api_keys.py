@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What a header can carry without quoting; the colon ends a name.
 _KEY = re.compile(rf"[!-9;-~]{{{LEAST_LENGTH},256}}")
 _ATTRIBUTE = re.compile(r"(weight|expires)=(\S+)")
-# Of a key's digest, in the name of one that was given none: 2^48 of them.
+# Hexadecimal digits of a key's digest in the name of one that was given none: 2^48 values.
 _NAME_DIGITS = 12
 _WEIGHTS = (0.01, 100.0)
 _FORM = (

@@ -28,7 +28,7 @@ class CachedCall(Generic[Value]):
         return await asyncio.shield(self._asked)
 
     def _is_over(self, now: float) -> bool:
-        # Of a loop that has ended (each request of a test may have one) nothing comes any more.
+        # A loop that has ended gives no answer any more; each request of a test may have its own.
         assert self._asked is not None
         return now >= self._until or self._asked.get_loop() is not asyncio.get_running_loop()
 

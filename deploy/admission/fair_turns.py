@@ -31,7 +31,7 @@ class Asker:
     Attributes:
         key: Name of the key; "" where none is asked for.
         kind: A job gives way to every request.
-        megapixels: Of the picture, as its header says.
+        megapixels: The picture's, as its header says.
     """
 
     key: str = ""
@@ -80,7 +80,8 @@ class FairTurns:
         Args:
             slots: Requests at one time. Half of them, one at least, may be large ones; a job
                 takes one that no request waits for, and then counts as none.
-            max_megapixels: Of all large ones that have a turn; one alone may have more.
+            max_megapixels: The limit for all large ones that have a turn, together; one alone may
+                have more.
             max_jobs: Jobs at one time.
             weight_of: Share of a key in relation to others.
             clock: Gives seconds.
@@ -96,7 +97,7 @@ class FairTurns:
         self._now = 0.0
         self._numbers = itertools.count()
         self.mean_seconds = _FIRST_SECONDS
-        # Slots seconds for each megapixel, of which turns are estimated.
+        # Seconds of a slot for each megapixel; from it the length of a turn is estimated.
         self._seconds_a_megapixel = 0.0
 
     @asynccontextmanager

@@ -24,7 +24,7 @@ class GateLimits:
 
     Attributes:
         places: Requests that are here at one time, those that are computed among them.
-        body_bytes: Of all their bodies.
+        body_bytes: The size of all their bodies.
         deadline_seconds: Within which each is answered.
     """
 

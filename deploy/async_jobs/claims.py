@@ -31,7 +31,7 @@ class Claims:
         # Signs of life wait for no other call.
         self._life = StoreCalls("jobs-life", threads=1)
         self._lease_seconds = lease_seconds
-        # Of others: the last sign of life, and when this service first saw it.
+        # For each other service: its last sign of life, and when this service first saw it.
         self._others: dict[str, tuple[float, float]] = {}
         self._alive = False
 

@@ -71,7 +71,7 @@ def job_response(job: Job, *, root_path: str, status: int = 200) -> Response:
     Args:
         job: As it stands.
         root_path: What stands before /v1 in the addresses of this service.
-        status: Of the answer.
+        status: The status of the answer.
     """
     address = f"{root_path.rstrip('/')}/v1/jobs/{job.record.id}"
     headers = {"cache-control": "no-store", "location": address}

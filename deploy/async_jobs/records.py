@@ -33,7 +33,7 @@ class JobRecord(_Record):
         options: Those of its form, all of them.
         files: SHA-256 (hexadecimal) of each file sent, by its field.
         key_name: Whose API key made it; "" where none is asked for.
-        request_id: Of the request that made it.
+        request_id: The request id of the request that made it.
         created: Seconds since 1970, as all times here.
         webhook: URL that is called when the job has ended; "" for none.
     """

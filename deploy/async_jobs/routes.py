@@ -126,7 +126,7 @@ class JobRoutes:
 
     def __init__(self, jobs: Jobs | None) -> None:
         self._jobs = jobs
-        # Of requests that are here at the same time with the same Idempotency-Key.
+        # Locks of requests that are here at the same time with the same Idempotency-Key.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, request: Request) -> Response:

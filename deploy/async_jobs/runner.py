@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-# Of a store that answers slowly, at one time.
+# Store threads of a store that answers slowly, at one time.
 _STORE_THREADS = 4
 # A job whose service died this often while it ran is the likely cause.
 _MOST_STARTS = 3
@@ -108,7 +108,7 @@ class JobRunner:
         """Take a job; it runs when its turn comes.
 
         Args:
-            record: Of the job.
+            record: The record of the job.
             files: As they came, by field.
             call: Calls the store for those who wait for the answer.
 

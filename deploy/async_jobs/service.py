@@ -109,7 +109,7 @@ class Jobs:
         """The job that an Idempotency-Key has made of the same content; None for none.
 
         Args:
-            record: Of the request of now; its id is the key's, by `keyed_id`.
+            record: The record of this request; its id is the key's, by `keyed_id`.
             key: By `key_digest`.
 
         Raises: InvalidInput `idempotency_key_reused`: it has made another.

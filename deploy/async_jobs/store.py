@@ -72,7 +72,7 @@ class JobStore:
         self._place = Storage(uri, retry=_RETRY)
         self._ttl_seconds = ttl_seconds
         self._clock = clock
-        # Of jobs that ended: when they expire, so that a sweep does not read them all again.
+        # When jobs that ended expire, so that a sweep does not read them all again.
         self._expiry: dict[str, float] = {}
         self._logged: set[str] = set()
 

@@ -82,7 +82,7 @@ class StoreCalls:
         """Start nothing.
 
         Args:
-            name: Of the threads.
+            name: The name of the threads.
             threads: Calls at one time.
             seconds: A call that takes longer has failed; None: there is no limit.
             breaker: Is asked first and hears how each ended; None: each is tried.

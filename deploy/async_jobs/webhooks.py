@@ -45,7 +45,7 @@ class Webhooks:
     ) -> None:
         """
         Args:
-            store: Of the jobs.
+            store: The store of the jobs.
             hosts: As `AppArgs.webhook_hosts`.
             secret: What signatures are made with.
         """

@@ -26,6 +26,6 @@ class JobWork:
         begin: Callable[[], Awaitable[None]],
     ) -> Made:
         """Compute a job's image when its turn comes. Arguments and errors as `Work.run_job`."""
-        # Of requests, which this is none of; the turn is that of its key.
+        # The log and its lines are for requests; a job only has a turn, that of its key.
         unlogged = Record(key_name=key_name)
         return await self._work.run_job(form, unlogged, progress=progress, begin=begin)

@@ -92,7 +92,7 @@ class Client:
 
         Args:
             image: The file or its bytes: PNG, JPEG, WebP, TIFF, HEIC, AVIF, BMP, GIF, JPEG 2000.
-            mask: Of the same size; white is hole. None with mask_convention="alpha": the
+            mask: A mask of the same size; white is hole. None with mask_convention="alpha": the
                 image's transparent part.
             options: See InpaintOptions.
 
@@ -186,7 +186,8 @@ def _may_pass(response: Response) -> bool:
     """Whether the same request can succeed later."""
     if response.status in _AGAIN:
         return True
-    # Of a proxy whose service died during the request; the service's own errors say more.
+    # Such an answer comes from a proxy whose service died during the request; the service's own
+    # errors say more.
     from_the_service = response.headers.get_content_type() in _OWN_TYPES
     return response.status in _IN_FRONT and not from_the_service
 

@@ -37,8 +37,8 @@ class ClientError(Exception):
     """The service refused or failed.
 
     Attributes:
-        status: Of HTTP.
-        code: Of the problem document, such as ``mask_empty``; "" from something in front
+        status: The HTTP status.
+        code: The code of the problem document, such as ``mask_empty``; "" from something in front
             of the service, which sends none.
         detail: What was wrong.
         request_id: Names the request in the service's logs.
@@ -68,7 +68,7 @@ def error_of(response: Response) -> ClientError:
     """What went wrong, from a problem document or from something that sends none."""
     request_id = response.headers.get("x-request-id", "")
     if response.headers.get_content_type() != "application/problem+json":
-        # Of a proxy in front of the service.
+        # From a proxy in front of the service, which sends no problem document.
         detail = response.body[:200].decode(errors="replace")
         return ClientError(response.status, "", detail=detail, request_id=request_id)
     document = json.loads(response.body)

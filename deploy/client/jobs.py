@@ -101,7 +101,7 @@ class Jobs:
         """Wait until a job has ended, and fetch its image.
 
         Args:
-            job_id: Of `Job.id`.
+            job_id: As `Job.id`.
             on_progress: Called with the job each time it was looked at.
             timeout_seconds: How long at most; the job goes on.
 
@@ -120,7 +120,7 @@ class Jobs:
             on_progress(job)
         if job.problem is not None:
             raise _failure(job.problem)
-        # Of one that was cancelled or has expired the service says so.
+        # The service says so when it was cancelled or has expired.
         return answer_of(self._send("GET", f"/v1/jobs/{job_id}/result", b"", {}))
 
     def cancel(self, job_id: str) -> Job:

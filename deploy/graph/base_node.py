@@ -112,7 +112,7 @@ class ComputingNode(Node, Generic[Held]):
         """Compute in turn, with the call's release.
 
         Args:
-            context: Of which request.
+            context: The request's.
             work: Makes as many results as it is given inputs.
             given: Input of this call.
             pixels: How much it is.

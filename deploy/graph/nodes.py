@@ -134,9 +134,9 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         """Features with the hole's patches replaced by known ones.
 
         Args:
-            context: Of which request.
-            encoded: Of this scale.
-            mask: Of this scale.
+            context: The request's.
+            encoded: The feature maps of this scale.
+            mask: The mask of this scale.
             previous: Indices of the scale before, which start the approximate search.
             seed: Decides its random choices.
         """
@@ -159,9 +159,9 @@ class PatchSwapNode(ComputingNode[MatchingConfig]):
         """The hole of one scale filled with copied pixels.
 
         Args:
-            context: Of which request.
-            image: Of this scale.
-            mask: Of this scale.
+            context: The request's.
+            image: The image of this scale.
+            mask: The mask of this scale.
             guide: What was drawn, at the first scale.
             encoded: What was matched, at the first scale.
             previous: ``sources`` of the scale before, at a later one.

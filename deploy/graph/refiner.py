@@ -340,7 +340,7 @@ def _next_scale(
 
 
 class _StyleFeatures:
-    """The style's features by reference, of which every tile is made."""
+    """The style's features by reference; every tile is made from them."""
 
     def __init__(
         self, image2feature: DeploymentHandle, context: RequestContext, style: FloatArray

@@ -27,7 +27,7 @@ class ReleaseCache(Generic[Held]):
 
         Args:
             load: Gives what a node needs of the release at a URI.
-            uri: Of the replica's own release.
+            uri: The URI of the replica's own release.
         """
         self._load = load
         held, model = load(uri)

@@ -43,8 +43,8 @@ async def answer_of(response: Any, *before: Any) -> Any:
     """Await a DeploymentResponse; cancelling this call cancels that one.
 
     Args:
-        response: Of the last call of a chain.
-        before: Of the calls whose results it takes; they are cancelled with it.
+        response: The response of the last call of a chain.
+        before: The calls whose results it takes; they are cancelled with it.
 
     Raises:
         ReplicaLost: A replica or its machine died, there or further on.

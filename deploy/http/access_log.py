@@ -19,13 +19,13 @@ class Record:
 
     Attributes:
         outcome: "ok", or the code of the problem.
-        status: Of HTTP; 0 while there is no answer.
+        status: The HTTP status; 0 while there is no answer.
         key_name: Name of the API key, never the key; "" without one.
-        megapixels: Of the photograph; None before it is decoded.
+        megapixels: The megapixels of the photograph; None before it is decoded.
         hole_share: Part of it that is hole, 0-1; None before that, and for a transfer.
-        model_version: Of the release that answered.
-        bytes_in: Of the body, as far as it was read.
-        bytes_out: Of the answer's body.
+        model_version: The model version of the release that answered.
+        bytes_in: Bytes of the body, as far as it was read.
+        bytes_out: Bytes of the answer's body.
     """
 
     outcome: str = "ok"

@@ -10,7 +10,7 @@ class Sample:
     """One photograph.
 
     Attributes:
-        name: Of its file, as the page asks for it.
+        name: The name of its file, as the page asks for it.
         title: What it shows.
         file: On this machine.
     """

@@ -74,7 +74,7 @@ class Work:
         """Fill the hole of a photograph.
 
         Args:
-            form: Of the request.
+            form: The form of the request.
             record: Gets megapixels and release; its key's name decides the turn.
 
         Raises:

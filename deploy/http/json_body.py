@@ -50,7 +50,7 @@ def decode_base64(value: object, name: str) -> bytes:
     try:
         if isinstance(value, str):
             return binascii.a2b_base64(value, strict_mode=True)
-    # Of binascii, or for what is not ASCII.
+    # The first is binascii's, the second for what is not ASCII.
     except ValueError as error:
         raise _not_base64(name) from error
     raise _not_base64(name)

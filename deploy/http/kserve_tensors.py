@@ -68,9 +68,9 @@ def split_body(body: bytes, header: str | None, max_json_bytes: int) -> tuple[by
     """The JSON, and what stands behind it.
 
     Args:
-        body: Of the request.
+        body: The body of the request.
         header: Value of `Inference-Header-Content-Length`; None: all is JSON.
-        max_json_bytes: Of the JSON.
+        max_json_bytes: The limit for the JSON text.
 
     Raises: Problem 400 `inference_header_malformed`, 413 `body_too_large`.
     """

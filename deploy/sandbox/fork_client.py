@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # Loading the codecs on a busy machine; then each of its answers.
 _START_SECONDS, _ANSWER_SECONDS = 60.0, 10.0
-# Of the environment; none of it is a secret.
+# Environment variables that it gets; none is a secret.
 _KEPT = ("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "MALLOC_TRIM_THRESHOLD_")
 
 
@@ -31,7 +31,7 @@ class CodecProcess:
 
     Attributes:
         busy: Held while the socket is used, so that it is not closed meanwhile.
-        server: Of which it was forked.
+        server: Its parent.
         number: Names it there.
     """
 
@@ -170,5 +170,5 @@ class _Server:
         return answer
 
 
-# Of this process; every application in it shares it.
+# One for this process; every application in it shares it.
 SHARED = ForkServer()

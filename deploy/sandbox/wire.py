@@ -37,7 +37,7 @@ def receive_message(sock: socket.socket, most_bytes: int) -> Message:
 
     Args:
         sock: From where.
-        most_bytes: Of all its blobs; more is an error before any memory is taken.
+        most_bytes: The limit for all its blobs; more is an error before any memory is taken.
 
     Raises:
         BrokenMessage: It is none, is too large, or ended early.

@@ -4,7 +4,7 @@ export class History {
   #steps;
   #count;
 
-  /** With steps of an earlier visit, of which the first `count` are in force. */
+  /** With steps of an earlier visit; the first `count` of them are in force. */
   constructor(steps = [], count = steps.length) {
     this.#steps = steps;
     this.#count = count;

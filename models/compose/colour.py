@@ -19,7 +19,7 @@ LARGEST_SHADE = 0.25
 MOST_REACH = 64
 # So far inside the edge, at most, is moved in full where the edge does not agree with itself.
 NEAR_PIXELS = 8
-# Of 1: offsets of less than a thousandth are none.
+# As a share of 1: offsets of less than a thousandth are none.
 _LEAST_SQUARE = 1e-6
 # Differences are taken as means of this many pixels a side: colour, and no texture.
 MEAN_PIXELS = 8

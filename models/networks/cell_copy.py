@@ -44,7 +44,7 @@ def copied_cells(
         cells: Colours of the pixels of each cell of the grid, 0-1, row by row; channel-major.
         hole: The hole's cells, by number.
         known: Those that can be copied.
-        width: Of the grid.
+        width: The width of the grid.
     """
     unary = -(_votes(likelihood, cells[known]) + _LEAST).log()
     column_of = torch.full((len(cells),), -1, dtype=torch.long, device=cells.device)

@@ -18,7 +18,7 @@ from kintsugi.models.networks.layers import ConvBlock, UpBlock, Upsampling, norm
 # The side at which it draws, as published: its bottleneck sees the whole picture and has no
 # place, so that it cannot be laid over a larger one like a convolution.
 CONTEXT_SIDE = 128
-# Of the picture before the bottleneck, after five halvings.
+# Cells a side before the bottleneck, after five halvings of the picture.
 _LEAST_CELLS = 4
 
 

@@ -28,7 +28,7 @@ class Judged(NamedTuple):
     Attributes:
         logits: One per patch, positive = real: B 1 h/4 w/4, and B 1 h/8 w/8 of patches that
             see four times as far.
-        activations: Of its layers after each activation, from fine to coarse.
+        activations: The activations of its layers after each activation, from fine to coarse.
     """
 
     logits: tuple[Tensor, Tensor]

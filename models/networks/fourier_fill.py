@@ -48,7 +48,7 @@ class FourierFillPredictor(FillNetwork):
     ) -> Float[Tensor, "B 3 h w"]:
         x = self.start(F.pixel_unshuffle(torch.cat([2 * smooth - 1, share], 1), 2))
         deep = self.up(self.blocks(self.down(F.gelu(x))))
-        # Of an odd side the enlarged map has one row more.
+        # Where a side is odd, the enlarged map has one row more.
         x = x + F.interpolate(deep, size=x.shape[-2:], mode="nearest")
         x = x + self.after(x)
         correction: Tensor = F.pixel_shuffle(self.end(F.gelu(x)), 2)

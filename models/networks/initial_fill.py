@@ -25,10 +25,10 @@ FILL_STRIDE = 4
 FINE_STRIDE = 2
 # From the edge on the fine fill gives way to the other; so deep inside nothing is left of it.
 FINE_PIXELS = 32
-# A pixel of the network's less of which is known is hole, and filled smoothly.
+# How much of a pixel of the network must be known; with less it is hole, and filled smoothly.
 _LEAST_KNOWN = 0.25
 _NORM_GROUPS = 8
-# Of the blocks at the lowest resolution; the second and third see far.
+# Dilations of the blocks at the lowest resolution; the second and third see far.
 _DILATIONS = (1, 2, 4, 1)
 
 
@@ -122,7 +122,7 @@ class FillPredictor(FillNetwork):
             x = down(x)
         x = self.middle(x)
         for block, up, skip in reversed(list(zip(self.after, self.up, skipped, strict=True))):
-            # Of an odd side the enlarged map has one row more.
+            # Where a side is odd, the enlarged map has one row more.
             x = block(F.interpolate(up(x), size=skip.shape[-2:], mode="nearest") + skip)
         return x
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 Upsampling = Literal["resize", "transposed"]
-# Of a residual block's two convolutions.
+# Which of a residual block's two convolutions are dilated.
 DilatedConvolutions = Literal["first", "both"]
 
 # Standard deviation of the initial weights, as in pix2pix and its descendants.

@@ -22,7 +22,8 @@ from kintsugi.models.networks.smooth_fill import smooth_fill
 
 # Pixels a side of a cell, of the shrunk image.
 CELL = 2
-# Of queries and keys: what is compared, and how many rotations of the offset from one to the other.
+# Parts of queries and keys: the content that is compared, and rotations by the offset from one to
+# the other.
 _CONTENT = 32
 _ROTATIONS = 16
 _WAVELENGTHS = (3.0, 96.0)
@@ -54,15 +55,16 @@ class PointerFillPredictor(FillPredictor):
 
     Attributes:
         keeps_pointers: Whether to keep them, for a loss.
-        pointers: Of the last batch, one per image, where they are kept.
+        pointers: The pointers of the last batch, one per image, where they are kept.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__(widths)
         channels = _CONTENT + 2 * _ROTATIONS
         self.end = nn.Conv2d(widths[0], 2 * channels, 3, padding=1)
-        # Of queries and of keys after their norm. Without that norm likelihood rewarded ever longer
-        # ones: after 7,000 crops the network's activations grew a thousandfold, and it unlearnt.
+        # Gain of queries and of keys after their norm. Without that norm likelihood rewarded ever
+        # longer ones: after 7,000 crops the network's activations grew a thousandfold, and it
+        # unlearnt.
         self.gain = nn.Parameter(torch.ones(2, channels))
         self.reach = nn.Parameter(torch.tensor(_FIRST_REACH).log())
         self.keeps_pointers = False

@@ -32,7 +32,7 @@ def smooth_fill(
         is all hole.
     """
     known = 1 - mask
-    # Of every cell: how far it is known, 0-1, and its colour times that.
+    # For every cell: how far it is known, 0-1, and its colour times that.
     levels = [(torch.where(mask == 1, 0.0, image * known), known)]
     while max(levels[-1][0].shape[-2:]) > 1:
         levels.append(_pulled(*levels[-1]))

@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 FEATURE_CHANNELS = 256
 FEATURE_STRIDE = 4
-# Of relu1_1, relu2_1 and relu3_1, and where they come out.
+# Channels of relu1_1, relu2_1 and relu3_1, and where they come out.
 PYRAMID_CHANNELS = (64, 128, FEATURE_CHANNELS)
 _PYRAMID_LAYERS = (1, 6, 11)
 

@@ -269,7 +269,7 @@ def _plan_crop(
 ) -> ScalePlan:
     top, bottom, left, right = crop.box
     inside = (..., slice(top, bottom), slice(left, right))
-    # Of the holes in sight only this crop's own are filled by it.
+    # It fills only its own of the holes that it sees.
     own = torch.zeros_like(hole[inside])
     first, last, start, end = crop.own
     here = (..., slice(first - top, last - top), slice(start - left, end - left))

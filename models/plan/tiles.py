@@ -89,7 +89,7 @@ def translate_tiled(
 
     Args:
         network: Feature2Image; every tile meets the same weights and norms.
-        features: Of the whole map.
+        features: The whole map's.
         tile: Longest side of a tile in cells, a multiple of 64, at least 64.
         needed: 1 = pixels whose value is used; the others come back as 0 where no tile
             with a needed pixel covers them. None: all are.

@@ -55,7 +55,7 @@ class Stop:
 
     Args:
         ask: Asked on the first rank.
-        rank: Of this process.
+        rank: The rank of this process.
         device: On which it computes.
     """
 

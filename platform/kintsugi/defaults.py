@@ -20,10 +20,9 @@ SERVE_CONFIG = PACKAGE / "deploy" / "serve.yaml"
 HOME = "~/.kintsugi"
 # Where `kintsugi publish` writes.
 PUBLISHED_RELEASE = "~/.kintsugi/releases/debug"
-# Of every process that may compute: a thread that waits for another spins for about a tenth of
-# a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin
-# for a hundred times as long by default; with other work on the machine each then waits for the
-# others.
+# Set for every process that may compute: a thread that waits for another spins for about a tenth
+# of a millisecond, the gap between two operations, and then gives its core away. PyTorch's spin for
+# a hundred times as long by default; with other work on the machine each then waits for the others.
 THREADS = {"GOMP_SPINCOUNT": "3000"}
 
 # Written where a URI of photographs is asked for, it means the sample photographs.

@@ -63,7 +63,7 @@ class Inpainter:
         Args:
             release: Folder or URI such as s3://releases/street; else the bundled one.
             device: "cpu", "cuda" or another of PyTorch's.
-            threads: Of PyTorch in this process; else its own choice.
+            threads: The threads of PyTorch in this process; else its own choice.
 
         Raises:
             StorageError: There is no whole release, or its weights were altered.
@@ -278,7 +278,7 @@ def _like(pixels: npt.NDArray[np.uint8], colours: AnyPixels) -> npt.NDArray[np.u
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         answer[..., :3] = colours
         return answer
-    # Of equal channels the same value.
+    # The same value, where the channels are equal.
     grey = np.asarray(Image.fromarray(colours).convert("L"))
     answer[...] = grey if pixels.ndim == 2 else np.dstack([grey, pixels[..., 1:]])
     return answer

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-# Of the stage, from its left and top edge: 0-1. The mast on the right of the rocket.
+# Points of the stage, from its left and top edge: 0-1. The mast on the right of the rocket.
 _STROKE = ((0.650, 0.28), (0.652, 0.50), (0.668, 0.83))
 
 

@@ -25,7 +25,7 @@ class Upstream:
     Attributes:
         answers: Path -> status, headers, body; anything else is 200 with `{}`.
         keys: Keys that were asked about before a body was read.
-        wrong_keys: Those of which it says that they are not known.
+        wrong_keys: Keys that it does not know.
         seen: Headers of every other request, in lower case, in the order they came.
         hold: While it is clear, requests wait.
     """

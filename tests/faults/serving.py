@@ -225,9 +225,9 @@ class Outcome:
     """What became of one request.
 
     Attributes:
-        status: Of HTTP; 0: no answer.
-        code: Of the problem document, or what was raised.
-        version: Of the release that answered.
+        status: The HTTP status; 0: no answer.
+        code: The code of the problem document, or what was raised.
+        version: The version of the release that answered.
         right: Whether the pixels are those of that release.
     """
 

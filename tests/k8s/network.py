@@ -15,10 +15,10 @@ class Peer:
     """One end of a connection.
 
     Attributes:
-        labels: Of the pod; empty for what is no pod.
-        namespace: Of the pod; "" for what is none.
-        address: Of what is no pod. Pods have one that an ipBlock may hold on some networks
-            and none on others: here they have none.
+        labels: The labels of the pod; empty for what is no pod.
+        namespace: The namespace of the pod; "" for what is none.
+        address: The address of what is no pod. Pods have one that an ipBlock may hold on some
+            networks and none on others: here they have none.
         entity: What Cilium takes that address for: "world", "host" or "kube-apiserver".
     """
 

@@ -27,7 +27,7 @@ def pods_to_start(
 
     Args:
         manifest: A RayService or RayJob.
-        bundles: Of resources, by Ray's names, with or without labels.
+        bundles: The bundles of resources, by Ray's names, with or without labels.
 
     Returns: By group; None where the groups can never hold them together.
     """

@@ -247,7 +247,7 @@ def identities(documents: tuple[Manifest, ...]) -> set[tuple[str, str, str]]:
 def test_two_instances_share_no_name(first: tuple[str, str], second: tuple[str, str]) -> None:
     said = joined(values("production"), EVERYTHING)
     if first[1] == second[1]:
-        # Of which neither is the owner.
+        # Neither of the two owns the namespace.
         said = joined(said, {"namespace": {"create": False}})
     one, other = (render(said, *each) for each in (first, second))
     assert identities(one) & identities(other) == set()

@@ -21,7 +21,7 @@ from tests.deploy.edge import nginx
 from tests.k8s.manifests import ENVIRONMENTS, Manifest, environment, named, service
 from tests.k8s.test_pods import quantity
 
-# Of the limit, with connections at their most.
+# Largest share of the limit, with as many connections as there may be.
 MOST_SHARE = 0.8
 # What nginx needs without any: two workers, their tables of connections, shared zones.
 BASE_BYTES = 40 * 2**20

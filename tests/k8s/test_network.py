@@ -75,7 +75,7 @@ REFUSED: tuple[Connection, ...] = (
     (NEIGHBOUR, INTERNET, 443),
 )
 
-# What differs between clusters: name -> connections of which all must be open, or none.
+# What differs between clusters: name -> connections; all of them must be open, or none.
 NODE = "10.0.3.7"
 FLOWS: dict[str, tuple[Connection, ...]] = {
     "DNS by kube-dns": tuple((pod, DNS, 53) for pod in (EDGE, HEAD, WORKER, SUBMITTER)),

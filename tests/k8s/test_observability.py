@@ -17,7 +17,7 @@ from tests.k8s.manifests import ROOT, named, of_kind, read, render, service
 
 FOLDER = ROOT / "deploy" / "observability"
 DASHBOARDS = sorted((FOLDER / "grafana").glob("*.json"))
-# Of the operator, 1.7.
+# Labels of the operator, 1.7.
 OPERATOR = {
     "kuberay_service_condition_ready",
     "kuberay_service_condition_upgrade_in_progress",
@@ -101,7 +101,7 @@ def test_dashboards_can_be_imported(path: Path) -> None:
     assert len(set(places)) == len(places)
     assert len({panel["id"] for panel in panels(path)}) == len(places)
     for panel in panels(path):
-        # Whoever imports it chooses the data source.
+        # The data source is chosen when it is imported.
         assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
         assert panel["targets"], panel["title"]
 
@@ -144,7 +144,7 @@ def test_prometheus_takes_the_rules(namespace: str, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(rule["spec"]))
     assert f"{len(rules())} rules found" in promtool("check", "rules", str(file))
     text = file.read_text()
-    # Of another instance nothing is said.
+    # Nothing is said of another instance.
     assert set(re.findall(r'namespace="([^"]+)"', text)) == {namespace}
     assert set(re.findall(r"kubectl -n (\S+)", text)) == {namespace}
 
@@ -219,7 +219,7 @@ def test_the_edges_metrics_are_found_where_it_gives_any() -> None:
     monitors = {d["metadata"]["name"] for d in of_kind(documents, "PodMonitor")}
     assert ("kintsugi-edge" in monitors) == listens
     policy = named(documents, "NetworkPolicy", "kintsugi-edge")["spec"]["ingress"]
-    # Of Prometheus alone.
+    # Those of Prometheus alone.
     of_metrics = [rule for rule in policy if rule["ports"] == [{"port": 8081}]]
     assert [list(rule) for rule in of_metrics] == ([["from", "ports"]] if listens else [])
 

@@ -27,7 +27,7 @@ def test_names_every_secret_and_its_keys() -> None:
 
 
 def test_names_every_value_that_is_an_example() -> None:
-    """What nobody could use as it is: whoever applies it must know where to change it."""
+    """Nobody can use these as they are: the reader must know where to change them."""
     text = "\n".join(render_texts(joined(values("production"), {"pipeline": {"enabled": True}})))
     examples = set(re.findall(r"[\w.-]*example\.com(?:/[\w-]+)?|example-[\w-]+(?:/jobs)?", text))
     assert len(examples) > 6

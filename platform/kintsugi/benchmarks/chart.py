@@ -14,7 +14,7 @@ from kintsugi.imaging.codec import encode_image
 # Drawn this much larger and reduced: Pillow's lines have hard edges.
 _FINER = 3
 _WIDTH, _HEIGHT = 470, 340
-# Of the axes inside a panel: left, top, right, bottom.
+# Box of the axes inside a panel: left, top, right, bottom.
 _BOX = (78, 62, _WIDTH - 20, _HEIGHT - 46)
 _INK, _GRID = "#333333", "#dddddd"
 # Panels next to one another.

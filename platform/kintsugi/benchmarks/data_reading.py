@@ -33,7 +33,7 @@ class Waits:
 
     Attributes:
         first_batch_seconds: Until the first batch was there, the start of the pipeline included.
-        seconds: Of all steps after it.
+        seconds: The seconds of all steps after it.
         wait_seconds: For the batch of each of those steps.
         own_seconds: Processor seconds of this process for them, its threads included.
         task_seconds: Processor seconds of a reading task for a photograph; without Ray this
@@ -53,10 +53,11 @@ class Row:
 
     Attributes:
         reading: "ray" (as in training) or "one process" (without Ray).
-        step_seconds: Of the stand-in for a step.
+        step_seconds: How long the stand-in for a step takes.
         images_per_second: From storage to batch.
-        megabytes_per_second: Of packed photographs, read and decoded.
-        wait_share: Of the time of the steps, spent waiting for a batch; mean over workers.
+        megabytes_per_second: Megabytes of packed photographs, read and decoded each second.
+        wait_share: The share of the steps' time that is spent waiting for a batch; mean over
+            workers.
         longest_wait_seconds: For one batch.
         first_batch_seconds: The slowest worker's.
         training_ms: Processor milliseconds of the process that trains, for a photograph.
@@ -81,7 +82,7 @@ def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[st
     Args:
         config: Its data, seed, loop.batch_size and workers count; no network is built.
         steps: Per worker and line, after the first batch.
-        step_seconds: Of a step, for the line that says how long it would wait.
+        step_seconds: How long a step takes, for the line that says how long it would wait.
 
     Returns: The setting and a list ``rows`` of `Row` as dictionaries.
 

@@ -49,7 +49,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": ablate.main,
     "demo": demo.main,
 }
-# Of each group its help and its commands.
+# Each group with its help and its commands.
 GROUPS: dict[str, tuple[str, dict[str, Command]]] = {
     "train": (
         "Train one network or stage.",

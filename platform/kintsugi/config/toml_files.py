@@ -62,7 +62,7 @@ def to_toml(nested: Mapping[str, Any], meanings: Mapping[str, str] | None = None
 
     Args:
         nested: Keys and sections, as plain JSON types.
-        meanings: Of a `key` or a `section.key` what it means; written above it.
+        meanings: What a `key` or a `section.key` means, by its name; written above it.
     """
     meanings = meanings or {}
     tables = {name: value for name, value in nested.items() if isinstance(value, Mapping)}

@@ -85,10 +85,10 @@ class Request:
     """The batches that one worker asks for.
 
     Attributes:
-        reader: Of the shards.
-        order: Of their photographs.
+        reader: The reader of the shards.
+        order: The order of their photographs.
         start: Where the data stands.
-        rank: Of the worker.
+        rank: The rank of the worker.
         steps: So many batches at least.
         corrupt: Where rows that do not decode are counted.
     """

@@ -22,8 +22,8 @@ class CorruptRows:
         """
         Args:
             uri: The data set, for messages.
-            rows: Of the data set.
-            share: Of ``rows`` that may be corrupt (data.max_corrupt_share).
+            rows: The rows of the data set.
+            share: The share of ``rows`` that may be corrupt (data.max_corrupt_share).
         """
         self.uri = uri
         self.rows = rows

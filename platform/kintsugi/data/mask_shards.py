@@ -134,7 +134,7 @@ def write_mask_set(
 
     Args:
         mask_set: What is drawn.
-        ids: Of the masks, in the order of the rows: photographs', or `numbered_ids`.
+        ids: The ids of the masks, in the order of the rows: photographs', or `numbered_ids`.
         target: Folder of the set.
         overwrite: Replace a set that is there.
 

@@ -31,7 +31,7 @@ PREFETCH_BATCHES = 2
 # Photographs that a reading task hands on at one time. Ray Data's default is 128 MiB: the
 # first batch would wait until hundreds are decoded, and each buffer would hold as many.
 BLOCK_BYTES = 8 * 2**20
-# Of the object store, for all pipelines of a run together.
+# Share of the object store, for all pipelines of a run together.
 _STORE_SHARE = 0.4
 _PARTS = ("keys", "image", "mask", "draw")
 

@@ -22,7 +22,7 @@ from kintsugi.masks.generators import draw_mask
 # Rows that a data task hands on at a time: bounds the memory of a block (a crop of 256 px takes
 # about 200 kB).
 BLOCK_ROWS = 32
-# Of the logarithm of a recoloured crop's gamma.
+# Deviation of the logarithm of a recoloured crop's gamma.
 _GAMMA_DEVIATION = 0.25
 
 
@@ -31,7 +31,7 @@ class SampleSettings:
     """What is drawn of a photograph; `kintsugi.config.sections.DataSection` says what each is.
 
     Attributes:
-        seed: Of the run.
+        seed: The seed of the run.
     """
 
     seed: int

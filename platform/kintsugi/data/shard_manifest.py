@@ -72,7 +72,7 @@ class Manifest:
     rejects: tuple[Reject, ...] = ()
     # Files of the input that have no photograph's extension.
     ignored: int = 0
-    # Of the photographs, by `kintsugi.data.splits.is_held_out`.
+    # Share of the photographs that is held out, by `kintsugi.data.splits.is_held_out`.
     held_out_share: float = 0.0
     version: int = FORMAT_VERSION
     created_by: str = "kintsugi write_shards"

@@ -118,7 +118,7 @@ def open_reader(
     """The reader of one split of a folder of shards.
 
     Args:
-        uri: Of the folder.
+        uri: The URI of the folder.
         resize_px: The shorter side that photographs are brought to.
         split: Which photographs.
         draft: Decode JPEGs at a fraction of their size where that is at least twice the size

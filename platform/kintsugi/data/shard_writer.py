@@ -34,7 +34,7 @@ from kintsugi.storage.storage import Storage
 
 # Rows that a reader which wants only some of them can skip at a time.
 _ROWS_PER_GROUP = 64
-# Of photographs that are stored smaller than they came.
+# Quality of photographs that are stored smaller than they came.
 _QUALITY = 95
 
 

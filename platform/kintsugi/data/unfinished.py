@@ -46,7 +46,7 @@ class Unfinished:
 
     Attributes:
         target: The folder.
-        digest: Of what decides all of its parts.
+        digest: The digest of what decides all of its parts.
     """
 
     target: Storage

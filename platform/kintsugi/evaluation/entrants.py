@@ -61,7 +61,7 @@ class Case:
     """One hole to fill.
 
     Attributes:
-        photo_id: Of the photograph.
+        photo_id: The id of the photograph.
         masks: Name of the mask set.
         pixels: uint8 H W 3 RGB, black in the hole.
         mask: bool H W, True = hole.

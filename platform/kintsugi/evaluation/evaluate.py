@@ -91,7 +91,8 @@ class Filled:
         seconds: Time of the fill; None when another program made it.
         kept: The fill and its time are of an earlier run.
         inception: float32 features for the Frechet distance; empty without weights.
-        cells: Of the fill, as `kintsugi.evaluation.realism.realism.HoleSampler` draws them.
+        cells: The cells of the fill, as `kintsugi.evaluation.realism.realism.HoleSampler` draws
+            them.
     """
 
     masks: str
@@ -110,11 +111,11 @@ class Evaluated:
     """One photograph under every mask set by every method.
 
     Attributes:
-        id: Of the photograph.
+        id: The id of the photograph.
         filled: What came of it; empty when ``reject`` says why it cannot be used.
         pictures: For the grid: mask set -> title (input, mask, every method, truth) -> PNG.
-        inception: Of the truth, by mask set; as in `Filled`.
-        cells: Of the truth, by mask set: both draws of `HoleSampler`.
+        inception: Inception features of the truth, by mask set; as in `Filled`.
+        cells: The cells of the truth, by mask set: both draws of `HoleSampler`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(

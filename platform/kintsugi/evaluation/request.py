@@ -38,8 +38,8 @@ class EvaluationRequest:
         methods: As `kintsugi.evaluation.entrants` lists them.
         masks: Names of mask sets, or URIs of written ones.
         release: What ``ours`` is; None is the bundled one where it is asked for.
-        encoder: Of the VGG distance and of neural patch synthesis, as a configuration names
-            it; None is the release's, and without a release there is neither.
+        encoder: The encoder of the VGG distance and of neural patch synthesis, as a configuration
+            names it; None is the release's, and without a release there is neither.
         seed: Decides every mask, every draw of a method, the bootstrap, and the weights of
             the encoder "random".
         cache: URI of the fills that are kept; None keeps none.

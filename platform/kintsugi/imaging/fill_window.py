@@ -15,7 +15,7 @@ Samples = TypeVar("Samples", bound=npt.NDArray[Any])
 # (top, bottom, left, right) in pixels, its ends outside; as `kintsugi.models.plan.crops.Box`.
 Box = tuple[int, int, int, int]
 
-# Of `kintsugi.models.plan.crops`, which would bring PyTorch; a test holds them equal.
+# Smallest crop of `kintsugi.models.plan.crops`, which would bring PyTorch; a test holds them equal.
 SMALLEST_CROP = 512
 BLOCK = 32
 MOST_NEAR_GROUPS = 256

@@ -11,8 +11,8 @@ class Format:
     Attributes:
         name: As an option names it.
         label: As people write it.
-        suffixes: Of file names, lower case; the first is what a new file gets.
-        media_type: Of HTTP.
+        suffixes: The suffixes of file names, lower case; the first is what a new file gets.
+        media_type: As HTTP names it.
         plugin: Pillow's name.
         modes: What it stores: 1 (bilevel), L (grey), P (palette), RGB, CMYK.
         depth: Most bits of a sample that are written.

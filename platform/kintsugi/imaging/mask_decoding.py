@@ -13,9 +13,10 @@ from kintsugi.imaging.photo_options import MaskOptions
 
 # A grey mask saved as colour JPEG comes back with channels a few steps apart.
 _GREY_SPREAD = 8
-# Of a mask with hard edges: half marked.
+# Threshold of a mask with hard edges: half marked.
 _HARD_THRESHOLD = 128
-# Of one with smooth edges, which hold some of the object that is to go: see the lab book.
+# Threshold of one with smooth edges, which hold some of the object that is to go: see the
+# lab book.
 _SMOOTH_THRESHOLD = 16
 # Marks of this strength are neither ground nor stroke. JPEG's ringing stays below and above.
 _MIDDLE = (64, 191)
@@ -54,7 +55,7 @@ def _thresholded(marks: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
     threshold = options.mask_threshold
     if threshold == "auto":
         touched = options.mask_convention in ("alpha", "painted")
-        # Of a picture that is half transparent throughout, what is more so.
+        # In a picture that is half transparent throughout, what is more transparent is hole.
         threshold = int(marks.min()) + 1 if touched else _best(marks)
     hole: Mask = marks >= threshold
     return hole

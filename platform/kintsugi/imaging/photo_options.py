@@ -27,7 +27,7 @@ def _about(
     return {"description": description, "low": low, "high": high}
 
 
-# Of a fill and of a look.
+# The seed of a fill and of a style transfer.
 _SEED = _about(
     f"whole number from 0 to {LARGEST_SEED}; decides every random choice",
     low=0,

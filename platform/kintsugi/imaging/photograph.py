@@ -48,7 +48,7 @@ class Photograph:
         tags: What the file says next to its pixels.
         jpeg: How a JPEG was coded.
         lossless: A WebP that was; a JPEG 2000 without boxes is "bare".
-        tiff: A TIFF's own bytes, of which all tags are kept.
+        tiff: A TIFF's own bytes; all its tags are kept.
         notes: What of the file is not kept whatever is written, one short English clause each.
     """
 

@@ -34,7 +34,7 @@ class Promises:
         frames: Pictures in it, counted to 2.
         largest_tile: Pixels of its largest tile or strip; 0 where there is none.
         tiles: How many parts the picture is stored in.
-        profile_bytes: Of its colour profile, as stored.
+        profile_bytes: Size of its colour profile, as stored.
         problem: What no honest file has, as the end of a sentence; "" for nothing.
     """
 

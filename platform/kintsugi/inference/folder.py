@@ -76,7 +76,8 @@ class FolderRun:
     Attributes:
         retry_failed: Try again what failed before.
         overwrite: Do again what is done.
-        processes: Of this machine, where Ray does not run; 0: this one, whose death ends the run.
+        processes: How many are started on this machine, where Ray does not run; 0: none but this
+            one, whose death ends the run.
         report: Called after each photograph with its outcome, the number of them tried and to
             be tried.
     """
@@ -153,7 +154,7 @@ def plan_outputs(found: Survey, format: str = "same") -> Plan[Item]:
 
     Args:
         found: What is in the folder.
-        format: Of the outputs; "same" keeps the photographs' names.
+        format: The format of the outputs; "same" keeps the photographs' names.
     """
     photos = sorted(name for name in found.sizes if is_photo(name))
     names = {name: output_name(name, format) for name in photos}

@@ -39,7 +39,7 @@ class Summary:
     """A run.
 
     Attributes:
-        outcomes: Of all photographs and of what is none, in the order of their names.
+        outcomes: One for each photograph and for what is none, in the order of their names.
         tried: How many were worked on now.
         hidden: Names of hidden files, which have no row.
     """
@@ -50,7 +50,7 @@ class Summary:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """Photographs of which there is no output."""
+        """Photographs without an output."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
     @property

@@ -100,7 +100,7 @@ def plan_folder(images: Survey, masks: Survey | None, format: str = "same") -> P
     Args:
         images: What is in the folder of photographs.
         masks: What is in that of masks; None: they lie with the photographs.
-        format: Of the outputs.
+        format: The format of the outputs.
     """
     names = [name for name in (masks or images).sizes if is_photo(name)]
     if masks is None:

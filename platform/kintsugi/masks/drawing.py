@@ -110,7 +110,7 @@ def _runs(
     Args:
         x0, x1: Columns of the ends; the first is not below the second.
         down, further: How far the row is below the one and the other.
-        thick: Of the line.
+        thick: How thick the line is.
 
     Returns: three pairs; of what covers nothing the first is far right of the last.
     """

@@ -60,7 +60,7 @@ class MaskSet:
     Attributes:
         name: As the user wrote it, such as ``center-96-256`` or ``thick-512``.
         kind: As `kintsugi.masks.generators.draw_mask` knows it.
-        side_px: Of photograph and mask.
+        side_px: The side of photograph and mask in pixels.
         seed: Another one gives other holes (not to those in the middle).
     """
 

@@ -23,7 +23,7 @@ class Listed:
     Attributes:
         uri: Its folder.
         config: What it says of itself; None when that cannot be read.
-        weights_bytes: Of its weights file.
+        weights_bytes: Size of its weights file.
         problem: Why it cannot be read; "" when it can.
     """
 

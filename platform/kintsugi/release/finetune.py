@@ -19,10 +19,10 @@ class FineTuning:
     """What is trained on.
 
     Attributes:
-        name: Of the release to be, and the beginning of its runs' names.
+        name: The name of the new release, and the beginning of its runs' names.
         runs: URI of the folder of runs.
         shards: URI of the packed photographs.
-        steps: Of each stage.
+        steps: How many each stage has.
         rate: How many times the learning rate of the first training.
     """
 

@@ -18,7 +18,7 @@ DONE, SOME_REJECTED = 0, 3
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """What is made of which photographs.
+    """The photographs, and what is made of them.
 
     Attributes:
         flavour: Prefix of jobs/configs: recommended, paper, debug.
@@ -29,12 +29,12 @@ class PipelineConfig:
         held_out: Share of the photographs that is kept out of training and evaluated on.
         teacher: Whose features an encoder is trained on first: "torchvision", path, URI; "" takes
             the configuration's encoder.
-        encoder_steps: Of that training.
+        encoder_steps: How many steps that training has.
         workers: Train workers; 0 takes the configuration's number.
         least: Workers with which a training goes on while others are missing.
         metrics: Port and host of a training's metrics; a port of 0 serves none.
-        masks, rivals: What is evaluated: mask sets, and methods of which the release must not be
-            farther from the originals.
+        masks, rivals: What is evaluated: mask sets, and methods; the release must not be farther
+            from the originals than they are.
         margin: How many times as far it may be.
         limit: How many photographs are evaluated.
     """

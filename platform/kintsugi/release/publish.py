@@ -44,8 +44,8 @@ class Selection:
     """What of the runs goes into a release.
 
     Attributes:
-        checkpoint: Of every run: "newest", "best" (lowest held-out loss), "auto" (the best where
-            there is one) or a step.
+        checkpoint: The checkpoint of every run: "newest", "best" (lowest held-out loss), "auto"
+            (the best where there is one) or a step.
         discriminators: Publish them too, so that training can start from the release.
         half: Store convolutions in float16: half the bytes.
     """
@@ -69,14 +69,14 @@ def publish(
     """Join a stage 1 and a stage 2 run into one release folder.
 
     A run of both stages at once (`end_to_end`) can stand in either place, or in both; so can a
-    release, of which that part is taken over.
+    release: the networks of that part are then taken from it.
 
     Args:
         stage1: URI of the run's or release's folder.
         stage2: URI of the run's or release's folder.
         output: URI of the release folder; a release that is there is replaced, its
             `config.json` last.
-        name: Of the release.
+        name: The name of the release.
         select: Which checkpoint, and whether with discriminators.
         matching: How the release matches, by the names of `MatchingConfig`. What is not
             named is the paper's; guard, keys, repeats and colour those of stage 2's training;
@@ -143,7 +143,7 @@ def _write(
         saved = save_release(folder, inpainter, config, card=model_card(config), half=select.half)
         output.publish_folder(folder, "", last=CONFIG_NAME)
     if not select.discriminators:
-        # Of a release that was replaced.
+        # Files of a release that was replaced.
         output.delete(DISCRIMINATORS_NAME)
     return saved
 

@@ -26,7 +26,7 @@ class Source:
     """Trained networks and what is known of them.
 
     Attributes:
-        uri: Of the run's or the release's folder.
+        uri: The URI of the run's or the release's folder.
         networks: What is there; of a release all of it.
         training: What a release's config says of it: `training_of`.
         encoder: What that says of the encoder.
@@ -78,9 +78,9 @@ def open_source(uri: str, stage: str, checkpoint: str) -> Source:
     """Open a run of a stage, or a release that has one.
 
     Args:
-        uri: Of its folder.
+        uri: The URI of its folder.
         stage: "stage1" or "stage2".
-        checkpoint: Of a run; see `kintsugi.runs.weights.open_networks`.
+        checkpoint: The checkpoint of a run; see `kintsugi.runs.weights.open_networks`.
 
     Raises:
         ConfigError: the run has no such checkpoint, or the release does not say how that stage
@@ -109,7 +109,7 @@ def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:
     Args:
         uri: Where ``networks`` were found.
         stage: "stage1", "stage2" or "initial_fill".
-        networks: Of a run, or of a release, which says so itself.
+        networks: The networks of a run, or of a release, which says so itself.
 
     Returns:
         By the name of the stage; by that of the initial fill too, where stage 1 holds one. A

@@ -61,7 +61,7 @@ class TrainState:
         networks: "generator" and "discriminator".
         optimizers: One for each network, under the same names.
         average: Running mean of the generator's weights; None without one.
-        scaler: Of the losses in float16; None elsewhere.
+        scaler: Scales the losses in float16; None elsewhere.
         step: Optimiser steps done.
         position: Where the data stands after ``step``.
         best: None as long as nothing was measured on held-out photographs.
@@ -83,7 +83,7 @@ class Progress:
     """How far a checkpoint is, without its tensors.
 
     Attributes:
-        step: Of the checkpoint; 0 without one.
+        step: The step of the checkpoint; 0 without one.
         best: As in `TrainState`.
         stale: As in `TrainState`.
     """
@@ -288,7 +288,7 @@ class CheckpointStore:
         self._delete({step for step in self._begun() if step > newest})
 
     def _begun(self) -> set[int]:
-        """Steps of which there is any file."""
+        """Steps that have any file."""
         folders = {file.partition("/")[0] for file in self.storage.list() if "/" in file}
         found = [_FOLDER.fullmatch(folder) for folder in folders]
         return {int(match[1]) for match in found if match}

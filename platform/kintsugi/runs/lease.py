@@ -46,9 +46,9 @@ class Owner:
     """A submission that trains a run.
 
     Attributes:
-        token: Of this submission alone; the same through all its attempts.
+        token: The token of this submission alone; the same through all its attempts.
         host: Where its driver runs.
-        pid: Of the driver.
+        pid: The number of the driver.
         place: In which of all sets of processes that number is its; "" = not known.
         since: When it began, UTC.
     """
@@ -183,7 +183,7 @@ class Lease:
     Args:
         run: The run.
         token: What `hold_lease` gave the driver; "" asks nothing.
-        rank: Of this process; the first one looks.
+        rank: The rank of this process; the first one looks.
         device: On which it computes.
     """
 

@@ -17,7 +17,7 @@ Metrics = dict[str, float | int]
 
 # Metrics reach storage at least this often while a run goes on.
 FLUSH_SECONDS = 5.0
-# Of the sample pictures.
+# Column titles of the sample pictures.
 COLUMN_TITLES = ("input", "fill", "truth")
 TITLE_PX = 20
 GAP_PX = 4

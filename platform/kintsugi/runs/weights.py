@@ -36,7 +36,7 @@ class Networks:
         parts: Weights by the names of `kintsugi.stages.base.registry.builders`; only those that
             are there.
         model: Their architecture.
-        step: Of a run's checkpoint; 0 for a release.
+        step: The step of a run's checkpoint; 0 for a release.
         weights: "running mean" or "last": which of a run's generator; "release".
         open_encoder: Opens the encoder that they were trained with.
         release: What the release says of itself; None of a run.
@@ -64,9 +64,9 @@ def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
     """Read the networks of a release or of a run's checkpoint.
 
     Args:
-        uri: Of the release's or the run's folder.
-        checkpoint: Of a run: "auto", "newest", "best" or a step; see `Run.fetch_checkpoint`. A
-            generator's running mean is taken where the run keeps one.
+        uri: The URI of the release's or the run's folder.
+        checkpoint: The checkpoint of a run: "auto", "newest", "best" or a step; see
+            `Run.fetch_checkpoint`. A generator's running mean is taken where the run keeps one.
 
     Raises:
         ConfigError: the run has no such checkpoint.
@@ -164,7 +164,7 @@ def check_fit(networks: Networks, needed: list[str], model: ModelConfig, key: st
         networks: What is there.
         needed: Names of its parts.
         model: What they must fit.
-        key: Of the configuration that named them, for the error.
+        key: The configuration's key that named them, for the error.
 
     Raises: ConfigError naming both architectures.
     """

@@ -15,7 +15,7 @@ from kintsugi.models.networks.image2feature import paste_known
 from kintsugi.stages.base.adversarial import judge
 from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
 
-# Of a feature cell, in which the width of the band is given.
+# Side of a feature cell in pixels: the width of the band is given in cells.
 _CELL_PX = 4
 
 

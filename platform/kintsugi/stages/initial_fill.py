@@ -27,7 +27,7 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pointer_loss import pointer_loss
 from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
 
-# Of 1 in the square root of a mean square: its slope ends somewhere.
+# As a share of 1, in the square root of a mean square: its slope ends somewhere.
 _SMALLEST_SQUARE = 1e-4
 # Errors, root of the mean square, well above this count by their ratios, as decibels do: in an
 # even sky a fill that is off by little is seen.
@@ -131,7 +131,7 @@ def _colour_distance(output: Output, share: Tensor) -> Tensor:
     assert output.coarse is not None
     target = _shrunk(output.target)
     squares = (share * (output.coarse - target).square()).sum((1, 2, 3))
-    # Of each photograph for itself, as `weighted_l1`: a small hole counts as much as a large.
+    # Each photograph for itself, as `weighted_l1`: a small hole counts as much as a large.
     roots = (squares / (3 * share.sum((1, 2, 3)).clamp_min(1)) + _SMALLEST_SQUARE).sqrt()
     relative = _RELATIVE * torch.log1p(roots / _EVEN).mean()
     return weighted_l1(output.coarse, target, share) + relative

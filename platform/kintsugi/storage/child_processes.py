@@ -28,7 +28,7 @@ def map_in_processes(
         work: A function of an importable module.
         shared: What all items need; each process gets a copy.
         items: Taken as processes get free.
-        count: Of processes, each started when it is first needed.
+        count: How many processes, each started when it is first needed.
 
     Raises: what ``work`` raises.
     """

@@ -42,7 +42,7 @@ async def _within(seconds: float, operation: Coroutine[Any, Any, Any]) -> Any:
 
 @functools.cache
 def _descriptions() -> Any:
-    """What botocore knows of S3: megabytes of JSON, of which each client would read its own."""
+    """What botocore knows of S3: megabytes of JSON, which each client would read for itself."""
     from botocore.loaders import create_loader
 
     return create_loader(os.environ.get("AWS_DATA_PATH"))
@@ -79,7 +79,7 @@ def open_s3(*, tries: int, silence: float, session: Any = None) -> Any:
     """Open a client for the endpoint and credentials that the environment names now.
 
     Args:
-        tries: Of each request, by the client itself.
+        tries: How often the client itself tries each request.
         silence: Seconds without a byte of an answer after which a request has failed.
         session: None for a client that is to be sent to another process: none can be sent.
     """

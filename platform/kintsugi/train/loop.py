@@ -57,7 +57,7 @@ class WorkerContext:
 
     Attributes:
         device: On which this process computes.
-        rank: Of this process, from 0.
+        rank: The rank of this process, from 0.
         workers: How many processes there are now; an elastic run has not always as many as
             its configuration says.
         should_stop: Whether to write a checkpoint and leave; the first rank's is asked.

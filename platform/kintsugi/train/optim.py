@@ -16,7 +16,7 @@ class Update:
     """An optimiser and what surrounds its step.
 
     Attributes:
-        optimizer: Of one network.
+        optimizer: The optimizer of one network.
         learning_rate: Right after the warm-up.
         settings: Warm-up, decay and clipping.
     """

@@ -31,7 +31,7 @@ def check_resources(
     """Refuse what would hang.
 
     Args:
-        workers: Of the run.
+        workers: The workers of the run.
         data: What each of them reads.
         nodes: The resources of each node of the cluster.
 

@@ -15,7 +15,7 @@ class Meter:
     """Counts steps and the time spent waiting for their data.
 
     Args:
-        images_per_step: Of all workers together.
+        images_per_step: The images per step of all workers together.
         device: Whose memory is watched.
     """
 

@@ -63,7 +63,7 @@ class RunReporter:
         """
         Args:
             run: Where it writes.
-            metrics: Of the first rank; None on all others.
+            metrics: The metrics of the first rank; None on all others.
             lease: Asked before every checkpoint.
             corrupt: Shared by all ranks at every checkpoint.
             publish: Takes a checkpoint.

@@ -63,6 +63,8 @@ def test_a_job_goes_on_when_its_service_is_stopped_and_started(
     with TestClient(build_api(held, args)) as client:
         ids = [submit(client).json()["id"] for _ in range(2)]
         wait_for(client, ids[0], "running")
+        # It is said before the engine is asked.
+        wait_until(lambda: held.begun == 1)
     assert held.given_up == 1
     # At once, though the lease is long: the first one said that it stopped.
     client = start(jobs_lease_seconds=600)

@@ -138,7 +138,7 @@ def test_who_died_before_it_answered_is_asked_again(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append, time=time.time))
-    # Of a proxy; then the connection ends without an answer.
+    # First a proxy's answer; then the connection ends without one.
     in_front = (status, {"content-type": "text/plain", "retry-after": "2"}, b"Server Error")
     server.answers = [in_front, _NO_ANSWER, (200, {"content-type": "image/png"}, b"filled")]
     assert Client(server.url).inpaint(b"a", b"b").data == b"filled"
@@ -163,7 +163,7 @@ def test_a_service_that_stays_away_is_an_error(
         Client("http://127.0.0.1:9").inpaint(b"a", b"b")
     # Longer than Serve takes to replace its proxy.
     assert sum(pauses) > 6
-    # And not in silence; Python shows warnings of whoever has set up no logging.
+    # And not in silence; Python shows warnings where no logging is set up.
     assert caplog.messages[0].startswith("127.0.0.1:9: ConnectionRefusedError: ")
     assert caplog.messages[0].endswith("; again in 0.25 s")
     assert len(caplog.messages) == len(pauses)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 pytestmark = pytest.mark.slow
 
-# Of each operation; seconds for all of them.
+# So many examples of each operation; it takes seconds for all of them.
 _EXAMPLES = 40
 
 

@@ -19,7 +19,7 @@ def asked_for() -> set[str]:
     keys = set(re.findall(r'data-say(?:-\w+)?="([^"]+)"', html))
     for script in WEB.rglob("*.js"):
         keys |= set(re.findall(r'say\(\s*"([^"]+)"', script.read_text()))
-        # Of Job, of which the verb is a key.
+        # A Job's verb is a key.
         keys |= set(re.findall(r'new Job\(.+, "([^"]+)"\)', script.read_text()))
     return keys
 

@@ -16,7 +16,7 @@ from kintsugi.data.shard_reader import open_reader
 from tests.kintsugi.training_runs import pack_photos
 
 CONFIG = DataSection(shards="unused", crop_px=128, resize_px=140, masks=("rectangle", "strokes"))
-# Of crop, hole and draw, by the program before windows and colours could be drawn.
+# Crop, hole and draw as the program drew them before it could draw windows and colours.
 DRAWN_BEFORE = "f04fb1279fb03440"
 SETTINGS = settings_of(CONFIG, 0)
 

@@ -1,4 +1,4 @@
-"""Every photograph once per epoch, whoever reads it and however often the run is resumed."""
+"""Every photograph once per epoch, with any number of workers and of resumptions."""
 
 from itertools import islice
 

@@ -32,7 +32,7 @@ GOOD = {
     "alpha.webp": encode(np.dstack([gradient(), gradient()[:, :, 0]]), "WEBP"),
     "palette.png": encode(Image.fromarray(gradient()).convert("P")),
     "a photo with + and %20 and \u00e9.tiff": photo(format="TIFF"),
-    # Of which the first is the photograph.
+    # The first of its frames is the photograph.
     "frames.png": photo(format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 96))]),
 }
 BAD = {

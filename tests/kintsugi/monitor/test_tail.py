@@ -1,4 +1,4 @@
-"""Whoever follows a run sees each row once, what is trained again once more, and cannot end it."""
+"""A follower of a run sees each row once, and once more what is trained again; it cannot end it."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which weights of which checkpoint become a release, and what its config says of them."""
+"""Which checkpoint's weights become a release, and what its config says of them."""
 
 import dataclasses
 import json

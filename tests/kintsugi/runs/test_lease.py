@@ -67,7 +67,7 @@ def test_the_next_begins_at_once_when_one_has_ended(
         Lease(run, token, rank=0, device=CPU).check()
     assert pauses == []
     assert not caplog.records
-    # Of all that came before only the last one's stay.
+    # Only the last one's files stay.
     assert len(run.storage.list()) == 2
 
 

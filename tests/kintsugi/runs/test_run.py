@@ -37,7 +37,7 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
         # Long steps: three of the usual ones would show little.
         optimizer = dataclasses.replace(config.optimizer, generator_lr=3e-3)
         return dataclasses.replace(config, optimizer=optimizer)
-    # Of the three steps the first two then take stage 1's prediction.
+    # The first two of the three steps then take stage 1's prediction.
     translate = dataclasses.replace(config.translate, prediction_share=0.6)
     return dataclasses.replace(config, translate=translate)
 

@@ -261,7 +261,7 @@ def test_a_release_puts_it_under_a_g1_that_began_with_a_smooth_fill(
     assert published.config.training["initial_fill"]["steps"] == 2
     generator = load_release(tmp_path)[0].image2feature.generator
     assert generator.initial_fill is not None
-    # Of the release another initial fill can be replaced, and is then named.
+    # The initial fill of the release can be replaced, and is then named.
     published = publish(
         str(tmp_path),
         str(tmp_path),

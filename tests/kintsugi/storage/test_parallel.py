@@ -74,6 +74,6 @@ def test_a_cluster_that_grows_gets_more_to_do(
     results = map_tasks(scale, 3, items())
     assert (next(results), len(taken)) == (0, 2)
     cpus[0] = 4
-    # Seven more than those two, of which one is done.
+    # Seven more than those two; one of them is done.
     assert (next(results), len(taken)) == (3, 9)
     assert list(results) == [3 * value for value in range(2, 40)]

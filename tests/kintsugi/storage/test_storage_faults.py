@@ -70,7 +70,7 @@ def test_a_storm_of_503_costs_at_most_three_times_the_requests(
     usual, chance = work(), random.Random(0)
     proxy.plan = lambda method, path: SlowDown() if chance.random() < 0.3 else None
     assert usual < work() <= 3 * usual
-    # Of the 50 requests that writing and reading 25 objects take, about 15.
+    # About 15 of the 50 requests that writing and reading 25 objects take.
     assert proxy.injected > 8
 
 

@@ -211,7 +211,7 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     dist.destroy_process_group()
 
 
-# Of one batch that is held out there is none for the second process.
+# One batch is held out: there is none for the second process.
 @pytest.mark.ray
 @pytest.mark.parametrize("held_out", [1, 3])
 def test_two_processes_train_as_one_on_both_their_batches(

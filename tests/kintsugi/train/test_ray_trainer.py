@@ -141,7 +141,7 @@ def kill_a_worker_after(
 def test_how_long_is_waited_for_nodes() -> None:
     from kintsugi.train.ray_trainer import START_TIMEOUT_S
 
-    # Of Ray's workers; the driver counts with it.
+    # CPUs for Ray's workers; the driver counts with it.
     assert float(_SETTINGS["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) == START_TIMEOUT_S
 
 

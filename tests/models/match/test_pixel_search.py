@@ -10,7 +10,7 @@ from tests.models.match.patterns import Draw, checker, noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 
 RADIUS = 3
-# Of a patch of 7x7 px: as a sketch nothing of it is lost.
+# A patch of 7x7 px: as a sketch nothing of it is lost.
 WHOLE = 3 * 7 * 7
 
 

@@ -19,7 +19,7 @@ from tests.models.match.test_patch_swap import mask_of
 from tests.models.plan.test_fill_plan import photo
 
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", Path(__file__).parents[4] / "shared"))
-# Of the largest feature: float32's rounding over the sums of five layers.
+# As a share of the largest feature: float32's rounding over the sums of five layers.
 ROUNDING = 5e-6
 
 

@@ -22,14 +22,14 @@ from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
 from kintsugi.models.plan.tiles import encode_tiled
 from kintsugi.storage.storage import Storage
 
-# Of the sample photographs the one with texture all over.
+# Of the sample photographs this one has texture all over.
 SAMPLE = f"{SAMPLES}/china.jpg"
 # A photograph is enlarged by at most this; beyond, it is continued by its mirror image,
 # whose detail stays real.
 MOST_ENLARGED = 2
 # The hole's content is the photograph reduced by this: as blurry as a coarse prediction.
 COARSE = 16
-# Of a side in pixels: what the networks take without padding.
+# Multiple of a side in pixels that the networks take without padding.
 SIDE_STEP, SMALLEST_SIDE = 8, 64
 
 FEATURES_NAME, IMAGE_NAME, MASK_NAME = "features.npy", "image.npy", "mask.npy"
@@ -40,8 +40,8 @@ class Case:
     """A square photograph with a square hole in its centre.
 
     Attributes:
-        side_px: Of the photograph, a multiple of 8, at least 64.
-        hole_px: Of the hole, a multiple of 4 smaller than the side.
+        side_px: The side of the photograph in pixels, a multiple of 8, at least 64.
+        hole_px: The side of the hole in pixels, a multiple of 4 smaller than the side.
     """
 
     side_px: int

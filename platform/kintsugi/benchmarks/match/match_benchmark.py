@@ -49,7 +49,7 @@ class Plan:
         sizes: Sides of the photograph in pixels.
         holes: Sides of centre holes: pixels, or "half" of the photograph's. Where one
             leaves less than 32 px of the photograph's side it is left out.
-        methods: Of ``MATCHES``.
+        methods: Names in ``MATCHES``.
         rounds: How often the methods take turns; fewer where that exceeds the time limit.
         fill: Also time whole fills, of holes of half the side but at most 1024 px; up to
             2048 px against PatchMatch.
@@ -58,7 +58,7 @@ class Plan:
         release: URI of the release that fills; "": seeded weights of size "small".
         max_memory: Bytes that a method may need; 0: what is available.
         time_limit: Seconds that one call of a method may take.
-        threads: Of PyTorch; 0 leaves its own choice.
+        threads: The threads of PyTorch; 0 leaves its own choice.
     """
 
     sizes: Sequence[int] = (256, 512, 1024, 2048, 4096)

@@ -32,9 +32,9 @@ class Task:
 
     Attributes:
         folder: Holds the inputs, as `kintsugi.benchmarks.match.inputs` writes them.
-        methods: Of ``MATCHES``, or of ``FILLS``.
+        methods: Names in ``MATCHES``, or of ``FILLS``.
         rounds: How often each is run, in turn.
-        threads: Of PyTorch; 0 leaves its own choice.
+        threads: The threads of PyTorch; 0 leaves its own choice.
         release: URI of the release that fills; "": seeded weights of size "small".
         encoder: As a configuration names it; for fills without a release.
         keep: Also write each match's indices to the folder, as ``METHOD.npy``.

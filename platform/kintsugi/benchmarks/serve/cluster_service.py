@@ -22,7 +22,8 @@ def running_service(
 
     Args:
         plan: Which service.
-        settings: Of one that is started: other `args` than those of `deploy/serve.yaml`.
+        settings: For one that is started: other `args` than those of
+            `deploy/serve.yaml`.
 
     Raises: StorageError naming the log when it does not come up.
     """

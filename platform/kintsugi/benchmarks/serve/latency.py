@@ -45,7 +45,7 @@ class Row:
     Attributes:
         case: Size and hole.
         method: Its name.
-        fills: Of every round; a problem ends them.
+        fills: The fills of every round; a problem ends them.
         left_out: Why there are none; "" where there are.
     """
 

@@ -20,17 +20,17 @@ class LatencyPlan:
 
     Attributes:
         release: URI of the release that fills.
-        megapixels: Of the square photographs.
+        megapixels: The megapixels of the square photographs.
         holes: Shares of the area, a square in the middle.
-        methods: Of ``METHODS``.
+        methods: Names in ``METHODS``.
         rounds: In which each case is filled once by each method, after one that warms up.
         limit: Seconds; a method whose fill took longer gets no further round, and no larger
             photograph with a hole of that share.
-        threads: Of PyTorch in the process; 0 leaves them as they are.
-        device: Of the process: "cpu" or "cuda".
-        url: Of a running service; "" starts the graph on this machine.
-        pid: Of the process at the top of that service, for processor time and memory; 0 for
-            unknown.
+        threads: The threads of PyTorch in the process; 0 leaves them as they are.
+        device: The device of the process: "cpu" or "cuda".
+        url: The URL of a running service; "" starts the graph on this machine.
+        pid: The number of the process at the top of that service, for processor time and memory;
+            0 for unknown.
         api_key: For a service that asks for one.
         photo: URI of the photograph, or ``samples/NAME``.
     """

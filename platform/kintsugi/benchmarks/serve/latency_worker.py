@@ -18,7 +18,7 @@ class Fill:
 
     Attributes:
         seconds: It took.
-        cpu_seconds: Of all processors together; 0 where unknown.
+        cpu_seconds: Seconds of all processors together; 0 where unknown.
         peak_bytes: Memory at its most, less that before it; 0 where unknown. On a GPU the
             GPU's.
         problem: Why there is none; "" where there is.

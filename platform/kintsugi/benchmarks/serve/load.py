@@ -34,9 +34,9 @@ class Answer:
         due: Second of the run at which it was to be sent.
         late: Seconds by which it was sent later; what the sender itself adds.
         seconds: From when it was due to the end of the answer.
-        status: Of HTTP; 0 when there was no answer.
+        status: The HTTP status; 0 when there was no answer.
         says_when: Whether it said after how long to ask again.
-        body: Of the answer, where it was to be kept; else empty.
+        body: The body of the answer, where it was to be kept; else empty.
     """
 
     due: float

@@ -22,7 +22,7 @@ class Request:
         image: The photograph as PNG.
         mask: The mask as PNG, white = hole.
         body: Both as a multipart form.
-        content_type: Of the form.
+        content_type: The content type of the form.
     """
 
     case: Case

@@ -28,7 +28,8 @@ Say = Callable[[str], object]
 
 # Requests on their way at one time when it is measured how many a second the service answers.
 _BUSY = 2
-# Of each throughput; enough that the first and the last, which share nothing, count little.
+# Requests for each throughput; so many that the first and the last, which share nothing, count
+# little.
 _COUNT = 8
 # Share of what it answers that leaves a service as good as idle.
 _IDLE = 0.2
@@ -59,8 +60,8 @@ class Target:
     """The service that is measured.
 
     Attributes:
-        url: Of it.
-        pid: Of the process below which all of it runs; 0 for unknown.
+        url: Its address.
+        pid: The number of the process below which all of it runs; 0 for unknown.
         say: Called with what is done.
     """
 

@@ -17,8 +17,8 @@ class Case:
     """A square photograph with a square hole in its middle.
 
     Attributes:
-        side_px: Of the photograph.
-        hole_share: Of its area that is hole, over 0 and under 1.
+        side_px: The side of the photograph in pixels.
+        hole_share: The share of its area that is hole, over 0 and under 1.
     """
 
     side_px: int
@@ -45,15 +45,15 @@ class Plan:
 
     Attributes:
         release: URI of the release that the graph serves and one process runs.
-        url: Of a running service to measure; "" starts one on this machine.
-        pid: Of the process at the top of that service on this machine, whose memory is
+        url: The URL of a running service to measure; "" starts one on this machine.
+        pid: The number of the process at the top of that service on this machine, whose memory is
             watched with that of all it has started; 0 for none.
         api_key: For a service that asks for one.
         photo: URI of the photograph, or ``samples/NAME``.
         sizes: Sides in pixels; the first is the comparison's and the overload's.
         holes: Shares of the area, as in `Case`; likewise.
         rounds: In which graph and one process take turns; 0 leaves the comparison out.
-        threads: Of PyTorch in one process.
+        threads: The threads of PyTorch in one process.
         seconds: How long each load lasts.
         rate: Requests a second; 0 takes half of what the service answers.
         arrivals: "poisson", or "fixed" for equal gaps.

@@ -114,7 +114,7 @@ def time_run(config: JobConfig, *, steps: int) -> Timing:
     """Time steps of a whole run by its own rows of metrics: streamed data, checkpoints and all.
 
     Args:
-        config: Of a run that does not exist yet.
+        config: The config of a run that does not exist yet.
         steps: How many count, after those that warm up.
     """
     # A row at both ends of what counts; the loop logs more often for it than it would.

@@ -28,7 +28,7 @@ class Stretch:
 
     Attributes:
         name: By which its figures are found again.
-        config: Of the run, as `JobConfig.to_dict` gives it.
+        config: The config of the run, as `JobConfig.to_dict` gives it.
         steps: How many are timed.
         batches: Where they come from: made beforehand, or read from the shards.
         count_flops: Also count the floating point operations of a step.

@@ -15,7 +15,7 @@ from kintsugi.benchmarks.train.timing import CheckpointCost, Stretch, Timing
 from kintsugi.errors import KintsugiError
 
 _COMMAND = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-# Of what the processes printed, when they failed for a reason that takes more than a line.
+# Last lines of what the processes printed: why they failed may take more than one.
 _TAIL_LINES = 40
 
 

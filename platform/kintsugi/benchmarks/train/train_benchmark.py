@@ -209,7 +209,7 @@ class _Bench:
             "images": self.plan.first * self.plan.config.loop.batch_size,
             "seconds": [timing.step_seconds for timing in timings],
             "peak_bytes": max(timing.peak_bytes for timing in timings),
-            # Of all workers; formats and layouts do not change what is computed.
+            # For all workers; formats and layouts do not change what is computed.
             "flops": self.plan.first * self.timings["plain", self.plan.first, MEMORY][0].flops,
         }
 

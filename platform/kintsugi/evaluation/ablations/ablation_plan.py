@@ -25,7 +25,7 @@ from kintsugi.storage.storage import Storage
 
 # The variant that others are compared with, where there are seeds.
 BASE = "base"
-# Of a run's name; so many hexadecimal digits of what it computes.
+# Hexadecimal digits in a run's name, of the digest of what it computes.
 _DIGITS = 10
 
 

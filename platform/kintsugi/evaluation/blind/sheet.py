@@ -23,7 +23,7 @@ from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image
 from kintsugi.inference.folder import read_input
 from kintsugi.storage.storage import Storage
 
-# Of what is known around the hole, shown with it.
+# Pixels around the hole that are shown with it.
 CONTEXT_PX = 48
 PAIRS_PER_PAGE = 4
 # A filled-in one is what `kintsugi.evaluation.blind.tally` reads.
@@ -66,7 +66,7 @@ class Key:
         identities: method -> what decides its answers.
         pairs: In order.
         left_out: Photograph and mask set -> why there is no pair.
-        version: Of this form.
+        version: The version of this form.
     """
 
     methods: tuple[str, str]
@@ -114,9 +114,9 @@ def write_sheet(
     Args:
         comparison: Has the two methods, the mask sets and kept fills.
         photos: URI of the photographs.
-        names: Of the photographs there.
+        names: The names of the photographs there.
         output: Gets `page-001.png` ... and ANSWERS; nothing there says whose a fill is.
-        layout: Of the pages.
+        layout: The layout of the pages.
         seed: Decides for every pair what stands left.
 
     Returns: the key; it is for the caller to keep, and not next to the pages.
@@ -165,7 +165,7 @@ def draw_pair(number: int, shown: tuple[Pixels, Pixels], mask: Mask, layout: Lay
     """One line at 100 %: its number, A, B and where asked for the hole's place.
 
     Args:
-        number: Of the pair.
+        number: The number of the pair.
         shown: Left and right, uint8 H W 3, whole pictures.
         mask: bool H W, True = hole.
         layout: How much is shown around the hole, and whether a third picture shows where it is.
@@ -248,7 +248,7 @@ def _stack(lines: Sequence[Pixels]) -> Pixels:
 
 
 def about_sheet(key: Key) -> dict[str, Any]:
-    """How many pairs of which sets: what may be printed next to the pages."""
+    """How many pairs each mask set has: what may be printed next to the pages."""
     sets = [pair.masks for pair in key.pairs]
     return {
         "pairs": len(key.pairs),

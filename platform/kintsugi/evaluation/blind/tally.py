@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.blind.sheet import Key
 
-# Of an interval of 95 %.
+# Standard deviations to each side, for an interval of 95 %.
 _DEVIATIONS = 1.959964
 _LEFT, _RIGHT, _EQUAL = "A", "B", "="
 
@@ -85,7 +85,7 @@ def read_answers(text: str, key: Key) -> dict[int, Answer]:
 
     Args:
         text: CSV, `number,A|B|=,reason` a line; a reason may be left out, and a heading.
-        key: Of the sheet.
+        key: The key of the sheet.
 
     Raises: ConfigError naming the line: no such pair, one answered twice, or another answer.
     """

@@ -14,8 +14,8 @@ _GREY_LEVEL = 1 / 255
 def outline_step(original: Tensor, fill: Tensor, mask: Tensor) -> float:
     """The step across the hole's outline against the original's: 1 = as large, more = a seam.
 
-    Mean absolute difference over all pairs of neighbours (4) of which one is in the hole and
-    one is known, and the channels; one grey level added to both sides of the ratio.
+    Mean absolute difference over the channels and all pairs of neighbours (4) with one in the hole
+    and one known; one grey level added to both sides of the ratio.
 
     Args: 1 3 H W, RGB 0-1; mask 1 1 H W, 1 = hole. Raises: ValueError: no hole or nothing known.
     """

@@ -37,7 +37,7 @@ class Sample:
     """One photograph and one fill of its hole, as `HoleSampler` samples them.
 
     Attributes:
-        id: Of the photograph.
+        id: The id of the photograph.
         first, second: Two disjoint draws of the original's cells.
         fill: The fill's cells at the places of ``second``.
         outline_step, laplacian: As `kintsugi.evaluation.realism.realism` has them.
@@ -170,7 +170,7 @@ def discrimination_error(
 
     Args:
         ones, others: A photograph's cells each, n x channels.
-        ids: Of the photographs; they alone decide the folds.
+        ids: The ids of the photographs; they alone decide the folds.
 
     Returns: 0-1, 0.5 = chance; None with fewer than two photographs.
     """

@@ -10,7 +10,7 @@ Deep = npt.NDArray[np.uint16]
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
 # Rows that are filtered at a time: memory.
 _ROWS = 256
-# Of zlib: noise in the lower bits does not get smaller with more.
+# Level of zlib: noise in the lower bits does not get smaller with more.
 _LEVEL = 4
 
 

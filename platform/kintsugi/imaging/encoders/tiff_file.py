@@ -85,8 +85,8 @@ def write_tiff(picture: TiffPicture, tags: Tags, source: bytes | None) -> bytes:
 
     Args:
         picture: Its pixels.
-        tags: Of the photograph.
-        source: The TIFF that it came as, of which all tags are kept; None: another format.
+        tags: The tags of the photograph.
+        source: The TIFF that it came as; all its tags are kept. None: another format.
     """
     order, kept = "<", Directory()
     if source is not None:

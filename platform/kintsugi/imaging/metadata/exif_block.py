@@ -20,7 +20,8 @@ from kintsugi.imaging.metadata.tiff_ifds import (
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 0xA002, 0xA003
 _THUMBNAIL_AT, _THUMBNAIL_BYTES = 513, 514
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 282, 283, 296, 2
-# Of a TIFF's own directory, what EXIF holds, too: names, dates, rights, resolution, Windows' tags.
+# Tags of a TIFF's own directory that EXIF holds, too: names, dates, rights, resolution,
+# Windows' tags.
 _DESCRIBING = frozenset(
     {269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 318, 319, 529, 532, 33432}
     | {18246, 18249, 40091, 40092, 40093, 40094, 40095, 36867, 50341}

@@ -104,7 +104,7 @@ def judge(discriminator: nn.Module, *inputs: tuple[Tensor, Tensor]) -> tuple[Ten
     allows the discriminator one forward per backward.
 
     Args:
-        discriminator: Of the stage.
+        discriminator: The discriminator of the stage.
         inputs: Each of its inputs, of the truth and of the image.
     """
     real, fake = discriminator(*(torch.cat(pair) for pair in inputs)).float().chunk(2)

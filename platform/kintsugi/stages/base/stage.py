@@ -24,15 +24,15 @@ class Output:
             (B 3 H W) or the swapped features (B 256 h w).
         image: The generator's image, B 3 H W, 0-1, with gradient.
         target: The true image, B 3 H W.
-        target_features: Of the true image, B 256 h w, without gradient; None where no loss
-            compares features.
+        target_features: The target features of the true image, B 256 h w, without gradient; None
+            where no loss compares features.
         mask: B 1 H W, 1 = hole.
         coarse: The coarse fill, B 3 H W, where it is trained along; of the context encoder the
             whole frame; else None.
-        maps: Of the initial fill, where a loss compares them: the encoder's maps of the small
-            filled image; else empty.
+        maps: The maps of the initial fill, where a loss compares them: the encoder's maps of the
+            small filled image; else empty.
         target_maps: The same of the small true image, without gradient.
-        pointers: Of an initial fill that points at known cells; else empty.
+        pointers: The pointers of an initial fill that points at known cells; else empty.
     """
 
     condition: Tensor
@@ -64,9 +64,9 @@ class Stage(Protocol):
 
     generator: nn.Module
     discriminator: nn.Module
-    # Of the losses; without an adversarial one the discriminator is never trained.
+    # Weights of the losses; without an adversarial one the discriminator is never trained.
     weights: LossSection
-    # Of the losses on held-out photographs the one that says which checkpoint is the best.
+    # Which of the losses on held-out photographs says which checkpoint is the best.
     criterion: str
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
@@ -94,7 +94,7 @@ class StageSetup:
         model: Architecture of its networks.
         losses: Their weights.
         translate: What features a translator learns from.
-        seed: Of its networks' first weights.
+        seed: The seed of its networks' first weights.
         open_encoder: Opens the run's encoder.
         open_stage1: Opens the stage 1 whose predictions are mixed in.
     """

@@ -1,4 +1,4 @@
-"""The arithmetic of the load, against servers of which it is known what they do."""
+"""The arithmetic of the load, against servers with known behaviour."""
 
 import asyncio
 import itertools
