@@ -5,6 +5,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 FRONT = [ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
 OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+PAPER, CLAIMS = (DOCS / "explanation" / f"{name}.md" for name in ("paper", "claims"))
 # Entries and tables of measurements, not pages to be read from top to bottom.
 LAB = {DOCS / "lab.md", DOCS / "ablation-tiny.md"}
 READ = [*FRONT, *(page for page in PAGES if page not in LAB)]
@@ -130,6 +132,38 @@ def test_every_page_is_in_the_navigation() -> None:
         f"reference/{name}.md"
         for name in ("configuration", "commands", "http", "settings", "metrics", "python")
     }
+
+
+# Where things are, and how much is done at one time: no choice of the method.
+NO_CHOICES = {
+    *("data.shards", "data.tasks", "translate.stage1", "loop.log_every", "loop.checkpoint_every"),
+    *("loop.sample_every", "loop.keep_checkpoints", "workers.cpus", "workers.use_gpu"),
+}
+
+
+def test_the_page_of_the_paper_has_every_choice_of_its_configuration() -> None:
+    """No guess is unmarked: what the files set stands there with its reason, and nothing else."""
+    named = set(re.findall(r"`([a-z_]+\.[a-z0-9_]+)(?: = [^`]+)?`", PAPER.read_text()))
+    chosen = set()
+    for path in (ROOT / "jobs" / "configs").glob("paper*.toml"):
+        if path.stem in ("paper", "paper-stage1", "paper-stage2"):
+            sections = tomllib.loads(path.read_text())
+            chosen |= {
+                f"{section}.{key}"
+                for section, keys in sections.items()
+                if isinstance(keys, dict)
+                for key in keys
+            }
+    assert len(chosen) > 20
+    assert chosen - NO_CHOICES - named == set()
+    assert [key for key in named if not _is_key(key)] == []
+
+
+def test_every_claim_is_confirmed_refuted_or_open() -> None:
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \| (.+) \|$", CLAIMS.read_text())
+    stands = [stands for _, stands, _ in rows if stands not in ("here", "---")]
+    assert len(stands) > 15
+    assert set(stands) <= {"confirmed", "refuted", "open"}
 
 
 # Not of the lab book, whose entries stay as they were.
