@@ -33,6 +33,21 @@ Json = Annotated[Path | None, typer.Option(metavar="FILE", help="write the figur
 Release = Annotated[
     str, typer.Option(metavar="URI", help="what fills", show_default="the bundled one")
 ]
+ServiceUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url", help="of a running service (key: KINTSUGI_API_KEY); else one is started here"
+    ),
+]
+ServicePid = Annotated[
+    int | None,
+    typer.Option(
+        "--pid", metavar="N", help="its first process, whose memory and time count, with --url"
+    ),
+]
+SamplePhoto = Annotated[
+    str | None, typer.Option("--photo", metavar="URI", show_default="samples/china.jpg")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="one worker, in this process")]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="only the first N photographs")]

@@ -61,24 +61,23 @@ def main(
         typer.Option(metavar="N", help="of PyTorch in the process", show_default="PyTorch's"),
     ] = None,
     device: Annotated[str, typer.Option(help="of the process: cpu or cuda")] = "cpu",
-    url: Annotated[
-        str | None,
-        typer.Option(help="of a running service (key: KINTSUGI_API_KEY); else one is started here"),
-    ] = None,
-    pid: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="whose processor time and memory count, with --url"),
-    ] = None,
-    photo: Annotated[
-        str | None, typer.Option(metavar="URI", show_default="samples/china.jpg")
-    ] = None,
+    url: options.ServiceUrl = None,
+    pid: options.ServicePid = None,
+    photo: options.SamplePhoto = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write the table to this file")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw it into this PNG")
     ] = None,
-    json: options.Json = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="write the figures to this file after each case; what it has already is kept, so"
+            " that a table that was cut off goes on",
+        ),
+    ] = None,
 ) -> int:
     """Measure a fill by megapixels and share of hole, in process and through the graph."""
     # Down here, like all that is slow to import: --help and usage answer without it.
@@ -100,14 +99,15 @@ def main(
     key = os.environ.get("KINTSUGI_API_KEY", "")
     plan = LatencyPlan(release=release, device=device, api_key=key, **how)
     _bootstrap.interrupt_once()
-    figures = run_latency(plan, partial(print, flush=True))
-    table = format_latency(figures)
+    before = _bootstrap.read_results(json) if json is not None and json.exists() else None
+    for figures in run_latency(plan, partial(print, flush=True), before):
+        _bootstrap.write_results(json, figures)
+        table = format_latency(figures)
+        if markdown is not None:
+            _bootstrap.write_file(markdown, f"{table}\n".encode())
+        if picture is not None and any(row["fills"] for row in figures["rows"]):
+            _bootstrap.write_file(picture, draw_latency(figures))
     print(f"\n{table}\n")
-    if markdown is not None:
-        _bootstrap.write_file(markdown, f"{table}\n".encode())
-    if picture is not None:
-        _bootstrap.write_file(picture, draw_latency(figures))
-    _bootstrap.write_results(json, figures)
     return _bootstrap.DONE
 
 

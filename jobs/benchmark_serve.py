@@ -24,16 +24,9 @@ from kintsugi.jobs._bootstrap import run
 )
 def main(
     release: options.Release = BUNDLED_RELEASE,
-    url: Annotated[
-        str | None,
-        typer.Option(help="of a running service (key: KINTSUGI_API_KEY); else one is started here"),
-    ] = None,
-    pid: Annotated[
-        int | None, typer.Option(metavar="N", help="whose memory is watched, with --url")
-    ] = None,
-    photo: Annotated[
-        str | None, typer.Option(metavar="URI", show_default="samples/china.jpg")
-    ] = None,
+    url: options.ServiceUrl = None,
+    pid: options.ServicePid = None,
+    photo: options.SamplePhoto = None,
     sizes: Annotated[
         options.Numbers | None,
         typer.Option(

@@ -8,7 +8,7 @@ for the whole table: its memory is nobody else's.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -23,6 +23,7 @@ from kintsugi.benchmarks.serve.load import OK, Sender, open_sender
 from kintsugi.benchmarks.serve.memory import tree_bytes, tree_seconds
 from kintsugi.benchmarks.serve.requests import Request, make_request
 from kintsugi.benchmarks.serve.serve_plan import Case, Plan
+from kintsugi.errors import ConfigError
 
 Say = Callable[[str], object]
 # As the service reads them; what is measured is no limit of its.
@@ -54,6 +55,12 @@ class Row:
     fills: list[Fill] = field(default_factory=list)
     left_out: str = ""
 
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> "Row":
+        """What `to_dict` gave."""
+        fills = [Fill(**fill) for fill in row["fills"]]
+        return Row(Case(row["side_px"], row["hole_share"]), row["method"], fills, row["left_out"])
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -66,27 +73,62 @@ class Row:
         }
 
 
-def run_latency(plan: LatencyPlan, say: Say) -> dict[str, Any]:
-    """Measure the table. Returns: figures for JSON and `latency_report`.
+def run_latency(
+    plan: LatencyPlan, say: Say, before: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Measure the table, which takes hours.
+
+    Args:
+        plan: What is measured.
+        say: Is called with a line for each case and method.
+        before: Figures of an earlier call with the same plan; the cases that it has are kept.
+
+    Yields: figures for JSON and `latency_report`, with one case more each time; at least once.
 
     Raises:
         StorageError: No release or photograph, or the service does not come up.
-        ConfigError: A method is not installed.
+        ConfigError: A method is not installed, or ``before`` has another plan.
     """
+    rows = _rows_before(plan, before)
+    if {row.case for row in rows} >= set(plan.cases()):
+        yield _figures(plan, rows)
+        return
     photo = read_photo(plan.photo)
     with ExitStack() as stack:
         fillers = {name: stack.enter_context(_filler(plan, name)) for name in plan.methods}
-        rows = measure(plan, fillers, lambda case: make_request(photo, case), say)
+        for done in measure(plan, fillers, lambda case: make_request(photo, case), say, rows):
+            yield _figures(plan, done)
+
+
+def _settings(plan: LatencyPlan) -> dict[str, Any]:
+    """What figures must share to stand in one table."""
     return {
         "release": plan.release,
         "photo": plan.photo,
         "device": plan.device,
         "rounds": plan.rounds,
         "limit": plan.limit,
+        "threads": plan.threads,
+        "methods": list(plan.methods),
         "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-        "rows": [row.to_dict() for row in rows],
     }
+
+
+def _figures(plan: LatencyPlan, rows: Sequence[Row]) -> dict[str, Any]:
+    load = os.getloadavg()[0]
+    return {**_settings(plan), "load_average": load, "rows": [row.to_dict() for row in rows]}
+
+
+def _rows_before(plan: LatencyPlan, before: Mapping[str, Any] | None) -> list[Row]:
+    if before is None:
+        return []
+    for name, value in _settings(plan).items():
+        if before.get(name) != value:
+            raise ConfigError(
+                f"the figures that are there have {name}={before.get(name)!r}, and this run"
+                f" {value!r}: write them to another file"
+            )
+    return [Row.from_dict(row) for row in before["rows"]]
 
 
 def measure(
@@ -94,11 +136,29 @@ def measure(
     fillers: dict[str, Filler],
     request_of: Callable[[Case], Request],
     say: Say,
-) -> list[Row]:
-    """Every case by every method, in rounds; see `LatencyPlan.limit`."""
-    rows: list[Row] = []
-    too_slow: dict[tuple[str, float], str] = {}
+    before: Sequence[Row] = (),
+) -> Iterator[list[Row]]:
+    """Every case by every method, in rounds; see `LatencyPlan.limit`.
+
+    Args:
+        plan: The cases, rounds and limit.
+        fillers: The methods by name.
+        request_of: Makes the request of a case.
+        say: See `run_latency`.
+        before: Rows that are there already.
+
+    Yields: all rows, those of one case more each time.
+    """
+    rows = list(before)
+    there = {row.case for row in rows}
+    too_slow = {
+        (row.method, row.case.hole_share): _too_slow(plan)
+        for row in rows
+        if _is_over(row.fills, plan.limit)
+    }
     for case in plan.cases():
+        if case in there:
+            continue
         row = {name: Row(case, name) for name in fillers}
         rows += row.values()
         for name, each in row.items():
@@ -117,10 +177,14 @@ def measure(
                     each.fills.append(done)
         for name, each in row.items():
             if _is_over(each.fills, plan.limit):
-                too_slow[name, case.hole_share] = f"over {plan.limit:g} s at a smaller size"
+                too_slow[name, case.hole_share] = _too_slow(plan)
             took = [fill.seconds for fill in each.fills]
             say(f"{case}: {name} {each.left_out or f'{min(took):.2f} s'}")
-    return rows
+        yield rows
+
+
+def _too_slow(plan: LatencyPlan) -> str:
+    return f"over {plan.limit:g} s at a smaller size"
 
 
 def _is_over(fills: list[Fill], limit: float) -> bool:

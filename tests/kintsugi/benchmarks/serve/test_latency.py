@@ -40,7 +40,8 @@ def request_of(case: Case) -> Request:
 def measured(rounds: int = 2) -> tuple[list[Row], dict[str, Timed]]:
     plan = LatencyPlan("x", megapixels=(4, 0.25, 1), holes=(0.1,), rounds=rounds, limit=0.9)
     fillers = {"process": Timed(1.0), "telea": Timed(0.1)}
-    return measure(plan, dict(fillers), request_of, lambda _: None), fillers
+    *_, rows = measure(plan, dict(fillers), request_of, lambda _: None)
+    return rows, fillers
 
 
 def test_each_method_warms_up_and_takes_its_rounds_until_it_takes_too_long() -> None:
@@ -52,6 +53,31 @@ def test_each_method_warms_up_and_takes_its_rounds_until_it_takes_too_long() -> 
     assert [len(found["process", size].fills) for size in (0.25, 1.0, 4.0)] == [2, 1, 0]
     assert found["process", 4.0].left_out == "over 0.9 s at a smaller size"
     assert found["telea", 4.0].left_out == "HTTP 413"
+
+
+def test_a_table_that_was_cut_off_goes_on() -> None:
+    whole, _ = measured()
+    plan = LatencyPlan("x", megapixels=(4, 0.25, 1), holes=(0.1,), rounds=2, limit=0.9)
+    fillers = {"process": Timed(1.0), "telea": Timed(0.1)}
+    first = next(iter(measure(plan, dict(fillers), request_of, lambda _: None)))
+    before = [Row.from_dict(row.to_dict()) for row in first]
+    assert {round(row.case.megapixels, 2) for row in before} == {0.25}
+    again = {"process": Timed(1.0), "telea": Timed(0.1)}
+    *_, rows = measure(plan, dict(again), request_of, lambda _: None, before)
+    assert rows == whole
+    assert 0.25 not in again["telea"].seen
+    # What took too long before is still left out.
+    slow = [row for row in rows if round(row.case.megapixels, 2) <= 1]
+    third = {"process": Timed(1.0), "telea": Timed(0.1)}
+    *_, rows = measure(plan, dict(third), request_of, lambda _: None, slow)
+    assert rows == whole
+    assert third["process"].seen == []
+
+
+def test_figures_of_another_run_are_not_mixed_in() -> None:
+    plan = LatencyPlan("x", megapixels=(0.25,), rounds=2)
+    with pytest.raises(ConfigError, match="release='y', and this run 'x': write them to another"):
+        next(run_latency(plan, lambda _: None, {"release": "y", "rows": []}))
 
 
 def test_the_table_has_ratios_to_the_process_and_the_picture_is_one() -> None:
@@ -103,7 +129,8 @@ def _work() -> None:
 @pytest.mark.slow
 def test_a_method_is_measured_in_a_process_of_its_own() -> None:
     plan = LatencyPlan("x", megapixels=(0.01,), holes=(0.1,), methods=("telea",), rounds=2)
-    (row,) = run_latency(plan, lambda _: None)["rows"]
+    (figures,) = run_latency(plan, lambda _: None)
+    (row,) = figures["rows"]
     assert row["side_px"] == 100
     assert [fill["problem"] for fill in row["fills"]] == ["", ""]
     assert all(fill["seconds"] > 0 for fill in row["fills"])
