@@ -122,6 +122,20 @@ def test_named_files_are_there(path: Path) -> None:
     assert missing == []
 
 
+def test_every_page_can_be_reached_from_the_first_one() -> None:
+    reached, new = set[Path](), {DOCS / "index.md"}
+    while new:
+        reached |= new
+        links = {
+            (page.parent / link.partition("#")[0]).resolve()
+            for page in new
+            for link in LINK.findall(prose(page))
+            if "://" not in link
+        }
+        new = {link for link in links if link.suffix == ".md" and DOCS in link.parents} - reached
+    assert {name_of(page) for page in PAGES} - {name_of(page) for page in reached} == set()
+
+
 def test_every_page_is_in_the_navigation() -> None:
     # Without the tags of Python objects that some options of mkdocs need.
     text = (ROOT / "mkdocs.yml").read_text()
