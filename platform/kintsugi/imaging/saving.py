@@ -9,14 +9,9 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.encoders.deep_samples import write_deep_png
-from kintsugi.imaging.encoders.tiff_file import TiffPicture, write_tiff
+from kintsugi.imaging.encoders.picture_file import Picture, encode_picture
 from kintsugi.imaging.formats import FORMATS, Format
 from kintsugi.imaging.metadata.exif_block import with_resolution
-from kintsugi.imaging.metadata.gif_blocks import write_gif_xmp
-from kintsugi.imaging.metadata.jp2_boxes import write_jp2
-from kintsugi.imaging.metadata.jpeg_segments import write_jpeg
-from kintsugi.imaging.metadata.png_chunks import write_png
 from kintsugi.imaging.metadata.tags import Tags
 from kintsugi.imaging.photo_options import OutputOptions
 from kintsugi.imaging.photograph import Photograph
@@ -24,8 +19,6 @@ from kintsugi.imaging.photograph import Photograph
 Filled = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 # Pixels whose palette colour is looked for at a time: memory.
 _LOOKED_UP = 16_384
-# From here on the chroma of every pixel is worth keeping, too.
-_FINE_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -41,16 +34,6 @@ class Saved:
     body: bytes
     format: str
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """What is encoded: as `Photograph`, filled."""
-
-    mode: str
-    samples: npt.NDArray[Any]
-    alpha: npt.NDArray[Any] | None
-    palette: npt.NDArray[np.uint8] | None
 
 
 def chosen_format(photo: Photograph, options: OutputOptions) -> Format:
@@ -93,11 +76,11 @@ def save_photograph(
     picture = _fitted(picture, photo, filled, spec, notes)
     tags, strip_notes = _tags(photo, spec, picture, options)
     notes += strip_notes
-    body, lost = _encode(picture, spec, tags, photo, options)
+    body, lost = encode_picture(picture, spec, tags, photo, options)
     return Saved(body, spec.name, tuple(dict.fromkeys((*notes, *lost))))
 
 
-def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> _Picture:
+def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> Picture:
     """The photograph's samples, those of changed pixels from the fill."""
     if photo.is_colourless and photo.mode not in ("1", "L"):
         grey = _grey(filled)
@@ -120,12 +103,12 @@ def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> _Pi
             samples[changed] = _to_cmyk(filled[changed], photo.tags.icc)
         case _:
             samples = np.where(changed[..., None], filled, photo.samples)
-    return _Picture(photo.mode, samples, alpha, photo.palette)
+    return Picture(photo.mode, samples, alpha, photo.palette)
 
 
 def _fitted(
-    picture: _Picture, photo: Photograph, filled: Filled, spec: Format, notes: list[str]
-) -> _Picture:
+    picture: Picture, photo: Photograph, filled: Filled, spec: Format, notes: list[str]
+) -> Picture:
     """The picture as the format can hold it; what that costs is added to the notes."""
     if picture.mode not in spec.modes:
         picture = _other_mode(picture, filled, spec, notes)
@@ -152,7 +135,7 @@ def _of_depth(alpha: npt.NDArray[Any], *, deep: bool) -> npt.NDArray[Any]:
     return (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
 
 
-def _other_mode(picture: _Picture, filled: Filled, spec: Format, notes: list[str]) -> _Picture:
+def _other_mode(picture: Picture, filled: Filled, spec: Format, notes: list[str]) -> Picture:
     names = {"1": "black and white", "L": "grey", "P": "palette", "RGB": "colour", "CMYK": "CMYK"}
     if picture.mode == "1" and "L" in spec.modes:
         mode, samples = "L", np.where(picture.samples, 255, 0).astype(np.uint8)
@@ -168,7 +151,7 @@ def _other_mode(picture: _Picture, filled: Filled, spec: Format, notes: list[str
     return replace(picture, mode=mode, samples=samples, palette=None)
 
 
-def _as_rgb(picture: _Picture, filled: Filled) -> npt.NDArray[Any]:
+def _as_rgb(picture: Picture, filled: Filled) -> npt.NDArray[Any]:
     if picture.mode == "1":
         return np.repeat(np.where(picture.samples, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
     if picture.mode == "L":
@@ -183,8 +166,8 @@ def _as_rgb(picture: _Picture, filled: Filled) -> npt.NDArray[Any]:
 
 
 def _reduced_to_palette(
-    picture: _Picture, filled: Filled, spec: Format, notes: list[str]
-) -> _Picture:
+    picture: Picture, filled: Filled, spec: Format, notes: list[str]
+) -> Picture:
     notes.append(f"colours reduced to 256: {spec.name} holds no more")
     if filled.dtype == np.uint16:
         notes.append(f"16-bit samples reduced to 8 bit: {spec.name} is written with 8")
@@ -200,11 +183,11 @@ def _reduced_to_palette(
         samples[picture.alpha < most / 2] = min(clear, 255)
         if ((picture.alpha > 0) & (picture.alpha < most)).any():
             notes.append(f"half-transparent pixels made opaque or clear: {spec.name} holds none")
-    return _Picture("P", samples, picture.alpha, palette[:256])
+    return Picture("P", samples, picture.alpha, palette[:256])
 
 
 def _tags(
-    photo: Photograph, spec: Format, picture: _Picture, options: OutputOptions
+    photo: Photograph, spec: Format, picture: Picture, options: OutputOptions
 ) -> tuple[Tags, tuple[str, ...]]:
     """What is written next to the pixels, and what of it the format cannot hold."""
     tags = photo.tags.stripped() if options.strip_metadata else photo.tags
@@ -227,135 +210,6 @@ def _tags(
         tags = replace(tags, exif=with_resolution(tags.exif, tags.dpi), dpi=None)
     lost = tags.lost_in(spec.name, spec.keeps)
     return tags, (*notes, *lost)
-
-
-def _encode(
-    picture: _Picture, spec: Format, tags: Tags, photo: Photograph, options: OutputOptions
-) -> tuple[bytes, tuple[str, ...]]:
-    """The file, and what of the tags did not fit into it."""
-    same = photo.format == spec.name
-    match spec.name:
-        case "png":
-            return write_png(_png(picture), tags, same_format=same), ()
-        case "tiff":
-            source = photo.tiff if same and not options.strip_metadata else None
-            samples = _with_alpha(picture)
-            colours = picture.palette[:, :3] if picture.palette is not None else None
-            if picture.mode == "P":
-                samples = picture.samples
-                assert colours is not None
-                colours = np.vstack([colours, np.zeros((256 - len(colours), 3), np.uint8)])
-            return write_tiff(TiffPicture(picture.mode, samples, colours), tags, source), ()
-        case "jpeg":
-            return _jpeg(picture, tags, photo if same else None, options)
-        case "jp2":
-            bare = same and photo.is_bare
-            settings: dict[str, Any] = {"no_jp2": bare}
-            if options.quality != "auto" and options.quality < 100:
-                settings |= {"irreversible": True, "quality_mode": "dB"}
-                settings["quality_layers"] = [20 + options.quality * 0.3]
-            body = _pillow(_image(picture), spec, settings)
-            return (body, ()) if bare else (write_jp2(body, tags), ())
-        case "gif":
-            settings = _transparency(picture)
-            if tags.comments:
-                settings["comment"] = tags.comments[0].encode()
-            return write_gif_xmp(_pillow(_image(picture), spec, settings), tags.xmp), ()
-        case "bmp":
-            settings = {"dpi": tags.dpi} if tags.dpi else {}
-            return _pillow(_image(picture), spec, settings), ()
-        case _:
-            return _pillow(_image(picture), spec, _modern(spec, tags, photo, options)), ()
-
-
-def _modern(spec: Format, tags: Tags, photo: Photograph, options: OutputOptions) -> dict[str, Any]:
-    """How WebP, AVIF and HEIC are encoded."""
-    quality = options.quality_or_own
-    settings: dict[str, Any] = {"quality": quality}
-    if tags.exif:
-        settings["exif"] = tags.exif
-    if tags.xmp:
-        settings["xmp"] = tags.xmp
-    settings["icc_profile"] = tags.icc or None
-    if spec.name == "webp":
-        # `exact` keeps the colours under transparent pixels.
-        settings |= {"exact": True, "lossless": photo.lossless and options.quality == "auto"}
-    else:
-        fine = quality >= _FINE_QUALITY
-        key, value = ("subsampling", "4:4:4") if spec.name == "avif" else ("chroma", 444)
-        settings |= {key: value} if fine else {}
-    return settings
-
-
-def _jpeg(
-    picture: _Picture, tags: Tags, photo: Photograph | None, options: OutputOptions
-) -> tuple[bytes, tuple[str, ...]]:
-    quality = options.quality_or_own
-    settings: dict[str, Any] = {
-        "quality": quality,
-        "subsampling": 0 if quality >= _FINE_QUALITY else 2,
-    }
-    lost: tuple[str, ...] = ()
-    coding = photo.jpeg if photo is not None else None
-    if coding is not None and options.quality == "auto":
-        settings = {"qtables": coding.tables, "subsampling": coding.subsampling}
-        settings["progressive"] = coding.progressive
-    if tags.dpi:
-        settings["dpi"] = tuple(round(value) for value in tags.dpi)
-    image = _image(picture)
-    try:
-        body = _pillow(image, FORMATS["jpeg"], settings)
-    except (ValueError, OSError):
-        # Tables that an encoder of eight bits cannot write.
-        settings = {"quality": quality, "subsampling": 0, "dpi": settings.get("dpi", (0, 0))}
-        body = _pillow(image, FORMATS["jpeg"], settings)
-        lost = (f"quantisation tables not kept: written with quality {quality}",)
-    body, too_large = write_jpeg(body, tags)
-    return body, (*lost, *too_large)
-
-
-def _png(picture: _Picture) -> bytes:
-    if picture.samples.dtype == np.uint16:
-        return write_deep_png(_with_alpha(picture))
-    return _pillow(_image(picture), FORMATS["png"], _transparency(picture))
-
-
-def _transparency(picture: _Picture) -> dict[str, Any]:
-    """Pillow's options for a palette's transparent colours."""
-    if picture.mode != "P" or picture.palette is None:
-        return {}
-    alpha = picture.palette[:, 3]
-    if alpha.min() == 255:
-        return {}
-    clear = np.flatnonzero(alpha == 0)
-    if len(clear) == 1 and np.count_nonzero(alpha < 255) == 1:
-        return {"transparency": int(clear[0])}
-    return {"transparency": alpha.tobytes()}
-
-
-def _image(picture: _Picture) -> Image.Image:
-    """As Pillow takes it."""
-    if picture.mode == "P":
-        assert picture.palette is not None
-        image = Image.fromarray(picture.samples.astype(np.uint8)).convert("P")
-        image = Image.fromarray(picture.samples.astype(np.uint8))
-        image.putpalette(picture.palette[:, :3].tobytes())
-        return image
-    if picture.mode == "CMYK":
-        return Image.fromarray(picture.samples, "CMYK")
-    return Image.fromarray(_with_alpha(picture))
-
-
-def _with_alpha(picture: _Picture) -> npt.NDArray[Any]:
-    if picture.alpha is None or picture.mode in ("P", "CMYK"):
-        return picture.samples
-    return np.dstack([picture.samples, picture.alpha])
-
-
-def _pillow(image: Image.Image, spec: Format, settings: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, spec.plugin, **settings)
-    return buffer.getvalue()
 
 
 def _grey(filled: Filled) -> npt.NDArray[Any]:
