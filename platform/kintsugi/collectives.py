@@ -1,13 +1,15 @@
 """What all ranks of a run must agree on: the first rank's word; knows no training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-# Steps between two questions whether to stop, on a GPU, which each answer holds up.
-GPU_STOP_STEPS = 10
+# Steps between two questions, on a GPU, which each answer holds up.
+GPU_WISH_STEPS = 10
+_BYTES_AT_ONCE = 64 * 2**20
 
 
 def broadcast(value: float, device: torch.device) -> float:
@@ -48,42 +50,81 @@ def broadcast_buffers(network: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-class Stop:
-    """Whether all ranks leave after this step: the first rank's answer, one question late.
-
-    The answer travels while the next step computes, so that nobody waits for it.
+def fetch_once(fetch: Callable[[Path], None], folder: Path, device: torch.device) -> None:
+    """Files in a folder of every rank's own: the first fetches them, the others get its bytes.
 
     Args:
-        ask: Asked on the first rank.
-        rank: The rank of this process.
+        fetch: Fills the folder; called on the first rank alone.
+        folder: Empty.
+        device: Over which bytes travel; each must call it.
+    """
+    if not dist.is_initialized():
+        fetch(folder)
+        return
+    listing: list[list[tuple[str, int]]] = [[]]
+    if dist.get_rank() == 0:
+        fetch(folder)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        listing = [[(str(each.relative_to(folder)), each.stat().st_size) for each in files]]
+    dist.broadcast_object_list(listing, src=0, device=device)
+    for name, size in listing[0]:
+        _broadcast_file(folder / name, size, device)
+
+
+def _broadcast_file(file: Path, size: int, device: torch.device) -> None:
+    first = dist.get_rank() == 0
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("rb" if first else "wb") as stream:
+        for start in range(0, size, _BYTES_AT_ONCE):
+            count = min(_BYTES_AT_ONCE, size - start)
+            if first:
+                part = torch.frombuffer(bytearray(stream.read(count)), dtype=torch.uint8).to(device)
+            else:
+                part = torch.empty(count, dtype=torch.uint8, device=device)
+            dist.broadcast(part, src=0)
+            if not first:
+                stream.write(part.cpu().numpy().tobytes())
+
+
+class Wishes:
+    """What all ranks do after this step: the first rank's answers, one question late.
+
+    They travel while the next step computes, so that nobody waits for them.
+
+    Args:
+        asks: Asked on the first rank.
+        rank: Of this process.
         device: On which it computes.
     """
 
-    def __init__(self, ask: Callable[[], bool], *, rank: int, device: torch.device) -> None:
-        self._ask = ask
+    def __init__(
+        self, asks: Sequence[Callable[[], bool]], *, rank: int, device: torch.device
+    ) -> None:
+        self._asks = asks
         self._first = rank == 0
-        self._every = GPU_STOP_STEPS if device.type == "cuda" else 1
+        self._every = GPU_WISH_STEPS if device.type == "cuda" else 1
         self._count = 0
-        self._flag = torch.zeros(1, device=device)
+        self._flags = torch.zeros(len(asks), device=device)
         self._travelling: dist.Work | None = None
 
-    def agreed(self) -> bool:
-        """After every step, on every rank: the same answer on all."""
+    def agreed(self) -> list[bool]:
+        """After every step, on every rank: the same answers on all."""
         if not dist.is_initialized():
-            return self._ask()
+            return [ask() for ask in self._asks]
         self._count += 1
         if self._count % self._every:
-            return False
-        stop = self._arrived()
-        self._flag.fill_(self._first and self._ask())
-        self._travelling = dist.broadcast(self._flag, src=0, async_op=True)
-        return stop
+            return [False] * len(self._asks)
+        answers = self._arrived()
+        wishes = [self._first and ask() for ask in self._asks]
+        self._flags.copy_(torch.tensor(wishes, dtype=torch.float32))
+        self._travelling = dist.broadcast(self._flags, src=0, async_op=True)
+        return answers
 
-    def _arrived(self) -> bool:
+    def _arrived(self) -> list[bool]:
         if self._travelling is None:
-            return False
+            return [False] * len(self._asks)
         self._travelling.wait()
-        return bool(self._flag.item())
+        return [flag > 0 for flag in self._flags.tolist()]
 
     def close(self) -> None:
         """Let no answer travel on when the loop ends."""

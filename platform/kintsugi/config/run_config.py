@@ -46,6 +46,7 @@ RESUMABLE_KEYS = (
     "loop.log_every",
     "loop.sample_every",
     "loop.checkpoint_every",
+    "loop.checkpoint_minutes",
     "loop.keep_checkpoints",
     "held_out.patience",
     "storage",

@@ -204,6 +204,9 @@ class LoopSection:
     """Steps between two rows of metrics."""
     checkpoint_every: int = 500
     """Steps between two checkpoints; one also after the last step."""
+    checkpoint_minutes: float = 0.0
+    """Another one so many minutes after the last of these, for runs whose nodes may go; 0 = none.
+    It is not measured on held-out photographs."""
     sample_every: int = 500
     """Steps between two pictures of fixed photographs: input, fill, truth; 0 = never."""
     keep_checkpoints: int = 2
@@ -213,7 +216,7 @@ class LoopSection:
         _check_at_least(
             self, 1, "max_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"
         )
-        _check_at_least(self, 0, "sample_every")
+        _check_at_least(self, 0, "sample_every", "checkpoint_minutes")
         _check_at_least(self, 1, "accumulate")
         if self.batch_size % self.accumulate:
             raise ValueError(

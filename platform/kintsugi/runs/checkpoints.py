@@ -5,9 +5,11 @@ manifest with the SHA-256 of each file. Without its manifest a folder is no chec
 with an altered or missing file it is refused by name and the one before is used.
 """
 
+import hashlib
 import json
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -216,12 +218,20 @@ class CheckpointStore:
         Raises: StorageError when storage fails, or when there are checkpoints and none is
         whole: a new start would throw the run away.
         """
+        with tempfile.TemporaryDirectory() as folder:
+            return self.fetch_newest(Path(folder) / "checkpoint")
+
+    def fetch_newest(self, folder: Path) -> int:
+        """Copy the newest whole checkpoint into ``folder``. Returns its step; 0 without any.
+
+        Raises: as `newest_whole`.
+        """
         steps = self.steps()
         for step in reversed(steps):
             try:
-                with tempfile.TemporaryDirectory() as folder:
-                    self.fetch(step, Path(folder))
+                self.fetch(step, folder)
             except DamagedCheckpoint as error:
+                shutil.rmtree(folder)
                 logger.warning("%s; using the one before", error)
                 continue
             return step
@@ -230,6 +240,22 @@ class CheckpointStore:
                 f"none of the {len(steps)} checkpoints in {self.storage.uri} is whole: restore one"
                 " from a backup, or start the run under another name"
             )
+        return 0
+
+    def newest(self) -> int:
+        """Step of the newest checkpoint that says where it stands, by its small files alone.
+
+        What a driver needs to know: whether its tensors are whole is found by who loads them.
+        """
+        for step in reversed(self.steps()):
+            name = checkpoint_name(step)
+            manifest = self.storage.read(f"{name}/{MANIFEST_NAME}").decode(errors="replace")
+            digest = ""
+            if self.storage.exists(f"{name}/{STATE_NAME}"):
+                state = self.storage.read(f"{name}/{STATE_NAME}")
+                digest = hashlib.sha256(state).hexdigest()
+            if digest and digest in manifest:
+                return step
         return 0
 
     def progress(self, step: int) -> Progress:
@@ -246,6 +272,10 @@ class CheckpointStore:
             folder = Path(temporary) / checkpoint_name(step)
             self.fetch(step, folder)
             load_checkpoint(folder, state)
+        self.forget_lost_best(state)
+
+    def forget_lost_best(self, state: TrainState) -> None:
+        """Let a loaded state know of no best checkpoint that is gone."""
         if state.best and state.best.step not in self.steps():
             # Lost with a checkpoint that came after this one.
             state.best, state.stale = None, 0

@@ -192,13 +192,19 @@ class Lease:
         self._token = token
         self._first = rank == 0
         self._device = device
+        # Set by whoever found it out; once lost it stays so.
+        self._lost = False
 
-    def check(self) -> None:
+    def check(self, *, look: bool = True) -> None:
         """On every rank, before what another submission could be writing is written.
+
+        Args: ``look``: False: go by what `is_lost` found last, and ask storage nothing.
 
         Raises: LeaseLost on all of them when the run is another's.
         """
-        if broadcast(float(self._first and self.is_lost()), self._device):
+        if self._first and look:
+            self.is_lost()
+        if broadcast(float(self._lost), self._device):
             raise LeaseLost(
                 f"{self._run.storage.uri} was taken over by another submission"
                 f" ({owner_of(self._run)}): this one ends without writing more of it"
@@ -209,4 +215,5 @@ class Lease:
         if not self._token:
             return False
         owner = owner_of(self._run)
-        return owner is None or owner.token != self._token
+        self._lost = self._lost or owner is None or owner.token != self._token
+        return self._lost

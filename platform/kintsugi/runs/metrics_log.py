@@ -4,6 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ class MetricsWriter:
         """
         self.storage = storage
         self._is_lost = is_lost
+        # Storage may be slow: nobody waits for it but the next writing.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._writing: Future[None] | None = None
         self._rows: list[Metrics] = []
         self._flushed = time.monotonic()
         for name in storage.list():
@@ -53,10 +57,26 @@ class MetricsWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows of this part; the part is replaced whole."""
-        if self._rows and not self._is_lost():
-            self.storage.write(f"part-{self._rows[0]['step']:08d}.jsonl", _to_lines(self._rows))
+        """Write the rows of this part, in a thread of its own; the part is replaced whole.
+
+        Raises: StorageError: the writing before this one failed.
+        """
         self._flushed = time.monotonic()
+        if not self._rows:
+            return
+        self.wait()
+        name, lines = f"part-{self._rows[0]['step']:08d}.jsonl", _to_lines(self._rows)
+        self._writing = self._thread.submit(self._write, name, lines)
+
+    def wait(self) -> None:
+        """Return when all that was flushed is written. Raises: StorageError: it could not be."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(self, name: str, lines: bytes) -> None:
+        if not self._is_lost():
+            self.storage.write(name, lines)
 
     def close_part(self) -> None:
         """Flush, and begin the next part: what is written so far stands."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
+from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError, StorageError
@@ -109,8 +112,11 @@ class Trained:
     metrics: list[dict[str, Any]]
 
 
-def open_encoder(source: str, seed: int) -> Vgg19Relu3:
+def open_encoder(source: str, seed: int, *, device: torch.device | None = None) -> Vgg19Relu3:
     """The encoder a configuration names, fetched first when it is a URI.
+
+    Args: ``device``: on every rank of a run, over which they share what the first of them
+        fetches; None: in this process alone.
 
     Raises: ConfigError naming the value and what else can be given.
     """
@@ -119,20 +125,26 @@ def open_encoder(source: str, seed: int) -> Vgg19Relu3:
     try:
         if source in ("random", "torchvision"):
             return load_encoder(source, seed=seed)
-        with tempfile.TemporaryDirectory() as folder:
-            return load_encoder(str(_fetch_encoder(source, Path(folder))))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            if device is None or not Storage(source).is_bucket:
+                _fetch_encoder(source, folder)
+            else:
+                fetch_once(lambda here: _fetch_encoder(source, here), folder, device)
+            # A release's folder, or a single file.
+            alone = folder / source.rpartition("/")[2]
+            return load_encoder(str(alone if alone.is_file() else folder))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _fetch_encoder(uri: str, folder: Path) -> Path:
-    """A local copy of an encoder file or of a release folder."""
+def _fetch_encoder(uri: str, folder: Path) -> None:
+    """Copy an encoder file or a release folder here."""
     if not uri.endswith(".safetensors"):
         Storage(uri).fetch_folder("", folder)
-        return folder
+        return
     parent, _, name = uri.rpartition("/")
     (folder / name).write_bytes(Storage(parent or "/").read(name))
-    return folder / name
 
 
 def _list(steps: list[int]) -> str:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig, differing_keys
 from kintsugi.data.shard_manifest import MANIFEST_NAME as SHARDS_MANIFEST
 from kintsugi.data.shard_manifest import read_manifest
@@ -121,11 +122,17 @@ def _pin_stage1(run: Run, config: JobConfig) -> None:
     _publish(run, PINNED_STAGE1, {"generator": networks.parts["infer"]}, about)
 
 
-def pinned_stage1(run: Run) -> CoarseGenerator:
-    """Stage 1's generator as the run keeps it. Raises: StorageError when it is altered."""
+def pinned_stage1(run: Run, device: torch.device | None = None) -> CoarseGenerator:
+    """Stage 1's generator as the run keeps it, on every rank; fetched by the first of them.
+
+    Raises: StorageError when it is altered.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        _fetch(run, PINNED_STAGE1, folder)
+        if device is None:
+            _fetch(run, PINNED_STAGE1, folder)
+        else:
+            fetch_once(lambda here: _fetch(run, PINNED_STAGE1, here), folder, device)
         model = ModelConfig(**json.loads((folder / CONFIG_NAME).read_text()))
         generator = build_generator(model, seed=0)
         generator.load_state_dict(read_weights(folder / "generator.safetensors"))

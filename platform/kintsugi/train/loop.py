@@ -6,6 +6,7 @@ else trains. Gradients are averaged by DDP when a process group exists.
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kintsugi.collectives import Stop, all_reduce_sum, broadcast_buffers
+from kintsugi.collectives import Wishes, all_reduce_sum, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.sampler import SampleOrder
-from kintsugi.errors import Diverged
+from kintsugi.errors import Diverged, KintsugiError
 from kintsugi.runs.checkpoints import Best, Progress, TrainState, save_checkpoint
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.stages.base.stage import Stage
-from kintsugi.storage.scratch import scratch_folder
+from kintsugi.storage.scratch import write_scratch
 from kintsugi.train.feed import Delivery, Feed
 from kintsugi.train.optim import scaler_for
 from kintsugi.train.step import TrainStep
@@ -38,7 +39,12 @@ class Reporter(Protocol):
         ...
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
-        """A finished checkpoint in a local folder; None on all ranks but the first."""
+        """A finished checkpoint in a local folder, the reporter's from now on; None on all ranks
+        but the first. Returns before it has arrived anywhere."""
+        ...
+
+    def finish(self) -> None:
+        """Return when all that was reported has arrived."""
         ...
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None:
@@ -61,6 +67,8 @@ class WorkerContext:
         workers: How many processes there are now; an elastic run has not always as many as
             its configuration says.
         should_stop: Whether to write a checkpoint and leave; the first rank's is asked.
+        is_reclaimed: Whether a node of the run is about to be taken away: the ranks write a
+            checkpoint and fail, to be started elsewhere; the first rank's is asked.
         owner: Token of the submission that this process belongs to (`kintsugi.runs.lease`);
             "": of none, and no lease is checked.
         fixed: The photographs of the sample pictures; None on all ranks but the first.
@@ -72,6 +80,7 @@ class WorkerContext:
     rank: int = 0
     workers: int = 1
     should_stop: Callable[[], bool] = never
+    is_reclaimed: Callable[[], bool] = never
     owner: str = ""
     fixed: Delivery | None = None
     held_out: Sequence[Delivery] = ()
@@ -120,7 +129,9 @@ def train(
     It ends before that when the held-out loss no longer falls (`is_finished`), or when
     it is asked to stop; what is done then is in a checkpoint.
 
-    Raises: Diverged naming the loss and the step when a loss is no longer a number.
+    Raises:
+        Diverged: names the loss and the step when a loss is no longer a number.
+        NodeReclaimed: a node is about to be taken away; what is done is in a checkpoint.
     """
     loop, device = config.loop, context.device
     step = TrainStep(
@@ -134,7 +145,9 @@ def train(
     feed = Feed(batches, device)
     start, first_step = state.position, state.step
     meter = Meter(loop.batch_size * order.workers, device)
-    stop = Stop(context.should_stop, rank=context.rank, device=device)
+    clock = _Clock(loop.checkpoint_minutes)
+    asks = (context.should_stop, context.is_reclaimed, clock.is_due)
+    wishes = Wishes(asks, rank=context.rank, device=device)
     view = _View(stage, state, config, context)
     if state.step == 0 and loop.sample_every:
         with meter.aside():
@@ -146,12 +159,13 @@ def train(
         figures = step(batch)
         state.step += 1
         meter.count()
-        stopping = stop.agreed()
-        last = state.step == loop.max_steps
-        saving = last or stopping or state.step % loop.checkpoint_every == 0
+        asked, reclaimed, due = wishes.agreed()
+        stopping = asked or reclaimed
+        turn = state.step == loop.max_steps or state.step % loop.checkpoint_every == 0
+        saving = turn or stopping or due
         if saving or state.step % loop.log_every == 0:
             row = _row(state, figures, meter)
-            if saving and not stopping:
+            if turn and not stopping:
                 with meter.aside():
                     row |= view.measure()
             reporter.log(row)
@@ -161,8 +175,33 @@ def train(
                 view.sample(reporter)
         if saving:
             state.position = order.advance(start, state.step - first_step)
-            _save(state, context.rank, reporter, row)
-    stop.close()
+            with meter.aside():
+                _save(state, context.rank, reporter, row)
+        if reclaimed:
+            reporter.finish()
+            raise NodeReclaimed(f"a node is taken away: step {state.step} is in a checkpoint")
+    wishes.close()
+    reporter.finish()
+
+
+class NodeReclaimed(KintsugiError):
+    """A node of the run is about to be taken away; the run goes on elsewhere."""
+
+
+class _Clock:
+    """Says once in so many minutes that they have passed; 0 = never."""
+
+    def __init__(self, minutes: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = 60 * minutes
+        self._now = now
+        self._since = now()
+
+    def is_due(self) -> bool:
+        now = self._now()
+        if not self._seconds or now - self._since < self._seconds:
+            return False
+        self._since = now
+        return True
 
 
 def is_finished(config: JobConfig, state: TrainState | Progress) -> bool:
@@ -198,11 +237,10 @@ def _check_finite(figures: Metrics, state: TrainState) -> None:
 
 
 def _save(state: TrainState, rank: int, reporter: Reporter, row: Metrics) -> None:
-    with scratch_folder("a checkpoint") as temporary:
-        folder = temporary if rank == 0 else None
-        if folder is not None:
-            save_checkpoint(folder, state)
-        reporter.checkpoint(row, folder, state.step)
+    folder = None
+    if rank == 0:
+        folder = write_scratch("a checkpoint", lambda empty: save_checkpoint(empty, state))
+    reporter.checkpoint(row, folder, state.step)
 
 
 def _mean_over_ranks(figures: dict[str, Tensor]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.train.v2._internal.execution.context import get_train_context
 
 from kintsugi.train.sigterm import on_first_sigterm
 
@@ -75,6 +76,15 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
             yield request
     finally:
         request.close()
+
+
+def a_node_is_reclaimed() -> bool:
+    """Whether Ray knows that a node of this run's workers is about to be taken away.
+
+    Every rank has been told; `ray.train.get_preemption_info` would in addition hold all of them
+    up until they agree, at every step. `kintsugi.collectives.Wishes` agrees for less.
+    """
+    return get_train_context().preemption_context.preemption_info is not None
 
 
 def asked_to_stop(wish: Any) -> Callable[[], bool]:

@@ -1,7 +1,6 @@
 """TorchTrainer around the loop: workers, failures and checkpoints of a run on a cluster."""
 
 import gc
-import itertools
 import logging
 import math
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.config.run_config import JobConfig, parse_config
@@ -23,14 +22,13 @@ from kintsugi.data.sample_photos import open_photos
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.errors import ConfigError, Diverged, KintsugiError
-from kintsugi.runs.checkpoints import checkpoint_name
 from kintsugi.runs.lease import LeaseLost, hold_lease
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
 from kintsugi.runs.warm_start import check_run, open_run
 from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import WorkerContext, is_finished, never
-from kintsugi.train.preemption import asked_to_stop, stop_on_sigterm
+from kintsugi.train.preemption import a_node_is_reclaimed, asked_to_stop, stop_on_sigterm
 from kintsugi.train.ray_errors import describe_failure
 from kintsugi.train.resources import check_resources, worker_resources
 from kintsugi.train.worker import train_worker
@@ -72,11 +70,9 @@ def fit(config: JobConfig) -> Trained:
     stopped = False
     with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
-        first = last = run.checkpoints.newest_whole()
+        # Whether its tensors are whole the first rank finds out: it fetches them, once.
+        first = last = run.checkpoints.newest()
         if not is_finished(config, run.checkpoints.progress(first)):
-            run.checkpoints.discard_after(first)
-            if first:
-                run.checkpoints.prune(config.loop.keep_checkpoints, first)
             with stop_on_sigterm() as request:
                 last = _train(config, run, {"wish": request.wish, "owner": owner})
             stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
@@ -110,7 +106,8 @@ def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
 
     Args: ``submission``: what its ranks get with the configuration.
     """
-    for failures in itertools.count(1):
+    failures, before = 0, run.checkpoints.newest()
+    while True:
         # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
         # cut short blocks every later start.
         run.checkpoints.storage.delete(RAY_SNAPSHOT)
@@ -119,14 +116,31 @@ def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
             if isinstance(ended, KintsugiError):
                 raise ended
             return ended
-        except ray.exceptions.RayActorError as error:
-            # Workers that die are Ray Train's to replace; nobody replaces its controller.
-            if failures > config.workers.max_failures:
+        except (ray.exceptions.RayActorError, ray.train.TrainingFailedError) as error:
+            now = run.checkpoints.newest()
+            progress, before = now > before, now
+            # In a row, without a checkpoint in between: over a month every run is hit.
+            failures = 1 if progress else failures + 1
+            if not _may_go_on(error, failures, progress=progress, config=config):
                 raise describe_failure(error, config.workers, run.checkpoints) from None
-            logger.warning("the controller of the run died: starting it again")
-        except ray.train.TrainingFailedError as error:
-            raise describe_failure(error, config.workers, run.checkpoints) from None
-    raise AssertionError("unreachable: the loop ends by return or raise")
+            logger.warning("the run failed after step %d: starting it again", now)
+
+
+def _may_go_on(error: Exception, failures: int, *, progress: bool, config: JobConfig) -> bool:
+    """Whether to start the ranks once more.
+
+    Args:
+        failures: Since the last checkpoint.
+        progress: This attempt left a checkpoint.
+    """
+    if isinstance(error, ray.train.ControllerError):
+        # It waited for nodes as long as it may.
+        return False
+    if isinstance(error, ray.train.TrainingFailedError):
+        # Ray Train has replaced workers that died as often as it may.
+        return progress
+    # Nobody replaces its controller.
+    return failures <= config.workers.max_failures
 
 
 def _trainer(config: JobConfig, run: Run, submission: dict[str, Any]) -> TorchTrainer:
@@ -191,29 +205,17 @@ def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
         # An elastic run has not always as many as its configuration says.
         workers=ray_context.get_world_size(),
         should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
+        is_reclaimed=a_node_is_reclaimed if rank == 0 else never,
         owner=settings["owner"],
     )
-    run = Run.of(config)
 
-    def publish(row: Metrics, folder: Path | None, step: int) -> None:
-        def upload(local: Checkpoint, name: str) -> Checkpoint:
-            storage = ray.train.get_context().get_storage()
-            run.checkpoints.publish(Path(local.path), step)
-            run.checkpoints.prune(config.loop.keep_checkpoints, step)
-            return Checkpoint(
-                f"{storage.experiment_fs_path}/{name}", filesystem=storage.storage_filesystem
-            )
-
-        ray.train.report(
-            dict(row),
-            checkpoint=Checkpoint.from_directory(folder) if folder is not None else None,
-            checkpoint_dir_name=checkpoint_name(step),
-            checkpoint_upload_fn=upload,
-        )
+    def announce(row: Metrics) -> None:
+        # Rows alone: Ray would wait for the upload, or keep a record of what is pruned here.
+        ray.train.report(dict(row))
 
     ended: int | KintsugiError
     try:
-        ended = train_worker(config, context, partial(stream_batches, config=config.data), publish)
+        ended = train_worker(config, context, partial(stream_batches, config=config.data), announce)
     except (ConfigError, Diverged, LeaseLost) as error:
         ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,

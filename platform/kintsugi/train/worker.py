@@ -7,50 +7,66 @@ batches read in this process. Both go through `train_worker`, so they compute th
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.distributed as dist
 
-from kintsugi.collectives import all_gather
+from kintsugi.collectives import all_gather, broadcast, fetch_once
 from kintsugi.config.run_config import JobConfig
-from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
+from kintsugi.data.batches import (
+    PackedBatch,
+    Request,
+    collate,
+    corrupt_rows,
+    local_batches,
+    settings_of,
+)
 from kintsugi.data.corrupt_rows import CorruptRows
-from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.sampler import Position, Read, SampleOrder
+from kintsugi.data.samples import sample_of
 from kintsugi.data.shard_manifest import Split
 from kintsugi.data.shard_reader import ShardReader, open_reader
 from kintsugi.data.splits import HELD_OUT, TRAIN
+from kintsugi.errors import StorageError
+from kintsugi.runs.checkpoints import load_checkpoint
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_stage1
 from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage, StageSetup
+from kintsugi.storage.scratch import scratch_folder
 from kintsugi.train.loop import WorkerContext, initial_state, never, train
+from kintsugi.train.upload import Uploads
 
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
 
 BatchStream = Callable[[Request], Iterator[PackedBatch]]
-Publish = Callable[[Metrics, Path | None, int], None]
+# What the program that started the ranks learns of a checkpoint, on every rank.
+Announce = Callable[[Metrics], None]
 
 
-def build_stage(config: JobConfig) -> Stage:
-    """The networks of an opened run at their first step."""
+def build_stage(config: JobConfig, device: torch.device | None = None) -> Stage:
+    """The networks of an opened run at their first step.
+
+    Args: ``device``: over which ranks share what one of them fetches; None: this is no rank.
+    """
     setup = StageSetup(
         model=config.model,
         losses=config.losses,
         translate=config.translate,
         seed=config.seed,
-        open_encoder=lambda: open_encoder(config.encoder, config.seed),
-        open_stage1=lambda: pinned_stage1(Run.of(config)),
+        open_encoder=lambda: open_encoder(config.encoder, config.seed, device=device),
+        open_stage1=lambda: pinned_stage1(Run.of(config), device),
     )
     return stage_spec(config.stage).build(setup)
 
 
 class RunReporter:
-    """Writes what the loop reports into the run's folder; checkpoints go to ``publish``."""
+    """Writes what the loop reports into the run's folder, in threads that the loop only waits
+    for where they fall behind."""
 
     def __init__(
         self,
@@ -58,32 +74,52 @@ class RunReporter:
         metrics: MetricsWriter | None,
         lease: Lease,
         corrupt: CorruptRows,
-        publish: Publish,
+        announce: Announce,
+        publish: Callable[[Path, int], None],
     ) -> None:
         """
         Args:
             run: Where it writes.
-            metrics: The metrics of the first rank; None on all others.
-            lease: Asked before every checkpoint.
+            metrics: Of the first rank; None on all others.
+            lease: Asked before every checkpoint is written.
             corrupt: Shared by all ranks at every checkpoint.
-            publish: Takes a checkpoint.
+            announce: Told of every checkpoint.
+            publish: Uploads a checkpoint.
         """
         self.run = run
         self.metrics = metrics
         self.lease = lease
         self.corrupt = corrupt
+        self.announce = announce
         self.publish = publish
+        self.uploads = Uploads(self._publish)
 
     def log(self, row: Metrics) -> None:
         if self.metrics is not None:
             self.metrics.add(row)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
-        self.lease.check()
         self.corrupt.learn(all_gather(self.corrupt.found()))
         if self.metrics is not None:
             self.metrics.close_part()
-        self.publish(row, folder, step)
+        if folder is not None:
+            self.uploads.submit(folder, step)
+        # What the upload before this one has found.
+        self.lease.check(look=False)
+        self.announce(row)
+
+    def finish(self) -> None:
+        if self.metrics is not None:
+            self.metrics.flush()
+            self.metrics.wait()
+        self.uploads.wait()
+        self.lease.check(look=False)
+
+    def _publish(self, folder: Path, step: int) -> None:
+        # Looked at last: nothing of a run that is another's is written.
+        if self.lease.is_lost():
+            return
+        self.publish(folder, step)
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None:
         if self.lease.is_lost():
@@ -93,9 +129,24 @@ class RunReporter:
 
 
 def train_worker(
-    config: JobConfig, context: WorkerContext, batches: BatchStream, publish: Publish
+    config: JobConfig,
+    context: WorkerContext,
+    batches: BatchStream,
+    announce: Announce,
+    *,
+    publish: Callable[[Path, int], None] | None = None,
 ) -> int:
-    """Train one rank of a run from its newest whole checkpoint on. Returns the last step."""
+    """Train one rank of a run from its newest whole checkpoint on.
+
+    Args:
+        config: Of the run.
+        context: Which rank, and where.
+        batches: Gives its batches.
+        announce: Told of every checkpoint, on every rank.
+        publish: Takes a checkpoint's folder and step in the place of the run's own storage.
+
+    Returns: the last step.
+    """
     torch.set_num_threads(config.workers.threads)
     choose_algorithms(context.device, deterministic=config.compute.deterministic)
     run = Run.of(config)
@@ -110,19 +161,27 @@ def train_worker(
     rank, device = context.rank, context.device
     lease = Lease(run, context.owner, rank=rank, device=device)
     lease.check()
-    step = _agreed_step(run, rank, device)
-    stage = build_stage(config)
-    if config.init_from and not step:
-        load_start(run, stage.generator, stage.discriminator)
-    stage.to(device)
-    state = initial_state(stage, config)
-    if step:
-        run.checkpoints.restore(state, step)
+    with scratch_folder("a checkpoint") as temporary:
+        folder = temporary / "newest"
+        step = _fetch_newest(run, folder, rank, device)
+        stage = build_stage(config, device)
+        if config.init_from and not step:
+            load_start(run, stage.generator, stage.discriminator)
+        stage.to(device)
+        state = initial_state(stage, config)
+        if step:
+            load_checkpoint(folder, state)
+            run.checkpoints.forget_lost_best(state)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
     held_out, spare = _held_out(config, rank, context.workers)
     fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
     corrupt, steps_left = corrupt_rows(reader, config.data), config.loop.max_steps - step
+
+    def into_run(folder: Path, at: int) -> None:
+        run.checkpoints.publish(folder, at)
+        run.checkpoints.prune(config.loop.keep_checkpoints, at)
+
     metrics = None
     if rank == 0:
         metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=lease.is_lost)
@@ -133,7 +192,7 @@ def train_worker(
         config,
         state,
         replace(context, fixed=fixed, held_out=held_out, spare=spare),
-        RunReporter(run, metrics, lease, corrupt, publish),
+        RunReporter(run, metrics, lease, corrupt, announce, publish or into_run),
     )
     return state.step
 
@@ -198,9 +257,28 @@ def _singly(
     step: int = 1,
 ) -> list[PackedBatch]:
     """Of the first photographs of a split every ``step``-th in a batch of its own, as they are."""
-    alone = replace(order, workers=1, batch_size=1)
     data = replace(config.data, window_px=0, recolour_share=0.0)
-    return list(islice(local_batches(reader, alone, data, Position()), first, count, step))
+    settings = settings_of(data, order.seed)
+    corrupt = corrupt_rows(reader, data)
+    batches = []
+    for read in _chosen(order, range(first, count, step)):
+        for decoded in reader.decode(read):
+            corrupt.note(decoded.instead_of)
+            batches.append(collate([decoded.key], [sample_of(decoded, settings)]))
+    return batches
+
+
+def _chosen(order: SampleOrder, places: range) -> Iterator[Read]:
+    """The reads of the first epoch, with nothing but the rows at these places of its order."""
+    alone = replace(order, workers=1, batch_size=1)
+    first = 0
+    for read in next(alone.reads(Position(), 0)):
+        mine = [row for at, row in enumerate(read.rows, first) if at in places]
+        first += len(read.rows)
+        if mine:
+            yield Read(read.epoch, np.array(mine, dtype=np.int64))
+        if first >= places.stop:
+            return
 
 
 def _joined(batches: Sequence[PackedBatch]) -> PackedBatch:
@@ -208,14 +286,28 @@ def _joined(batches: Sequence[PackedBatch]) -> PackedBatch:
     return PackedBatch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
 
 
-def _agreed_step(run: Run, rank: int, device: torch.device) -> int:
-    """The step that all ranks resume at: the first rank's finding."""
-    step = run.checkpoints.newest_whole() if rank == 0 else 0
-    if not dist.is_initialized():
-        return step
-    shared = torch.tensor([step], device=device)
-    dist.broadcast(shared, src=0)
-    return int(shared.item())
+def _fetch_newest(run: Run, folder: Path, rank: int, device: torch.device) -> int:
+    """The newest whole checkpoint in a folder of every rank, fetched by the first alone.
+
+    Returns: its step; 0 without any. What came after it is deleted: it will be written again.
+
+    Raises: StorageError on all ranks when none is whole, or storage fails.
+    """
+    step, problem = 0, None
+    if rank == 0:
+        try:
+            step = run.checkpoints.fetch_newest(folder)
+            run.checkpoints.discard_after(step)
+        except StorageError as error:
+            step, problem = -1, error
+    step = int(broadcast(step, device))
+    if problem is not None:
+        raise problem
+    if step < 0:
+        raise StorageError(f"the first rank could not load a checkpoint of {run.storage.uri}")
+    if step:
+        fetch_once(lambda _: None, folder, device)
+    return step
 
 
 def train_locally(
@@ -228,12 +320,6 @@ def train_locally(
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     check_run(config)
 
-    def publish(_: Metrics, folder: Path | None, step: int) -> None:
-        if folder is not None:
-            run = Run.of(config)
-            run.checkpoints.publish(folder, step)
-            run.checkpoints.prune(config.loop.keep_checkpoints, step)
-
     def batches(request: Request) -> Iterator[PackedBatch]:
         reader, order = request.reader, request.order
         return local_batches(
@@ -242,7 +328,6 @@ def train_locally(
 
     with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
-        run.checkpoints.discard_after(run.checkpoints.newest_whole())
         context = WorkerContext(torch.device(device), should_stop=should_stop, owner=owner)
-        train_worker(config, context, batches, publish)
+        train_worker(config, context, batches, lambda _: None)
     return run

@@ -50,7 +50,9 @@ def test_each_row_is_found_once_across_parts(tmp_path: Path) -> None:
         writer.add(row(step))
         if step % 3 == 0:
             writer.close_part()
+            writer.wait()
         writer.flush()
+        writer.wait()
         found.append(follower.poll())
     assert found == [[row(step)] for step in range(1, 8)]
     assert follower.poll() == []
@@ -63,21 +65,26 @@ def test_what_is_trained_again_is_found_again(tmp_path: Path) -> None:
         writer.add(row(step))
         if step == 3:
             writer.close_part()
+            writer.wait()
     writer.flush()
+    writer.wait()
     follower.poll()
     again = MetricsWriter(storage, 3)
     # The part of steps 4 to 6 is deleted and written again between two looks.
     again.add(row(4, 2.0))
     again.flush()
+    again.wait()
     assert follower.poll() == [row(4, 2.0)]
     again.add(row(5, 2.0))
     again.flush()
+    again.wait()
     assert follower.poll() == [row(5, 2.0)]
     # And after a cut inside a part nothing that stands is reported twice.
     writer = MetricsWriter(storage, 4)
     assert follower.poll() == []
     writer.add(row(5, 3.0))
     writer.flush()
+    writer.wait()
     assert follower.poll() == [row(5, 3.0)]
 
 
@@ -85,11 +92,13 @@ def test_watchers_are_told_what_was_there_and_what_comes(tmp_path: Path) -> None
     writer = MetricsWriter(Storage(tmp_path), 0)
     writer.add(row(1))
     writer.close_part()
+    writer.wait()
     watcher = Recorder()
     with following(Storage(tmp_path), [watcher]):
         writer.add(row(2))
         # The last rows of a run: written, and the run is over.
         writer.close_part()
+        writer.wait()
     assert (watcher.earlier, watcher.shown, watcher.closed) == ([row(1)], [row(2)], 1)
 
 
@@ -118,6 +127,7 @@ def test_storage_that_fails_does_not_end_the_run(
         writer_is_open = True
         writer.add(row(1))
         writer.flush()
+        writer.wait()
         while failures[0]:
             pass
     assert watcher.shown == [row(1)]

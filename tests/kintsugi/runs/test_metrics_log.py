@@ -32,6 +32,7 @@ def test_parts_are_read_back_in_the_order_of_steps(tmp_path: Path) -> None:
         if step % 4 == 0:
             writer.close_part()
     writer.flush()
+    writer.wait()
     assert read_metrics(storage) == [row(step) for step in range(1, 12)]
     assert storage.list() == [f"part-{step:08d}.jsonl" for step in (1, 5, 9)]
 
@@ -44,10 +45,12 @@ def test_resuming_drops_later_rows_and_keeps_earlier_ones(tmp_path: Path) -> Non
         if step % 3 == 0:
             writer.close_part()
     writer.flush()
+    writer.wait()
     again = MetricsWriter(storage, 5)
     assert read_metrics(storage) == [row(step) for step in range(1, 6)]
     again.add(row(6))
     again.flush()
+    again.wait()
     assert read_metrics(storage) == [row(step) for step in range(1, 7)]
 
 
@@ -57,6 +60,7 @@ def test_rows_reach_storage_while_a_part_is_open(
     monkeypatch.setattr(metrics_log, "FLUSH_SECONDS", 0.0)
     writer = MetricsWriter(Storage(tmp_path), 0)
     writer.add(row(1))
+    writer.wait()
     assert read_metrics(Storage(tmp_path)) == [row(1)]
 
 

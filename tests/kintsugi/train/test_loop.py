@@ -66,6 +66,9 @@ class Rows:
     def log(self, row: Metrics) -> None:
         self.rows.append(row)
 
+    def finish(self) -> None:
+        """Nothing travels here."""
+
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
         assert (folder is not None) == (not dist.is_initialized() or dist.get_rank() == 0)
         self.saved.append(step)

@@ -24,7 +24,6 @@ from kintsugi.benchmarks.train.timing import (
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import PackedBatch, Request
 from kintsugi.errors import ConfigError
-from kintsugi.runs.metrics_log import Metrics
 from kintsugi.runs.warm_start import open_run
 from kintsugi.train.loop import WorkerContext
 from kintsugi.train.ray_errors import describe_failure
@@ -102,10 +101,10 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     def batches(_: Request) -> Iterator[PackedBatch]:
         return clock.watch(made)
 
-    def publish(row: Metrics, folder: Path | None, step: int) -> None:
+    def publish(folder: Path, step: int) -> None:
         """Only the checkpoint after the last step comes here, when the time is taken."""
 
-    train_worker(config, context, batches, publish)
+    train_worker(config, context, batches, lambda row: None, publish=publish)
     give_back(context.device)
     return clock.timing()
 
