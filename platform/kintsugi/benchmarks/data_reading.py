@@ -96,7 +96,7 @@ def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[st
         config.workers, config.data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
     )
     reader = open_run_reader(config)
-    photographs = sum(reader.rows_per_part)
+    photographs = int(reader.rows_per_part.sum())
     mean_bytes = sum(part.bytes for part in reader.parts) / photographs
     measured = [("one process", 0.0, _measure_here(config, reader, steps))]
     for seconds in dict.fromkeys((0.0, step_seconds)):

@@ -120,7 +120,7 @@ def collate(keys: Sequence[int], samples: Sequence[Sample]) -> PackedBatch:
 
 def corrupt_rows(reader: ShardReader, config: DataSection) -> CorruptRows:
     """An empty count of a data set's corrupt rows, with the limit of the configuration."""
-    return CorruptRows(reader.uri, sum(reader.rows_per_part), config.max_corrupt_share)
+    return CorruptRows(reader.uri, int(reader.rows_per_part.sum()), config.max_corrupt_share)
 
 
 def local_batches(

@@ -6,6 +6,7 @@ worker waits for another's data. Decoding, crop, flip and hole run in Ray Data's
 node; what reaches the training process are bytes that it only has to join.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import PackedBatch, Request, settings_of
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Read
-from kintsugi.data.samples import DecodeRead
+from kintsugi.data.samples import DecodeRead, as_row
 
 # Reads of one pipeline. Small data sets join many epochs into one, because starting a
 # pipeline takes seconds; large ones start one per epoch.
@@ -70,29 +71,52 @@ def stream_batches(
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     context.execution_options.resource_limits = _share_of_store(request.order.workers)
     reader, order = request.reader, request.order
-    decode = DecodeRead(reader, settings_of(config, order.seed))
+    decode = DecodeRead(reader.of_parts, settings_of(config, order.seed))
     # A GPU copies from pinned memory alone while it computes.
     make_batch = _Collate(request.corrupt, cost, pin=torch.cuda.is_available())
-    pending: list[Read] = []
-    steps = 0
-    for epoch in order.reads(request.start, request.rank):
-        pending += epoch
-        steps += sum(len(read.rows) for read in epoch) // order.batch_size
-        if len(pending) >= READS_PER_PIPELINE or steps >= request.steps:
-            yield from _run(decode, pending, config, make_batch, order.batch_size)
-            pending = []
-            if steps >= request.steps:
-                return
+    every = itertools.chain.from_iterable(order.reads(request.start, request.rank))
+    for reads in whole_batches(every, order.batch_size, request.steps):
+        rows = [as_row(reader.locate(read)) for read in reads]
+        yield from _run(decode, rows, config, make_batch, order.batch_size)
+
+
+def whole_batches(reads: Iterator[Read], size: int, steps: int) -> Iterator[list[Read]]:
+    """Reads in groups, for one pipeline each, of whole batches.
+
+    Args:
+        reads: Without end.
+        size: Of a batch; the last read of a group may be cut in two for it.
+        steps: So many batches at least, in all groups together.
+    """
+    group: list[Read] = []
+    count, left = 0, steps * size
+    while left > 0:
+        read = next(reads)
+        group.append(read)
+        count += len(read.rows)
+        if count < min(size, left) or (len(group) < READS_PER_PIPELINE and count < left):
+            continue
+        rest: list[Read] = []
+        over = count % size
+        while over:
+            last = group.pop()
+            keep = max(len(last.rows) - over, 0)
+            if keep:
+                group.append(Read(last.epoch, last.rows[:keep]))
+            rest.insert(0, Read(last.epoch, last.rows[keep:]))
+            over -= len(last.rows) - keep
+        yield group
+        left -= count - count % size
+        group, count = rest, count % size
 
 
 def _run(
     decode: DecodeRead,
-    reads: list[Read],
+    rows: list[dict[str, Any]],
     config: DataSection,
     make_batch: "_Collate",
     batch_size: int,
 ) -> Iterator[PackedBatch]:
-    rows = [{"epoch": read.epoch, "rows": read.rows.tolist()} for read in reads]
     pipeline = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         decode,
         batch_size=1,

@@ -7,6 +7,7 @@ worker takes one contiguous share of what is left of the epoch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from kintsugi.errors import ConfigError
 
 Rows = NDArray[np.int64]
+# From place to before place in an order.
+Span = tuple[int, int]
+# Of a data set whose order is drawn from its beginning: a million photographs or so.
+MOST_PARTS = 4096
 
 
 @dataclass(frozen=True)
@@ -48,45 +53,62 @@ class Read:
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """The order of samples for a data set, a seed and a number of workers."""
+    """The order of samples for a data set, a seed and a number of workers.
 
-    rows_per_part: tuple[int, ...]
+    Attributes:
+        rows_per_part: Of each shard.
+        seed: Decides the order.
+        shuffle_parts: Shards whose rows are mixed with one another.
+        workers, batch_size: Of a step.
+    """
+
+    rows_per_part: Sequence[int] | Rows
     seed: int
     shuffle_parts: int
     workers: int
     batch_size: int
 
     def __post_init__(self) -> None:
-        total = sum(self.rows_per_part)
-        if total < self.workers * self.batch_size:
+        if self.total < self.workers * self.batch_size:
             raise ConfigError(
-                f"data.shards holds {total} photographs, fewer than one step of"
+                f"data.shards holds {self.total} photographs, fewer than one step of"
                 f" {self.workers} workers x loop.batch_size={self.batch_size}:"
                 " pack more, or lower one of the two"
             )
 
-    def reads(self, start: Position, rank: int) -> Iterator[list[Read]]:
-        """The reads of one worker, one list per epoch, without end."""
+    @cached_property
+    def total(self) -> int:
+        """Photographs."""
+        return int(np.sum(self.rows_per_part, dtype=np.int64))
+
+    def reads(self, start: Position, rank: int) -> Iterator[Iterator[Read]]:
+        """The reads of one worker, epoch by epoch, without end; drawn as they are asked for."""
         position = start
         while True:
-            rows, windows = self._left(position)
-            share = len(rows) // (self.workers * self.batch_size) * self.batch_size
-            mine = slice(rank * share, (rank + 1) * share)
-            cuts = np.flatnonzero(np.diff(windows[mine])) + 1
+            share = self._steps_left(position) * self.batch_size
             if share:
-                yield [Read(position.epoch, part) for part in np.split(rows[mine], cuts)]
+                mine = _cut(self._left(position), rank * share, (rank + 1) * share)
+                yield self._reads(position.epoch, mine)
             position = Position(position.epoch + 1)
 
+    def _reads(self, epoch: int, spans: list[Span]) -> Iterator[Read]:
+        windows = EpochWindows(self.rows_per_part, self.seed, epoch, self.shuffle_parts)
+        for window, pieces in windows.split(spans):
+            rows = windows.rows(window)
+            yield Read(epoch, np.concatenate([rows[first:last] for first, last in pieces]))
+
     def advance(self, start: Position, steps: int) -> Position:
-        """The position after ``steps`` more steps of all workers."""
-        position = start
-        while True:
-            rows, _ = self._left(position)
-            whole = len(rows) // (self.workers * self.batch_size)
-            if steps < whole:
-                return self._use(position, steps)
-            steps -= whole
-            position = Position(position.epoch + 1)
+        """The position after ``steps`` more steps of all workers; arithmetic alone."""
+        left = self._steps_left(start)
+        if steps < left:
+            return self._use(start, steps)
+        epochs, rest = divmod(steps - left, self._steps_left(Position()))
+        return self._use(Position(start.epoch + 1 + epochs), rest)
+
+    def _steps_left(self, position: Position) -> int:
+        """Whole steps of all workers that an epoch still has."""
+        used = sum(each.workers * each.batch_size * each.steps for each in position.used)
+        return (self.total - used) // (self.workers * self.batch_size)
 
     def _use(self, position: Position, steps: int) -> Position:
         if not steps:
@@ -101,32 +123,105 @@ class SampleOrder:
             earlier = earlier[:-1]
         return Position(position.epoch, (*earlier, Used(self.workers, self.batch_size, steps)))
 
-    def _left(self, position: Position) -> tuple[Rows, Rows]:
-        """Rows of the epoch that are not used yet, and the window of each."""
-        rows, windows = epoch_order(
-            self.rows_per_part, self.seed, position.epoch, self.shuffle_parts
-        )
+    def _left(self, position: Position) -> list[Span]:
+        """Stretches of the epoch's order that are not used yet."""
+        spans = [(0, self.total)]
         for used in position.used:
-            share = len(rows) // (used.workers * used.batch_size) * used.batch_size
-            left = np.ones(len(rows), dtype=bool)
-            for worker in range(used.workers):
-                left[worker * share : worker * share + used.steps * used.batch_size] = False
-            rows, windows = rows[left], windows[left]
-        return rows, windows
+            length = sum(last - first for first, last in spans)
+            share = length // (used.workers * used.batch_size) * used.batch_size
+            done = used.steps * used.batch_size
+            # What each worker has left of its share, and what was nobody's.
+            starts = [worker * share + done for worker in range(used.workers)]
+            ends = [*((worker + 1) * share for worker in range(used.workers - 1)), length]
+            spans = [
+                piece
+                for first, last in zip(starts, ends, strict=True)
+                for piece in _cut(spans, first, last)
+            ]
+        return spans
+
+
+def _cut(spans: Sequence[Span], first: int, last: int) -> list[Span]:
+    """Of stretches, one after the other, those from place ``first`` to before ``last``."""
+    pieces, before = [], 0
+    for start, end in spans:
+        low, high = max(first - before, 0), min(last - before, end - start)
+        if low < high:
+            pieces.append((start + low, start + high))
+        before += end - start
+    return pieces
+
+
+class EpochWindows:
+    """The order of one epoch, window by window.
+
+    Up to `MOST_PARTS` shards a window is drawn after all windows before it, as it always was;
+    of more shards each has a draw of its own, so that none before it need be drawn.
+    """
+
+    def __init__(
+        self, rows_per_part: Sequence[int] | Rows, seed: int, epoch: int, shuffle_parts: int
+    ) -> None:
+        counts = np.asarray(rows_per_part, dtype=np.int64)
+        self._key = [seed, epoch]
+        self._rng = np.random.default_rng(self._key)
+        self._shuffle_parts = shuffle_parts
+        self._counts = counts
+        self._offsets = np.cumsum(counts) - counts
+        self._parts = self._rng.permutation(len(counts))
+        self._keyed = order_version(len(counts)) > 1
+        self._drawn: list[Rows] = []
+        of_windows = np.add.reduceat(
+            counts[self._parts], np.arange(0, len(counts), shuffle_parts), dtype=np.int64
+        )
+        # Where each window ends in the epoch's order.
+        self.ends = np.cumsum(of_windows)
+
+    def rows(self, window: int) -> Rows:
+        """The rows of a window in their order."""
+        if self._keyed:
+            return self._draw(window, np.random.default_rng([*self._key, window]))
+        while len(self._drawn) <= window:
+            self._drawn.append(self._draw(len(self._drawn), self._rng))
+        return self._drawn[window]
+
+    def _draw(self, window: int, rng: np.random.Generator) -> Rows:
+        first = window * self._shuffle_parts
+        chosen = self._parts[first : first + self._shuffle_parts]
+        starts, counts = self._offsets[chosen], self._counts[chosen]
+        return rng.permutation(
+            np.concatenate([np.arange(s, s + n) for s, n in zip(starts, counts, strict=True)])
+        )
+
+    def split(self, spans: Sequence[Span]) -> Iterator[tuple[int, list[Span]]]:
+        """Stretches of the epoch by the windows they lie in, as stretches of each window."""
+        window, pieces = -1, list[Span]()
+        for first, last in spans:
+            at = int(np.searchsorted(self.ends, first, side="right"))
+            while first < last:
+                begin = int(self.ends[at - 1]) if at else 0
+                end = min(last, int(self.ends[at]))
+                if at != window and pieces:
+                    yield window, pieces
+                    pieces = []
+                window = at
+                if first < end:
+                    pieces.append((first - begin, end - begin))
+                first, at = end, at + 1
+        if pieces:
+            yield window, pieces
+
+
+def order_version(parts: int) -> int:
+    """Of the order that a data set of so many shards has; a run keeps the one it began with."""
+    return 1 if parts <= MOST_PARTS else 2
 
 
 def epoch_order(
     rows_per_part: Sequence[int], seed: int, epoch: int, shuffle_parts: int
 ) -> tuple[Rows, Rows]:
     """All rows in the order of one epoch, and for each the window that it belongs to."""
-    rng = np.random.default_rng([seed, epoch])
-    offsets = np.concatenate([[0], np.cumsum(rows_per_part)])
-    parts = rng.permutation(len(rows_per_part))
-    rows: list[Rows] = []
-    windows: list[Rows] = []
-    for window, first in enumerate(range(0, len(parts), shuffle_parts)):
-        chosen = parts[first : first + shuffle_parts]
-        joined = np.concatenate([np.arange(offsets[p], offsets[p + 1]) for p in chosen])
-        rows.append(rng.permutation(joined))
-        windows.append(np.full(len(joined), window))
-    return np.concatenate(rows), np.concatenate(windows)
+    windows = EpochWindows(rows_per_part, seed, epoch, shuffle_parts)
+    rows = [windows.rows(window) for window in range(len(windows.ends))]
+    numbers = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+    return np.concatenate(rows), numbers

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.data.sampler import Read
-from kintsugi.data.shard_reader import Decoded, ShardReader
+from kintsugi.data.shard_manifest import PartInfo
+from kintsugi.data.shard_reader import Decoded, PartRead, PartReader
 from kintsugi.masks.generators import draw_mask
 
 # Rows that a data task hands on at a time: bounds the memory of a block (a crop of 256 px takes
@@ -96,7 +96,7 @@ def sample_of(decoded: Decoded, settings: SampleSettings) -> Sample:
 
 
 class DecodeRead:
-    """One read (a row with ``epoch`` and ``rows``) to blocks of samples: a data task's work.
+    """One read (a row as `as_row` makes it) to blocks of samples: a data task's work.
 
     A block has, per photograph, ``key`` (int64), ``draw`` (float32), ``image`` (uint8, S S 3),
     ``mask`` (uint8, eight pixels in each: S S / 8), ``instead_of`` (as in `Decoded`) and
@@ -104,12 +104,12 @@ class DecodeRead:
     included.
     """
 
-    def __init__(self, reader: ShardReader, settings: SampleSettings) -> None:
+    def __init__(self, reader: PartReader, settings: SampleSettings) -> None:
         self.reader = reader
         self.settings = settings
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        read = Read(int(batch["epoch"][0]), np.asarray(batch["rows"][0], dtype=np.int64))
+        read = _of_row({name: column[0] for name, column in batch.items()})
         block: list[tuple[Decoded, Sample]] = []
         since = process_time()
         for decoded in self.reader.decode(read):
@@ -120,6 +120,29 @@ class DecodeRead:
                 since, block = now, []
         if block:
             yield _columns(block, process_time() - since)
+
+
+def as_row(read: PartRead) -> dict[str, Any]:
+    """A read as a row of plain values, with what is known of its shards and of no others."""
+    return {
+        "epoch": read.epoch,
+        "part": read.part.tolist(),
+        "row": read.row.tolist(),
+        "names": [part.name for part in read.parts],
+        "rows": [part.rows for part in read.parts],
+        "bytes": [part.bytes for part in read.parts],
+        "sha256": [part.sha256 for part in read.parts],
+    }
+
+
+def _of_row(row: dict[str, Any]) -> PartRead:
+    described = zip(row["names"], row["rows"], row["bytes"], row["sha256"], strict=True)
+    parts = tuple(
+        PartInfo(str(name), int(rows), int(size), str(sha256))
+        for name, rows, size, sha256 in described
+    )
+    part, at = (np.asarray(row[name], dtype=np.int64) for name in ("part", "row"))
+    return PartRead(int(row["epoch"]), parts, part, at)
 
 
 def _columns(block: list[tuple[Decoded, Sample]], seconds: float) -> dict[str, Any]:

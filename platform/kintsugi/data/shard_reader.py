@@ -43,29 +43,32 @@ class Decoded:
     instead_of: str = ""
 
 
-class ShardReader:
-    """Reads rows by their index into all shards; every file is verified when opened.
+@dataclass(frozen=True)
+class PartRead:
+    """A read with the shards it is of, and no others: what a data task is given.
 
-    Picklable: it travels to data workers as the URI and the parts.
+    Attributes:
+        epoch: Of the read.
+        parts: Its shards.
+        part: Of each row its shard among them.
+        row: Its number in that shard.
     """
 
-    def __init__(
-        self, uri: str, parts: tuple[PartInfo, ...], resize_px: int, *, draft: bool = False
-    ) -> None:
+    epoch: int
+    parts: tuple[PartInfo, ...]
+    part: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+
+class PartReader:
+    """Reads rows of shards that are named with each read; every file is verified when opened."""
+
+    def __init__(self, uri: str, resize_px: int, *, draft: bool = False) -> None:
         self.uri = uri
-        self.parts = parts
         self.resize_px = resize_px
         self.draft = draft
 
-    @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum(self.rows_per_part)
-
-    @property
-    def rows_per_part(self) -> tuple[int, ...]:
-        return tuple(part.rows for part in self.parts)
-
-    def decode(self, read: Read) -> Iterator[Decoded]:
+    def decode(self, read: PartRead) -> Iterator[Decoded]:
         """The photographs of a read, in its order.
 
         In the place of a row that does not decode comes the next row of its shard that
@@ -76,12 +79,10 @@ class ShardReader:
             photograph at all that decodes.
         """
         storage = Storage(self.uri)
-        parts = np.searchsorted(self._ends, read.rows, side="right")
-        tables = {int(part): self._open(storage, self.parts[part]) for part in np.unique(parts)}
-        for row, part in zip(read.rows, parts, strict=True):
-            table = tables[int(part)]
-            index = int(row - self._ends[part]) + len(table)
-            photo_id, pixels, instead_of = self._decode_row(table, index, self.parts[part].name)
+        tables = [self._open(storage, part) for part in read.parts]
+        for part, row in zip(read.part.tolist(), read.row.tolist(), strict=True):
+            found = self._decode_row(tables[part], row, read.parts[part].name)
+            photo_id, pixels, instead_of = found
             yield Decoded(sample_key(photo_id), read.epoch, pixels, instead_of)
 
     def _open(self, storage: Storage, part: PartInfo) -> pa.Table:
@@ -110,6 +111,37 @@ class ShardReader:
             f"none of the {len(table)} photographs in {self.uri}/{part_name} decodes:"
             " pack them again with --overwrite"
         )
+
+
+class ShardReader:
+    """Reads rows by their index into all rows of a data set's shards."""
+
+    def __init__(
+        self, uri: str, parts: tuple[PartInfo, ...], resize_px: int, *, draft: bool = False
+    ) -> None:
+        self.uri = uri
+        self.parts = parts
+        self.of_parts = PartReader(uri, resize_px, draft=draft)
+
+    @cached_property
+    def rows_per_part(self) -> NDArray[np.int64]:
+        return np.array([part.rows for part in self.parts], dtype=np.int64)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum(self.rows_per_part)
+
+    def locate(self, read: Read) -> PartRead:
+        """In which shards the rows of a read lie."""
+        of_all = np.searchsorted(self._ends, read.rows, side="right")
+        chosen, part = np.unique(of_all, return_inverse=True)
+        first = self._ends[of_all] - self.rows_per_part[of_all]
+        parts = tuple(self.parts[index] for index in chosen)
+        return PartRead(read.epoch, parts, part, read.rows - first)
+
+    def decode(self, read: Read) -> Iterator[Decoded]:
+        """The photographs of a read, in its order. Raises: StorageError as `PartReader`."""
+        return self.of_parts.decode(self.locate(read))
 
 
 def open_reader(

@@ -17,10 +17,11 @@ from torch import nn
 
 from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig, differing_keys
+from kintsugi.data.sampler import order_version
 from kintsugi.data.shard_manifest import MANIFEST_NAME as SHARDS_MANIFEST
 from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.data.shard_reader import open_reader
-from kintsugi.data.splits import HELD_OUT
+from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import ConfigError
 from kintsugi.models.build import ModelConfig, build_generator, build_initial_fill
 from kintsugi.models.networks.feature2image import add_pixel_inputs
@@ -68,9 +69,10 @@ def check_run(config: JobConfig) -> dict[str, Any]:
     """What `open_run` refuses, without writing anything. Returns: what identifies the inputs."""
     run = Run.of(config)
     # Says what to do when there are no shards.
-    read_manifest(Storage(config.data.shards))
+    manifest = read_manifest(Storage(config.data.shards))
     shards = Storage(config.data.shards).read(SHARDS_MANIFEST)
-    inputs = {"shards_sha256": hashlib.sha256(shards).hexdigest()}
+    inputs: dict[str, Any] = {"shards_sha256": hashlib.sha256(shards).hexdigest()}
+    inputs["order_version"] = order_version(len(manifest.only(TRAIN)))
     inputs["encoder_sha256"] = _digest(open_encoder(config.encoder, config.seed))
     if config.held_out.photos:
         # Here, not in every worker: says how to pack some.
@@ -100,6 +102,13 @@ def _check_identity(run: Run, config: JobConfig, inputs: dict[str, Any]) -> None
         raise ConfigError(
             f"encoder={config.encoder!r} has not the weights that run {config.run!r} began with:"
             " restore them to resume it, or choose another name with --set run=NAME"
+        )
+    # Runs from before it was noted have the first.
+    if began_with.get("order_version", 1) != inputs["order_version"]:
+        raise ConfigError(
+            f"run {config.run!r} began with the order of photographs of an earlier Kintsugi, which"
+            " large data sets no longer have: go on with that one, or start another run from it"
+            f" with --set run=NAME --set init_from={run.storage.uri}"
         )
     if began_with["shards_sha256"] != inputs["shards_sha256"]:
         raise ConfigError(

@@ -225,7 +225,7 @@ def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[PackedBa
     if not config.held_out.photos:
         return [], False
     reader, order = _held_out_split(config)
-    count = min(config.held_out.photos, sum(reader.rows_per_part))
+    count = min(config.held_out.photos, order.total)
     spare = rank >= count
     singly = _singly(reader, order, config, count, first=0 if spare else rank, step=workers)
     size = config.loop.batch_size // config.loop.accumulate
@@ -244,7 +244,7 @@ def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> Packed
     if config.held_out.photos:
         reader, order = _held_out_split(config)
         count = min(count, config.held_out.photos)
-    return _joined(_singly(reader, order, config, min(count, sum(reader.rows_per_part))))
+    return _joined(_singly(reader, order, config, min(count, order.total)))
 
 
 def _singly(

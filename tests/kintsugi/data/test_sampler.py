@@ -1,13 +1,15 @@
 """Every photograph once per epoch, with any number of workers and of resumptions."""
 
-from itertools import islice
+import tracemalloc
+from itertools import chain, islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kintsugi.data.sampler import Position, SampleOrder, epoch_order
+from kintsugi.data import ray_pipeline, sampler
+from kintsugi.data.sampler import EpochWindows, Position, SampleOrder, Used, epoch_order
 from kintsugi.errors import ConfigError
 
 PARTS = (7, 5, 9, 4, 6, 8, 3)
@@ -152,9 +154,85 @@ def test_a_remainder_too_small_for_a_step_starts_the_next_epoch() -> None:
 
 def test_epochs_follow_one_another() -> None:
     order = make_order()
-    assert [epoch[0].epoch for epoch in islice(order.reads(Position(), 0), 3)] == [0, 1, 2]
+    assert [next(epoch).epoch for epoch in islice(order.reads(Position(), 0), 3)] == [0, 1, 2]
 
 
 def test_fewer_photographs_than_a_step_are_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"holds 5 photographs.*2 workers x loop\.batch_size=3"):
         make_order(parts=(3, 2))
+
+
+def drawn_whole(parts: tuple[int, ...], seed: int, epoch: int, shuffle_parts: int) -> list[int]:
+    """The order of an epoch as it was always drawn: all of it, from one generator."""
+    rng = np.random.default_rng([seed, epoch])
+    offsets = np.concatenate([[0], np.cumsum(parts)])
+    chosen = rng.permutation(len(parts))
+    rows: list[int] = []
+    for first in range(0, len(parts), shuffle_parts):
+        window = [np.arange(offsets[p], offsets[p + 1]) for p in chosen[first:][:shuffle_parts]]
+        rows += rng.permutation(np.concatenate(window)).tolist()
+    return rows
+
+
+@pytest.mark.parametrize("epoch", range(3))
+def test_the_order_of_a_seed_is_what_it_always_was(epoch: int) -> None:
+    assert epoch_order(PARTS, 5, epoch, 2)[0].tolist() == drawn_whole(PARTS, 5, epoch, 2)
+
+
+def test_of_many_shards_a_window_is_drawn_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And their order keeps all that is promised of one."""
+    monkeypatch.setattr(sampler, "MOST_PARTS", len(PARTS) - 1)
+    rows, _ = epoch_order(PARTS, 1, 0, 2)
+    assert sorted(rows.tolist()) == list(range(sum(PARTS)))
+    assert rows.tolist() != drawn_whole(PARTS, 1, 0, 2)
+    order = make_order(1, 3)
+    whole = steps(order, Position(), 30)
+    assert steps(order, order.advance(Position(), 17), 13) == whole[17:]
+
+
+def test_a_billion_photographs_cost_their_shards_alone() -> None:
+    """Four million shards: counted by what is held, and by how few windows are drawn."""
+    parts = np.full(4_000_000, 256)
+    order = SampleOrder(parts, seed=0, shuffle_parts=4, workers=64, batch_size=16)
+    position = order.advance(Position(epoch=3), 12_345_678)
+    assert position == Position(15, (Used(64, 16, 345_678),))
+    drawn: list[int] = []
+    draw = EpochWindows._draw
+
+    def counted(self: EpochWindows, window: int, rng: np.random.Generator) -> np.ndarray:
+        drawn.append(window)
+        return draw(self, window, rng)
+
+    tracemalloc.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(EpochWindows, "_draw", counted)
+        reads = list(islice(next(order.reads(position, 63)), 3))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(drawn) == 3
+    assert sum(len(read.rows) for read in reads[1:]) == 2 * 1024
+    assert peak < 200 * 2**20
+
+
+def test_advancing_over_a_billion_steps_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "EpochWindows", None)
+    order = make_order()
+    whole = sum(PARTS) // 6
+    assert order.advance(Position(), 10**9 * whole + 2) == Position(10**9, (Used(2, 3, 2),))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(size=st.integers(1, 9), steps=st.integers(1, 12), at_once=st.integers(1, 4))
+def test_pipelines_hold_whole_batches_and_lose_no_row(size: int, steps: int, at_once: int) -> None:
+    order = make_order(workers=1, batch_size=1)
+    every = [row for read in islice(chain.from_iterable(order.reads(Position(), 0)), 99)
+             for row in read.rows]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ray_pipeline, "READS_PER_PIPELINE", at_once)
+        reads = chain.from_iterable(order.reads(Position(), 0))
+        groups = list(ray_pipeline.whole_batches(reads, size, steps))
+    lengths = [sum(len(read.rows) for read in group) for group in groups]
+    assert all(length and length % size == 0 for length in lengths)
+    assert sum(lengths) >= steps * size > sum(lengths[:-1])
+    got = [row for group in groups for read in group for row in read.rows]
+    assert got == every[: len(got)]
