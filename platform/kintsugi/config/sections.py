@@ -197,6 +197,10 @@ class LoopSection:
     """Optimiser steps in all."""
     batch_size: int = 8
     """Photographs per worker and step."""
+    global_batch: int = 0
+    """Photographs per step of all workers together, the same ones whatever their number: each takes
+    its part of them, in as many goes of at most `batch_size` as it needs. 0 = `batch_size` times
+    workers."""
     accumulate: int = 1
     """In how many equal parts a step's photographs go through the networks, one after the other:
     less memory for the same gradients, but for batch norm, which sees a part."""
@@ -218,6 +222,13 @@ class LoopSection:
         )
         _check_at_least(self, 0, "sample_every", "checkpoint_minutes")
         _check_at_least(self, 1, "accumulate")
+        if self.global_batch < 0:
+            raise ValueError(f"global_batch={self.global_batch}: 1 or more, or 0")
+        if self.global_batch and self.accumulate > 1:
+            raise ValueError(
+                f"accumulate={self.accumulate} with global_batch={self.global_batch}: the goes of a"
+                " step follow from batch_size; set accumulate to 1"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}:"
@@ -261,7 +272,8 @@ class HeldOutSection:
         _check_at_least(self, 0, "photos", "patience")
         if self.patience and not self.photos:
             raise ValueError(
-                f"patience={self.patience} needs a held-out loss: set photos to 1 or more"
+                f"patience={self.patience} needs a held-out loss: set photos to 1 or more, or"
+                " patience to 0 as well to measure nothing"
             )
 
 

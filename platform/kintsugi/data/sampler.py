@@ -5,7 +5,7 @@ mixed inside windows of a few shards, so that a window is one read of whole file
 worker takes one contiguous share of what is left of the epoch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +60,8 @@ class SampleOrder:
         seed: Decides the order.
         shuffle_parts: Shards whose rows are mixed with one another.
         workers, batch_size: Of a step.
+        together: The workers share each step's photographs out, and not the epoch's: a step has
+            the same ones whatever their number. Each then reads every shard, and decodes its part.
     """
 
     rows_per_part: Sequence[int] | Rows
@@ -67,6 +69,7 @@ class SampleOrder:
     shuffle_parts: int
     workers: int
     batch_size: int
+    together: bool = False
 
     def __post_init__(self) -> None:
         if self.total < self.workers * self.batch_size:
@@ -87,11 +90,22 @@ class SampleOrder:
         while True:
             share = self._steps_left(position) * self.batch_size
             if share:
-                mine = _cut(self._left(position), rank * share, (rank + 1) * share)
+                left = self._left(position)
+                mine = (
+                    self._of_each_step(left, rank)
+                    if self.together
+                    else _cut(left, rank * share, (rank + 1) * share)
+                )
                 yield self._reads(position.epoch, mine)
             position = Position(position.epoch + 1)
 
-    def _reads(self, epoch: int, spans: list[Span]) -> Iterator[Read]:
+    def _of_each_step(self, left: list[Span], rank: int) -> Iterator[Span]:
+        whole = self.workers * self.batch_size
+        for step in range(sum(last - first for first, last in left) // whole):
+            first = step * whole + rank * self.batch_size
+            yield from _cut(left, first, first + self.batch_size)
+
+    def _reads(self, epoch: int, spans: Iterable[Span]) -> Iterator[Read]:
         windows = EpochWindows(self.rows_per_part, self.seed, epoch, self.shuffle_parts)
         for window, pieces in windows.split(spans):
             rows = windows.rows(window)
@@ -114,14 +128,14 @@ class SampleOrder:
         if not steps:
             return position
         earlier = position.used
-        if earlier and (earlier[-1].workers, earlier[-1].batch_size) == (
-            self.workers,
-            self.batch_size,
-        ):
+        # Together they are as one.
+        shares = 1 if self.together else self.workers
+        size = self.workers * self.batch_size // shares
+        if earlier and (earlier[-1].workers, earlier[-1].batch_size) == (shares, size):
             # The same workers go on where they stood: one part, not two.
             steps += earlier[-1].steps
             earlier = earlier[:-1]
-        return Position(position.epoch, (*earlier, Used(self.workers, self.batch_size, steps)))
+        return Position(position.epoch, (*earlier, Used(shares, size, steps)))
 
     def _left(self, position: Position) -> list[Span]:
         """Stretches of the epoch's order that are not used yet."""
@@ -193,7 +207,7 @@ class EpochWindows:
             np.concatenate([np.arange(s, s + n) for s, n in zip(starts, counts, strict=True)])
         )
 
-    def split(self, spans: Sequence[Span]) -> Iterator[tuple[int, list[Span]]]:
+    def split(self, spans: Iterable[Span]) -> Iterator[tuple[int, list[Span]]]:
         """Stretches of the epoch by the windows they lie in, as stretches of each window."""
         window, pieces = -1, list[Span]()
         for first, last in spans:

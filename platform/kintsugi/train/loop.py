@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from kintsugi.collectives import Wishes, all_reduce_sum, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import LoopSection
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import Diverged, KintsugiError
 from kintsugi.runs.checkpoints import Best, Progress, TrainState, save_checkpoint
@@ -140,11 +141,11 @@ def train(
         device,
         optimizer=config.optimizer,
         compute=config.compute,
-        accumulate=config.loop.accumulate,
+        accumulate=goes(config.loop, order.batch_size),
     )
     feed = Feed(batches, device)
     start, first_step = state.position, state.step
-    meter = Meter(loop.batch_size * order.workers, device)
+    meter = Meter(order.batch_size * order.workers, device)
     clock = _Clock(loop.checkpoint_minutes)
     asks = (context.should_stop, context.is_reclaimed, clock.is_due)
     wishes = Wishes(asks, rank=context.rank, device=device)
@@ -202,6 +203,14 @@ class _Clock:
             return False
         self._since = now
         return True
+
+
+def goes(loop: LoopSection, photos: int) -> int:
+    """In how many equal parts a worker's photographs of a step go through the networks."""
+    if not loop.global_batch:
+        return loop.accumulate
+    least = -(-photos // loop.batch_size)
+    return next(parts for parts in range(least, photos + 1) if photos % parts == 0)
 
 
 def is_finished(config: JobConfig, state: TrainState | Progress) -> bool:

@@ -28,7 +28,7 @@ from kintsugi.data.samples import sample_of
 from kintsugi.data.shard_manifest import Split
 from kintsugi.data.shard_reader import ShardReader, open_reader
 from kintsugi.data.splits import HELD_OUT, TRAIN
-from kintsugi.errors import StorageError
+from kintsugi.errors import ConfigError, StorageError
 from kintsugi.runs.checkpoints import load_checkpoint
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
@@ -151,13 +151,7 @@ def train_worker(
     choose_algorithms(context.device, deterministic=config.compute.deterministic)
     run = Run.of(config)
     reader = open_run_reader(config)
-    order = SampleOrder(
-        rows_per_part=reader.rows_per_part,
-        seed=config.seed,
-        shuffle_parts=config.data.shuffle_parts,
-        workers=context.workers,
-        batch_size=config.loop.batch_size,
-    )
+    order = order_of(config, reader, context.workers)
     rank, device = context.rank, context.device
     lease = Lease(run, context.owner, rank=rank, device=device)
     lease.check()
@@ -212,6 +206,27 @@ def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
         # Read by cuBLAS when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
+
+
+def order_of(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
+    """The order in which so many workers see a run's photographs.
+
+    Raises: ConfigError when a step's photographs cannot be shared out.
+    """
+    whole = config.loop.global_batch
+    if whole % workers:
+        raise ConfigError(
+            f"loop.global_batch={whole} is not shared out among {workers} workers evenly: choose a"
+            " multiple of every number of workers that the run may have"
+        )
+    return SampleOrder(
+        rows_per_part=reader.rows_per_part,
+        seed=config.seed,
+        shuffle_parts=config.data.shuffle_parts,
+        workers=workers,
+        batch_size=whole // workers or config.loop.batch_size,
+        together=whole > 0,
+    )
 
 
 def open_run_reader(config: JobConfig, *, split: Split = TRAIN) -> ShardReader:

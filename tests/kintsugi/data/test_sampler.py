@@ -236,3 +236,22 @@ def test_pipelines_hold_whole_batches_and_lose_no_row(size: int, steps: int, at_
     assert sum(lengths) >= steps * size > sum(lengths[:-1])
     got = [row for group in groups for read in group for row in read.rows]
     assert got == every[: len(got)]
+
+
+def together(workers: int) -> SampleOrder:
+    return SampleOrder(PARTS, 11, 2, workers=workers, batch_size=8 // workers, together=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_together_a_step_has_the_same_photographs_for_any_number_of_workers(workers: int) -> None:
+    assert steps(together(workers), Position(), 12) == steps(together(8), Position(), 12)
+
+
+def test_a_run_whose_workers_come_and_go_takes_the_same_steps() -> None:
+    whole = steps(together(1), Position(), 9)
+    position, taken = Position(), list[list[int]]()
+    for workers in (2, 1, 2):
+        taken += steps(together(workers), position, 3)
+        position = together(workers).advance(position, 3)
+    assert taken == whole
+    assert position == together(1).advance(Position(), 9)

@@ -10,19 +10,19 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
 
 from kintsugi.collectives import all_gather, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
-from kintsugi.config.sections import HeldOutSection, LossSection, TranslateSection
+from kintsugi.config.sections import HeldOutSection, LoopSection, LossSection, TranslateSection
 from kintsugi.data.batches import Batch
-from kintsugi.data.sampler import SampleOrder
+from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.errors import KintsugiError
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.servers.processes import free_ports
 from kintsugi.stages.base.stage import Output
-from kintsugi.train.loop import WorkerContext, initial_state, is_finished, train
+from kintsugi.train.loop import WorkerContext, goes, initial_state, is_finished, train
 from tests.kintsugi.training_runs import debug_config
 
 NUM_STEPS = 3
@@ -233,3 +233,48 @@ def test_two_processes_train_as_one_on_both_their_batches(
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], tensor, rtol=1e-5, atol=1e-6)
     assert not torch.equal(alone["0.weight"], LinearStage().generator.weight)
+
+
+def run_together(rank: int, workers: int, config: JobConfig, output: str) -> None:
+    """Photographs by their number in the order, eight a step of all workers."""
+    stage, rows = LinearStage(), Rows()
+    order = SampleOrder((100,), 0, 1, workers=workers, batch_size=8 // workers, together=True)
+    numbers = [row for read in next(order.reads(Position(), rank)) for row in read.rows.tolist()]
+    pictures = [one_step(number, count=1) for number in numbers]
+    mine = (
+        Batch(*map(torch.cat, zip(*(each.parts() for each in group), strict=True)))
+        for group in zip(*[iter(pictures)] * order.batch_size, strict=False)
+    )
+    state = initial_state(stage, config)
+    train(stage, mine, order, config, state, WorkerContext(torch.device("cpu"), rank), rows)
+    losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
+    networks = nn.ModuleList([stage.generator, stage.discriminator])
+    if rank == 0:
+        save_file({**networks.state_dict(), "losses": losses}, output)
+
+
+def join_together(rank: int, workers: int, config: JobConfig, output: str, port: int) -> None:
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=workers)
+    run_together(rank, workers, config, output)
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_the_same_training_on_one_two_or_four(tmp_path: Path) -> None:
+    """Eight photographs a step, at most three at a time: 8 = 2 x 4 = 4 x 2."""
+    config = debug_config(tmp_path, max_steps=NUM_STEPS, batch_size=3, global_batch=8)
+    run_together(0, 1, config, str(tmp_path / "1"))
+    for workers in (2, 4):
+        arguments = (workers, config, str(tmp_path / str(workers)), *free_ports(1))
+        multiprocessing.spawn(join_together, args=arguments, nprocs=workers)
+    one, two, four = (load_file(tmp_path / name) for name in ("1", "2", "4"))
+    for name, value in one.items():
+        for other in (two, four):
+            torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_goes_in_as_few_equal_parts_as_have_room() -> None:
+    config = LoopSection(max_steps=1, batch_size=3, global_batch=8)
+    assert [goes(config, photos) for photos in (8, 4, 2, 1, 7)] == [4, 2, 1, 1, 7]
+    assert goes(LoopSection(max_steps=1, batch_size=4, accumulate=2), 4) == 2

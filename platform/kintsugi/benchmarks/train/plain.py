@@ -27,12 +27,12 @@ from kintsugi.benchmarks.train.timing import (
 )
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import PackedBatch, local_batches
-from kintsugi.data.sampler import Position, SampleOrder
+from kintsugi.data.sampler import Position
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
 from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.step import TrainStep
-from kintsugi.train.worker import build_stage, open_run_reader
+from kintsugi.train.worker import build_stage, open_run_reader, order_of
 
 TASK_NAME, RESULT_NAME = "task.json", "result.json"
 
@@ -75,13 +75,8 @@ def _batches(stretch: Stretch, config: JobConfig) -> Iterator[PackedBatch]:
     if stretch.batches == "memory":
         return memory_batches(config, _rank())
     reader = open_run_reader(config)
-    order = SampleOrder(
-        rows_per_part=reader.rows_per_part,
-        seed=config.seed,
-        shuffle_parts=config.data.shuffle_parts,
-        workers=dist.get_world_size() if dist.is_initialized() else 1,
-        batch_size=config.loop.batch_size,
-    )
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    order = order_of(config, reader, workers)
     return local_batches(reader, order, config.data, Position(), _rank())
 
 
