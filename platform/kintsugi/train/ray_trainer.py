@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from kintsugi.config.run_config import JobConfig, parse_config
@@ -22,6 +22,7 @@ from kintsugi.data.sample_photos import open_photos
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.errors import ConfigError, Diverged, KintsugiError
+from kintsugi.runs.checkpoints import checkpoint_name
 from kintsugi.runs.lease import LeaseLost, hold_lease
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
@@ -209,9 +210,20 @@ def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
         owner=settings["owner"],
     )
 
-    def announce(row: Metrics) -> None:
-        # Rows alone: Ray would wait for the upload, or keep a record of what is pruned here.
-        ray.train.report(dict(row))
+    def announce(row: Metrics, folder: Path | None, step: int) -> None:
+        def place(_: Checkpoint, name: str) -> Checkpoint:
+            # Where the run's own thread brings it: Ray's record names it, and waits for nothing.
+            storage = ray.train.get_context().get_storage()
+            return Checkpoint(
+                f"{storage.experiment_fs_path}/{name}", filesystem=storage.storage_filesystem
+            )
+
+        ray.train.report(
+            dict(row),
+            checkpoint=Checkpoint.from_directory(folder) if folder is not None else None,
+            checkpoint_dir_name=checkpoint_name(step),
+            checkpoint_upload_fn=place,
+        )
 
     ended: int | KintsugiError
     try:

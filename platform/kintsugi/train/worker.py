@@ -45,7 +45,7 @@ SAMPLE_ROWS = 4
 
 BatchStream = Callable[[Request], Iterator[PackedBatch]]
 # What the program that started the ranks learns of a checkpoint, on every rank.
-Announce = Callable[[Metrics], None]
+Announce = Callable[[Metrics, Path | None, int], None]
 
 
 def build_stage(config: JobConfig, device: torch.device | None = None) -> Stage:
@@ -106,7 +106,7 @@ class RunReporter:
             self.uploads.submit(folder, step)
         # What the upload before this one has found.
         self.lease.check(look=False)
-        self.announce(row)
+        self.announce(row, folder, step)
 
     def finish(self) -> None:
         if self.metrics is not None:
@@ -344,5 +344,5 @@ def train_locally(
     with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
         context = WorkerContext(torch.device(device), should_stop=should_stop, owner=owner)
-        train_worker(config, context, batches, lambda _: None)
+        train_worker(config, context, batches, lambda row, folder, step: None)
     return run

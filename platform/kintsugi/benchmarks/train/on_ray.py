@@ -104,7 +104,7 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     def publish(folder: Path, step: int) -> None:
         """Only the checkpoint after the last step comes here, when the time is taken."""
 
-    train_worker(config, context, batches, lambda row: None, publish=publish)
+    train_worker(config, context, batches, lambda row, folder, step: None, publish=publish)
     give_back(context.device)
     return clock.timing()
 
