@@ -29,12 +29,16 @@ class Uploads:
 
     def wait(self) -> None:
         """Return when nothing travels any more."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.join()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    def join(self) -> None:
+        """The same where a run ends by another error: this one's is not raised."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _upload(self, folder: Path, step: int) -> None:
         try:

@@ -179,15 +179,20 @@ def train_worker(
     metrics = None
     if rank == 0:
         metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=lease.is_lost)
-    train(
-        stage,
-        batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
-        order,
-        config,
-        state,
-        replace(context, fixed=fixed, held_out=held_out, spare=spare),
-        RunReporter(run, metrics, lease, corrupt, announce, publish or into_run),
-    )
+    reporter = RunReporter(run, metrics, lease, corrupt, announce, publish or into_run)
+    try:
+        train(
+            stage,
+            batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
+            order,
+            config,
+            state,
+            replace(context, fixed=fixed, held_out=held_out, spare=spare),
+            reporter,
+        )
+    finally:
+        # However it ends: a checkpoint that was written arrives.
+        reporter.uploads.join()
     return state.step
 
 

@@ -101,6 +101,25 @@ def test_steps_pass_during_an_upload_and_its_last_one_is_waited_for(
     assert run.checkpoints.steps() == [2, 4]
 
 
+def test_a_run_that_fails_leaves_the_checkpoint_that_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=9, checkpoint_every=2, batch_size=1)
+    slowed(config, monkeypatch, 1.0)
+    step = loop.TrainStep.__call__
+
+    def failing(self: loop.TrainStep, batch: object) -> object:
+        if self._state.step == 2:
+            raise RuntimeError("a GPU fell off the bus")
+        return step(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.TrainStep, "__call__", failing)
+    with pytest.raises(RuntimeError, match="fell off"):
+        train_locally(config)
+    assert Run.of(config).checkpoints.newest_whole() == 2
+
+
 def test_checkpoints_by_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a clock that goes two minutes a step, in runs that write none by steps."""
     pack_photos(tmp_path)
