@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from kintsugi.errors import KintsugiError
+
 # Steps between two questions, on a GPU, which each answer holds up.
 GPU_WISH_STEPS = 10
 _BYTES_AT_ONCE = 64 * 2**20
@@ -57,17 +59,27 @@ def fetch_once(fetch: Callable[[Path], None], folder: Path, device: torch.device
         fetch: Fills the folder; called on the first rank alone.
         folder: Empty.
         device: Over which bytes travel; each must call it.
+
+    Raises: KintsugiError on every rank, the first one's.
     """
     if not dist.is_initialized():
         fetch(folder)
         return
-    listing: list[list[tuple[str, int]]] = [[]]
+    found: list[list[tuple[str, int]] | KintsugiError] = [[]]
     if dist.get_rank() == 0:
-        fetch(folder)
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        listing = [[(str(each.relative_to(folder)), each.stat().st_size) for each in files]]
-    dist.broadcast_object_list(listing, src=0, device=device)
-    for name, size in listing[0]:
+        try:
+            fetch(folder)
+        except KintsugiError as error:
+            # The others wait for bytes: they must hear that none will come.
+            found = [error]
+        else:
+            files = sorted(file for file in folder.rglob("*") if file.is_file())
+            found = [[(str(each.relative_to(folder)), each.stat().st_size) for each in files]]
+    dist.broadcast_object_list(found, src=0, device=device)
+    listing = found[0]
+    if isinstance(listing, KintsugiError):
+        raise listing
+    for name, size in listing:
         _broadcast_file(folder / name, size, device)
 
 

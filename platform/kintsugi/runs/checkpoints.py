@@ -125,6 +125,12 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
     write_checksums(folder)
 
 
+def saved_step(folder: Path) -> int:
+    """The step of a local checkpoint; 0 where there is none."""
+    state = folder / STATE_NAME
+    return int(json.loads(state.read_text())["step"]) if state.exists() else 0
+
+
 def load_checkpoint(folder: Path, state: TrainState) -> None:
     """Bring ``state`` to what a verified local checkpoint holds.
 
@@ -289,10 +295,10 @@ class CheckpointStore:
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
         verify_checksums(folder, f"{self.storage.uri}/{name}")
-        saved = json.loads((folder / STATE_NAME).read_text())["step"]
-        if saved != step:
+        if saved_step(folder) != step:
             raise DamagedCheckpoint(
-                f"checkpoint {self.storage.uri}/{name} is refused: it holds step {saved}"
+                f"checkpoint {self.storage.uri}/{name} is refused: it holds step"
+                f" {saved_step(folder)}"
             )
 
     def prune(self, keep: int, newest: int) -> None:

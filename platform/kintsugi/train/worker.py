@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kintsugi.collectives import all_gather, broadcast, fetch_once
+from kintsugi.collectives import all_gather, fetch_once
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import (
     PackedBatch,
@@ -28,8 +28,8 @@ from kintsugi.data.samples import sample_of
 from kintsugi.data.shard_manifest import Split
 from kintsugi.data.shard_reader import ShardReader, open_reader
 from kintsugi.data.splits import HELD_OUT, TRAIN
-from kintsugi.errors import ConfigError, StorageError
-from kintsugi.runs.checkpoints import load_checkpoint
+from kintsugi.errors import ConfigError
+from kintsugi.runs.checkpoints import load_checkpoint, saved_step
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
@@ -157,7 +157,7 @@ def train_worker(
     lease.check()
     with scratch_folder("a checkpoint") as temporary:
         folder = temporary / "newest"
-        step = _fetch_newest(run, folder, rank, device)
+        step = _fetch_newest(run, folder, device)
         stage = build_stage(config, device)
         if config.init_from and not step:
             load_start(run, stage.generator, stage.discriminator)
@@ -306,28 +306,19 @@ def _joined(batches: Sequence[PackedBatch]) -> PackedBatch:
     return PackedBatch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
 
 
-def _fetch_newest(run: Run, folder: Path, rank: int, device: torch.device) -> int:
+def _fetch_newest(run: Run, folder: Path, device: torch.device) -> int:
     """The newest whole checkpoint in a folder of every rank, fetched by the first alone.
 
     Returns: its step; 0 without any. What came after it is deleted: it will be written again.
 
     Raises: StorageError on all ranks when none is whole, or storage fails.
     """
-    step, problem = 0, None
-    if rank == 0:
-        try:
-            step = run.checkpoints.fetch_newest(folder)
-            run.checkpoints.discard_after(step)
-        except StorageError as error:
-            step, problem = -1, error
-    step = int(broadcast(step, device))
-    if problem is not None:
-        raise problem
-    if step < 0:
-        raise StorageError(f"the first rank could not load a checkpoint of {run.storage.uri}")
-    if step:
-        fetch_once(lambda _: None, folder, device)
-    return step
+
+    def fetch(empty: Path) -> None:
+        run.checkpoints.discard_after(run.checkpoints.fetch_newest(empty))
+
+    fetch_once(fetch, folder, device)
+    return saved_step(folder)
 
 
 def train_locally(

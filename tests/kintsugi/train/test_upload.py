@@ -177,11 +177,18 @@ def receive(rank: int, folder: str, port: int) -> None:
 
     kintsugi.collectives._BYTES_AT_ONCE = 100_000
     fetch_once(fetch, mine, torch.device("cpu"))
+
+    def fail(here: Path) -> None:
+        raise StorageError(f"rank {rank} was refused")
+
+    with pytest.raises(StorageError, match="rank 0 was refused"):
+        fetch_once(fail, mine, torch.device("cpu"))
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_one_rank_fetches_and_all_have_it(tmp_path: Path) -> None:
+    """Or none, and then all of them say why."""
     multiprocessing.spawn(receive, args=(str(tmp_path), *free_ports(1)), nprocs=3)
     assert (tmp_path / "fetched").read_text() == "0\n"
     for rank in range(3):
