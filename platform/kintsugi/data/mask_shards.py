@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from kintsugi.data.shard_manifest import MANIFEST_NAME, PartInfo, part_name, read_part
+from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name, read_part
 from kintsugi.data.shard_reader import sample_key
+from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.masks.generators import Mask, hole_share
 from kintsugi.masks.sets import HOLE_BINS, MaskSet, hole_bin, mask_digest, numbered_ids

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kintsugi.data.shard_manifest import Reject, Split, part_name
+from kintsugi.data.shard_manifest import part_name
+from kintsugi.data.shards.part_lists import Reject, Split
 from kintsugi.data.splits import HELD_OUT, TRAIN, is_held_out
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.codec import ImageLimits

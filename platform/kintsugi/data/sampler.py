@@ -8,6 +8,7 @@ worker takes one contiguous share of what is left of the epoch.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from kintsugi.errors import ConfigError
 
 Rows = NDArray[np.int64]
+Counts = NDArray[np.integer[Any]]
 # From place to before place in an order.
 Span = tuple[int, int]
 # Of a data set whose order is drawn from its beginning: a million photographs or so.
@@ -64,7 +66,7 @@ class SampleOrder:
             the same ones whatever their number. Each then reads every shard, and decodes its part.
     """
 
-    rows_per_part: Sequence[int] | Rows
+    rows_per_part: Sequence[int] | Counts
     seed: int
     shuffle_parts: int
     workers: int
@@ -174,15 +176,17 @@ class EpochWindows:
     """
 
     def __init__(
-        self, rows_per_part: Sequence[int] | Rows, seed: int, epoch: int, shuffle_parts: int
+        self, rows_per_part: Sequence[int] | Counts, seed: int, epoch: int, shuffle_parts: int
     ) -> None:
-        counts = np.asarray(rows_per_part, dtype=np.int64)
+        # Millions of shards are held as they come, and no number of them twice.
+        counts = np.asarray(rows_per_part)
         self._key = [seed, epoch]
         self._rng = np.random.default_rng(self._key)
         self._shuffle_parts = shuffle_parts
         self._counts = counts
-        self._offsets = np.cumsum(counts) - counts
-        self._parts = self._rng.permutation(len(counts))
+        self._offsets = np.cumsum(counts, dtype=np.int64)
+        self._offsets -= counts
+        self._parts = self._rng.permutation(np.arange(len(counts), dtype=np.int32))
         self._keyed = order_version(len(counts)) > 1
         self._drawn: list[Rows] = []
         of_windows = np.add.reduceat(

@@ -5,9 +5,10 @@ photograph, nor on how many workers there are: it is made where photographs are 
 as many processors as those tasks have, and not in the process that trains.
 """
 
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import process_time
 from typing import Any
 
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.data.shard_manifest import PartInfo
 from kintsugi.data.shard_reader import Decoded, PartRead, PartReader
+from kintsugi.data.shards.part_lists import Listed, PartInfo
 from kintsugi.masks.generators import draw_mask
 
 # Rows that a data task hands on at a time: bounds the memory of a block (a crop of 256 px takes
@@ -24,6 +25,8 @@ from kintsugi.masks.generators import draw_mask
 BLOCK_ROWS = 32
 # Deviation of the logarithm of a recoloured crop's gamma.
 _GAMMA_DEVIATION = 0.25
+# As numbers travel to data tasks.
+_NUMBER = "<i4"
 
 
 @dataclass(frozen=True)
@@ -123,25 +126,24 @@ class DecodeRead:
 
 
 def as_row(read: PartRead) -> dict[str, Any]:
-    """A read as a row of plain values, with what is known of its shards and of no others."""
+    """A read as a row of plain values, with what is known of its shards and of no others.
+
+    A thousand photographs of four shards take less than 10 kB.
+    """
+    known = [asdict(part) for part in read.parts]
     return {
         "epoch": read.epoch,
-        "part": read.part.tolist(),
-        "row": read.row.tolist(),
-        "names": [part.name for part in read.parts],
-        "rows": [part.rows for part in read.parts],
-        "bytes": [part.bytes for part in read.parts],
-        "sha256": [part.sha256 for part in read.parts],
+        "part": read.part.astype(_NUMBER).tobytes(),
+        "row": read.row.astype(_NUMBER).tobytes(),
+        "parts": json.dumps(known),
     }
 
 
 def _of_row(row: dict[str, Any]) -> PartRead:
-    described = zip(row["names"], row["rows"], row["bytes"], row["sha256"], strict=True)
     parts = tuple(
-        PartInfo(str(name), int(rows), int(size), str(sha256))
-        for name, rows, size, sha256 in described
+        Listed(**part) if "place" in part else PartInfo(**part) for part in json.loads(row["parts"])
     )
-    part, at = (np.asarray(row[name], dtype=np.int64) for name in ("part", "row"))
+    part, at = (np.frombuffer(row[name], _NUMBER).astype(np.int64) for name in ("part", "row"))
     return PartRead(int(row["epoch"]), parts, part, at)
 
 

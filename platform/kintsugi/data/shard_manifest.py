@@ -12,21 +12,38 @@ import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from kintsugi.data.splits import HELD_OUT, TRAIN
+from kintsugi.data.shards.part_lists import FOLDER as LISTS_FOLDER
+from kintsugi.data.shards.part_lists import (
+    Digests,
+    PartInfo,
+    PartLists,
+    Reject,
+    RejectList,
+    Split,
+    read_rows,
+    write_lists,
+)
+from kintsugi.data.splits import HELD_OUT
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
 
 MANIFEST_NAME = "manifest.json"
-# Version 1 knew no splits: all of it is for training.
+# Version 1 knew no splits: all of it is for training. Version 2 lists its parts itself; one with
+# more than so many is of version 3, whose parts stand in `kintsugi.data.shards.part_lists`.
 FORMAT_VERSION = 2
-_READABLE_VERSIONS = (1, 2)
+LISTED_VERSION = 3
+MOST_INLINE = 4096
+_READABLE_VERSIONS = (1, FORMAT_VERSION, LISTED_VERSION)
 _PART = re.compile(r"part-[0-9]{5,}\.parquet")
 SCHEMA = pa.schema(
     [
@@ -36,40 +53,21 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),
     ]
 )
-Split = Literal["train", "held_out"]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PartInfo:
-    """One shard: its file, what must be found in it, and the split that it belongs to."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    split: Split = TRAIN
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A photograph that was not packed: a stable reason and a sentence."""
-
-    id: str
-    reason: str
-    detail: str
+def _schema() -> dict[str, str]:
+    return {column.name: str(column.type) for column in SCHEMA}
 
 
 @dataclass(frozen=True)
 class Manifest:
     """All shards of a folder, in order, and what was left out of them."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
     seed: int
     rows: int
-    parts: tuple[PartInfo, ...]
-    rejects: tuple[Reject, ...] = ()
+    parts: Sequence[PartInfo]
+    rejects: Sequence[Reject] = ()
     # Files of the input that have no photograph's extension.
     ignored: int = 0
     # Share of the photographs that is held out, by `kintsugi.data.splits.is_held_out`.
@@ -77,24 +75,24 @@ class Manifest:
     version: int = FORMAT_VERSION
     created_by: str = "kintsugi write_shards"
     # Column names and types, for readers that are not this one.
-    schema: dict[str, str] = field(
-        default_factory=lambda: {column.name: str(column.type) for column in SCHEMA}
-    )
+    schema: dict[str, str] = field(default_factory=_schema)
 
     def __post_init__(self) -> None:
-        found = sum(part.rows for part in self.parts)
+        found = int(rows_of(self.parts).sum(dtype=np.int64))
         if found != self.rows:
             raise ValueError(f"rows is {self.rows} and the parts have {found}")
 
-    def only(self, split: Split) -> tuple[PartInfo, ...]:
+    def only(self, split: Split) -> Sequence[PartInfo]:
         """The parts of one split, in order."""
+        if isinstance(self.parts, PartLists):
+            return self.parts.only(split)
         return tuple(part for part in self.parts if part.split == split)
 
     def to_dict(self) -> dict[str, Any]:
         """What to print: rows, how many are held out, parts, bytes, ignored files, rejects."""
         return {
             "rows": self.rows,
-            "held_out": sum(part.rows for part in self.only(HELD_OUT)),
+            "held_out": int(rows_of(self.only(HELD_OUT)).sum(dtype=np.int64)),
             "parts": len(self.parts),
             "bytes": sum(part.bytes for part in self.parts),
             "ignored": self.ignored,
@@ -102,12 +100,14 @@ class Manifest:
         }
 
     def to_json(self) -> str:
-        """Write as JSON, readable by people; `from_json` reads it back."""
+        """Write as JSON with every part in it, readable by people; `from_json` reads it back."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "Manifest":
-        """Read what `to_json` wrote.
+    def from_json(cls, text: str | bytes, storage: Storage) -> "Manifest":
+        """Read what `write_manifest` made.
+
+        Args: ``storage``: the folder of the shards, where lists of parts lie.
 
         Raises:
             StorageError: Broken, or of a version that is not read here.
@@ -117,13 +117,99 @@ class Manifest:
             if version not in _READABLE_VERSIONS:
                 raise StorageError(
                     f"the manifest has version {version!r} and this code reads 1 to"
-                    f" {FORMAT_VERSION}: pack the photographs again or use the code that wrote it"
+                    f" {LISTED_VERSION}: pack the photographs again or use the code that wrote it"
                 )
-            return TypeAdapter(cls).validate_json(text)
+            if version == LISTED_VERSION:
+                return TypeAdapter(_Listed).validate_json(text).manifest(storage)
+            return cls(**vars(TypeAdapter(_Inline).validate_json(text)))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise StorageError(f"the manifest is broken at {where}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class _Inline(Manifest):
+    """The file of versions 1 and 2, whose parts are in it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    parts: tuple[PartInfo, ...]
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The file of version 3, with the SHA-256 of those in which its parts are.
+
+    Attributes:
+        train_parts, held_out_parts: How many; those of training come first.
+        num_rejects: In their file.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    seed: int
+    rows: int
+    train_parts: int
+    held_out_parts: int
+    num_rejects: int
+    digests: Digests
+    ignored: int = 0
+    held_out_share: float = 0.0
+    version: int = LISTED_VERSION
+    created_by: str = "kintsugi write_shards"
+    schema: dict[str, str] = field(default_factory=_schema)
+
+    def manifest(self, storage: Storage) -> Manifest:
+        """What the file and those it names say. Raises: StorageError: one is not as named."""
+        rows = read_rows(storage, self.digests.rows)
+        if len(rows) != self.train_parts + self.held_out_parts:
+            raise StorageError(f"the manifest is broken: it has the rows of {len(rows)} parts")
+        return Manifest(
+            seed=self.seed,
+            rows=self.rows,
+            parts=PartLists(storage, rows, self.digests.lists, train=self.train_parts),
+            rejects=RejectList(storage, self.digests.rejects, self.num_rejects),
+            ignored=self.ignored,
+            held_out_share=self.held_out_share,
+            version=self.version,
+            created_by=self.created_by,
+            schema=self.schema,
+        )
+
+
+def rows_of(parts: Sequence[PartInfo]) -> NDArray[np.int32]:
+    """Rows of each part."""
+    if isinstance(parts, PartLists):
+        return parts.rows
+    return np.array([part.rows for part in parts], dtype=np.int32)
+
+
+def describe_parts(manifest: Manifest, storage: Storage) -> bytes:
+    """What to write as `manifest.json`, last of all; lists of many parts are written here.
+
+    Args:
+        manifest: With all parts at hand, those of training first.
+        storage: The folder of the shards.
+    """
+    if len(manifest.parts) <= MOST_INLINE:
+        storage.delete_folder(LISTS_FOLDER)
+        return manifest.to_json().encode()
+    held_out = len(manifest.only(HELD_OUT))
+    listed = _Listed(
+        seed=manifest.seed,
+        rows=manifest.rows,
+        train_parts=len(manifest.parts) - held_out,
+        held_out_parts=held_out,
+        num_rejects=len(manifest.rejects),
+        digests=write_lists(storage, manifest.parts, manifest.rejects),
+        ignored=manifest.ignored,
+        held_out_share=manifest.held_out_share,
+        created_by=manifest.created_by,
+        schema=manifest.schema,
+    )
+    return (json.dumps(asdict(listed), indent=1) + "\n").encode()
 
 
 def read_manifest(storage: Storage) -> Manifest:
@@ -138,7 +224,7 @@ def read_manifest(storage: Storage) -> Manifest:
             f" kintsugi shards --input PHOTOS --output {storage.uri}"
         )
     try:
-        return Manifest.from_json(storage.read(MANIFEST_NAME))
+        return Manifest.from_json(storage.read(MANIFEST_NAME), storage)
     except StorageError as error:
         raise StorageError(f"{storage.uri}: {error}") from error
 

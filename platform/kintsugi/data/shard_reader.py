@@ -5,7 +5,7 @@ imports PyTorch takes seconds to start and half a gigabyte.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kintsugi.data.sampler import Read
-from kintsugi.data.shard_manifest import PartInfo, Split, read_manifest, read_part
+from kintsugi.data.shard_manifest import read_manifest, read_part, rows_of
+from kintsugi.data.shards.part_lists import Listed, PartInfo, PartLists, Split
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import InputError, StorageError
 from kintsugi.imaging.codec import decode_image
@@ -55,7 +56,7 @@ class PartRead:
     """
 
     epoch: int
-    parts: tuple[PartInfo, ...]
+    parts: tuple[PartInfo | Listed, ...]
     part: NDArray[np.int64]
     row: NDArray[np.int64]
 
@@ -79,9 +80,10 @@ class PartReader:
             photograph at all that decodes.
         """
         storage = Storage(self.uri)
-        tables = [self._open(storage, part) for part in read.parts]
+        parts = [part.find(storage) if isinstance(part, Listed) else part for part in read.parts]
+        tables = [self._open(storage, part) for part in parts]
         for part, row in zip(read.part.tolist(), read.row.tolist(), strict=True):
-            found = self._decode_row(tables[part], row, read.parts[part].name)
+            found = self._decode_row(tables[part], row, parts[part].name)
             photo_id, pixels, instead_of = found
             yield Decoded(sample_key(photo_id), read.epoch, pixels, instead_of)
 
@@ -117,26 +119,31 @@ class ShardReader:
     """Reads rows by their index into all rows of a data set's shards."""
 
     def __init__(
-        self, uri: str, parts: tuple[PartInfo, ...], resize_px: int, *, draft: bool = False
+        self, uri: str, parts: Sequence[PartInfo], resize_px: int, *, draft: bool = False
     ) -> None:
         self.uri = uri
         self.parts = parts
         self.of_parts = PartReader(uri, resize_px, draft=draft)
 
     @cached_property
-    def rows_per_part(self) -> NDArray[np.int64]:
-        return np.array([part.rows for part in self.parts], dtype=np.int64)
+    def rows_per_part(self) -> NDArray[np.int32]:
+        return rows_of(self.parts)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum(self.rows_per_part)
+        return np.cumsum(self.rows_per_part, dtype=np.int64)
 
     def locate(self, read: Read) -> PartRead:
         """In which shards the rows of a read lie."""
         of_all = np.searchsorted(self._ends, read.rows, side="right")
         chosen, part = np.unique(of_all, return_inverse=True)
         first = self._ends[of_all] - self.rows_per_part[of_all]
-        parts = tuple(self.parts[index] for index in chosen)
+        known = self.parts
+        # The description of a listed part is read by the task that reads the part.
+        parts = tuple(
+            known.place(int(index)) if isinstance(known, PartLists) else known[index]
+            for index in chosen
+        )
         return PartRead(read.epoch, parts, part, read.rows - first)
 
     def decode(self, read: Read) -> Iterator[Decoded]:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from kintsugi.data.shard_manifest import SCHEMA, PartInfo, is_part, read_manifest, read_part
+from kintsugi.data.shard_manifest import SCHEMA, is_part, read_manifest, read_part
+from kintsugi.data.shards.part_lists import PER_LIST, PartInfo
 from kintsugi.data.splits import HELD_OUT, is_held_out
 from kintsugi.errors import InputError, StorageError
 from kintsugi.imaging.codec import decode_image
@@ -34,18 +35,22 @@ def verify_shards(uri: str, *, decode: bool = False) -> list[str]:
         return _check_part(storage, part, share, decode)
 
     problems: list[str] = []
-    seen = set[str]()
+    seen, known = set[str](), set[str]()
     # Reading, hashing and decoding all let other threads run.
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
-        for part, (found, ids) in zip(
-            manifest.parts, threads.map(check, manifest.parts), strict=True
-        ):
-            problems += found
-            for name in ids:
-                if name in seen:
-                    problems.append(f"{part.name}: {name} is packed twice")
-                seen.add(name)
-    known = {part.name for part in manifest.parts}
+        for start in range(0, len(manifest.parts), PER_LIST):
+            try:
+                parts = manifest.parts[start : start + PER_LIST]
+            except StorageError as error:
+                problems.append(str(error))
+                continue
+            known |= {part.name for part in parts}
+            for part, (found, ids) in zip(parts, threads.map(check, parts), strict=True):
+                problems += found
+                for name in ids:
+                    if name in seen:
+                        problems.append(f"{part.name}: {name} is packed twice")
+                    seen.add(name)
     strays = [name for name in storage.list() if is_part(name) and name not in known]
     return problems + [f"{name}: not in the manifest" for name in strays]
 

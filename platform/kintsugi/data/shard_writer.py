@@ -20,11 +20,11 @@ from kintsugi.data.shard_manifest import (
     MANIFEST_NAME,
     SCHEMA,
     Manifest,
-    PartInfo,
-    Reject,
+    describe_parts,
     is_part,
     part_name,
 )
+from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
 from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
 from kintsugi.imaging.codec import decode_image, encode_image
@@ -103,7 +103,7 @@ def write_shards(
     )
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
-    unfinished.end(manifest.to_json().encode())
+    unfinished.end(describe_parts(manifest, target))
     return manifest
 
 

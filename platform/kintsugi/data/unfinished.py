@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from kintsugi.data.shard_manifest import MANIFEST_NAME, PartInfo, Reject
+from kintsugi.data.shard_manifest import MANIFEST_NAME
+from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.storage.storage import Storage
 
 # There while parts are written: a writing that was cut off differs from others' files.

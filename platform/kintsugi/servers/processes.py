@@ -39,6 +39,10 @@ class Server:
     log: Path
 
 
+class EndedEarly(StorageError):
+    """A server ended while it was started: mostly another program took one of its ports."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nothing listens on now."""
     sockets = [socket.socket() for _ in range(count)]
@@ -59,7 +63,7 @@ def running(server: Server, is_ready: Callable[[], bool]) -> Iterator[None]:
         server: What to start.
         is_ready: Asked until it says so.
 
-    Raises: StorageError naming the log when it ends or is not ready in time.
+    Raises: StorageError naming the log when it is not ready in time; EndedEarly when it ends.
     """
     with server.log.open("ab") as output:
         process = subprocess.Popen(
@@ -84,7 +88,7 @@ def _wait_until_ready(
     give_up = time.monotonic() + _START_SECONDS
     while time.monotonic() < give_up:
         if process.poll() is not None:
-            raise StorageError(
+            raise EndedEarly(
                 f"{server.name} ended with {process.returncode} while starting: see {server.log}"
             )
         if is_ready():

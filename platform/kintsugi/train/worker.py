@@ -25,8 +25,8 @@ from kintsugi.data.batches import (
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, Read, SampleOrder
 from kintsugi.data.samples import sample_of
-from kintsugi.data.shard_manifest import Split
 from kintsugi.data.shard_reader import ShardReader, open_reader
+from kintsugi.data.shards.part_lists import Split
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import ConfigError
 from kintsugi.runs.checkpoints import load_checkpoint, saved_step

@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 
 from kintsugi.data.packing import Packing
-from kintsugi.data.shard_manifest import (
-    Manifest,
-    PartInfo,
-    Reject,
-    read_manifest,
-    read_part,
-)
+from kintsugi.data.shard_manifest import Manifest, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import write_shards
+from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.pictures import photo
 
+# Where a manifest that lists its parts itself looks for nothing.
+NOWHERE = Storage("/nowhere")
 EXAMPLE = Manifest(
     seed=3,
     rows=5,
@@ -48,7 +45,7 @@ def shards(tmp_path: Path) -> Storage:
 
 def test_json_and_back() -> None:
     text = EXAMPLE.to_json()
-    assert Manifest.from_json(text) == EXAMPLE
+    assert Manifest.from_json(text, NOWHERE) == EXAMPLE
     plain = json.loads(text)
     assert plain["version"] == 2
     assert plain["parts"][1] == {
@@ -64,7 +61,7 @@ def test_a_manifest_from_before_there_were_splits_is_all_for_training() -> None:
     del plain["held_out_share"]
     for part in plain["parts"]:
         del part["split"]
-    manifest = Manifest.from_json(json.dumps(plain))
+    manifest = Manifest.from_json(json.dumps(plain), NOWHERE)
     assert [part.rows for part in manifest.only(TRAIN)] == [2, 3]
     assert manifest.only(HELD_OUT) == ()
 
@@ -83,7 +80,7 @@ def test_figures() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", 3, "has version 3 and this code reads 1 to 2"),
+        ("version", 4, "has version 4 and this code reads 1 to 3"),
         ("version", None, "has version None"),
         ("rows", "5", "broken at rows"),
         ("rows", 6, "rows is 6 and the parts have 5"),
@@ -96,13 +93,13 @@ def test_a_broken_manifest_says_where(key: str, value: object, message: str) -> 
     plain = json.loads(EXAMPLE.to_json())
     plain[key] = value
     with pytest.raises(StorageError, match=message):
-        Manifest.from_json(json.dumps(plain))
+        Manifest.from_json(json.dumps(plain), NOWHERE)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff"])
 def test_what_is_no_json_object_is_a_storage_error(text: bytes) -> None:
     with pytest.raises(StorageError, match="manifest is broken"):
-        Manifest.from_json(text)
+        Manifest.from_json(text, NOWHERE)
 
 
 def test_where_nothing_was_packed_the_command_is_named(place: str) -> None:

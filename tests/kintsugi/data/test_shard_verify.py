@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kintsugi.data.packing import Packing
-from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, PartInfo, read_manifest
+from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, read_manifest
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import write_shards
+from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
 from tests.kintsugi.pictures import photo

