@@ -23,7 +23,8 @@ from tests.object_store import Endpoint
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 400
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
+# Longer than the slowest machine takes: what is waited for is progress, or the job's end.
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     assert killed, "the job's process was not found"
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    assert job.wait(60) != 0
+    assert job.wait() != 0
     reached = checkpoints.steps()[-1]
     assert 2 <= reached < NUM_STEPS
 
@@ -107,7 +108,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     command = ["jobs/train_stage1.py", *sets([*settings, f"loop.max_steps={last}"])]
     again = submit(cluster, *command, "--json", str(figures), output=tmp_path / "again.log")
     log = tmp_path / "again.log"
-    assert again.wait(200) == 0, log.read_text()
+    assert again.wait() == 0, log.read_text()
 
     resumed = json.loads(figures.read_text())
     # A checkpoint that was being published as the job was killed may have been finished.

@@ -56,7 +56,7 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
     from kintsugi.train.ray_trainer import fit
 
     pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=10, checkpoint_every=4)
+    config = debug_config(tmp_path, max_steps=20, checkpoint_every=4)
     # They take all CPUs there are, as on a small cluster; their data comes all the same.
     workers = dataclasses.replace(config.workers, count=2, cpus=3.5)
     config = dataclasses.replace(config, workers=workers)
@@ -74,13 +74,13 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
         over.set()
         harm.join()
     assert len(killed) == 1
-    assert (trained.first_step, trained.last_step) == (0, 10)
+    assert (trained.first_step, trained.last_step) == (0, 20)
     assert not trained.stopped
-    assert len(losses(whole.metrics)) == 10
+    assert len(losses(whole.metrics)) == 20
     assert losses(trained.metrics) == losses(whole.metrics)
     assert len(checkpoints.steps()) == config.loop.keep_checkpoints
     again = fit(harmed)
-    assert (again.first_step, again.last_step) == (10, 10)
+    assert (again.first_step, again.last_step) == (20, 20)
 
 
 @pytest.mark.ray
