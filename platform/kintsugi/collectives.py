@@ -105,7 +105,7 @@ class Wishes:
 
     Args:
         asks: Asked on the first rank.
-        rank: Of this process.
+        rank: The rank of this process.
         device: On which it computes.
     """
 

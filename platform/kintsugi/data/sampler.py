@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 Counts = NDArray[np.integer[Any]]
 # From place to before place in an order.
 Span = tuple[int, int]
-# Of a data set whose order is drawn from its beginning: a million photographs or so.
+# Shards of a data set whose order is drawn from its beginning: a million photographs or so.
 MOST_PARTS = 4096
 
 
@@ -58,10 +58,10 @@ class SampleOrder:
     """The order of samples for a data set, a seed and a number of workers.
 
     Attributes:
-        rows_per_part: Of each shard.
+        rows_per_part: Photographs of each shard.
         seed: Decides the order.
         shuffle_parts: Shards whose rows are mixed with one another.
-        workers, batch_size: Of a step.
+        workers, batch_size: Who takes a step, and how many photographs each.
         together: The workers share each step's photographs out, and not the epoch's: a step has
             the same ones whatever their number. Each then reads every shard, and decodes its part.
     """
@@ -158,7 +158,7 @@ class SampleOrder:
 
 
 def _cut(spans: Sequence[Span], first: int, last: int) -> list[Span]:
-    """Of stretches, one after the other, those from place ``first`` to before ``last``."""
+    """The stretches, one after the other, from place ``first`` to before ``last``."""
     pieces, before = [], 0
     for start, end in spans:
         low, high = max(first - before, 0), min(last - before, end - start)
@@ -231,7 +231,7 @@ class EpochWindows:
 
 
 def order_version(parts: int) -> int:
-    """Of the order that a data set of so many shards has; a run keeps the one it began with."""
+    """Which kind of order a data set of so many shards has; a run keeps the one it began with."""
     return 1 if parts <= MOST_PARTS else 2
 
 

@@ -49,9 +49,9 @@ class PartRead:
     """A read with the shards it is of, and no others: what a data task is given.
 
     Attributes:
-        epoch: Of the read.
+        epoch: The epoch of the read.
         parts: Its shards.
-        part: Of each row its shard among them.
+        part: For each row its shard among them.
         row: Its number in that shard.
     """
 

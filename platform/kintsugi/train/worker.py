@@ -80,7 +80,7 @@ class RunReporter:
         """
         Args:
             run: Where it writes.
-            metrics: Of the first rank; None on all others.
+            metrics: The metrics of the first rank; None on all others.
             lease: Asked before every checkpoint is written.
             corrupt: Shared by all ranks at every checkpoint.
             announce: Told of every checkpoint.
@@ -139,7 +139,7 @@ def train_worker(
     """Train one rank of a run from its newest whole checkpoint on.
 
     Args:
-        config: Of the run.
+        config: The configuration of the run.
         context: Which rank, and where.
         batches: Gives its batches.
         announce: Told of every checkpoint, on every rank.

@@ -68,7 +68,7 @@ class PartLists(Sequence[PartInfo]):
     """Parts as a sequence whose elements are read when they are asked for.
 
     Attributes:
-        rows: Of each part; int32.
+        rows: The rows of each part; int32.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class PartLists(Sequence[PartInfo]):
         return len(self.rows)
 
     def only(self, split: Split) -> "PartLists":
-        """Of all parts those of a split; nothing is read."""
+        """The parts of a split among all parts; nothing is read."""
         start, stop = (0, self._train) if split == TRAIN else (self._train, len(self.rows))
         rows = self.rows[start:stop]
         return PartLists(self._storage, rows, self._digests, train=self._train, first=start)
