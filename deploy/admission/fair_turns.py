@@ -6,6 +6,7 @@ corrected when it has ended. A key that was away gains no time by that.
 """
 
 import asyncio
+import bisect
 import itertools
 import time
 from collections import defaultdict
@@ -18,6 +19,9 @@ Kind = Literal["request", "job"]
 
 # From here on a picture is a large one: more than 2048x2048.
 LARGE_MEGAPIXELS = 4.2
+# Sizes from which on a turn takes longer; what it will take is learnt for each class between
+# them. Proportional to the size it is not: the smallest fill takes its time, too.
+_CLASSES = [1.0, LARGE_MEGAPIXELS, 16.0, 64.0]
 # What a new measurement counts among the earlier ones.
 _NEWEST_SHARE = 0.1
 # Before anything was measured.
@@ -97,8 +101,8 @@ class FairTurns:
         self._now = 0.0
         self._numbers = itertools.count()
         self.mean_seconds = _FIRST_SECONDS
-        # Seconds of a slot for each megapixel; from it the length of a turn is estimated.
-        self._seconds_a_megapixel = 0.0
+        # Of the classes that were measured.
+        self._means: dict[int, float] = {}
 
     @asynccontextmanager
     async def turn(self, asker: Asker) -> AsyncIterator[None]:
@@ -141,6 +145,15 @@ class FairTurns:
         """What this key gets of all turns while others want theirs: 0 to 1."""
         active = {name for name, other in self._keys.items() if not other.is_away} | {key}
         return self._weight_of(key) / sum(self._weight_of(name) for name in active)
+
+    def wait(self, key: str) -> float:
+        """Seconds, about, until all that this key waits for has begun, as large as that is."""
+        if key not in self._keys:
+            return 0.0
+        waiting = [turn.asker for turn in self._keys[key].waiting]
+        all_of_it = sum(self._estimate(asker) for asker in waiting) / self.slots
+        large = sum(self._estimate(asker) for asker in waiting if asker.is_large)
+        return max(all_of_it, large / self._max_large) / self.share_of(key)
 
     def seconds_a_turn(self, key: str) -> float:
         """How long it takes, about, until this key gets one more turn."""
@@ -189,7 +202,13 @@ class FairTurns:
         return fits and len(large) < self._max_large
 
     def _estimate(self, asker: Asker) -> float:
-        return max(0.01, self._seconds_a_megapixel * asker.megapixels or self.mean_seconds)
+        """Of its class; else of the next smaller one that was measured, or the next larger."""
+        own = bisect.bisect(_CLASSES, asker.megapixels)
+        smaller = [size for size in self._means if size <= own]
+        larger = [size for size in self._means if size > own]
+        if not smaller and not larger:
+            return self.mean_seconds
+        return max(0.01, self._means[max(smaller) if smaller else min(larger)])
 
     def _end(self, turn: _Turn, seconds: float) -> None:
         self._running.discard(turn)
@@ -198,9 +217,9 @@ class FairTurns:
         key.used += (seconds - turn.charged) / self._weight_of(turn.asker.key)
         if seconds and turn.asker.kind == "request":
             self.mean_seconds += _NEWEST_SHARE * (seconds - self.mean_seconds)
-            if turn.asker.megapixels:
-                of_this = seconds / turn.asker.megapixels
-                self._seconds_a_megapixel += _NEWEST_SHARE * (of_this - self._seconds_a_megapixel)
+            size = bisect.bisect(_CLASSES, turn.asker.megapixels)
+            before = self._means.setdefault(size, seconds)
+            self._means[size] = before + _NEWEST_SHARE * (seconds - before)
         self._begin()
         self._forget(turn.asker.key)
 

@@ -13,7 +13,7 @@ from kintsugi.deploy.admission.fair_turns import FairTurns
 from kintsugi.deploy.engine import Busy
 
 # More than this part of the deadline is not spent in a queue.
-_PATIENCE_SHARE = 0.5
+PATIENCE_SHARE = 0.5
 # Waits are estimates: nobody comes again sooner, nor is sent away for longer.
 _SOONEST_SECONDS, _LATEST_SECONDS = 1, 120
 
@@ -93,8 +93,8 @@ class Gate:
 
     def _check(self, key: str, body_bytes: int) -> None:
         of_this = self._places[key]
-        wait = self._turns.waiting(key) * self._turns.seconds_a_turn(key)
-        patience = _PATIENCE_SHARE * self._limits.deadline_seconds
+        wait = self._turns.wait(key)
+        patience = PATIENCE_SHARE * self._limits.deadline_seconds
         if of_this and wait > patience:
             raise self._busy(
                 f"a wait of {wait:.0f} s would leave no time to answer", wait - patience
@@ -114,5 +114,9 @@ class Gate:
             )
 
     def _busy(self, why: str, seconds: float) -> Busy:
-        after = min(_LATEST_SECONDS, max(_SOONEST_SECONDS, math.ceil(seconds)))
-        return Busy(why, retry_after=after)
+        return Busy(why, retry_after=retry_after(seconds))
+
+
+def retry_after(seconds: float) -> int:
+    """Whole seconds after which to come again, for a wait that is estimated."""
+    return min(_LATEST_SECONDS, max(_SOONEST_SECONDS, math.ceil(seconds)))

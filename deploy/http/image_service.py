@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from kintsugi.deploy.admission.cached_call import CachedCall
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
+from kintsugi.deploy.admission.gate import PATIENCE_SHARE, retry_after
 from kintsugi.deploy.deadline import answered_within
 from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
 from kintsugi.deploy.http.access_log import Record
@@ -144,9 +145,22 @@ class Work:
         asker = await self._asker(form, record, "request")
         await self._codecs.start()
         patience = min(_MOST_PATIENCE_SECONDS, _PATIENCE_SHARE * self._deadline_seconds)
-        async with self._deadline(self._deadline_seconds), self._turns.turn(asker):
+        async with self._deadline(self._deadline_seconds), self._turn(asker):
             with urgent(Urgency.LARGE if asker.is_large else Urgency.SMALL):
                 return await self._made(form, record, no_progress, patience)
+
+    @asynccontextmanager
+    async def _turn(self, asker: Asker) -> AsyncIterator[None]:
+        """A turn that leaves time to answer. Raises: Busy: it did not come by then."""
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(PATIENCE_SHARE * self._deadline_seconds):
+                    await turn.enter_async_context(self._turns.turn(asker))
+            except TimeoutError as error:
+                # Estimates let it in, and were wrong. Still no 504: later it will be computed.
+                after = retry_after(self._turns.wait(asker.key))
+                raise Busy("its turn did not come in time", retry_after=after) from error
+            yield
 
     async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
         """Who asks, and how large the picture is by its header.

@@ -1,6 +1,5 @@
 """The laptop's service as a process of its own, with a tiny release: to be attacked."""
 
-import hashlib
 import json
 import math
 import os
@@ -58,19 +57,45 @@ class Laptop:
     process: "subprocess.Popen[bytes]"
     url: str
     log: Path
+    # One for all threads: a client of its own for each request costs more than the request.
+    client: httpx2.Client = field(
+        default_factory=lambda: httpx2.Client(
+            timeout=900,
+            # Sooner than the service, which ends what is idle for five seconds.
+            limits=httpx2.Limits(keepalive_expiry=1),
+        )
+    )
+
+    def get(self, path: str, **more: Any) -> httpx2.Response:
+        """What is at a path."""
+        return self.client.get(f"{self.url}{path}", **more)
 
     def post(self, image: bytes = PHOTO, mask: bytes = MASK, **more: Any) -> httpx2.Response:
         """One fill."""
         files = {"image": ("image.bin", image), "mask": ("mask.bin", mask)}
         path, fields = more.pop("path", "/v1/inpaint"), more.pop("fields", {})
-        return httpx2.post(f"{self.url}{path}", files=files, data=fields, timeout=300, **more)
+        return self.client.post(f"{self.url}{path}", files=files, data=fields, **more)
+
+    def counted(self, metric: str) -> float:
+        """A figure of /metrics, by its name and labels; 0 while it has none."""
+        lines = self.get("/metrics").text.splitlines()
+        values = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+        return sum(float(value) for name, _, value in values if name == metric)
+
+    def processor_seconds(self) -> float:
+        """What all of its processes have used so far, those that have ended among them."""
+        return sum(_processor_seconds(pid) for pid in family(self.process.pid))
 
     def own_bytes(self) -> int:
         """Memory of its own process, which holds every node; files are opened in others."""
         return _proportional_bytes(self.process.pid)
 
     def bytes_held(self) -> int:
-        """Memory of all of its processes, what they share counted once."""
+        """Memory of all of its processes, what they share counted once.
+
+        Not what is mapped from files: how much of a library counts as a process's own depends on
+        who else on the machine has it open.
+        """
         return sum(_proportional_bytes(pid) for pid in family(self.process.pid))
 
     def stop(self, number: int = signal.SIGTERM) -> float:
@@ -101,6 +126,7 @@ def laptop(folder: Path, release: str, **settings: Any) -> Iterator[Laptop]:
         wait_until(lambda: _answers(running), "ready", _START_SECONDS, running)
         yield running
     finally:
+        running.client.close()
         if process.poll() is None:
             process.kill()
         process.wait()
@@ -109,7 +135,7 @@ def laptop(folder: Path, release: str, **settings: Any) -> Iterator[Laptop]:
 def _answers(running: Laptop) -> bool:
     assert running.process.poll() is None, running.log.read_text()[-3000:]
     try:
-        return httpx2.get(f"{running.url}/readyz", timeout=5).status_code == 200
+        return running.get("/readyz", timeout=5).status_code == 200
     except httpx2.TransportError:
         return False
 
@@ -140,13 +166,23 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def _processor_seconds(pid: int) -> float:
+    """Of a process, and of its children that it has waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
 def _proportional_bytes(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         # It has ended.
         return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    own = ("Pss_Anon:", "Pss_Shmem:")
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(own))
 
 
 class PeakMemory:
@@ -217,39 +253,6 @@ def asking(*clients: Clients) -> Iterator[None]:
                 one.end()
     for task in running:
         task.result()
-
-
-class Slowness:
-    """How much longer than alone everything takes on this machine while the block ran: 1 or more.
-
-    Others may use its processors; limits of seconds are meant for one that is ours.
-    """
-
-    def __init__(self) -> None:
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._wall, self._used = 0.0, 0.0
-
-    def __enter__(self) -> "Slowness":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def factor(self) -> float:
-        return max(1.0, self._wall / self._used) if self._used else 1.0
-
-    def _watch(self) -> None:
-        data = bytes(2**22)
-        while not self._ended.wait(0.2):
-            wall, used = time.monotonic(), time.thread_time()
-            # Works without Python's lock, which clients of the same process hold.
-            hashlib.sha256(data).digest()
-            self._wall += time.monotonic() - wall
-            self._used += time.thread_time() - used
 
 
 def percentile(seconds: list[float], share: float) -> float:

@@ -1,7 +1,9 @@
 """Bombs, greedy keys and huge pictures: what others get meanwhile, and what memory it takes."""
 
+import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from tests.abuse.conftest import ABUSE, Note
 from tests.abuse.laptop import (
     Clients,
     PeakMemory,
-    Slowness,
     asking,
     laptop,
     percentile,
@@ -27,38 +28,48 @@ GREEDY, MODEST = "greedy-key-of-many-requests", "modest-key-of-few-requests"
 
 
 def test_scan_bombs(tmp_path: Path, release: str, measured: Note) -> None:
+    """No bomb is opened or gets a turn, and refusing one costs less than a fill.
+
+    Not by the p99 of others, which on two busy cores is between 1.1 and 5 times as long with
+    nothing wrong: processor seconds and counts show that nobody pays for it.
+    """
     bomb = bombs.scan_bomb(2_000, size=1_000_000)
     assert len(bomb) >= 1_000_000
     with laptop(tmp_path, release) as service:
         service.post()
-        alone = Clients(service.post, 2)
-        with Slowness() as calm, asking(alone):
-            wait_until(lambda: len(alone.answers) >= 40, "answered", 200, service)
-        loaded = Clients(service.post, 2)
-        refused: list[tuple[int, str, float]] = []
+        before = service.processor_seconds()
+        for _ in range(20):
+            assert service.post().status_code == 200
+        of_a_fill = (service.processor_seconds() - before) / 20
+        before = service.processor_seconds()
+        for _ in range(20):
+            assert service.post(image=bomb).json()["code"] == "image_too_costly"
+        of_a_bomb = (service.processor_seconds() - before) / 20
+        opened = service.counted('kintsugi_stage_seconds_count{stage="decode"}')
+        others = Clients(service.post, 2)
+        refused: list[tuple[int, str]] = []
+        during: list[int] = []
 
         def attack() -> None:
-            began = time.monotonic()
+            seen = len(others.answers)
             answer = service.post(image=bomb)
-            seconds = time.monotonic() - began
-            refused.append((answer.status_code, answer.json()["code"], seconds))
+            refused.append((answer.status_code, answer.json()["code"]))
+            during.append(len(others.answers) - seen)
 
-        with Slowness() as slow, asking(loaded), ThreadPoolExecutor(6) as pool:
-            for _ in range(3):
+        with asking(others), ThreadPoolExecutor(6) as pool:
+            for _ in range(5):
                 for task in [pool.submit(attack) for _ in range(6)]:
                     task.result()
-            wait_until(lambda: len(loaded.answers) >= 40, "answered", 200, service)
-    assert len(refused) == 18
-    assert {(status, code) for status, code, _ in refused} == {(422, "image_too_costly")}
-    measured("scan bombs: slowest refusal, s", max(seconds for *_, seconds in refused))
-    measured("scan bombs: the machine was slower by, ratio", slow.factor)
-    assert max(seconds for *_, seconds in refused) <= 2 * slow.factor
-    assert {status for status, _ in [*alone.answers, *loaded.answers]} == {200}
-    before, after = (percentile([s for _, s in one.answers], 0.99) for one in (alone, loaded))
-    # The clients of both are on this machine: what they and others took of it is no fault.
-    ratio = after / before / max(1.0, slow.factor / calm.factor)
-    measured("scan bombs: p99 of good requests, ratio", ratio)
-    assert ratio <= 2
+            wait_until(lambda: len(others.answers) >= 40, "answered", 200, service)
+        opened = service.counted('kintsugi_stage_seconds_count{stage="decode"}') - opened
+    assert set(refused) == {(422, "image_too_costly")}
+    assert len(refused) == 30
+    assert {status for status, _ in others.answers} == {200}
+    # Of good requests alone was a file opened.
+    assert opened == len(others.answers)
+    measured("scan bombs: processor of one, of a fill's", of_a_bomb / of_a_fill)
+    measured("scan bombs: fills of others while one is refused, most", max(during))
+    assert of_a_bomb < of_a_fill
 
 
 def test_a_tenant_with_twenty_requests(tmp_path: Path, release: str, measured: Note) -> None:
@@ -82,18 +93,42 @@ def test_a_tenant_with_twenty_requests(tmp_path: Path, release: str, measured: N
 
 
 def test_who_is_too_many_hears_so_at_once(tmp_path: Path, release: str, measured: Note) -> None:
-    """Before its body is read: it is never sent."""
-    with laptop(tmp_path, release, max_waiting=8) as service:
-        service.post()
+    """Before its body is read: it is never sent. As quickly as the plainest answer just now."""
+    head = (
+        b"POST /v1/inpaint HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3000000\r\n"
+        b"content-type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    plain = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+    took: dict[bytes, list[float]] = {head: [], plain: []}
+    with laptop(tmp_path, release, max_waiting=8, threads=1) as service:
+        port = int(service.url.rpartition(":")[2])
+
+        def first_line(sent: bytes) -> bytes:
+            began = time.monotonic()
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+                client.sendall(sent)
+                try:
+                    line = client.recv(4096).partition(b"\r\n")[0]
+                except TimeoutError:
+                    # There was room for once: the service waits for the body.
+                    return b""
+            took[sent].append(time.monotonic() - began)
+            return line
+
         crowd = Clients(service.post, 12)
-        with Slowness() as slow, asking(crowd):
+        with asking(crowd):
             wait_until(lambda: 503 in dict(crowd.answers), "refused", 100, service)
-            wait_until(lambda: len(crowd.answers) >= 60, "answered", 200, service)
-    refused = [seconds for status, seconds in crowd.answers if status == 503]
+            lines = Counter[bytes]()
+            while lines[b"HTTP/1.1 503 Service Unavailable"] < 40:
+                # Alternately, so that both meet the same machine.
+                assert first_line(plain) == b"HTTP/1.1 200 OK"
+                lines[first_line(head)] += 1
+    assert set(lines) <= {b"HTTP/1.1 503 Service Unavailable", b""}
     assert {status for status, _ in crowd.answers} == {200, 503}
-    measured("a full service: refused, median s", percentile(refused, 0.5))
-    # The clients themselves share two cores with it.
-    assert percentile(refused, 0.5) < 0.1 * slow.factor
+    refusal, plainest = (percentile(took[each], 0.5) for each in (head, plain))
+    measured("a full service: refused, median s", refusal)
+    measured("a full service: refused, as GET /healthz, ratio", refusal / plainest)
+    assert refusal < 0.1 + 5 * plainest
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +159,8 @@ def test_a_huge_photograph_with_a_small_hole(
 def test_forty_huge_files(
     tmp_path: Path, release: str, huge: tuple[bytes, bytes], measured: Note
 ) -> None:
-    with laptop(tmp_path, release) as service:
+    # However slow the machine: who is let in is answered.
+    with laptop(tmp_path, release, deadline_seconds=800) as service:
         for _ in range(3):
             assert service.post().status_code == 200
         small = Clients(service.post, 1)
@@ -145,7 +181,7 @@ def test_forty_huge_files(
         measured("forty files of 32 MP: most memory, MiB", memory.growth_mib)
         assert memory.growth_mib < 1024
         after = wait_until(
-            lambda: service.bytes_held() - memory.before < 100 * 2**20, "given back", 60, service
+            lambda: service.bytes_held() - memory.before < 100 * 2**20, "given back", 240, service
         )
         measured("forty files of 32 MP: given back after, s", after)
 

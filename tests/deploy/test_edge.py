@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,34 @@ def test_one_client_cannot_have_every_connection(port: int, behind: Upstream) ->
     refused = [answer for answer in answers if answer.status_code == 503]
     assert len(refused) == 3
     assert all("retry-after" in answer.headers for answer in refused)
+
+
+def test_large_bodies_have_fewer_places(tmp_path: Path, behind: Upstream) -> None:
+    """Each may fill its part of the disk; small ones, and what has none, go on."""
+    behind.hold.clear()
+    few = {"limit_conn large 256;": "limit_conn large 1;"}
+
+    def large(length: bytes) -> socket.socket:
+        opened = socket.create_connection(("127.0.0.1", port), timeout=20)
+        opened.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + length + b"\r\n\r\nx")
+        return opened
+
+    with edge(tmp_path, behind.port, few) as port, large(b"Content-Length: 10000000"):
+        for length in (b"Content-Length: 10000000", b"Transfer-Encoding: chunked"):
+            give_up = time.monotonic() + 20
+            # Until the first one is in its place.
+            while time.monotonic() < give_up:
+                with large(length) as second:
+                    second.settimeout(1)
+                    with suppress(TimeoutError):
+                        if second.recv(100).startswith(b"HTTP/1.1 503 "):
+                            break
+            else:
+                pytest.fail(f"{length!r} was let in")
+        behind.hold.set()
+        url = f"http://127.0.0.1:{port}/v1/inpaint"
+        assert httpx2.post(url, content=bytes(1_000_000), timeout=20).status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
 
 
 def test_a_header_that_drips_is_cut_off(port: int) -> None:

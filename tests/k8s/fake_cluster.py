@@ -3,8 +3,8 @@ autoscaler (v2), its serveConfigV2 by the real Serve. Loads one node, lets go, r
 
 Runs alone in namespaces of its own, so that it meets no other Ray:
     unshare --pid --net --mount --fork --mount-proc --kill-child python -m tests.k8s.fake_cluster F
-Reads F/manifest.yaml, F/releases/{first,second} and F/request.bin; prints JSON lines: what is
-loaded, nodes by group, replicas by node of the graph and group.
+Reads F/{manifest,rolled}.yaml, F/releases/{first,second} and F/request.bin; prints JSON lines: what
+is loaded, nodes by group, replicas by node of the graph and group.
 """
 
 import concurrent.futures
@@ -275,7 +275,9 @@ def ask(body: bytes, boundary: str) -> str:
 
 
 def main(folder: Path) -> None:
-    manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+    manifest, rolled = (
+        yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("manifest", "rolled")
+    )
     releases = [folder / "releases" / name for name in ("first", "second")]
     with head(folder, autoscaler_config(manifest)):
         cluster = Cluster()
@@ -284,7 +286,7 @@ def main(folder: Path) -> None:
         # /v1/jobs answers on the rendered configuration.
         say(jobs=job(folder))
         load_and_let_go(cluster, releases[0])
-        roll(cluster, folder, serve_config(manifest, releases[1], folder), releases)
+        roll(cluster, folder, serve_config(rolled, releases[1], folder), releases)
 
 
 def job(folder: Path) -> list[int]:

@@ -77,7 +77,10 @@ def test_memory_holds_buffers_times_connections(name: str) -> None:
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_disk_holds_bodies_on_their_way(name: str) -> None:
     text = files(name)["nginx.conf"]
-    bodies = connections_at_most(text) * 100_000_000
+    # Those of eight digits and more are large.
+    assert '"~^[0-9]{0,7}:$" "";' in text
+    (large,) = re.findall(r"limit_conn large (\d+);", text)
+    bodies = int(large) * 100_000_000 + connections_at_most(text) * 9_999_999
     deployment = named(environment(name), "Deployment", "kintsugi-edge")
     volumes = {v["name"]: v for v in deployment["spec"]["template"]["spec"]["volumes"]}
     assert quantity(volumes["working"]["emptyDir"]["sizeLimit"]) >= bodies

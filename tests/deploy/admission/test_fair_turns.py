@@ -175,6 +175,37 @@ def test_a_job_begins_when_no_request_waits_and_is_in_nobodys_way() -> None:
     asyncio.run(go())
 
 
+def test_a_wait_is_estimated_from_what_is_waited_for() -> None:
+    """Not from small ones that took no time: forty large ones behind them do."""
+
+    async def go() -> None:
+        clock = Clock()
+        turns, order = FairTurns(2, clock=clock), list[Asker]()
+
+        async def take(asker: Asker, seconds: float) -> None:
+            async with turns.turn(asker):
+                clock.now += seconds
+
+        for _ in range(20):
+            await take(SMALL, 0.1)
+        await take(LARGE, 6.0)
+        for _ in range(20):
+            await take(SMALL, 0.1)
+        async with AsyncExitStack() as stack:
+            for _ in range(41):
+                await start(turns, LARGE, order, stack)
+            assert turns.waiting("a") == 40
+            # One large one at a time.
+            assert turns.wait("a") == pytest.approx(40 * 6)
+            # What waits of another is shared with.
+            await start(turns, Asker("b", megapixels=0.3), order, stack)
+            await start(turns, Asker("b", megapixels=0.3), order, stack)
+            assert turns.wait("b") == pytest.approx(0.1 / 2 / 0.5)
+            assert turns.wait("c") == 0
+
+    asyncio.run(go())
+
+
 def test_who_gives_up_leaves_no_trace() -> None:
     async def go() -> None:
         turns, order = FairTurns(1), list[Asker]()

@@ -9,11 +9,20 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from kintsugi.deploy.engine import Busy, Filled, ModelInfo
+from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
+from kintsugi.deploy.engine import Busy, Filled, ModelInfo, NoObserver
+from kintsugi.deploy.http.access_log import Record
+from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.request_kinds import InpaintForm
+from kintsugi.deploy.options import InpaintOptions
+from kintsugi.deploy.settings import AppArgs
 from tests.deploy.conftest import (
+    MASK,
     MODEL,
+    PHOTO,
     Mask,
     Pixels,
+    encode,
     let_time_pass,
     post,
     post_style,
@@ -130,6 +139,25 @@ def test_the_deadline_gives_the_work_up(make_client: MakeClient) -> None:
     engine = FailingEngine()
     problem(post_style(make_client(engine, deadline_seconds=120)), 504, "deadline_exceeded")
     assert engine.given_up
+
+
+def test_a_turn_that_does_not_come_in_time_is_no_504() -> None:
+    """Nothing was computed, and later it will be: who asked hears when."""
+    args, turns = AppArgs(release="unused", deadline_seconds=0.5), FairTurns(1)
+    work = Work(FailingEngine(), args, NoObserver(), turns)
+    form = InpaintForm(encode(PHOTO), encode(MASK), InpaintOptions())
+
+    async def go() -> int:
+        async with turns.turn(Asker("other")):
+            with pytest.raises(Busy) as caught:
+                await work.inpaint(form, Record())
+        assert turns.all_waiting() == turns.running() == 0
+        return caught.value.retry_after
+
+    try:
+        assert asyncio.run(go()) >= 1
+    finally:
+        work.close()
 
 
 def test_a_busy_engine_says_when_to_try_again(make_client: MakeClient) -> None:
