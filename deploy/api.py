@@ -69,7 +69,7 @@ def build_api(
         weight_of=weight_of,
     )
     work = Work(engine, args, observer, turns)
-    jobs = open_jobs(work, args)
+    jobs = open_jobs(work, args, observer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

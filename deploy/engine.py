@@ -4,6 +4,7 @@ Two things are an Engine: the Serve graph (`kintsugi.deploy.graph.ingress.GraphE
 Inpainter in the same process (`kintsugi.deploy.in_process.LocalEngine`).
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,10 @@ from kintsugi.models.progress import Progress, no_progress
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 # Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
 STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
+# Seconds; of the histogram of whole answers. Fine where people wait, up to the deadline.
+ANSWER_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 7, 10, 15, 20, 30, 45, 60, 90, 120, 150]
+# Where one class of sizes ends, in megapixels, and the classes' names.
+_SIZE_ENDS, _SIZES = [1.0, 4.2, 16.0], ["0-1", "1-4", "4-16", "16-"]
 # Megapixels; of the histogram of what is sent.
 MEGAPIXEL_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 8, 16, 32]
 # Digest digits of the weights' SHA-256; enough to distinguish releases.
@@ -133,11 +138,60 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Answered:
+    """One request of the API that was answered.
+
+    Attributes:
+        outcome: "ok", or the code of its problem document; `client_gone` when nobody waited.
+        route: As it is documented, such as /v1/jobs/{job_id}; "" for a path that is none.
+        status: Of HTTP; 0 when nobody was answered.
+        release: Name and digest of the release that computed it; "" where none did.
+        megapixels: Of the photograph; None where none was opened.
+        seconds: From its header to the end of the answer.
+    """
+
+    outcome: str
+    route: str
+    status: int
+    release: str
+    megapixels: float | None
+    seconds: float
+
+    def labels(self) -> dict[str, str]:
+        """What its latency is told apart by: few values each."""
+        size = ""
+        if self.megapixels is not None:
+            size = _SIZES[bisect.bisect(_SIZE_ENDS, self.megapixels)]
+        return {
+            "route": self.route,
+            "status": f"{self.status // 100}xx" if self.status else "none",
+            "release": self.release,
+            "megapixels": size,
+        }
+
+
+# Names of the labels of `Answered.labels`.
+ANSWER_LABELS = ("route", "status", "release", "megapixels")
+
+
 class Observer(Protocol):
     """Where the HTTP interface counts."""
 
-    def answered(self, outcome: str) -> None:
-        """One request under /v1 was answered: "ok", or the code of its problem document."""
+    def answered(self, answer: Answered) -> None:
+        """One request under /v1 or /v2 was answered."""
+        ...
+
+    def waiting(self, requests: int) -> None:
+        """So many requests wait for their turn now."""
+        ...
+
+    def jobs(self, waiting: int, oldest_seconds: float) -> None:
+        """So many jobs wait here now, and the oldest that has not ended was sent so long ago."""
+        ...
+
+    def job_ended(self, outcome: str) -> None:
+        """A job has ended: "done", or the code of its problem."""
         ...
 
     def stage(self, name: str, seconds: float) -> None:
@@ -152,7 +206,16 @@ class Observer(Protocol):
 class NoObserver:
     """Counts nothing."""
 
-    def answered(self, outcome: str) -> None:
+    def answered(self, answer: Answered) -> None:
+        """See Observer."""
+
+    def waiting(self, requests: int) -> None:
+        """See Observer."""
+
+    def jobs(self, waiting: int, oldest_seconds: float) -> None:
+        """See Observer."""
+
+    def job_ended(self, outcome: str) -> None:
         """See Observer."""
 
     def stage(self, name: str, seconds: float) -> None:

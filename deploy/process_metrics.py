@@ -24,8 +24,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kintsugi.deploy.engine import (
+    ANSWER_BOUNDARIES,
+    ANSWER_LABELS,
     MEGAPIXEL_BOUNDARIES,
     STAGE_BOUNDARIES,
+    Answered,
     Engine,
     Filled,
     ModelInfo,
@@ -43,7 +46,33 @@ class ProcessMetrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._requests = Counter(
-            "kintsugi_requests", "Answered requests", ["outcome"], registry=self.registry
+            "kintsugi_requests",
+            "Answered requests",
+            ["outcome", *ANSWER_LABELS],
+            registry=self.registry,
+        )
+        self._answers = Histogram(
+            "kintsugi_request_seconds",
+            "Seconds from a request's header to the end of its answer",
+            ANSWER_LABELS,
+            buckets=ANSWER_BOUNDARIES,
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "kintsugi_requests_waiting",
+            "Requests that wait for their turn",
+            registry=self.registry,
+        )
+        self._jobs_waiting = Gauge(
+            "kintsugi_jobs_waiting", "Jobs that wait here", registry=self.registry
+        )
+        self._oldest_job = Gauge(
+            "kintsugi_jobs_oldest_seconds",
+            "How long ago the oldest job was sent that is here and has not ended",
+            registry=self.registry,
+        )
+        self._jobs = Counter(
+            "kintsugi_jobs", "Jobs that have ended", ["outcome"], registry=self.registry
         )
         self._stages = Histogram(
             "kintsugi_stage_seconds",
@@ -64,9 +93,24 @@ class ProcessMetrics:
             registry=self.registry,
         )
 
-    def answered(self, outcome: str) -> None:
+    def answered(self, answer: Answered) -> None:
         """See Observer."""
-        self._requests.labels(outcome).inc()
+        labels = answer.labels()
+        self._requests.labels(outcome=answer.outcome, **labels).inc()
+        self._answers.labels(**labels).observe(answer.seconds)
+
+    def waiting(self, requests: int) -> None:
+        """See Observer."""
+        self._waiting.set(requests)
+
+    def jobs(self, waiting: int, oldest_seconds: float) -> None:
+        """See Observer."""
+        self._jobs_waiting.set(waiting)
+        self._oldest_job.set(oldest_seconds)
+
+    def job_ended(self, outcome: str) -> None:
+        """See Observer."""
+        self._jobs.labels(outcome).inc()
 
     def stage(self, name: str, seconds: float) -> None:
         """See Observer."""

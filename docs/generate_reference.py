@@ -144,8 +144,9 @@ def metrics() -> str:
             "# Metrics",
             "## Of the service",
             "Ray exports them with `ray_` in front of the name. One process (`kintsugi serve`)"
-            " shows `kintsugi_requests`, `kintsugi_stage_seconds` and"
-            " `kintsugi_requests_in_progress` at `/metrics`, with no prefix.",
+            " shows those of requests, stages and jobs at `/metrics`, with no prefix.",
+            "`route` is as documented, `status` 2xx, 4xx or 5xx, `release` name and digest,"
+            " `megapixels` the class of the photograph's size; empty where there is none.",
             _table(("name", "kind", "labels", "is"), served),
             "## Of a training",
             "With `--metrics-port`; the label `run` is the run's name, `name` the loss or network.",

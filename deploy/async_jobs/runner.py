@@ -26,6 +26,7 @@ from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import StoreCalls, until_it_can
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
+from kintsugi.deploy.engine import Observer
 from kintsugi.deploy.http.image_service import Made
 from kintsugi.deploy.http.problems import Problem, to_problem
 from kintsugi.errors import StorageError
@@ -63,17 +64,24 @@ class JobLimits:
 class JobRunner:
     """One service's share of the jobs of a store."""
 
-    def __init__(self, store: JobStore, work: JobWork, limits: JobLimits, hooks: Webhooks) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        work: JobWork,
+        limits: JobLimits,
+        hooks: Webhooks,
+        observer: Observer,
+    ) -> None:
         self._hooks = hooks
+        self._observer = observer
         self._store = store
         self._work = work
         self._limits = limits
         self._calls = StoreCalls("jobs", threads=_STORE_THREADS)
         self._call = self._calls.call
         self._claims = Claims(store, self._calls, lease_seconds=limits.lease_seconds)
-        # Jobs that this service has claimed, those in the queue and those that run, and the name
-        # of the key of each.
-        self._mine: dict[str, str] = {}
+        # Jobs that this service has claimed, those in the queue and those that run.
+        self._mine: dict[str, _Mine] = {}
         self._queue = JobQueue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._damaged: set[str] = set()
@@ -86,6 +94,7 @@ class JobRunner:
         loops = [
             _every(heartbeat, self._claims.heartbeat),
             _every(heartbeat, self._look),
+            _every(_REPORT_SECONDS, self._observe),
             _every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
             _every(self._limits.lease_seconds, partial(self._hooks.notify_all, self._call)),
             *(self._take_turns() for _ in range(self._limits.running)),
@@ -118,7 +127,7 @@ class JobRunner:
         """
         self._check_room(record.key_name)
         # At once: others come in while this one is written.
-        self._mine[record.id] = record.key_name
+        self._mine[record.id] = _Mine(record.key_name, record.created)
         try:
             await self._claims.ensure_alive()
             await call(self._store.create, record, files, self._claims.owner)
@@ -135,7 +144,7 @@ class JobRunner:
     def _check_room(self, key: str) -> None:
         """Raises: Problem 503 `jobs_full`, for all or for this key."""
         waiting = Counter(
-            name for job_id, name in self._mine.items() if job_id not in self._running
+            mine.key_name for job_id, mine in self._mine.items() if job_id not in self._running
         )
         free = self._limits.waiting - waiting.total()
         # As many as it leaves free for others; one always.
@@ -153,6 +162,12 @@ class JobRunner:
     def _has_room(self) -> bool:
         return len(self._mine) - len(self._running) < self._limits.waiting
 
+    async def _observe(self) -> None:
+        """Say how many wait and for how long, for who watches the service."""
+        oldest = min((mine.created for mine in self._mine.values()), default=None)
+        waited = 0.0 if oldest is None else max(0.0, self._store.now() - oldest)
+        self._observer.jobs(len(self._mine) - len(self._running), waited)
+
     async def _look(self) -> None:
         """Stop what was given up elsewhere, and take what nobody works on."""
         for job_id, task in list(self._running.items()):
@@ -168,25 +183,27 @@ class JobRunner:
                 await self._claims.settle()
             for job_id in sorted(bids):
                 if await self._claims.is_mine(job_id):
-                    key = await self._key_of(job_id)
+                    mine = await self._read_mine(job_id)
                     bids.remove(job_id)
-                    self._mine[job_id] = key
-                    await self._queue.put(key, job_id)
+                    self._mine[job_id] = mine
+                    await self._queue.put(mine.key_name, job_id)
         finally:
             for job_id in bids:
                 self._mine.pop(job_id, None)
 
-    async def _key_of(self, job_id: str) -> str:
-        """Name of the key of a job that was claimed; "" for one that cannot be read."""
+    async def _read_mine(self, job_id: str) -> "_Mine":
+        """What is known of a job that was claimed; of one that cannot be read nothing is."""
         try:
             job = await self._call(self._store.job, job_id)
         except JobDamaged:
             # Who runs it says so.
-            return ""
-        return "" if job is None else job.record.key_name
+            job = None
+        if job is None:
+            return _Mine("", self._store.now())
+        return _Mine(job.record.key_name, job.record.created)
 
     async def _bid(self, job_id: str) -> bool:
-        self._mine[job_id] = ""
+        self._mine[job_id] = _Mine("", self._store.now())
         bidden = False
         try:
             bidden = await self._claims.bid(job_id)
@@ -237,6 +254,7 @@ class JobRunner:
                 await asyncio.shield(_logged(partial(self._claims.give_back, job_id, claim)))
             raise
         how = "done" if outcome.problem is None else outcome.problem.code
+        self._observer.job_ended(how)
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - job.record.created)
         if job.record.webhook:
             await _logged(partial(self._hooks.notify, job_id, self._call))
@@ -309,6 +327,14 @@ class JobRunner:
             status=problem.status, code=problem.code, detail=problem.detail, hint=problem.hint
         )
         return Outcome(finished=self._store.now(), problem=kept)
+
+
+@dataclass(frozen=True)
+class _Mine:
+    """A job that this service has claimed: the name of its key, and when it was sent."""
+
+    key_name: str
+    created: float
 
 
 class _NotOurs(Exception):

@@ -13,6 +13,7 @@ from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
+from kintsugi.deploy.engine import Observer
 from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
@@ -136,7 +137,7 @@ class Jobs:
         return await self._call(self._store.image, job)
 
 
-def open_jobs(work: Work, args: AppArgs) -> Jobs | None:
+def open_jobs(work: Work, args: AppArgs, observer: Observer) -> Jobs | None:
     """What the settings say of jobs; None where there shall be none.
 
     Raises: ConfigError: `jobs` names no place.
@@ -153,7 +154,7 @@ def open_jobs(work: Work, args: AppArgs) -> Jobs | None:
         sweep_seconds=min(_LONGEST_SWEEP_SECONDS, args.jobs_ttl_seconds / 24),
     )
     hooks = Webhooks(store, hosts=args.webhook_hosts.split(), secret=_secret(args.webhook_secret))
-    return Jobs(store, JobRunner(store, job_work, limits, hooks), job_work, hooks)
+    return Jobs(store, JobRunner(store, job_work, limits, hooks, observer), job_work, hooks)
 
 
 def _secret(file: str) -> bytes:

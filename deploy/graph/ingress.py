@@ -19,8 +19,10 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.deadline import current_deadline
 from kintsugi.deploy.engine import (
+    ANSWER_BOUNDARIES,
     MEGAPIXEL_BOUNDARIES,
     STAGE_BOUNDARIES,
+    Answered,
     Filled,
     ModelInfo,
     Pixels,
@@ -176,7 +178,26 @@ class MetricsObserver:
 
     def __init__(self) -> None:
         self._requests = Counter(
-            "kintsugi_requests", description="Answered requests", tag_keys=("outcome",)
+            "kintsugi_requests",
+            description="Answered requests",
+            tag_keys=("outcome", "route", "status", "release", "megapixels"),
+        )
+        self._answers = Histogram(
+            "kintsugi_request_seconds",
+            description="Seconds from a request's header to the end of its answer",
+            boundaries=ANSWER_BOUNDARIES,
+            tag_keys=("route", "status", "release", "megapixels"),
+        )
+        self._waiting = Gauge(
+            "kintsugi_requests_waiting", description="Requests that wait for their turn"
+        )
+        self._jobs_waiting = Gauge("kintsugi_jobs_waiting", description="Jobs that wait here")
+        self._oldest_job = Gauge(
+            "kintsugi_jobs_oldest_seconds",
+            description="How long ago the oldest job was sent that is here and has not ended",
+        )
+        self._jobs = Counter(
+            "kintsugi_jobs", description="Jobs that have ended", tag_keys=("outcome",)
         )
         self._seconds = Histogram(
             "kintsugi_stage_seconds",
@@ -195,9 +216,24 @@ class MetricsObserver:
             boundaries=[0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75],
         )
 
-    def answered(self, outcome: str) -> None:
+    def answered(self, answer: Answered) -> None:
         """See Observer."""
-        self._requests.inc(tags={"outcome": outcome})
+        labels = answer.labels()
+        self._requests.inc(tags={"outcome": answer.outcome, **labels})
+        self._answers.observe(answer.seconds, tags=labels)
+
+    def waiting(self, requests: int) -> None:
+        """See Observer."""
+        self._waiting.set(requests)
+
+    def jobs(self, waiting: int, oldest_seconds: float) -> None:
+        """See Observer."""
+        self._jobs_waiting.set(waiting)
+        self._oldest_job.set(oldest_seconds)
+
+    def job_ended(self, outcome: str) -> None:
+        """See Observer."""
+        self._jobs.inc(tags={"outcome": outcome})
 
     def stage(self, name: str, seconds: float) -> None:
         """See Observer."""

@@ -38,6 +38,11 @@ class Record:
     bytes_out: int = 0
     _started: float = field(default_factory=time.perf_counter)
 
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return time.perf_counter() - self._started
+
     def saw(self, height: int, width: int, hole_share: float | None = None) -> None:
         """Note the size of a decoded photograph in pixels."""
         self.megapixels = round(height * width / 1e6, 3)
@@ -45,14 +50,14 @@ class Record:
 
     def write(self, scope: Scope, request_id: str) -> None:
         """Log one line. A path that is no route may hold anything and is left out."""
-        route = getattr(scope.get("route"), "path", None)
+        route = documented_route(scope)
         fields = {
             "request_id": request_id,
             "method": scope["method"],
             "route": route,
             "status": self.status,
             "code": self.outcome,
-            "seconds": round(time.perf_counter() - self._started, 4),
+            "seconds": round(self.seconds, 4),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "megapixels": self.megapixels,
@@ -67,6 +72,12 @@ class Record:
             self.outcome,
             extra={"access": fields},
         )
+
+
+def documented_route(scope: Scope) -> str | None:
+    """The route that answers, such as /v1/jobs/{job_id}; None for a path that is none."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
 
 
 def api_path(scope: Scope) -> str:

@@ -153,6 +153,7 @@ class Work:
     async def _turn(self, asker: Asker) -> AsyncIterator[None]:
         """A turn that leaves time to answer. Raises: Busy: it did not come by then."""
         async with AsyncExitStack() as turn:
+            self._observer.waiting(self._turns.all_waiting() + 1)
             try:
                 async with asyncio.timeout(PATIENCE_SHARE * self._deadline_seconds):
                     await turn.enter_async_context(self._turns.turn(asker))
@@ -160,6 +161,8 @@ class Work:
                 # Estimates let it in, and were wrong. Still no 504: later it will be computed.
                 after = retry_after(self._turns.wait(asker.key))
                 raise Busy("its turn did not come in time", retry_after=after) from error
+            finally:
+                self._observer.waiting(self._turns.all_waiting())
             yield
 
     async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kintsugi.deploy.engine import Observer
-from kintsugi.deploy.http.access_log import Record, api_path
+from kintsugi.deploy.engine import Answered, Observer
+from kintsugi.deploy.http.access_log import Record, api_path, documented_route
 from kintsugi.deploy.http.problems import Problem, problem_response
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import TooLarge
@@ -72,7 +72,16 @@ class Boundary:
             if (ticket := getattr(request.state, "ticket", None)) is not None:
                 ticket.leave()
         if _is_counted(scope):
-            self._observer.answered(record.outcome)
+            self._observer.answered(
+                Answered(
+                    outcome=record.outcome,
+                    route=documented_route(scope) or "",
+                    status=record.status,
+                    release=record.model_version,
+                    megapixels=record.megapixels,
+                    seconds=record.seconds,
+                )
+            )
             record.write(scope, request.state.request_id)
 
     def _limit(self, headers: Headers) -> int:

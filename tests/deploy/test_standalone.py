@@ -47,7 +47,15 @@ def test_it_serves_until_it_is_interrupted(inpainter: Inpainter, tmp_path: Path)
         job = client.jobs.inpaint(encode(PHOTO), encode(MASK))
         assert client.jobs.wait(job.id).data == answer.data
         counted = get(f"{url}/metrics")
-        assert 'kintsugi_requests_total{outcome="ok"}' in counted
+        labels = r'release="mine@sha256:\w+",route="/v1/inpaint",status="2xx"'
+        # The first fill; the job's is none that somebody waited for.
+        assert re.search(
+            rf'kintsugi_request_seconds_count{{megapixels="0-1",{labels}}} 1.0', counted
+        )
+        assert re.search(rf'_requests_total{{megapixels="0-1",outcome="ok",{labels}}} 1.0', counted)
+        assert 'kintsugi_jobs_total{outcome="done"} 1.0' in counted
+        assert "kintsugi_jobs_waiting 0.0" in counted
+        assert "kintsugi_requests_waiting 0.0" in counted
         assert 'kintsugi_stage_seconds_count{stage="inpaint"} 2.0' in counted
         assert list((tmp_path / "jobs" / "jobs").iterdir())
     finally:
