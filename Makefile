@@ -87,7 +87,6 @@ test: $(STAMP) promtool  ## All tests but those that take minutes, inject faults
 	$(BIN)/pytest -m "not ray"
 	$(BIN)/pytest -m "(slow or edge) and not ray"
 	$(BIN)/pytest -m ray
-	$(BIN)/pytest -m "ray and slow" tests/k8s/test_groups.py
 
 test-fast: $(STAMP) promtool  ## Tests that start no cluster.
 	$(BIN)/pytest -m "not ray"
