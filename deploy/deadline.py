@@ -20,7 +20,7 @@ class DeadlineExceeded(TimeoutError):
 
 
 def current_deadline() -> float:
-    """Of the request that runs now, on the clock of `time.time`; `NEVER` without one."""
+    """The running request's deadline, on the clock of `time.time`; `NEVER` without one."""
     return _DEADLINE.get()
 
 

@@ -30,7 +30,7 @@ _SHOWN_CHARACTERS = 40
 
 
 class NoOptions(BaseModel):
-    """Of a request that leaves nothing to choose."""
+    """A request that leaves nothing to choose."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -21,7 +21,7 @@ _URGENCY: ContextVar[Urgency] = ContextVar("urgency", default=Urgency.SMALL)
 
 
 def current_urgency() -> Urgency:
-    """Of the request that runs now."""
+    """The urgency of the request that runs now."""
     return _URGENCY.get()
 
 

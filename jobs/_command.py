@@ -132,12 +132,12 @@ def find_config(name: str) -> Path:
 
 
 def names(text: str) -> list[str]:
-    """Of "a,b" both."""
+    """The two of "a,b"."""
     return text.split(",")
 
 
 class Numbers(list[int]):
-    """Of "1,2" both, as the value of an option. Raises: ValueError."""
+    """The two of "1,2", as the value of an option. Raises: ValueError."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -147,7 +147,7 @@ class Numbers(list[int]):
 
 
 class Shares(list[float]):
-    """Of "0.1,0.2" both, as the value of an option. Raises: ValueError."""
+    """The two of "0.1,0.2", as the value of an option. Raises: ValueError."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -162,5 +162,5 @@ def on_ray() -> bool:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Of these values those that are not None: the others keep the default of what is called."""
+    """Those of the values that are not None: what is called has defaults for the others."""
     return {name: value for name, value in values.items() if value is not None}

@@ -47,7 +47,7 @@ def pointer_loss(
 
 
 def described_colours(target: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 15 n"]:
-    """Of each cell the colours of its pixels and the mean of its neighbourhood's."""
+    """For each cell the colours of its pixels, and the mean colour of its neighbourhood."""
     cells = F.pixel_unshuffle(target, CELL)
     mean = F.avg_pool2d(target, CELL)
     around = F.avg_pool2d(F.pad(mean, (1, 1, 1, 1), mode="replicate"), _AROUND, 1)

@@ -20,7 +20,7 @@ _SOONEST_SECONDS, _LATEST_SECONDS = 1, 120
 
 @dataclass(frozen=True)
 class GateLimits:
-    """Of one replica of the Ingress.
+    """The limits of one replica of the Ingress.
 
     Attributes:
         places: Requests that are here at one time, those that are computed among them.

@@ -46,7 +46,7 @@ _REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class JobLimits:
-    """Of one service.
+    """The limits of one service.
 
     Attributes:
         waiting: Jobs that wait, at most.

@@ -25,7 +25,7 @@ class Release:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """Of one request.
+    """What goes with every call of one request.
 
     Attributes:
         release: Which answers it, from the first scale to the last, whatever the nodes hold.

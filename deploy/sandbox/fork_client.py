@@ -74,7 +74,7 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the server; None while none runs."""
+        """The server's process; None while none runs."""
         return None if self._server is None else self._server.process.pid
 
     def stop(self) -> None:

@@ -27,7 +27,7 @@ def test_steps_come_before_the_result() -> None:
     assert seen == [Step(0, 1, scale, 3) for scale in range(3)]
 
 
-def test_two_at_a_time_tell_their_own() -> None:
+def test_two_at_a_time_report_their_own() -> None:
     async def run() -> list[list[Step]]:
         seen: list[list[Step]] = [[], []]
         pairs = zip((2, 4), seen, strict=True)
@@ -43,7 +43,7 @@ async def _await(one: ProgressStream[str]) -> str:
     return await one
 
 
-def test_without_anybody_who_follows_nothing_is_told() -> None:
+def test_without_anybody_who_follows_nothing_is_reported() -> None:
     assert asyncio.run(work(2)) == "result"
 
 

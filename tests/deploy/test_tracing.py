@@ -96,7 +96,7 @@ def test_a_collector_that_is_away_holds_up_nothing(
     assert waiting
 
 
-def test_where_nothing_is_traced_nothing_is_told() -> None:
+def test_where_nothing_is_traced_nothing_is_reported() -> None:
     with span("scale", scale=0):
         describe_span(pixels=12)
 

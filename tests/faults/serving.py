@@ -108,7 +108,7 @@ class Service:
         _get_global_client().deploy_apps(schema)
 
     def status(self) -> str:
-        """Of the application, as `serve status` shows it."""
+        """The application's state, as `serve status` shows it."""
         from ray import serve
 
         return str(serve.status().applications["kintsugi"].status.value)
@@ -121,7 +121,7 @@ class Service:
         return time.monotonic() - began
 
     def version(self) -> str:
-        """Of the release that answers."""
+        """The version of the release that answers."""
         response = httpx2.get(f"{self.url}/v1/models", timeout=30)
         return response.headers.get("x-model-version", "")
 

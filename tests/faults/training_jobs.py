@@ -76,7 +76,7 @@ class Job:
             time.sleep(0.05)
 
     def losses(self) -> list[tuple[float, ...]]:
-        """Of every step of the run, after the job has ended well."""
+        """The losses of every step, after the job has ended well."""
         assert self.process.wait(PATIENCE_S) == 0, self.log.read_text()
         return losses(read_metrics(self.run.join("metrics")))
 

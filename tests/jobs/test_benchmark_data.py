@@ -15,7 +15,7 @@ from kintsugi.jobs.benchmark_data import main
 from kintsugi.storage.storage import Storage
 
 
-def test_waiting_is_told_from_computing() -> None:
+def test_waiting_and_computing_are_kept_apart() -> None:
     def batches() -> Iterator[PackedBatch]:
         while True:
             time.sleep(0.03)

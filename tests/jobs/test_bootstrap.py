@@ -55,7 +55,7 @@ def test_a_bug_keeps_its_trace() -> None:
         _bootstrap.run(raising(ZeroDivisionError()))
 
 
-def test_figures_are_written_where_asked_and_the_place_is_told(
+def test_figures_are_written_where_asked_and_the_place_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,7 +101,7 @@ def test_a_process_that_joins_a_cluster_sends_the_package() -> None:
         ("127.0.0.1:1", "no Ray cluster at RAY_ADDRESS=127.0.0.1:1"),
     ],
 )
-def test_an_address_without_a_cluster_is_told_at_once(
+def test_an_address_without_a_cluster_is_reported_at_once(
     address: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)

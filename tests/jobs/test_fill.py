@@ -52,7 +52,9 @@ def test_the_ending_is_the_format(files: list[str], tmp_path: Path, name: str, f
         assert image.format == format
 
 
-def test_what_cannot_be_used_is_told_and_nothing_written(files: list[str], tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_reported_and_nothing_written(
+    files: list[str], tmp_path: Path
+) -> None:
     photo, mask, release = files
     with pytest.raises(ConfigError, match=r"filled\.psd: let it end in one of \.png, \.jpg"):
         main([*files, "-o", "filled.psd"])

@@ -16,14 +16,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def tell_two() -> None:
+def report_two() -> None:
     with reporting() as report:
         report(Outcome("a.png", "done", "a.png"), 1, 2)
         report(failed("b[1].png", "image_bad", "it is bad"), 2, 2)
 
 
 def test_a_log_gets_a_line_for_each_photograph(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_two()
+    report_two()
     assert capsys.readouterr().out.splitlines() == [
         "1 of 2: a.png: done",
         "2 of 2: b[1].png: failed: it is bad",
@@ -35,7 +35,7 @@ def test_a_terminal_gets_a_bar_and_what_failed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    tell_two()
+    report_two()
     shown = terminal.getvalue()
     assert "2/2" in shown
     assert "b[1].png: it is bad" in shown

@@ -39,7 +39,7 @@ def ray_job(environment_name: str, job: str = PIPELINE) -> Manifest:
 
 
 def words(environment_name: str, job: str) -> list[str]:
-    """Of the command of `kintsugi` that a job runs."""
+    """The words of the command of `kintsugi` that a job runs."""
     program, *found = shlex.split(ray_job(environment_name, job)["spec"]["entrypoint"])
     assert program == "kintsugi"
     return found

@@ -55,7 +55,7 @@ def test_a_side_of_512_px_in_two_scales(inpainter: Inpainter) -> None:
 
 
 @pytest.mark.slow
-def test_it_tells_every_scale_of_every_hole(inpainter: Inpainter) -> None:
+def test_it_reports_every_scale_of_every_hole(inpainter: Inpainter) -> None:
     image, mask = photo(64, 4000), mask_of(64, 4000, (20, 40, 10, 40))
     mask[..., 20:40, 3960:3990] = 1
     steps: list[Step] = []

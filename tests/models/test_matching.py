@@ -89,7 +89,7 @@ def test_the_first_scale_is_matched_again_by_what_was_pasted() -> None:
     assert torch.equal(later.features, match(MatchingConfig(guard=1), encoded, MASK).features)
 
 
-def test_pixels_count_beside_features_as_much_as_asked_for() -> None:
+def test_pixels_count_against_features_as_much_as_asked_for() -> None:
     features, image = features_of(10, 1, 256, 16, 16), torch.rand(1, 3, 64, 64)
     cells = append_pixels(features, image)
     alone = match(MatchingConfig(), Encoded(features, None), MASK)

@@ -14,7 +14,7 @@ from typing import get_type_hints
 
 @cache
 def describe_fields(kind: type) -> dict[str, str]:
-    """Of a dataclass: field -> the string under it, in one line; inherited fields too.
+    """A dataclass's fields: name -> the string under it, in one line; inherited fields too.
 
     A field without one is left out.
     """
@@ -33,7 +33,7 @@ def describe_fields(kind: type) -> dict[str, str]:
 
 
 def describe_keys(kind: type) -> dict[str, str]:
-    """Of a configuration with sections: `key` or `section.key` -> what it means."""
+    """A configuration's keys: `key` or `section.key` -> what it means."""
     found = dict(describe_fields(kind))
     for name, section in get_type_hints(kind).items():
         if isinstance(section, type) and is_dataclass(section):

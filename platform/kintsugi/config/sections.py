@@ -48,7 +48,7 @@ class DataSection:
     up to `resize_px`; 0 = always `crop_px`, as it is. Where `crop_px` is the larger one, it is
     enlarged."""
     recolour_share: float = 0.0
-    """Of the crops: gamma and the order of their colours are drawn; for small sets of photographs.
+    """Share of the crops whose gamma and order of colours are drawn; for small sets of photographs.
     """
     masks: tuple[str, ...] = ("rectangle", "strokes")
     """Kinds of hole, drawn with equal share; named twice, twice as often."""
@@ -62,14 +62,14 @@ class DataSection:
     """Reading tasks run on any node with CPUs to spare, for example on those without GPUs; else on
     their worker's node, on CPUs that are set aside together with it."""
     max_corrupt_share: float = 0.001
-    """Of the photographs: so many may not decode, and another of their shard takes their place,
-    before the run ends. 0 = none may."""
+    """Share of the photographs that may be undecodable before the run ends; another of their shard
+    takes their place. 0 = none may."""
     jpeg_draft: bool = False
     """Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, to at least twice `resize_px`: several
     times as fast, and not the same to the bit."""
     held_out_share: float = 0.0
-    """Of the photographs, kept out of training when `photos` are packed; 0 = none, or as the shards
-    that are there already have it."""
+    """Share of the photographs that is kept out of training when `photos` are packed; 0 = none, or
+    as the shards that are there already have it."""
 
     def __post_init__(self) -> None:
         for name in ("max_corrupt_share", "held_out_share"):
@@ -214,7 +214,7 @@ class LoopSection:
     sample_every: int = 500
     """Steps between two pictures of fixed photographs: input, fill, truth; 0 = never."""
     keep_checkpoints: int = 2
-    """So many of the newest stay, and the one with the lowest held-out loss."""
+    """How many of the newest stay, with the one with the lowest held-out loss."""
 
     def __post_init__(self) -> None:
         _check_at_least(

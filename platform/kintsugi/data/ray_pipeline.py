@@ -133,7 +133,7 @@ def _run(
 
 
 def _share_of_store(workers: int) -> ExecutionResources:
-    """Of the cluster's object store what this worker's pipeline may fill.
+    """The part of the cluster's object store that this worker's pipeline may fill.
 
     Each pipeline takes half of all of it by itself: a few of them, and what they do not know of,
     spill to disk.

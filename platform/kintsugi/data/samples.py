@@ -81,7 +81,7 @@ def draw_sample(
 
 
 def _window_side(shorter: int, settings: SampleSettings, rng: np.random.Generator) -> int:
-    """Of the square a crop is taken from: all areas are as likely."""
+    """Side of the square that a crop is taken from: all areas are as likely."""
     area = rng.uniform((settings.window_px / shorter) ** 2, 1)
     return max(settings.window_px, int(shorter * math.sqrt(area)))
 

@@ -140,7 +140,7 @@ def compared_values(encoder: Vgg19Relu3, image: Tensor) -> list[Tensor]:
 def _deviations(
     teacher: Vgg19Relu3, photos: Sequence[Tensor], device: torch.device | str
 ) -> list[Tensor]:
-    """Of every compared channel of the teacher, over photographs: 1 C 1 1 each."""
+    """Deviations of the teacher's compared channels, over photographs: 1 C 1 1 each."""
     values = [compared_values(teacher, photo.to(device)) for photo in photos]
     return [
         torch.stack([value.var(dim=(0, 2, 3), keepdim=True) for value in layer])

@@ -41,7 +41,7 @@ class Masks(Protocol):
 
     @property
     def side_px(self) -> int:
-        """Of the square masks, and of the photographs they lie on."""
+        """Side of the square masks, and of the photographs they lie on."""
 
     def about(self) -> dict[str, Any]:
         """What decides its masks, for a report, as plain JSON types."""

@@ -57,7 +57,7 @@ class PipelineConfig:
 
     @property
     def name(self) -> str:
-        """Of the release, and the beginning of its runs' names."""
+        """The release's name, and the beginning of its runs' names."""
         return self.output.rstrip("/").rpartition("/")[2]
 
     @property
@@ -86,7 +86,7 @@ class Step:
 
     @property
     def digest(self) -> str:
-        """Of the command: another one is another step."""
+        """The command's digest: another command is another step."""
         return hashlib.sha256(json.dumps([self.job, *self.flags]).encode()).hexdigest()
 
 

@@ -104,7 +104,7 @@ def own_words(line: str) -> str:
 
 
 def _log_name(command: Sequence[str]) -> str:
-    """Of a command of ours its name and its group's; of others their program's."""
+    """The names of a command of ours and of its group; for others, the program's."""
     words = list(command)
     if "kintsugi" not in words:
         return Path(words[0]).stem

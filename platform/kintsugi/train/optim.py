@@ -50,7 +50,7 @@ class Update:
 
 
 def _share(number: int, settings: OptimizerSection) -> float:
-    """Of the learning rate in step ``number``: rising, then 1, then halved again and again.
+    """Share of the learning rate in step ``number``: rising, then 1, then halved again and again.
 
     It depends on nothing but the step, so a run may be made longer.
     """

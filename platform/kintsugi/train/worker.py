@@ -276,7 +276,7 @@ def _singly(
     first: int = 0,
     step: int = 1,
 ) -> list[PackedBatch]:
-    """Of the first photographs of a split every ``step``-th in a batch of its own, as they are."""
+    """Every ``step``-th of a split's first photographs, in a batch of its own, as they are."""
     data = replace(config.data, window_px=0, recolour_share=0.0)
     settings = settings_of(data, order.seed)
     corrupt = corrupt_rows(reader, data)

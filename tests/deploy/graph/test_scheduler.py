@@ -72,7 +72,7 @@ def test_one_is_computed_at_a_time_in_the_order_of_arrival() -> None:
     assert computer.most_at_once == 1
 
 
-def test_who_wants_a_part_of_the_threads_is_computed_beside_others() -> None:
+def test_a_part_of_the_threads_is_computed_next_to_others() -> None:
     computer = Computer()
     items = [computer.item(n, threads=1) for n in range(5)]
     assert run(computer, items, threads=2, begun=2) == [0, 2, 4, 6, 8]
@@ -158,7 +158,7 @@ def test_an_error_is_of_the_call_that_made_it() -> None:
     assert computer.batches == [[0, 12, 13, 14], [0], [12], [13], [14]]
 
 
-def test_who_waits_is_told_of_results_that_are_lacking() -> None:
+def test_who_waits_is_reported_of_results_that_are_lacking() -> None:
     items = [WorkItem(lambda given: [], 1, deadline=NEVER, pixels=1) for _ in range(2)]
 
     async def ask() -> list[Any]:

@@ -166,7 +166,7 @@ def test_a_busy_engine_says_when_to_try_again(make_client: MakeClient) -> None:
     assert response.headers["retry-after"] == "2"
 
 
-def test_a_bug_tells_the_log_and_not_the_client(
+def test_a_bug_goes_to_the_log_and_not_to_the_client(
     make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):

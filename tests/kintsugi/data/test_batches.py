@@ -34,7 +34,7 @@ def test_a_sample_repeats_for_its_key_and_changes_with_each_part_of_it() -> None
     assert len({draw(5, 1, 2), draw(6, 1, 2), draw(5, 2, 2), draw(5, 1, 3)}) == 4
 
 
-def test_a_batch_does_not_depend_on_who_is_beside_a_photograph() -> None:
+def test_a_batch_does_not_depend_on_a_photographs_neighbours() -> None:
     one, other = (draw_sample(photo(seed), 10 * seed, 0, SETTINGS) for seed in (1, 2))
     together, alone = collate([10, 20], [one, other]), collate([20], [other])
     for both, one in zip(together.parts(), alone.parts(), strict=True):
@@ -70,7 +70,7 @@ def test_crops_come_from_the_photograph_or_its_mirror_image() -> None:
 
 
 def test_a_window_is_drawn_and_brought_to_the_crop() -> None:
-    """Of a ramp, how steep a crop is shows how large its window was."""
+    """The steepness of a ramp's crop shows how large its window was."""
     ramp = np.tile(np.arange(150, dtype=np.uint8), (150, 1))[..., None].repeat(3, axis=2)
     config = dataclasses.replace(SETTINGS, window_px=64)
     sides = []

@@ -35,7 +35,7 @@ def test_a_mask_goes_through_png_unchanged() -> None:
     assert np.array_equal(decode(encode(mask)), mask)
 
 
-def test_what_is_written_is_told_and_comes_back(
+def test_what_is_written_is_reported_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mask_shards, "ROWS_PER_PART", 2)

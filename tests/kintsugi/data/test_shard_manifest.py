@@ -172,7 +172,7 @@ def test_shards_that_changed_places_and_empty_ones_are_found(shards: Storage) ->
         read_part(shards, first)
 
 
-def test_a_manifest_that_vouches_for_no_parquet_is_told(shards: Storage) -> None:
+def test_a_manifest_that_vouches_for_no_parquet_is_reported(shards: Storage) -> None:
     part = PartInfo("part-00000.parquet", 1, 1, sha256(b"x").hexdigest())
     shards.write(part.name, b"x")
     with pytest.raises(StorageError, match="is no Parquet file"):

@@ -95,7 +95,7 @@ def test_batches_and_positions_do_not_move_for_a_corrupt_row(shards: Storage) ->
         assert equal(resumed, after[step])
 
 
-def test_a_corrupt_row_is_counted_once_and_told_once(
+def test_a_corrupt_row_is_counted_once_and_reported_once(
     shards: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     (photo_id,) = replace_rows(shards, 0, {1: b"x"})

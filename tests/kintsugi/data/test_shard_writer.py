@@ -195,7 +195,7 @@ def test_nothing_is_lost_for_photographs_that_cannot_be_used(few: Storage, tmp_p
     assert verify_shards(target.uri) == []
 
 
-def test_nothing_to_pack_is_told(tmp_path: Path) -> None:
+def test_nothing_to_pack_is_reported(tmp_path: Path) -> None:
     Storage(tmp_path / "in").write("notes.txt", b"x")
     with pytest.raises(ConfigError, match=r"no photographs in .*/in \(1 other files\)"):
         write_shards(str(tmp_path / "in"), str(tmp_path / "out"))
@@ -260,7 +260,9 @@ def test_ray_tasks_write_the_same_files(place: str, photos: Storage, local_ray: 
 
 
 @pytest.mark.ray
-def test_an_error_in_a_ray_task_is_told_without_rays_trace(few: Storage, local_ray: Any) -> None:
+def test_an_error_in_a_ray_task_is_reported_without_rays_trace(
+    few: Storage, local_ray: Any
+) -> None:
     with pytest.raises(StorageError, match="cannot write") as caught:
         write_shards(few.uri, "/proc/no/such/folder", packing=Packing(rows_per_part=2))
     assert "Traceback" not in str(caught.value)

@@ -67,7 +67,7 @@ def test_a_reader_sees_one_split(tmp_path: Path) -> None:
     assert read_manifest(storage).held_out_share == 0.4
 
 
-def test_a_split_without_photographs_is_told(tmp_path: Path) -> None:
+def test_a_split_without_photographs_is_reported(tmp_path: Path) -> None:
     Storage(tmp_path / "photos").write("a.png", photo(64, 64, "PNG"))
     write_shards(str(tmp_path / "photos"), str(tmp_path / "shards"))
     with pytest.raises(StorageError, match=r"no photographs of the split held_out: .*--held-out"):

@@ -111,7 +111,7 @@ def test_releases_folders_and_labels(photos: Path, release: str, tmp_path: Path)
     assert not is_complete(figures)
 
 
-def test_g1_alone_takes_part_beside_the_whole_release(release: str) -> None:
+def test_g1_alone_takes_part_next_to_the_whole_release(release: str) -> None:
     request = EvaluationRequest(
         ["ours", "coarse", f"g1=coarse:{release}"], ["center-32-64"], release=release
     )
@@ -214,7 +214,7 @@ def test_the_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"wrote {output}/results.json" in capsys.readouterr().out
 
 
-def test_progress_tells_troubles_at_once_and_the_rest_now_and_then(
+def test_progress_reports_troubles_at_once_and_the_rest_now_and_then(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     progress = Progress()

@@ -53,7 +53,7 @@ def test_a_folder_of_results_is_found_by_mask_set_and_stem(tmp_path: Path) -> No
         ({"a/b.png": b"\x89PNG\r\n\x1a\n cut"}, "image_undecodable"),
     ],
 )
-def test_a_result_that_cannot_be_used_is_told(
+def test_a_result_that_cannot_be_used_is_reported(
     tmp_path: Path, files: dict[str, bytes], code: str
 ) -> None:
     (tmp_path / "a").mkdir()

@@ -35,7 +35,7 @@ def test_the_frechet_distance_by_its_formula(count: int) -> None:
 
 
 @pytest.mark.slow
-def test_fills_that_can_be_told_from_the_truth_have_nothing() -> None:
+def test_fills_that_differ_from_the_truth_have_nothing() -> None:
     rng = np.random.default_rng(0)
     truths = rng.normal(0, 1, (50, 4)).astype(np.float32)
     far = inception_discrimination(truths + 20, truths)

@@ -54,7 +54,7 @@ def test_resampling_is_seeded() -> None:
     assert len(np.unique(bootstrap_means(np.ones((20, 1)), ids, 0))) == 1
 
 
-def test_a_photograph_is_drawn_as_often_whatever_stands_beside_it() -> None:
+def test_a_photograph_is_drawn_as_often_whatever_the_others_are() -> None:
     rng = np.random.default_rng(0)
     values, ids = rng.normal(0, 1, (40, 1)), [f"{number}.png" for number in range(40)]
     whole = bootstrap_means(values, ids, 0)[:, 0]
@@ -83,7 +83,7 @@ def test_worst_cases_come_first_and_equal_ones_by_name() -> None:
     assert [row["photo"] for row in worst] == ["1.png", "3.png", "5.png", "6.png", "2.png"]
 
 
-def test_what_has_no_fill_is_counted_out_and_told() -> None:
+def test_what_has_no_fill_is_counted_out_and_reported() -> None:
     missing = Filled("thick-64", "a", 0.25, {}, problem="no picture")
     found = [*results([1.0, 3.0]), Evaluated("x.png", (missing,)), Evaluated("y", reject="broken")]
     first, second = summarise(found)

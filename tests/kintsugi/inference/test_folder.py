@@ -120,7 +120,7 @@ def test_a_report_that_is_something_else_is_named(folders: Folders) -> None:
         folders.work()
 
 
-def test_progress_is_told(folders: Folders) -> None:
+def test_progress_is_reported(folders: Folders) -> None:
     for name in ("a.png", "b.png"):
         folders.source.write(name, b"xy")
     reported: list[tuple[Outcome, int, int]] = []

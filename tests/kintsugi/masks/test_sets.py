@@ -86,7 +86,7 @@ def test_the_papers_holes() -> None:
         assert 32 <= np.ptp(columns) + 1 <= 128
 
 
-def test_a_digest_tells_masks_ids_and_shapes_apart() -> None:
+def test_a_digest_differs_by_masks_ids_and_shapes() -> None:
     mask = np.zeros((4, 6), np.bool_)
     digests = {
         mask_digest(pairs)

@@ -88,7 +88,7 @@ def test_what_is_trained_again_is_found_again(tmp_path: Path) -> None:
     assert follower.poll() == [row(5, 3.0)]
 
 
-def test_watchers_are_told_what_was_there_and_what_comes(tmp_path: Path) -> None:
+def test_watchers_are_reported_what_was_there_and_what_comes(tmp_path: Path) -> None:
     writer = MetricsWriter(Storage(tmp_path), 0)
     writer.add(row(1))
     writer.close_part()

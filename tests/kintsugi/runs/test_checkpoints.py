@@ -220,7 +220,7 @@ def test_a_checkpoint_under_another_ones_name_is_refused(
     assert "holds step 4" in caplog.text
 
 
-def test_when_none_is_whole_the_run_does_not_start_anew(tmp_path: Path) -> None:
+def test_when_none_is_whole_the_run_does_not_start_over(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
     publish(store, make_state(0), 2, tmp_path)
     damage_bit(tmp_path / "run" / checkpoint_name(2) / "state.json")
@@ -279,7 +279,7 @@ def test_pruning_keeps_the_newest_and_removes_what_was_cut_off(tmp_path: Path) -
     ]
 
 
-def test_pruning_keeps_the_best_beside_the_newest(tmp_path: Path) -> None:
+def test_pruning_keeps_the_best_next_to_the_newest(tmp_path: Path) -> None:
     store = CheckpointStore(Storage(tmp_path / "run"))
     for step in (2, 4, 6, 8):
         state = make_state(step)

@@ -115,7 +115,7 @@ def test_a_rank_without_a_submission_asks_nothing(run: Run) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff"])
-def test_a_name_that_cannot_be_read_is_told(run: Run, text: bytes) -> None:
+def test_a_name_that_cannot_be_read_is_reported(run: Run, text: bytes) -> None:
     run.storage.write(OWNER_NAME, text)
     with pytest.raises(StorageError, match=r"submission\.json cannot be read: delete it if"):
         owner_of(run)

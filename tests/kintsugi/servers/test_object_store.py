@@ -70,7 +70,7 @@ def test_it_answers_on_this_machine_only(object_store: Endpoint) -> None:
     assert bound == [f"0100007F:{port}"]
 
 
-def test_a_server_that_does_not_start_is_told_with_its_log(
+def test_a_server_that_does_not_start_is_reported_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "weed_binary", lambda: Path("/bin/false"))

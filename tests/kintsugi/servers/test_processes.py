@@ -45,7 +45,7 @@ def test_one_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.Mo
     assert not runs(pid)
 
 
-def test_one_that_ends_while_starting_is_told_with_its_log(tmp_path: Path) -> None:
+def test_one_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageError, match=r"it ended with 3 while starting: see .*/log"),
         running(*shell("exit 3", tmp_path)),
@@ -53,7 +53,7 @@ def test_one_that_ends_while_starting_is_told_with_its_log(tmp_path: Path) -> No
         pytest.fail("not ready")
 
 
-def test_one_that_is_never_ready_is_told_and_ended(
+def test_one_that_is_never_ready_is_reported_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_START_SECONDS", 0.3)

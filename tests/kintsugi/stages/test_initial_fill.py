@@ -293,14 +293,14 @@ def test_a_release_puts_it_under_a_g1_that_began_with_a_smooth_fill(
 
 
 @pytest.mark.slow
-def test_what_has_no_use_for_an_initial_fill_is_told_so(initial_fill: Run) -> None:
+def test_what_has_no_use_for_an_initial_fill_is_an_error(initial_fill: Run) -> None:
     config = stage1_of(initial_fill, "smooth")
     smooth = dataclasses.replace(config.model, generator_input="smooth")
     with pytest.raises(ConfigError, match=r'model\.generator_input = "predicted"'):
         train_locally(dataclasses.replace(config, model=smooth))
 
 
-def test_an_initial_fill_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_an_initial_fill_that_is_missing_is_reported(tmp_path: Path) -> None:
     values = debug_config(tmp_path).to_dict()
     values["model"]["generator_input"] = "predicted"
     with pytest.raises(ConfigError, match="name one of kintsugi train initial-fill"):

@@ -75,7 +75,7 @@ def test_pauses_grow_to_a_limit_and_no_further(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(pauses)) == 40, "clients that failed together come back apart"
 
 
-def test_it_is_told_once_in_a_while_and_not_each_time(
+def test_it_is_reported_once_in_a_while_and_not_each_time(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(OSError, match="failure"):

@@ -48,7 +48,7 @@ print(json.dumps(errors))
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_at_once_with_the_folder_and_the_remedy(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_at_once_with_the_folder_and_the_remedy(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     trial = subprocess.run([*IN_A_SMALL_DISK, disk, "true"], capture_output=True, check=False)

@@ -29,7 +29,7 @@ def test_only_errors_that_may_pass_are_tried_again(
     assert len(tried) == calls
 
 
-def test_wrong_credentials_are_told_at_once(
+def test_wrong_credentials_are_reported_at_once(
     object_store: Endpoint, s3_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
@@ -39,7 +39,7 @@ def test_wrong_credentials_are_told_at_once(
             operate()
 
 
-def test_missing_credentials_are_told_at_once(
+def test_missing_credentials_are_reported_at_once(
     s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -1,4 +1,4 @@
-"""Of a failed run a person reads one line: the cause, how often, and where it stands."""
+"""A failed run is one line to a person: the cause, how often, and where it stands."""
 
 import dataclasses
 from pathlib import Path

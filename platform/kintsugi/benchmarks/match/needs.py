@@ -16,7 +16,7 @@ _BANDS_BYTES = 256 * MIB
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one call of a method.
+    """What one call of a method needs.
 
     Attributes:
         bytes: Memory above the features and the mask.

@@ -25,7 +25,7 @@ SMALLEST_SAMPLE = 64
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of one method with the best matches.
+    """How far one method agrees with the best matches.
 
     Attributes:
         same_winners: Share of queries with the best match or one as similar, 0-1.

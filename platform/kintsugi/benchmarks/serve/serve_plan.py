@@ -32,7 +32,7 @@ class Case:
 
     @property
     def megapixels(self) -> float:
-        """Of the photograph."""
+        """The photograph's size."""
         return self.side_px**2 / 1e6
 
     def __str__(self) -> str:

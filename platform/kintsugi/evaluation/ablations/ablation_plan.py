@@ -49,9 +49,9 @@ class Variant:
     matching: dict[str, Any] = field(default_factory=dict)
     """How its release matches, by the names of `kintsugi.models.matching.MatchingConfig`."""
     scales: int | Literal["auto"] = "auto"
-    """Of every fill."""
+    """The scales of every fill."""
     root: str = ""
-    """Of a variant that a seed was added to: its name in the file; not in the file."""
+    """Its name in the file, where a seed was added to it; not in the file."""
     part: Literal["whole", "coarse"] = "whole"
     """"coarse": G1's fill alone."""
 

@@ -159,7 +159,7 @@ def test_memory_of_this_machine_is_known() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_tells_seconds_memory_and_matches(tmp_path: Path) -> None:
+def test_a_process_reports_seconds_memory_and_matches(tmp_path: Path) -> None:
     case = Case(128, 64)
     write_features(tmp_path, Vgg19Relu3.random(0), noise(128, 128), case)
     task = Task(str(tmp_path), ("published",), rounds=2, threads=1, keep=True)

@@ -51,7 +51,7 @@ def test_the_clock_times_what_comes_after_the_warm_up(ticks: list[float]) -> Non
     assert (timing.step_seconds, timing.processor_seconds) == (3, 6)
 
 
-def test_rows_tell_the_mean_of_the_steps_between_two_of_them() -> None:
+def test_rows_report_the_mean_of_the_steps_between_two_of_them() -> None:
     rows = [
         {"step": 2, "step_seconds": 50.0},
         {"step": 4, "step_seconds": 1.0},

@@ -103,7 +103,7 @@ def test_a_plain_loop_that_fails_says_why(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_the_platform_beside_the_plain_loop(local_ray: object, tmp_path: Path) -> None:
+def test_the_platform_next_to_the_plain_loop(local_ray: object, tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path, batch_size=1, checkpoint_every=500)
     figures = run_benchmark(Plan(config, steps=2, rounds=1, workers=[2], precisions=["float32"]))

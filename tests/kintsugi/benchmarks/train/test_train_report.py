@@ -65,7 +65,7 @@ def test_a_checkpoints_time_is_spread_over_the_configured_interval() -> None:
     assert checkpoint_ratio(checkpoint(**{"with": [], "without": []})) is None
 
 
-def test_tables_tell_ratios_scaling_and_checkpoints() -> None:
+def test_tables_report_ratios_scaling_and_checkpoints() -> None:
     report = format_report(figures())
     assert "| 1 | 4 | in memory | 2.2 | 2 | 1.100 | 1.000 |" in report
     assert "| 1 | 4 | from the shards | 4 | 2 | 2.000 | 1.000 |" in report

@@ -137,7 +137,7 @@ def grey(pixels: Pixels, mask: Mask) -> Pixels:
     return np.full_like(pixels, 128)
 
 
-def test_what_one_has_no_fill_for_is_left_out_and_told(photos: Storage, tmp_path: Path) -> None:
+def test_what_one_has_no_fill_for_is_left_out_and_reported(photos: Storage, tmp_path: Path) -> None:
     judged = comparison(grey=Computed(grey, ""), missing=Missing(grey, ""))
     photos.write("broken.png", b"no image")
     names = ["02.png", "03.png", "broken.png"]

@@ -84,7 +84,7 @@ def test_counts_by_hand() -> None:
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(found))
 
 
-def test_the_text_tells_counts_intervals_and_reasons() -> None:
+def test_the_text_reports_counts_intervals_and_reasons() -> None:
     text = format_tally(tally(KEY, read_answers(FORM, KEY)))
     assert "thick-64: ours preferred to theirs in 1 of 3 (33 %, 95 % interval 6-79)" in text
     assert "against ours:\n  2 b.png: fog, and a mesh\nfor ours:\n  1 a.png: a seam" in text
