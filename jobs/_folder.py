@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kintsugi.inference.folder import Report
     from kintsugi.inference.folder_report import Outcome, Summary
 
-# So many of the files that are left out are named; the report has them all.
+# How many of the files that are left out are named; the report has them all.
 _MOST_NAMED = 10
 
 

@@ -22,4 +22,4 @@ Progress = Callable[[Step], None]
 
 
 def no_progress(step: Step) -> None:
-    """A Progress for those who do not ask."""
+    """A Progress that drops what it is given."""

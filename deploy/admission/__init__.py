@@ -1,1 +1,1 @@
-"""Who is let in and whose turn it is: shares of keys, lanes of sizes, budgets; no HTTP."""
+"""Which requests come in, and in which order: shares of keys, lanes of sizes, budgets; no HTTP."""

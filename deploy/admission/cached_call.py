@@ -1,4 +1,4 @@
-"""A call whose answer serves everybody who asks within a moment; knows not what it calls."""
+"""A call whose answer serves all callers within a moment; knows not what it calls."""
 
 import asyncio
 import time
@@ -18,13 +18,13 @@ class CachedCall(Generic[Value]):
         self._asked: asyncio.Future[Value] | None = None
 
     async def get(self) -> Value:
-        """The answer, at most so many seconds old. Raises: what the call raises."""
+        """The answer, at most `seconds` old. Raises: what the call raises."""
         now = time.monotonic()
         if self._asked is None or self._is_over(now):
             self._asked = asyncio.ensure_future(self._call())
             self._until = float("inf")
             self._asked.add_done_callback(self._note)
-        # One who gives up takes it from nobody.
+        # A caller that gives up takes it from no other.
         return await asyncio.shield(self._asked)
 
     def _is_over(self, now: float) -> bool:

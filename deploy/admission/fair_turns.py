@@ -30,7 +30,7 @@ _FIRST_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks for a turn.
+    """A request for a turn.
 
     Attributes:
         key: Name of the key; "" where none is asked for.

@@ -1,4 +1,4 @@
-"""Who is let in before anything of a request's body is read, and when to come again; no HTTP.
+"""Which requests are let in before their body is read, and when a client shall come again; no HTTP.
 
 A key may fill so much of the places as are left free, however many there are. So there is
 always room for one more key, and none can shut the others out.
@@ -50,7 +50,7 @@ class Ticket:
 
 
 class Gate:
-    """Counts who is inside."""
+    """Counts the requests that are inside."""
 
     def __init__(
         self,

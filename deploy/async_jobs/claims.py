@@ -1,7 +1,7 @@
 """Which service works on which job: signs of life, and what the dead left; computes nothing.
 
 Every service that shares a store says all the while that it runs, and has its jobs
-claimed. One that has not said so for `lease_seconds`, by the clock of who looks, is dead:
+claimed. One that has not said so for `lease_seconds`, by the looking service's clock, is dead:
 another claims its jobs. Two that claim the same job at once both wait a moment and look
 whose claim stands. Should both run it after all, they make the same image twice.
 """

@@ -196,7 +196,7 @@ class JobRunner:
         try:
             job = await self._call(self._store.job, job_id)
         except JobDamaged:
-            # Who runs it says so.
+            # The service that runs it says so.
             job = None
         if job is None:
             return _Mine("", self._store.now())

@@ -40,7 +40,7 @@ class Jobs:
         self.work = work
         self.runner = runner
         self._store = store
-        # Who asks waits for seconds at most; and not at all once it is known that nobody answers.
+        # A client waits for seconds at most; and not at all once it is known that nobody answers.
         self._calls = StoreCalls(
             "jobs-asked",
             threads=_CALLER_THREADS,

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _RECORD, _CLAIM, _STEP = "record.json", "claim.json", "step.json"
 _OUTCOME, _CANCELLED = "outcome.json", "cancelled.json"
 _IMAGES = ("input-", "result-")
-# Less than what training puts up with: who asked waits for it, or tries again by itself.
+# Less than what training puts up with: the client waits for it, or tries again by itself.
 _RETRY = Retry(total_seconds=3)
 
 
@@ -129,7 +129,7 @@ class JobStore:
         Args:
             key_name: As in `JobRecord`.
             after: "" for the newest; else what the page before gave.
-            limit: At most so many.
+            limit: The most that are given.
 
         Returns: the second is "" where there are no more.
         """
@@ -169,11 +169,11 @@ class JobStore:
         }
 
     def claim(self, job_id: str, claim: Claim) -> None:
-        """Say who works on a job; the last one who says so does."""
+        """Say which service works on a job; the last one that says so does."""
         self._write(f"jobs/{job_id}/{_CLAIM}", claim)
 
     def claimed(self, job_id: str) -> Claim | None:
-        """Who works on a job; None where nobody ever did. Raises: JobDamaged."""
+        """The service that works on a job; None where none ever did. Raises: JobDamaged."""
         return self._read_if_there(f"jobs/{job_id}/{_CLAIM}", Claim)
 
     def report(self, job_id: str, step: JobStep) -> None:
@@ -237,7 +237,7 @@ class JobStore:
         self._write(f"keys/{key}", Mark(job=job_id, time=self.now()))
 
     def log_damaged(self, error: JobDamaged) -> None:
-        """Log it once: who looks the next time finds it again."""
+        """Log it once: the next look finds it again."""
         if str(error) not in self._logged:
             self._logged.add(str(error))
             logger.error("jobs: %s", error)

@@ -38,7 +38,7 @@ class Breaker:
         """Closed at first.
 
         Args:
-            failures: So many one after the other open it.
+            failures: How many one after the other open it.
             open_seconds: After so long one call is let through, to see.
             harmless: An error of a store that answers.
             clock: Gives seconds.

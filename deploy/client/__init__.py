@@ -163,7 +163,7 @@ class Client:
         raise error_of(response)
 
     def _pause(self, seconds: float, why: str) -> None:
-        """Wait, and say so: who sees nothing for seconds takes it for a hang."""
+        """Wait, and say so: seconds without a word look like a hang."""
         where = self._parts.netloc.rpartition("@")[2]
         _log.warning("%s: %s; again in %.3g s", where, why, seconds)
         time.sleep(seconds)

@@ -148,7 +148,7 @@ class ComputingNode(Node, Generic[Held]):
 
 
 def _use_threads(count: int) -> None:
-    """Compute with so many threads in this one from now on."""
+    """Compute with this number of threads from now on, in this thread."""
     # A thread takes up the process's number when it first asks for one: later it would undo ours.
     torch.get_num_threads()
     torch.set_num_threads(count)

@@ -52,7 +52,7 @@ class NodeWatch:
         Args:
             nodes: Names of the deployments that a fill needs.
             look: Says how many replicas of each run.
-            patience: For so many seconds a node may be without one.
+            patience: Seconds that a node may be without one.
             clock: Gives seconds.
         """
         self._look = look

@@ -12,7 +12,7 @@ class Release:
 
     Attributes:
         uri: As `AppArgs.release`.
-        model: What was found there; the same digest is expected by all who load it.
+        model: What was found there; all that load it expect the same digest.
         searches: Whether it searches on to the pixel, which decides the walk over the scales.
         first_side: The longer side of its first scale, in pixels.
     """

@@ -30,7 +30,7 @@ class WorkItem(Generic[Given, Made]):
             not differ in `compute`.
         threads: With how many it is computed among others, or with those that are free; None:
             all.
-        urgency: The lowest that waits is next; among equals, who came first.
+        urgency: The lowest that waits is next; among equals, the one that came first.
     """
 
     compute: Callable[[list[Given]], list[Made]]
@@ -157,7 +157,7 @@ class ComputeQueue:
 
 
 def _is_wanted(waiting: _Waiting) -> bool:
-    """Whether somebody still waits for it; who waits in vain gets an error."""
+    """Whether somebody still waits for it; one that waits in vain gets an error."""
     if waiting.answer.done():
         return False
     try:

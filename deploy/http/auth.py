@@ -1,4 +1,4 @@
-"""Who may ask, and how often, before the body is read: keys, rates, places; knows no route."""
+"""Which clients may ask, and how often, before bodies are read: keys and rates; knows no route."""
 
 import math
 import time

@@ -166,7 +166,7 @@ class Work:
             yield
 
     async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
-        """Who asks, and how large the picture is by its header.
+        """The client, and how large the picture is by its header.
 
         Raises: InputError: A header says that the file is none that is read. It waits for no turn.
         """
@@ -234,7 +234,7 @@ class Work:
 
 
 async def _when_there_is_room(ask: Callable[[], Awaitable[Result]], patience: float) -> Result:
-    """Ask the engine, and again while it is busy. Raises: Busy, after so many seconds."""
+    """Ask the engine, and again while it is busy. Raises: Busy, when it stays so."""
     give_up, pause = time.monotonic() + patience, _FIRST_PAUSE_SECONDS
     while True:
         try:

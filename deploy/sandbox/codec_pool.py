@@ -215,7 +215,7 @@ class CodecPool:
         Args:
             limits: What files are accepted.
             observer: Is called with how long each took.
-            processes: So many use a processor at one time; one that waits for its fill does not.
+            processes: How many use a processor at one time; one that waits for its fill does not.
             max_content_pixels: As `decode_pair`.
             server: Forks them.
         """

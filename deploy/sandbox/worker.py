@@ -225,14 +225,14 @@ def _confine() -> None:
 
 
 def _limit(seconds: float) -> None:
-    """Let this process use so many seconds of a processor more; beyond them it is killed."""
+    """Let this process use these seconds of a processor more; beyond them it is killed."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process take so many bytes more than it has."""
+    """Let this process take `more` bytes than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + more
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

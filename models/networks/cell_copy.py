@@ -58,7 +58,7 @@ def copied_cells(
     place = hole // width, hole % width
     rows = len(cells) // width
     for sweep in range(2 * _SWEEPS):
-        # As on a draughtboard: who decides now has neighbours that stand still.
+        # As on a draughtboard: the cells that decide now have neighbours that stand still.
         now = ((place[0] + place[1]) % 2 == sweep % 2).nonzero().flatten()
         if not len(now):
             continue

@@ -16,7 +16,7 @@ DilatedConvolutions = Literal["first", "both"]
 
 # Standard deviation of the initial weights, as in pix2pix and its descendants.
 INIT_STD = 0.02
-# After so many power iterations a random vector is near a weight's first singular one.
+# Power iterations after which a random vector is near a weight's first singular one.
 _POWER_ITERATIONS = 15
 
 

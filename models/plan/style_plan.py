@@ -28,7 +28,7 @@ TILE_SIDE = 1024
 # What neighbouring tiles share. The outer 20 px of a tile's edge know too little: features
 # see 10 px beyond their cell, and windows two cells beyond that.
 TILE_OVERLAP = 128
-# Over so many pixels in the middle of the overlap one tile fades into the next.
+# Pixels in the middle of the overlap over which one tile fades into the next.
 _FADE = 64
 
 

@@ -56,7 +56,7 @@ class InputError(KintsugiError):
         self.code = code
         self.hint = hint
         if hint:
-            # Shown below the message wherever a trace is: who calls the package sees nothing else.
+            # Shown below the message in every trace: a caller of the package sees nothing else.
             self.add_note(hint)
 
     # Exceptions travel between Ray processes by `args` alone: keyword-only

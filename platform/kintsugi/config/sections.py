@@ -53,7 +53,7 @@ class DataSection:
     masks: tuple[str, ...] = ("rectangle", "strokes")
     """Kinds of hole, drawn with equal share; named twice, twice as often."""
     shuffle_parts: int = 4
-    """Shards whose rows are mixed with one another; a read holds so many in memory."""
+    """Shards whose rows are mixed with one another; a read holds them all in memory."""
     tasks: int = 4
     """Reading tasks of Ray Data at one time per worker; each is a process."""
     task_cpus: float = 1.0
@@ -168,9 +168,9 @@ class OptimizerSection:
     beta2: float = 0.999
     """Adam's second decay, of squared gradients."""
     warmup_steps: int = 0
-    """Over so many steps both learning rates rise from near 0 to their value."""
+    """Steps over which both learning rates rise from near 0 to their value."""
     half_life_steps: int = 0
-    """Over so many steps after that they halve, again and again; 0 = never."""
+    """Steps after that in which they halve, again and again; 0 = never."""
     clip_norm: float = 0.0
     """Gradients of a network longer than this are scaled down to it; 0 = never."""
     ema_decay: float = 0.0

@@ -89,7 +89,7 @@ class Request:
         order: The order of their photographs.
         start: Where the data stands.
         rank: The rank of the worker.
-        steps: So many batches at least.
+        steps: The least number of batches.
         corrupt: Where rows that do not decode are counted.
     """
 

@@ -17,7 +17,7 @@ def list_photos(uri: str, limit: int | None = None, *, held_out: float | None = 
 
     Args:
         uri: Where they are.
-        limit: Only the first so many.
+        limit: How many, from the first on.
         held_out: Only those that training at this share kept out; None: all.
 
     Raises: ConfigError when there are none, or the share holds none out.

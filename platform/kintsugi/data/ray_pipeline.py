@@ -86,7 +86,7 @@ def whole_batches(reads: Iterator[Read], size: int, steps: int) -> Iterator[list
     Args:
         reads: Without end.
         size: Photographs of a batch; the last read of a group may be cut in two for it.
-        steps: So many batches at least, in all groups together.
+        steps: The least number of batches, in all groups together.
     """
     group: list[Read] = []
     count, left = 0, steps * size

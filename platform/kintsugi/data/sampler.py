@@ -231,7 +231,7 @@ class EpochWindows:
 
 
 def order_version(parts: int) -> int:
-    """Which kind of order a data set of so many shards has; a run keeps the one it began with."""
+    """The kind of order for this number of shards; a run keeps the one it began with."""
     return 1 if parts <= MOST_PARTS else 2
 
 

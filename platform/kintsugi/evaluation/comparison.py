@@ -132,7 +132,7 @@ def compare(
         photos: URI, or "samples" for those that scikit-image and scikit-learn ship.
         comparison: What each goes through.
         provenance: What is written with the figures.
-        limit: Only the first so many photographs by name.
+        limit: How many photographs, the first by name.
         held_out: Only photographs that training at this share kept out.
         report: Called with each photograph.
 

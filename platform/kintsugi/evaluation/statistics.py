@@ -16,7 +16,7 @@ from kintsugi.evaluation.realism.cells import from_bytes
 from kintsugi.evaluation.realism.pooling import Sample, bootstrap_weights, pool_realism
 from kintsugi.masks.sets import HOLE_BINS, hole_bin
 
-# So many of the photographs a method did worst on are named.
+# How many of the photographs that a method did worst on are named.
 WORST_CASES = 5
 # By it they are the worst.
 WORST_BY = "hole_l1_percent"

@@ -20,7 +20,7 @@ _HARD_THRESHOLD = 128
 _SMOOTH_THRESHOLD = 16
 # Marks of this strength are neither ground nor stroke. JPEG's ringing stays below and above.
 _MIDDLE = (64, 191)
-# An edge is smooth when so many pixels of the middle, or more, go with each pixel along it.
+# An edge is smooth when at least this number of pixels of the middle go with each along it.
 _SMOOTH_SHARE = 0.25
 
 

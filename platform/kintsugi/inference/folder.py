@@ -29,7 +29,7 @@ from kintsugi.storage.storage import Storage
 
 # The report reaches storage at least this often while the run goes on.
 _REPORT_SECONDS = 5.0
-# So many photographs in a row for which a place could not be reached: it is gone for all.
+# Photographs in a row for which a place cannot be reached; then it is gone for all.
 _MOST_UNREACHED = 3
 _UNREACHED = "storage_unreachable"
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class Shown:
 
 @contextmanager
 def reporting(run: Run, max_steps: int, shown: Shown) -> Iterator[None]:
-    """Show a run of so many steps that trains while inside.
+    """Show a run of `max_steps` steps that trains while inside.
 
     Raises:
         ConfigError: the port is taken, or TensorBoard's writer is not installed.

@@ -166,7 +166,7 @@ def _chart(title: str, lines: Mapping[str, Points]) -> str:
 
 
 def _thin(points: Points) -> Points:
-    """At most so many of the points, the last one among them."""
+    """A limited number of the points, the last one among them."""
     step = math.ceil(len(points) / _MOST_POINTS)
     return [*points[:-1:step], points[-1]]
 

@@ -251,7 +251,7 @@ class CheckpointStore:
     def newest(self) -> int:
         """Step of the newest checkpoint that says where it stands, by its small files alone.
 
-        What a driver needs to know: whether its tensors are whole is found by who loads them.
+        What a driver needs to know: whether its tensors are whole is found when they are loaded.
         """
         for step in reversed(self.steps()):
             name = checkpoint_name(step)

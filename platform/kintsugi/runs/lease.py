@@ -1,8 +1,8 @@
 """Whose a run is: one submission trains it at a time; knows no Ray.
 
-Who trains a run writes its name into the run's folder `owner`, and every few seconds a sign
-of life into a file of its own there. Another submission is refused as long as the signs
-come. When they stay away, the first was lost and the second takes the run over; should the
+A submission that trains a run writes its name into the run's folder `owner`, and every few
+seconds a sign of life into a file of its own there. Another submission is refused as long as the
+signs come. When they stay away, the first was lost and the second takes the run over; should the
 first wake up again, it finds the other's name before it writes its next checkpoint, and ends.
 """
 

@@ -26,7 +26,7 @@ class Retry:
     # Longest pause before the second try; doubles with each further one, up to longest_seconds.
     first_seconds: float = 0.2
     longest_seconds: float = 5.0
-    # What passes sooner is not logged; after that a line is logged once per so many seconds.
+    # What passes sooner is not logged; after that a line is logged once in this time.
     log_seconds: float = 15.0
 
 

@@ -214,7 +214,7 @@ def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
 
 
 def order_of(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
-    """The order in which so many workers see a run's photographs.
+    """The order in which this number of workers sees a run's photographs.
 
     Raises: ConfigError when a step's photographs cannot be shared out.
     """

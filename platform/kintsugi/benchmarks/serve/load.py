@@ -1,8 +1,8 @@
 """Requests at their moments, whatever becomes of those before them; knows no image.
 
 Open loop: a service that stands still for a second delays every request of that second, and
-each counts from the moment it was due. Who waits for answers before it asks again would
-leave these out.
+each counts from the moment it was due. A client that waits for each
+answer before it asks again would leave these out.
 """
 
 import asyncio
@@ -115,7 +115,7 @@ async def open_loop(sender: Sender, request: Request, moments: Sequence[float]) 
 
 
 async def closed_loop(sender: Sender, request: Request, *, in_flight: int, count: int) -> float:
-    """Answered requests a second with always so many on their way.
+    """Answered requests a second, with always `in_flight` of them on their way.
 
     Raises: ConfigError: one was not answered with an image.
     """

@@ -89,7 +89,7 @@ class Plan:
     photos: str = SAMPLES
     """URI of the photographs that all variants fill."""
     limit: int | None = None
-    """Only the first so many."""
+    """How many photographs, from the first on."""
     held_out: float | None = None
     """Only those that training at this share kept out."""
     masks: tuple[str, ...] = ("random-256",)
