@@ -100,6 +100,27 @@ class PatchGrid:
         return self.image[0].flatten(1).T.contiguous()
 
 
+@dataclass(frozen=True)
+class PlaceCost:
+    """What copying costs by how far a source lies from its query, in rows and in columns.
+
+    Attributes:
+        places: n 2: row and column of each flat position, scaled so that a squared difference of
+            them is a cost.
+        free: Difference of each of the two up to which there is no cost, scaled alike.
+    """
+
+    places: Float[Tensor, "n 2"]
+    free: Float[Tensor, "2"]
+
+    def __call__(
+        self, queries: Int64[Tensor, "*#k"], sources: Int64[Tensor, "*#k"]
+    ) -> Float[Tensor, "..."]:
+        """By flat positions, in the unit of squared distances; their shapes may broadcast."""
+        apart = (self.places[queries] - self.places[sources]).abs() - self.free
+        return apart.clamp_min(0).square().sum(-1)
+
+
 class Sketcher:
     """Patches as few numbers whose squared distances are near those of the patches themselves.
 
@@ -152,6 +173,7 @@ class Field:
         sources: n k: what sources are compared by, by flat position.
         queries: q k: the same of the queries, in their order.
         start: Where each query begins; sources only. None: all are searched exhaustively.
+        place_cost: Is added to every squared distance, if any.
 
     Attributes:
         match: Per query the centre of its source.
@@ -164,8 +186,10 @@ class Field:
         sources: Float[Tensor, "n k"],
         queries: Float[Tensor, "q k"],
         start: Int64[Tensor, " q"] | None,
+        place_cost: PlaceCost | None = None,
     ) -> None:
         self._grid, self._sources, self._queries = grid, sources, queries
+        self._place_cost = place_cost
         if start is None:
             self.match, self.distance = self._exhaustive()
         else:
@@ -224,10 +248,7 @@ class Field:
             proposed = torch.where(grid.is_source[shifted], shifted, own)
             candidates = torch.cat([own[None], proposed])
             distance = torch.stack(
-                [
-                    (self._queries[chosen] - self._sources[places]).square().sum(1)
-                    for places in candidates
-                ]
+                [self._distance(self._queries[chosen], grid.queries[chosen], p) for p in candidates]
             )
             # A neighbour whose shift leads nowhere agrees with none.
             differs = (candidates[:, None] != shifted) & there
@@ -245,23 +266,37 @@ class Field:
         self.distance = torch.where(better, distance, self.distance)
 
     def _compare(self, proposed: Int64[Tensor, " q"]) -> Float[Tensor, " q"]:
-        distances = [
-            (queries - self._sources[places]).square().sum(1)
-            for queries, places in zip(
-                torch.split(self._queries, _QUERIES_AT_ONCE),
-                torch.split(proposed, _QUERIES_AT_ONCE),
-                strict=True,
-            )
-        ]
-        return torch.cat(distances)
+        parts = (
+            torch.split(t, _QUERIES_AT_ONCE) for t in (self._queries, self._grid.queries, proposed)
+        )
+        return torch.cat([self._distance(*part) for part in zip(*parts, strict=True)])
+
+    def _distance(
+        self,
+        queries: Float[Tensor, "p k"],
+        centres: Int64[Tensor, " p"],
+        proposed: Int64[Tensor, " p"],
+    ) -> Float[Tensor, " p"]:
+        """Between queries, whose centres are ``centres``, and a source for each."""
+        distance = (queries - self._sources[proposed]).square().sum(1)
+        if self._place_cost is not None:
+            distance = distance + self._place_cost(centres, proposed)
+        return distance
 
     def _exhaustive(self) -> tuple[Tensor, Tensor]:
         """The nearest source of every query; among equals the first."""
-        sources = self._sources[self._grid.sources]
+        grid = self._grid
+        sources = self._sources[grid.sources]
         lengths = sources.square().sum(1)
         found = []
-        for queries in torch.split(self._queries, max(1, _SCORES_AT_ONCE // len(sources))):
-            found.append((lengths - 2 * queries @ sources.T).min(1))
+        at_once = max(1, _SCORES_AT_ONCE // len(sources))
+        for queries, centres in zip(
+            torch.split(self._queries, at_once), torch.split(grid.queries, at_once), strict=True
+        ):
+            scores = lengths - 2 * queries @ sources.T
+            if self._place_cost is not None:
+                scores = scores + self._place_cost(centres[:, None], grid.sources)
+            found.append(scores.min(1))
         nearest = torch.cat([each.indices for each in found])
         distance = torch.cat([each.values for each in found]) + self._queries.square().sum(1)
-        return self._grid.sources[nearest], distance.clamp_min(0)
+        return grid.sources[nearest], distance.clamp_min(0)

@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.compose.gradient_blend import blend_gradients
-from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, Sketcher
+from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, PlaceCost, Sketcher
 from kintsugi.models.match.pixel_vote import Ballot, pad_like
 from kintsugi.models.match.source_cost import (
     mean_distance,
+    place_cost,
     rarity,
-    scaled_places,
     with_repetition,
 )
 from kintsugi.models.plan.resizing import shrink
@@ -47,7 +47,7 @@ _LEAST_COVERED = 0.9
 # Searches and votes at each size of the first scale, smallest first, and at a later scale.
 _TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
 # How much the guide's colour counts at each size against that of a patch.
-_GUIDE = (4.0, 1.0, 0.5, 0.2)
+_GUIDE = (1.0, 0.25, 0.12, 0.05)
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -57,8 +57,9 @@ _EXPLORED = 3
 # Pixels between a query and the neighbours whose finds it tries: far ones first, so that what
 # fits is known all over a hole at once (jump flooding: Rong, Tan 2006).
 _STEPS = (16, 8, 4, 2, 1)
-# What copying from another shift than a neighbour costs, in median distances.
-_COHERENCE = 0.25
+# What copying from another shift than a neighbour costs, in median distances. At 1 patterns no
+# longer come to meet in phase.
+_COHERENCE = 0.6
 # Pixels within which the first of them lies at a later scale, where places are nearly right.
 _LATER_REACH = 8
 # Contrast that is given back is the ratio to that of what was copied, at most so much.
@@ -157,15 +158,14 @@ class _Search:
         self._image = pad_like(begun, grid)
         self._size = _size_of(begun)
         self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
+        self._depth = _depths(grid)
+        self._place_cost: PlaceCost | None = None
         if self._guides is not None:
-            # A squared distance of places, as of all else that is compared.
-            places = scaled_places(self._known, grid, max(self._size))
-            self._guides = torch.cat([self._guides, places], 1)
+            self._place_cost = place_cost(self._known, grid, max(self._size), self._depth.max())
             compared = torch.cat([self._known, self._guides], 1)
             most = mean_distance(compared, grid)
             self._rare = rarity(self._known, grid, most=most, generator=generator)
             self._known = torch.cat([compared, self._rare.sqrt()[:, None]], 1)
-        self._depth = _depths(grid)
         # What a query's sketch sees, and no more of the image.
         rows, columns = grid.places(grid.queries)
         self._box = tuple(
@@ -188,24 +188,23 @@ class _Search:
         field: Field | None = None
         if sources is not None:
             start = _carried(sources, grid, self._size, self._generator)
-            field = Field(grid, self._known, self._queries(None), start)
+            field = self._field(None, start)
             self._image = Ballot(grid, field, self._depth).colours(self._image, width=_LAST_WIDTH)
         elif not exhaustive and scores <= _MOST_START_SCORES:
             # By the guide: of a random beginning scraps of anything are left.
-            field = Field(grid, self._known, self._queries(None), None)
+            field = self._field(None, None)
         elif not exhaustive:
             drawn = torch.randint(
                 len(grid.sources), (len(grid.queries),), generator=self._generator
             )
             start = grid.sources[drawn.to(grid.sources.device)]
-            field = Field(grid, self._known, self._queries(None), start)
+            field = self._field(None, start)
         for turn in range(turns):
-            queries = self._queries(field)
             if exhaustive:
-                field = Field(grid, self._known, queries, None)
+                field = self._field(field, None)
             else:
                 assert field is not None
-                field = Field(grid, self._known, queries, field.match)
+                field = self._field(field, field.match)
                 for step in _STEPS:
                     field.propagate(step)
                 reach = self._reach
@@ -225,6 +224,9 @@ class _Search:
         # Without the padding, which is no known pixel.
         blended = blend_gradients(self._cut(self._image), self._cut(grid.hole), right, down)
         return blended, self._table(field)
+
+    def _field(self, before: Field | None, start: Int64[Tensor, " q"] | None) -> Field:
+        return Field(self._grid, self._known, self._queries(before), start, self._place_cost)
 
     def _queries(self, field: Field | None) -> Float[Tensor, "q k"]:
         """Sketches of the hole's patches as the image is now, with their contrast given back."""

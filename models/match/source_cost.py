@@ -12,12 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid
+from kintsugi.models.match.pixel_search import Field, PatchGrid, PlaceCost
 
 # What a source costs that lies the crop's longer side away, in the mean squared distance of two
 # sketches and for columns and rows: what belongs in a hole is near, and at the same height rather
 # than above or below, since sky, trees and ground lie in layers.
 _FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
+# Columns that cost nothing, in depths of the hole. Were every step to cost, all of a hole would be
+# copied from the strip next to it, again and again: trees in rows, as far apart as the strip is
+# wide. From so far away each half of a hole can be one piece.
+_FREE = 1.0
 # What one costs that is like nothing else, up to that unit: objects are rare, and pieces of them
 # are what the eye finds first. Its like is looked for among so many sources drawn at random, so
 # many pixels away and more.
@@ -35,19 +39,21 @@ def mean_distance(compared: Float[Tensor, "n k"], grid: PatchGrid) -> Float[Tens
     return 2 * compared[grid.sources].var(0, correction=0).sum()
 
 
-def scaled_places(
-    sketches: Float[Tensor, "n k"], grid: PatchGrid, longer_side: int
-) -> Float[Tensor, "n 2"]:
-    """Row and column of each flat position, scaled so that their squared distance is a cost.
+def place_cost(
+    sketches: Float[Tensor, "n k"], grid: PatchGrid, longer_side: int, deepest: Tensor
+) -> PlaceCost:
+    """What a source costs as it lies far away, in the unit of squared distances of sketches.
 
     Args:
         sketches: Of all patches, by flat position: the cost is in their mean distance.
         grid: Whose sources count.
         longer_side: Of the image, in pixels.
+        deepest: Pixels from the middle of the hole to what is known.
     """
-    place = torch.stack(grid.places(torch.arange(len(sketches), device=sketches.device)), 1)
+    places = torch.stack(grid.places(torch.arange(len(sketches), device=sketches.device)), 1)
     weight = mean_distance(sketches, grid) * sketches.new_tensor([_FAR_ROWS, _FAR_COLUMNS])
-    return place / longer_side * weight.sqrt()
+    scale = weight.sqrt() / longer_side
+    return PlaceCost(places * scale, sketches.new_tensor([0.0, _FREE]) * deepest * scale)
 
 
 def rarity(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid, Sketcher
+from kintsugi.models.match.pixel_search import Field, PatchGrid, PlaceCost, Sketcher
 from tests.models.match.patterns import Draw, checker, noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 
@@ -264,3 +264,29 @@ def test_a_search_at_random_nearly_finds_what_an_exhaustive_one_does(
     exhaustive = Field(grid, sketches, queries, None)
     assert (field.distance >= exhaustive.distance - 1e-3).all()
     assert field.distance.mean() < 1.05 * exhaustive.distance.mean() + 1e-3
+
+
+def test_a_place_costs_what_it_lies_beyond_the_free_range(generator: torch.Generator) -> None:
+    grid = grid_of(noise(24, 24), (8, 16, 8, 16))
+    rows, columns = grid.places(torch.arange(len(grid.is_source)))
+    cost = PlaceCost(torch.stack([2 * rows, columns], 1).float(), torch.tensor([0.0, 5.0]))
+    start, moved = torch.tensor([10 * grid.width + 10]), torch.tensor([11 * grid.width + 18])
+    assert cost(start, moved).tolist() == [4 + 3**2]
+    assert cost(start, start + 5).tolist() == [0]
+
+    field, sketches, queries = field_of(grid, generator)
+    far = Field(grid, sketches, queries, field.match, cost)
+    assert torch.allclose(far.distance, field.distance + cost(grid.queries, field.match))
+    # The least of all of them, compared one by one.
+    found = Field(grid, sketches, queries, None, cost)
+    every = torch.cdist(queries, sketches[grid.sources]).square()
+    every += cost(grid.queries[:, None], grid.sources)
+    assert torch.allclose(found.distance, every.min(1).values, atol=1e-3)
+    for step in (4, 2, 1):
+        far.propagate(step)
+    far.cohere(0.0)
+    assert torch.allclose(
+        far.distance,
+        (queries - sketches[far.match]).square().sum(1) + cost(grid.queries, far.match),
+        atol=1e-4,
+    )

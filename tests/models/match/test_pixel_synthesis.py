@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from kintsugi.models.match.pixel_search import NO_SOURCE
 from kintsugi.models.match.pixel_synthesis import search_pixels
 from kintsugi.models.matching import search_scale
 from tests.models.match.patterns import Draw, checker, clouds, guided, noise, off_by, stripes
@@ -195,17 +196,19 @@ def test_a_later_scale_begins_without_help_where_there_were_no_sources() -> None
 
 def test_sources_of_a_scale_of_another_shape_are_brought_to_this_one() -> None:
     """Sides are rounded to whole cells: halves are not exact."""
-    image, mask = stripes(200, 136), mask_of(200, 136, (60, 120, 96, 136))
-    small_size = (104, 64)
-    small = F.interpolate(image, small_size, mode="area")
-    small_mask = F.adaptive_max_pool2d(mask, small_size)
-    first = search_pixels(guided(small, small_mask), small_mask)
-    begun = F.interpolate(first.image, (200, 136), mode="bicubic").clamp(0, 1)
-    begun = torch.where(mask > 0, begun, image)
-    found, sources = search_pixels(begun, mask, previous=first.sources)
+    # The right half is the left one again, and nothing else in it is alike.
+    image, mask = noise(200, 68).repeat(1, 1, 1, 2), mask_of(200, 136, (60, 120, 92, 128))
+    height, width = 104, 64
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    around = F.max_pool2d(F.adaptive_max_pool2d(mask, (height, width)), 7, 1, 3)[0, 0]
+    before = torch.where(around > 0, rows * width + columns - width // 2, NO_SOURCE)
+    begun = torch.where(mask > 0, 0.5, image)
+    found, sources = search_pixels(begun, mask, previous=before[None].int())
     assert_sources(sources, mask)
-    # Stripes that are a phase off are off by 0.3; where two phases meet some pixels are.
-    assert off_by(found, image, mask) < 0.15
+    assert off_by(found, image, mask) < 0.02
+    # Without them that is not found.
+    nowhere = search_pixels(begun, mask, previous=torch.full_like(before, NO_SOURCE)[None].int())
+    assert off_by(nowhere.image, image, mask) > 0.1
 
 
 @pytest.mark.parametrize(
@@ -266,6 +269,19 @@ def test_what_fits_as_well_is_taken_from_the_same_height() -> None:
     # Each eighth shift fits, whatever its direction.
     assert right.mean() > 4
     assert down.mean() < right.mean() / 2
+
+
+def test_no_strip_next_to_a_hole_is_copied_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, mask = clouds(128, 128), mask_of(128, 128, (32, 96, 32, 96))
+
+    def columns_away() -> float:
+        sources = search_pixels(guided(image, mask), mask).sources[0]
+        _, columns = (sources >= 0).nonzero(as_tuple=True)
+        return float((sources[sources >= 0] % 128 - columns).abs().float().mean())
+
+    away = columns_away()
+    monkeypatch.setattr("kintsugi.models.match.source_cost._FREE", 0.0)
+    assert away > 1.1 * columns_away()
 
 
 def test_what_was_copied_often_is_copied_less(monkeypatch: pytest.MonkeyPatch) -> None:
