@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kintsugi.models.compose.gradient_blend import _SCREENING, blend_gradients
+from kintsugi.models.compose.gradient_blend import _screening, _texture, blend_gradients
 from tests.models.match.patterns import noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 
@@ -49,13 +49,13 @@ def test_known_pixels_stay_to_the_bit(box: Box) -> None:
 def test_a_narrow_fill_that_is_off_by_a_shade_loses_its_seam() -> None:
     image, hole = 0.3 + 0.4 * waves(64, 64), hole_of((30, 36, 0, 64))
     shifted = image.clone()
-    shifted[0][:, hole] += 0.2
+    shifted[0][:, hole] += 0.1
     blended = blend_gradients(shifted, hole, *gradients(image))
-    assert off(blended, image, hole).max() < 0.04
+    assert off(blended, image, hole).max() < 0.02
 
 
-def test_the_seam_of_a_large_fill_goes_and_its_shade_stays_deep_inside() -> None:
-    image, hole = 0.3 + 0.4 * waves(64, 64), hole_of((8, 56, 8, 56))
+def test_in_texture_the_seam_of_a_large_fill_goes_and_its_shade_stays_deep_inside() -> None:
+    image, hole = 0.2 + 0.6 * noise(64, 64), hole_of((8, 56, 8, 56))
     shifted = image.clone()
     shifted[0][:, hole] += 0.2
     blended = blend_gradients(shifted, hole, *gradients(image))
@@ -64,6 +64,25 @@ def test_the_seam_of_a_large_fill_goes_and_its_shade_stays_deep_inside() -> None
     assert off(blended, image, hole_of((31, 33, 31, 33))).mean() > 0.15
     steps = [each.abs().amax() for each in gradients(blended - image)]
     assert max(steps) < 0.04
+
+
+def test_a_shade_in_a_sky_goes_all_over_a_large_fill() -> None:
+    rows = torch.linspace(0.5, 0.7, 128)[None, None, :, None].expand(1, 3, 128, 128)
+    hole = mask_of(128, 128, (24, 104, 24, 104))[0, 0] > 0
+    shifted = rows.clone()
+    shifted[0][:, hole] += 0.08
+    blended = blend_gradients(shifted, hole, *gradients(rows))
+    assert off(blended, rows, hole).mean() < 0.5 * 0.08
+    steps = [each.abs().amax() for each in gradients(blended - rows)]
+    assert max(steps) < 0.006
+
+
+def test_where_two_copies_meet_neither_takes_the_others_colour() -> None:
+    image, hole = torch.full((1, 3, 96, 96), 0.7), mask_of(96, 96, (16, 80, 16, 80))[0, 0] > 0
+    image[..., 48:, :] = 0.2
+    # Each of the two is smooth: no patch has seen both.
+    blended = blend_gradients(image, hole, *torch.zeros(2, 3, 96, 96))
+    assert off(blended, image, hole).max() < 0.02
 
 
 def test_gradients_win_over_colours_near_by() -> None:
@@ -91,16 +110,19 @@ def test_what_is_wished_between_known_pixels_does_not_count() -> None:
 def test_it_solves_what_it_says() -> None:
     """Against a dense solver, in a picture that is hole up to two of its edges."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, 9, 10, generator=generator)
+    # Nowhere do two copies meet.
+    image = 0.5 + 0.05 * torch.rand(1, 3, 9, 10, generator=generator)
     hole = torch.zeros(9, 10, dtype=torch.bool)
     hole[2:, 3:8], hole[4, 6] = True, False
     right, down = (torch.rand(2, 3, 9, 10, generator=generator) - 0.5) * 0.1
+    texture = _texture(right[..., :-1], down[..., :-1, :], hole.float())
+    screening = _screening(texture).double()
     places = {tuple(place): number for number, place in enumerate(hole.nonzero().tolist())}
     matrix = torch.zeros(len(places), len(places), dtype=torch.float64)
     wanted = torch.zeros(len(places), 3, dtype=torch.float64)
     for (row, column), number in places.items():
-        matrix[number, number] += _SCREENING
-        wanted[number] += _SCREENING * image[0, :, row, column]
+        matrix[number, number] += screening[row, column]
+        wanted[number] += screening[row, column] * image[0, :, row, column]
         for below, beyond in ((0, 1), (0, -1), (1, 0), (-1, 0)):
             other = row + below, column + beyond
             if not (0 <= other[0] < 9 and 0 <= other[1] < 10):
