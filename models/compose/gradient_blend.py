@@ -80,7 +80,8 @@ def _texture(
 
 def _screening(texture: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     """How much the colours count at each pixel."""
-    return (_SCREENING * (texture / _TEXTURE).square()).clamp(_LEAST_SCREENING, _SCREENING)
+    share: Tensor = (texture / _TEXTURE).square()
+    return (_SCREENING * share).clamp(_LEAST_SCREENING, _SCREENING)
 
 
 def _coarse(
