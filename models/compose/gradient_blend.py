@@ -75,13 +75,13 @@ def _texture(
     both = torch.stack([differences / 6 * free, free])[None]
     side = 2 * _AROUND + 1
     total, count = F.avg_pool2d(both, side, 1, _AROUND)[0]
-    return total / count.clamp_min(1 / side**2)
+    mean: Tensor = total / count.clamp_min(1 / side**2)
+    return mean
 
 
 def _screening(texture: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     """How much the colours count at each pixel."""
-    share: Tensor = (texture / _TEXTURE).square()
-    return (_SCREENING * share).clamp(_LEAST_SCREENING, _SCREENING)
+    return (_SCREENING * (texture / _TEXTURE).square()).clamp(_LEAST_SCREENING, _SCREENING)
 
 
 def _coarse(
