@@ -157,7 +157,7 @@ def add_image_routes(
     )(routes.save)
     app.get(
         "/v1/models",
-        summary="The release that answers",
+        summary="The releases that answer",
         dependencies=guards,
         responses=_problems(401, 403, 500, 503, 504),
     )(routes.models)
@@ -231,11 +231,19 @@ class ImageRoutes:
         return _image_response(await self._work.rewrite(form, request.state.record))
 
     async def models(self) -> Response:
-        """The releases that are served: one."""
-        model = await self._work.model()
+        """The releases that are served, by the names that the field `model` takes.
+
+        The first one answers requests that name none.
+        """
+        models = await self._work.models()
         return JSONResponse(
-            {"models": [{"name": model.name, "digest": model.digest, "size": model.size}]},
-            headers={"x-model-version": model.version},
+            {
+                "models": [
+                    {"name": model.name, "digest": model.digest, "size": model.size}
+                    for model in models
+                ]
+            },
+            headers={"x-model-version": models[0].version},
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.errors import InvalidInput
 from kintsugi.models.progress import Progress, no_progress
 
 # 8 or 16 bits a sample.
@@ -48,6 +49,25 @@ class ModelInfo:
         """`name@sha256:xxxxxxxxxxxx`, as the header `x-model-version` shows it."""
         algorithm, _, digits = self.digest.partition(":")
         return f"{self.name}@{algorithm}:{digits[:_DIGEST_DIGITS]}"
+
+
+def find_model(models: Sequence[ModelInfo], name: str) -> int:
+    """Where among these releases the one of a request is; the first for "".
+
+    Args:
+        models: Those that are served.
+        name: A release's name, or its `ModelInfo.version`.
+
+    Raises: InvalidInput `model_unknown`, which names those that there are.
+    """
+    for index, model in enumerate(models):
+        if name in ("", model.name, model.version):
+            return index
+    raise InvalidInput(
+        f"model={name[:40]!a} is not served here",
+        code="model_unknown",
+        hint=f"model: one of {', '.join(model.name for model in models)}; or leave it out",
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ class Engine(Protocol):
             progress: Called with each step, by an engine that knows.
 
         Raises:
-            InvalidInput: The options do not fit this image.
+            InvalidInput: The options do not fit this image, or name a model that is not there.
             Busy: Try again later.
             WorkerDied: It may be this request's doing.
         """
@@ -124,13 +144,16 @@ class Engine(Protocol):
             progress: As `inpaint`.
 
         Raises:
-            InvalidInput: The style is too small.
+            InvalidInput: The style is too small, or there is no such model.
             Busy, WorkerDied: As for `inpaint`.
         """
         ...
 
-    async def model(self) -> ModelInfo:
-        """The release that answers now. Raises: Busy."""
+    async def models(self) -> list[ModelInfo]:
+        """The releases that answer now, no two of one name; the first unless one is named.
+
+        Raises: Busy.
+        """
         ...
 
     async def ready(self) -> dict[str, bool]:

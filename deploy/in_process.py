@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from kintsugi.deploy.engine import Filled, ModelInfo, Pixels
-from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.engine import Filled, ModelInfo, Pixels, find_model
+from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import finite_image, plan_inpainting, plan_transfer
 from kintsugi.models.inpainter import CancelCheck, Inpainter
 from kintsugi.models.pixels import image_to_tensor
@@ -22,15 +22,27 @@ class _GivenUp(Exception):
 
 
 class LocalEngine:
-    """Runs an Inpainter on the CPU, one request at a time.
+    """Runs Inpainters, one request at a time.
 
     A call that is cancelled ends before its next step: one network or one match, on one
     scale of one crop or one tile.
     """
 
-    def __init__(self, inpainter: Inpainter, model: ModelInfo) -> None:
-        self._inpainter = inpainter
-        self._model = model
+    def __init__(
+        self,
+        inpainter: Inpainter,
+        model: ModelInfo,
+        more: Sequence[tuple[Inpainter, ModelInfo]] = (),
+    ) -> None:
+        """Take what is loaded.
+
+        Args:
+            inpainter: Answers requests that name no release.
+            model: Which one it is.
+            more: Others, which requests may name.
+        """
+        self._inpainters = [inpainter, *(each for each, _ in more)]
+        self._models = [model, *(each for _, each in more)]
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inpaint")
 
     async def inpaint(
@@ -42,7 +54,7 @@ class LocalEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        return await self._run(partial(self._fill, pixels, mask, options, progress))
+        return await self._run(options, partial(self._fill, pixels, mask, options, progress))
 
     async def stylize(
         self,
@@ -53,19 +65,22 @@ class LocalEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        return await self._run(partial(self._transfer, content, style, options))
+        return await self._run(options, partial(self._transfer, content, style, options))
 
-    async def model(self) -> ModelInfo:
+    async def models(self) -> list[ModelInfo]:
         """See Engine."""
-        return self._model
+        return list(self._models)
 
     async def ready(self) -> dict[str, bool]:
         """See Engine."""
         return {"Inpainter": True}
 
-    async def _run(self, work: Callable[[CancelCheck], Pixels]) -> Filled:
+    async def _run(
+        self, options: AnswerOptions, work: Callable[[Inpainter, CancelCheck], Pixels]
+    ) -> Filled:
         """Run the work in the one thread, until it is done or this call is cancelled."""
-        given_up = threading.Event()
+        number = find_model(self._models, options.model)
+        inpainter, given_up = self._inpainters[number], threading.Event()
 
         def check() -> None:
             if given_up.is_set():
@@ -73,10 +88,12 @@ class LocalEngine:
 
         try:
             # Cancelling takes what still waits out of the queue, but stops no thread.
-            pixels = await asyncio.get_running_loop().run_in_executor(self._executor, work, check)
+            pixels = await asyncio.get_running_loop().run_in_executor(
+                self._executor, work, inpainter, check
+            )
         finally:
             given_up.set()
-        return Filled(pixels, self._model)
+        return Filled(pixels, self._models[number])
 
     def _fill(
         self,
@@ -84,12 +101,13 @@ class LocalEngine:
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         progress: Progress,
+        inpainter: Inpainter,
         check: CancelCheck,
     ) -> Pixels:
         # What does not fit the plan is the caller's error; the rest would be a bug.
-        plan = plan_inpainting(pixels, mask, options, self._inpainter.matching.first_side)
+        plan = plan_inpainting(pixels, mask, options, inpainter.matching.first_side)
         answer: Pixels = finite_image(
-            self._inpainter.fill_plan(plan, options.seed, check=check, progress=progress),
+            inpainter.fill_plan(plan, options.seed, check=check, progress=progress),
             pixels.dtype,
         )
         return answer
@@ -99,12 +117,13 @@ class LocalEngine:
         content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
+        inpainter: Inpainter,
         check: CancelCheck,
     ) -> Pixels:
         # As above.
         plan_transfer(content, style, options)
         answer: Pixels = finite_image(
-            self._inpainter.stylize(
+            inpainter.stylize(
                 image_to_tensor(content),
                 image_to_tensor(style),
                 strength=options.strength,

@@ -55,6 +55,14 @@ class FileOptions(BaseModel):
 class AnswerOptions(FileOptions):
     """What every request for an image may choose."""
 
+    model: str = Field(
+        default="",
+        max_length=200,
+        # A name, never a place: nothing is fetched for a client.
+        pattern=r"^[^/\\]*$",
+        description="name of the release that answers, one of those of GET /v1/models; as if not"
+        " given the first of them",
+    )
     seed: int = Field(
         default=0,
         ge=0,

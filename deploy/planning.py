@@ -1,6 +1,6 @@
 """One request around the networks: its pixels to a plan; knows no Ray and no weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kintsugi.deploy.engine import ModelInfo, Pixels
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
-from kintsugi.errors import InvalidInput
+from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.models.pixels import (
     EIGHT_BITS,
     image_to_tensor,
@@ -162,6 +162,17 @@ def finite_image(answer: Tensor, depth: np.dtype[Any] = EIGHT_BITS) -> Pixels:
         raise FloatingPointError("the networks' answer holds values that are no numbers")
     pixels: Pixels = tensor_to_image(answer, depth)
     return pixels
+
+
+def check_names(models: Sequence[ModelInfo]) -> None:
+    """Raises: ConfigError: two releases have one name, by which requests choose."""
+    names = [model.name for model in models]
+    for model in models:
+        if names.count(model.name) > 1:
+            raise ConfigError(
+                f"two of the releases to serve have the name {model.name}: a request names one by"
+                " it, so publish one of them under another name"
+            )
 
 
 def model_info(config: ReleaseConfig) -> ModelInfo:

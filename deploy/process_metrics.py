@@ -170,8 +170,8 @@ class _Measured:
         with self._metrics.working("stylize"):
             return await self._engine.stylize(content, style, options, progress=progress)
 
-    async def model(self) -> ModelInfo:
-        return await self._engine.model()
+    async def models(self) -> list[ModelInfo]:
+        return await self._engine.models()
 
     async def ready(self) -> dict[str, bool]:
         return await self._engine.ready()

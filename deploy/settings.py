@@ -19,6 +19,11 @@ class AppArgs(BaseModel):
         description="Folder of a release: a path, taken from the repository's root when it is"
         " relative, or a URI such as s3://releases/street"
     )
+    more_releases: list[str] = Field(
+        default=[],
+        description="Further releases, as `release`; a request names the one that shall answer by"
+        " its field `model`. Every node holds all of them",
+    )
     max_bytes: int = Field(default=100_000_000, gt=0, description="Largest body of a request")
     max_json_bytes: int = Field(
         default=40_000_000,

@@ -11,13 +11,15 @@ import torch
 import uvicorn
 
 from kintsugi.deploy.api import build_api
+from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.http.access_log import access_logger
 from kintsugi.deploy.in_process import LocalEngine
-from kintsugi.deploy.planning import model_info
+from kintsugi.deploy.planning import check_names, model_info
 from kintsugi.deploy.process_metrics import ProcessMetrics, add_metrics_route
 from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import StorageError
+from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.weights import load_release
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def serve_in_process(
         on_ready: Called with the service's URL when it answers.
 
     Raises:
-        ConfigError: A setting cannot be used.
+        ConfigError: A setting cannot be used, or two releases have one name.
         StorageError: There is no whole release at ``args.release``, or the port is taken.
     """
     torch.set_num_threads(args.threads)
@@ -49,15 +51,12 @@ def serve_in_process(
     args = args.model_copy(update={"max_in_progress": args.max_in_progress or 2})
     if not args.api_keys and not args.hosts:
         args = args.model_copy(update={"hosts": [*_LOOPBACK, host]})
-    with local_release(args.release) as folder:
-        try:
-            inpainter, config = load_release(folder)
-        except ValueError as error:
-            # The message names a temporary copy; people know the URI.
-            raise StorageError(str(error).replace(str(folder), args.release)) from error
-    inpainter.to(args.device)
+    (inpainter, model), *more = [
+        _loaded(uri, args.device) for uri in (args.release, *args.more_releases)
+    ]
+    check_names([model, *(each for _, each in more)])
     metrics = ProcessMetrics()
-    engine = metrics.measured(LocalEngine(inpainter, model_info(config)))
+    engine = metrics.measured(LocalEngine(inpainter, model, more))
     app = build_api(engine, args, observer=metrics)
     add_metrics_route(app, metrics)
     _log_here()
@@ -78,6 +77,16 @@ def serve_in_process(
         server.run()
     if not server.started:
         raise StorageError(f"cannot listen at {host}:{port}: see the line above")
+
+
+def _loaded(uri: str, device: str) -> tuple[Inpainter, ModelInfo]:
+    with local_release(uri) as folder:
+        try:
+            inpainter, config = load_release(folder)
+        except ValueError as error:
+            # The message names a temporary copy; people know the URI.
+            raise StorageError(str(error).replace(str(folder), uri)) from error
+    return inpainter.to(device), model_info(config)
 
 
 class _Server(uvicorn.Server):

@@ -12,6 +12,7 @@ class AnswerOptions(TypedDict, total=False):
     format: Literal["same", "png", "jpeg", "webp", "tiff", "heif", "avif", "bmp", "gif", "jp2"]
     quality: int | Literal["auto"]
     strip_metadata: bool
+    model: str
     seed: int
 
 

@@ -36,10 +36,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """What a replica says of itself: its release, and how many requests it has computed."""
+    """What a replica says of itself: its releases, and how many requests it has computed."""
 
-    model: ModelInfo
+    models: tuple[ModelInfo, ...]
     calls: int
+
+    @property
+    def model(self) -> ModelInfo:
+        """Its own: the first, which answers requests that name none."""
+        return self.models[0]
 
 
 class Node:
@@ -72,7 +77,7 @@ class ComputingNode(Node, Generic[Held]):
     def __init__(
         self, args: AppArgs, load: Callable[[str], tuple[Held, ModelInfo]], *, batch_pixels: int = 0
     ) -> None:
-        """Load the release of ``args``.
+        """Load the releases of ``args``.
 
         Args:
             load: Gives what the node needs of the release at a URI.
@@ -80,7 +85,7 @@ class ComputingNode(Node, Generic[Held]):
         """
         super().__init__(args)
         self._device = torch.device(args.device)
-        self._cache = ReleaseCache(load, args.release)
+        self._cache = ReleaseCache(load, args.release, args.more_releases)
         self._threads = args.threads
         self._queue = ComputeQueue(
             batch_pixels, threads=args.threads, side_by_side=args.share_threads, use=_use_threads
@@ -94,7 +99,7 @@ class ComputingNode(Node, Generic[Held]):
 
     async def ready(self) -> NodeStatus:
         """Answer, even during a computation."""
-        return NodeStatus(self._cache.own.model, self._calls)
+        return NodeStatus(self._cache.models, self._calls)
 
     def check_health(self) -> None:
         """Fail when the device does: Serve then replaces this replica."""

@@ -118,11 +118,10 @@ class GraphEngine:
         self._last_fill = time.monotonic()
         return filled
 
-    async def model(self) -> ModelInfo:
+    async def models(self) -> list[ModelInfo]:
         """See Engine."""
         status = await retry_lost(lambda: answer_of(self._refiner.ready.remote()))
-        model: ModelInfo = status.model
-        return model
+        return list(status.models)
 
     async def ready(self) -> dict[str, bool]:
         """See Engine."""

@@ -21,7 +21,7 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from kintsugi.deploy.deadline import check_deadline
-from kintsugi.deploy.engine import Busy, Filled, Pixels
+from kintsugi.deploy.engine import Busy, Filled, Pixels, find_model
 from kintsugi.deploy.graph.base_node import (
     BoolArray,
     FloatArray,
@@ -33,9 +33,10 @@ from kintsugi.deploy.graph.base_node import (
 )
 from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged, RequestContext
-from kintsugi.deploy.options import InpaintOptions, StylizeOptions
+from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import (
     PhotoPlan,
+    check_names,
     finite_image,
     model_info,
     plan_photo,
@@ -86,7 +87,8 @@ class RefinerNode(Node):
         feature2image: DeploymentHandle,
     ) -> None:
         super().__init__(args)
-        self._release = _sound_release(args.release)
+        self._releases = [_sound_release(uri) for uri in (args.release, *args.more_releases)]
+        check_names([release.model for release in self._releases])
         # The jobs of a replica of the Ingress come in addition to its requests.
         jobs = args.jobs_running if args.jobs else 0
         self._most = args.max_in_progress and args.max_in_progress + jobs
@@ -97,8 +99,8 @@ class RefinerNode(Node):
         self._feature2image = feature2image
 
     async def ready(self) -> NodeStatus:
-        """Which release answers new requests, and how many have been answered."""
-        return NodeStatus(self._release.model, self._calls)
+        """Which releases answer new requests, and how many have been answered."""
+        return NodeStatus(tuple(release.model for release in self._releases), self._calls)
 
     async def inpaint(
         self,
@@ -118,6 +120,7 @@ class RefinerNode(Node):
             urgency: See `kintsugi.deploy.urgency`.
         """
         return await self._with_one_release(
+            options,
             deadline,
             lambda context: self._inpaint(context, pixels, mask, options),
             urgency,
@@ -133,6 +136,7 @@ class RefinerNode(Node):
     ) -> Filled:
         """Transfer a style; the same walk as `Inpainter.stylize`, over the same plan."""
         return await self._with_one_release(
+            options,
             deadline,
             lambda context: self._stylize(context, content, style, options),
             urgency,
@@ -164,37 +168,43 @@ class RefinerNode(Node):
 
     async def _with_one_release(
         self,
+        options: AnswerOptions,
         deadline: float,
         walk: Callable[[RequestContext], Awaitable[Pixels]],
         urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         """Answer with the release of now, all of it, and otherwise all of it with the next.
 
-        Raises: Busy: as many as there may be are in progress.
+        Raises:
+            Busy: As many as there may be are in progress.
+            InvalidInput: There is no such model.
         """
+        number = find_model([release.model for release in self._releases], options.model)
         if self._most and self._in_progress >= self._most:
             raise Busy(f"{self._in_progress} requests are in progress")
         self._in_progress += 1
         try:
-            return await self._answer(deadline, walk, urgency)
+            return await self._answer(number, deadline, walk, urgency)
         finally:
             self._in_progress -= 1
 
     async def _answer(
         self,
+        number: int,
         deadline: float,
         walk: Callable[[RequestContext], Awaitable[Pixels]],
         urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         started = time.perf_counter()
-        context = RequestContext(self._release, deadline, urgency)
+        context = RequestContext(self._releases[number], deadline, urgency)
         describe_span(release=context.release.model.version)
         try:
             pixels = await walk(context)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
-            self._release = await asyncio.to_thread(_sound_release, context.release.uri)
-            context = RequestContext(self._release, deadline, urgency)
+            release = await asyncio.to_thread(_sound_release, context.release.uri)
+            self._releases[number] = release
+            context = RequestContext(release, deadline, urgency)
             describe_span(release=context.release.model.version)
             pixels = await walk(context)
         self._computed(started)

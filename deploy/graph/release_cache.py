@@ -1,4 +1,4 @@
-"""The releases that a replica holds: its own, and the one before or after it; no network.
+"""The releases that a replica holds: those it serves, and the one before or after; no network.
 
 While a release is rolled out, replicas of the old one and of the new one run side by side, and
 each request stays with the release of the Refiner that took it. Whichever replica a call
@@ -7,7 +7,7 @@ meets, it answers with the call's release: it loads what it does not hold.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from kintsugi.deploy.engine import ModelInfo
@@ -15,24 +15,35 @@ from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
 
 Held = TypeVar("Held")
 
-# The current one, and the previous or the next.
-_MOST_HELD = 2
+# Of one release that is served: the current one, and the previous or the next.
+_HELD_OF_ONE = 2
 
 
 class ReleaseCache(Generic[Held]):
-    """Holds two releases; a third takes the place of the one that was not asked for longest."""
+    """Holds twice as many releases as are served; one more takes the place of the one that was
+    not asked for longest."""
 
-    def __init__(self, load: Callable[[str], tuple[Held, ModelInfo]], uri: str) -> None:
-        """Load the first.
+    def __init__(
+        self,
+        load: Callable[[str], tuple[Held, ModelInfo]],
+        uri: str,
+        more: Sequence[str] = (),
+    ) -> None:
+        """Load those that are served.
 
         Args:
             load: Gives what a node needs of the release at a URI.
             uri: The URI of the replica's own release.
+            more: The URIs of others that it serves.
         """
         self._load = load
-        held, model = load(uri)
-        self.own = Release(uri, model)
-        self._held = OrderedDict({self.own: held})
+        self._held = OrderedDict[Release, Held]()
+        for place in (uri, *more):
+            held, model = load(place)
+            self._held[Release(place, model)] = held
+        self.own, *_ = self._held
+        self.models = tuple(release.model for release in self._held)
+        self._most_held = _HELD_OF_ONE * (1 + len(more))
         self._loading = asyncio.Lock()
 
     async def get(self, release: Release) -> Held:
@@ -56,6 +67,6 @@ class ReleaseCache(Generic[Held]):
                 f"at {release.uri} is {found.version} by now, the request was begun with"
                 f" {release.model.version}: publish each release to a place of its own"
             )
-        if len(self._held) == _MOST_HELD:
+        if len(self._held) == self._most_held:
             self._held.popitem(last=False)
         self._held[release] = held

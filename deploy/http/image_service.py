@@ -11,7 +11,7 @@ from kintsugi.deploy.admission.cached_call import CachedCall
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
 from kintsugi.deploy.admission.gate import PATIENCE_SHARE, retry_after
 from kintsugi.deploy.deadline import answered_within
-from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer
+from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer, find_model
 from kintsugi.deploy.http.access_log import Record
 from kintsugi.deploy.http.codec import Answer
 from kintsugi.deploy.http.problems import Problem
@@ -109,6 +109,7 @@ class Work:
             InputError: The options do not fit the photograph.
             Problem: 504 `deadline_exceeded`.
         """
+        await self._check_model(form)
         asker = await self._asker(form, record, "job")
         async with self._turns.turn(asker):
             await begin()
@@ -118,6 +119,7 @@ class Work:
 
     async def check(self, form: InpaintForm | StylizeForm) -> None:
         """Refuse at once what would be refused later. Raises: InputError; Problem 504."""
+        await self._check_model(form)
         await self._codecs.start()
         async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
             await files.check()
@@ -132,16 +134,17 @@ class Work:
             record.saw(height, width)
             return answer
 
-    async def model(self) -> ModelInfo:
-        """The release that answers now. Raises: Busy; Problem 504."""
+    async def models(self) -> list[ModelInfo]:
+        """The releases that answer now, as `Engine.models`. Raises: Busy; Problem 504."""
         async with self._deadline(self._deadline_seconds):
-            return await self._engine.model()
+            return await self._engine.models()
 
     async def ready(self) -> dict[str, bool]:
         """For every node by name whether it answers, or did within the last second."""
         return await self._ready.get()
 
     async def _requested(self, form: InpaintForm | StylizeForm, record: Record) -> Made:
+        await self._check_model(form)
         asker = await self._asker(form, record, "request")
         await self._codecs.start()
         patience = min(_MOST_PATIENCE_SECONDS, _PATIENCE_SHARE * self._deadline_seconds)
@@ -164,6 +167,11 @@ class Work:
             finally:
                 self._observer.waiting(self._turns.all_waiting())
             yield
+
+    async def _check_model(self, form: InpaintForm | StylizeForm) -> None:
+        """Raises: InvalidInput `model_unknown`, before anything waits or is opened."""
+        if form.options.model:
+            find_model(await self.models(), form.options.model)
 
     async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
         """The client, and how large the picture is by its header.

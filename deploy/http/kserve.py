@@ -20,6 +20,7 @@ from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import INPAINT_FORM, InpaintForm, check_required
 from kintsugi.deploy.http.requests import check_encoding
 from kintsugi.deploy.options import InpaintOptions, parse_options
+from kintsugi.errors import InvalidInput
 
 _RELEASE = {
     "name": "release",
@@ -133,7 +134,7 @@ class KserveRoutes:
         Each tensor is BYTES of shape [1]: the file itself as binary data, or in base64 as
         JSON.
         """
-        await self._named(request)
+        named = await self._named(request)
         check_encoding(request)
         data, binary = split_body(
             await request.body(), request.headers.get(HEADER_LENGTH), self._max_json_bytes
@@ -141,6 +142,13 @@ class KserveRoutes:
         asked = await asyncio.to_thread(parse_infer, data, binary, INPAINT_FORM.files)
         check_required(asked.files, INPAINT_FORM)
         options = parse_options(asked.options, InpaintOptions, strict=True)
+        if options.model not in ("", named.name, named.version):
+            raise InvalidInput(
+                f"the path names {named.name} and the parameter model another release",
+                code="model_contradicts",
+                hint="leave the parameter model out",
+            )
+        options = options.model_copy(update={"model": named.version})
         form = InpaintForm(asked.files["image"], asked.files.get("mask"), options)
         made = await self._work.inpaint(form, request.state.record)
         head: dict[str, Any] = {
@@ -155,16 +163,18 @@ class KserveRoutes:
 
     async def _named(self, request: Request) -> ModelInfo:
         """The release, if it is the one that the path names. Raises: Problem 404."""
-        model = await self._work.model()
-        version = request.path_params.get("version", _version(model))
-        if (request.path_params["release"], version) != (model.name, _version(model)):
-            raise Problem(
-                404,
-                "model_unknown",
-                detail="this release, or this version of it, is not served",
-                hint=f"use {model.name}, whose version is {_version(model)}",
-            )
-        return model
+        models = await self._work.models()
+        for model in models:
+            version = request.path_params.get("version", _version(model))
+            if (request.path_params["release"], version) == (model.name, _version(model)):
+                return model
+        served = " or ".join(f"{one.name}, whose version is {_version(one)}" for one in models)
+        raise Problem(
+            404,
+            "model_unknown",
+            detail="this release, or this version of it, is not served",
+            hint=f"use {served}",
+        )
 
 
 def _version(model: ModelInfo) -> str:

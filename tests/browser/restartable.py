@@ -41,6 +41,7 @@ class HeldEngine(LocalEngine):
         mask: npt.NDArray[np.bool_],
         options: InpaintOptions,
         progress: Progress,
+        inpainter: Inpainter,
         check: CancelCheck,
     ) -> Pixels:
         def held(step: Step) -> None:
@@ -51,7 +52,7 @@ class HeldEngine(LocalEngine):
                 time.sleep(0.02)
 
         self._begun = 0
-        return super()._fill(pixels, mask, options, held, check)
+        return super()._fill(pixels, mask, options, held, inpainter, check)
 
 
 class Restartable:

@@ -187,6 +187,7 @@ def test_openapi_documents_the_style_transfer(client: TestClient) -> None:
         "content",
         "style",
         "strength",
+        "model",
         "format",
         "quality",
         "strip_metadata",

@@ -21,11 +21,20 @@ NO_JOBS = "none"
 @options.command(
     "kintsugi serve                                        # this machine only",
     "kintsugi serve --host 0.0.0.0 --api-keys keys.txt     # other machines, with keys",
+    "kintsugi serve --release mine --also s3://releases/street   # requests say model=street",
     "kintsugi serve --ray --release s3://releases/street   # the graph, on a cluster started here",
     "kintsugi serve --address http://head:8265             # the graph, on a cluster that runs",
 )
 def main(
     release: options.Release = BUNDLED_RELEASE,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="URI",
+            help="serve this release, too: requests choose by `model`; may be repeated",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen at")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", help="at it; 0: any free one")] = 8000,
     api_keys: Annotated[
@@ -63,27 +72,42 @@ def main(
     from kintsugi.servers.service import check_port
     from kintsugi.storage.storage import Storage
 
-    place = Storage(release)
-    if not place.exists("config.json"):
-        raise ConfigError(f"no release at {place.uri}: publish one, or leave --release out")
+    place, *others = [Storage(uri) for uri in (release, *(also or []))]
+    for each in (place, *others):
+        if not each.exists("config.json"):
+            raise ConfigError(f"no release at {each.uri}: publish one, or leave it out")
+    more = [each.uri for each in others]
     # From where this was started; the replicas of the graph are started elsewhere.
     kept = "" if jobs == NO_JOBS else Storage(jobs).uri
     # One process may take any free port, and says which.
     if not address and (port or ray):
         check_port(port, host)
     if ray or address:
-        return _on_ray(place.uri, host, port, keys, kept, address)
+        return _on_ray(place.uri, more, host, port, keys, kept, address)
     from kintsugi.deploy.settings import AppArgs
     from kintsugi.deploy.standalone import serve_in_process
 
     args = AppArgs(
-        release=place.uri, api_keys=keys, jobs=kept, threads=threads or os.cpu_count() or 1
+        release=place.uri,
+        more_releases=more,
+        api_keys=keys,
+        jobs=kept,
+        threads=threads or os.cpu_count() or 1,
     )
-    serve_in_process(args, host=host, port=port, on_ready=lambda url: _say(url, place.uri, kept))
+    served = ", ".join([place.uri, *more])
+    serve_in_process(args, host=host, port=port, on_ready=lambda url: _say(url, served, kept))
     return DONE
 
 
-def _on_ray(release: str, host: str, port: int, keys: str, jobs: str, address: str | None) -> int:
+def _on_ray(
+    release: str,
+    more: list[str],
+    host: str,
+    port: int,
+    keys: str,
+    jobs: str,
+    address: str | None,
+) -> int:
     """The graph, on a cluster of its own until Ctrl-C, or on one that runs."""
     from kintsugi.servers.cluster import Cluster, ray_cluster
     from kintsugi.servers.console import Console
@@ -106,8 +130,9 @@ def _on_ray(release: str, host: str, port: int, keys: str, jobs: str, address: s
                 jobs=jobs,
                 host=host,
                 api_keys=keys,
+                settings={"more_releases": more} if more else None,
             )
-        _say(url, release, jobs)
+        _say(url, ", ".join([release, *more]), jobs)
 
     if address:
         deploy(Cluster.running(address))

@@ -61,9 +61,9 @@ class HeldEngine:
         """See Engine."""
         return await self._engine.stylize(content, style, options, progress=progress)
 
-    async def model(self) -> ModelInfo:
+    async def models(self) -> list[ModelInfo]:
         """See Engine."""
-        return MODEL
+        return [MODEL]
 
     async def ready(self) -> dict[str, bool]:
         """See Engine."""

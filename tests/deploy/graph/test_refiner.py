@@ -12,6 +12,7 @@ import torch
 from kintsugi.deploy.engine import Busy
 from kintsugi.deploy.graph.refiner import RefinerNode
 from kintsugi.deploy.graph.request_context import ReleaseChanged, RequestContext
+from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.inpainter import Inpainter
@@ -53,7 +54,7 @@ def test_a_request_begins_again_when_its_release_is_no_more(
             raise ReleaseChanged("at its place is another one")
         return np.zeros((8, 8, 3), np.uint8)
 
-    filled = asyncio.run(node._with_one_release(0.0, walk))
+    filled = asyncio.run(node._with_one_release(InpaintOptions(), 0.0, walk))
 
     assert asked == ["first", "second"]
     assert (filled.model.name, filled.model.digest) == ("second", digest)
@@ -67,7 +68,7 @@ def test_it_does_not_begin_for_ever(inpainter: Inpainter, tmp_path: Path) -> Non
         raise ReleaseChanged("again")
 
     with pytest.raises(ReleaseChanged):
-        asyncio.run(refiner(tmp_path)._with_one_release(0.0, walk))
+        asyncio.run(refiner(tmp_path)._with_one_release(InpaintOptions(), 0.0, walk))
 
 
 def test_it_does_not_start_with_a_release_that_others_could_not_load(
@@ -96,16 +97,19 @@ def test_more_than_may_be_in_progress_are_refused_at_once(
             await going_on.wait()
             return np.zeros((8, 8, 3), np.uint8)
 
-        two = [asyncio.create_task(node._with_one_release(0.0, walk)) for _ in range(2)]
+        two = [
+            asyncio.create_task(node._with_one_release(InpaintOptions(), 0.0, walk))
+            for _ in range(2)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(Busy, match="2 requests are in progress"):
-            await node._with_one_release(0.0, walk)
+            await node._with_one_release(InpaintOptions(), 0.0, walk)
         # Who asks how it is does not count.
         assert (await node.ready()).model.name == "first"
         two[0].cancel()
         await asyncio.wait(two[:1])
         going_on.set()
-        assert (await node._with_one_release(0.0, walk)).model.name == "first"
+        assert (await node._with_one_release(InpaintOptions(), 0.0, walk)).model.name == "first"
         await two[1]
 
     asyncio.run(load())

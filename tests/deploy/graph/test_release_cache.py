@@ -51,6 +51,16 @@ def test_a_third_one_takes_the_place_of_the_one_that_is_not_asked_for() -> None:
     assert store.loaded == ["a", "b", "c", "b"]
 
 
+def test_all_that_are_served_stay_while_each_is_replaced() -> None:
+    store = Store()
+    store.digests["d"] = "4"
+    cache = ReleaseCache(store.load, "a", ["b"])
+    assert [model.name for model in cache.models] == ["a", "b"]
+    for uri in ("c", "d", "a", "b", "c", "d"):
+        get(cache, store.release(uri))
+    assert store.loaded == ["a", "b", "c", "d"]
+
+
 def test_another_release_at_the_same_place_is_no_answer() -> None:
     store = Store()
     cache = ReleaseCache(store.load, "a")

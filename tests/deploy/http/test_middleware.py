@@ -125,8 +125,8 @@ class FailingEngine:
             raise
         raise AssertionError
 
-    async def model(self) -> ModelInfo:
-        return MODEL
+    async def models(self) -> list[ModelInfo]:
+        return [MODEL]
 
     async def ready(self) -> dict[str, bool]:
         return {"Refiner": True, "PatchSwap": False}
