@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from kintsugi.deploy.admission.fair_turns import FairTurns
 from kintsugi.deploy.admission.gate import Gate, GateLimits
-from kintsugi.deploy.async_jobs import add_job_routes, open_jobs
+from kintsugi.deploy.async_jobs import add_batch_routes, add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, NoObserver, Observer
 from kintsugi.deploy.http.auth import Entrance, guard, open_keys
 from kintsugi.deploy.http.codec import Answer, answer_format
@@ -101,7 +101,7 @@ def build_api(
     entrance = Depends(Entrance(Gate(limits, turns, weight_of=weight_of), args.max_bytes))
     with_body = (*guards, entrance)
     add_image_routes(app, work, guards, with_body)
-    add_job_routes(app, jobs, guards, with_body)
+    add_batch_routes(app, add_job_routes(app, jobs, guards, with_body), guards, with_body)
     add_kserve_routes(app, work, guards, with_body, max_json_bytes=args.max_json_bytes)
     add_health_routes(app, work, guards)
     add_page(app, args)

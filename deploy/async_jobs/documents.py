@@ -1,11 +1,21 @@
 """What the API says of a job, and how it answers with its image; reads no storage."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from kintsugi.deploy.async_jobs.records import Job, JobStep, Kind, State
+from kintsugi.deploy.async_jobs.records import (
+    BatchRecord,
+    BatchRow,
+    Job,
+    JobProblem,
+    JobStep,
+    Kind,
+    State,
+)
 from kintsugi.deploy.http.problems import Problem, ProblemDocument, problem_document
 
 # What asks again sooner learns nothing new.
@@ -54,6 +64,66 @@ class JobsDocument(BaseModel):
 
     jobs: list[JobDocument]
     next: str | None = Field(description="`after` of the next page; null on the last")
+
+
+class RowDocument(BaseModel):
+    """One photograph of a batch."""
+
+    name: str = Field(description="as its file was called")
+    job: JobDocument | None = Field(
+        description="null where it was refused, or is not kept any more"
+    )
+    problem: ProblemDocument | None = Field(description="why it was refused; null otherwise")
+
+
+class BatchDocument(BaseModel):
+    """Jobs that were sent together, in their order."""
+
+    id: str
+    state: Literal["running", "ended"] = Field(description="ended: none of its jobs goes on")
+    progress: float = Field(ge=0, le=1, description="0 to 1: how much of all of them is done")
+    done: int = Field(ge=0, description="jobs that have made their image")
+    failed: int = Field(ge=0, description="photographs that were refused, and jobs that failed")
+    created: datetime
+    rows: list[RowDocument]
+
+
+def batch_response(
+    batch: BatchRecord, jobs: Sequence[Job | None], *, root_path: str, status: int = 200
+) -> Response:
+    """The batch's document.
+
+    Args:
+        batch: What was sent.
+        jobs: Of each row; None where there is none.
+        root_path: As `job_response`.
+        status: Of the answer.
+    """
+    root = root_path.rstrip("/")
+    rows = [_row(batch, row, job, root) for row, job in zip(batch.rows, jobs, strict=True)]
+    running = [row.job for row in rows if row.job is not None and row.job.state in UNENDED]
+    document = BatchDocument(
+        id=batch.id,
+        state="running" if running else "ended",
+        progress=1 - sum(1 - job.progress for job in running) / len(rows),
+        done=sum(job is not None and job.state == "done" for job in jobs),
+        failed=sum(
+            row.problem is not None or (row.job is not None and row.job.state == "failed")
+            for row in rows
+        ),
+        created=_moment(batch.created),
+        rows=rows,
+    )
+    headers = {"cache-control": "no-store", "location": f"{root}/v1/batches/{batch.id}"}
+    if running:
+        headers |= RETRY_AFTER
+    return Response(document.model_dump_json(), status, headers, media_type="application/json")
+
+
+def _row(batch: BatchRecord, row: BatchRow, job: Job | None, root: str) -> RowDocument:
+    problem = None if row.problem is None else _said(row.problem, batch.request_id)
+    shown = None if job is None else job_document(job, f"{root}/v1/jobs/{job.record.id}")
+    return RowDocument(name=row.name, job=shown, problem=problem)
 
 
 def jobs_response(jobs: list[Job], after: str, *, root_path: str) -> Response:
@@ -117,9 +187,12 @@ def job_document(job: Job, address: str) -> JobDocument:
 def _problem(job: Job) -> ProblemDocument | None:
     if job.outcome is None or job.outcome.problem is None:
         return None
-    failure = job.outcome.problem
-    problem = Problem(failure.status, failure.code, detail=failure.detail, hint=failure.hint)
-    return problem_document(problem, job.record.request_id)
+    return _said(job.outcome.problem, job.record.request_id)
+
+
+def _said(kept: JobProblem, request_id: str) -> ProblemDocument:
+    problem = Problem(kept.status, kept.code, detail=kept.detail, hint=kept.hint)
+    return problem_document(problem, request_id)
 
 
 def _moment(seconds: float) -> datetime:

@@ -112,6 +112,38 @@ class Outcome(_Record):
     problem: JobProblem | None = None
 
 
+class BatchRow(_Record):
+    """One photograph of a batch: a job, or why there is none.
+
+    Attributes:
+        name: As its sender calls the file.
+        job: Id; "" where it was refused.
+        problem: Why it was.
+    """
+
+    name: str
+    job: str = ""
+    problem: JobProblem | None = None
+
+
+class BatchRecord(_Record):
+    """Jobs that were sent together, in their order.
+
+    Attributes:
+        id: As of a job.
+        key_name: Whose API key made it.
+        request_id: Of the request that made it.
+        created: When.
+    """
+
+    version: Literal[1] = 1
+    id: str
+    key_name: str
+    request_id: str
+    created: float
+    rows: tuple[BatchRow, ...]
+
+
 class Mark(_Record):
     """That something was so from a moment on: cancelled, begun, alive.
 

@@ -34,12 +34,20 @@ from kintsugi.errors import InvalidInput
 
 _MOST_LISTED = 200
 _CURSOR = re.compile(r"\d{15}-[0-9a-f]{32}")
+IDEMPOTENCY_PARAMETER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Of your choice, at most 255 visible ASCII characters: the same request sent"
+    " again with it makes no second job",
+    "schema": {"type": "string", "maxLength": 255},
+    "example": "order-4711",
+}
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def add_job_routes(
     app: FastAPI, jobs: Jobs | None, guards: Sequence[Any], with_body: Sequence[Any]
-) -> None:
+) -> "JobRoutes":
     """Long work over HTTP; without ``jobs`` every route says that there is none."""
     routes = JobRoutes(jobs)
     document = {"model": JobDocument}
@@ -51,20 +59,11 @@ def add_job_routes(
         dependencies=with_body,
         responses={
             200: {**document, "description": "The job that this Idempotency-Key has made before"},
-            **_problems(400, 413, 415, 422),
+            **problems(400, 413, 415, 422),
         },
         openapi_extra={
             "requestBody": job_schema(),
-            "parameters": [
-                {
-                    "name": "Idempotency-Key",
-                    "in": "header",
-                    "description": "Of your choice, at most 255 visible ASCII characters: the"
-                    " same request sent again with it makes no second job",
-                    "schema": {"type": "string", "maxLength": 255},
-                    "example": "order-4711",
-                }
-            ],
+            "parameters": [IDEMPOTENCY_PARAMETER],
         },
     )(routes.create)
     app.get(
@@ -72,7 +71,7 @@ def add_job_routes(
         summary="The jobs of an API key",
         response_model=JobsDocument,
         dependencies=guards,
-        responses=_problems(422),
+        responses=problems(422),
         openapi_extra={
             "parameters": [
                 {
@@ -100,7 +99,7 @@ def add_job_routes(
         summary="How a job stands",
         response_model=JobDocument,
         dependencies=guards,
-        responses=_problems(404),
+        responses=problems(404),
     )(routes.show)
     app.get(
         "/v1/jobs/{job_id}/result",
@@ -109,7 +108,7 @@ def add_job_routes(
         dependencies=guards,
         responses={
             200: {"description": "the image", "content": {"image/*": {"schema": _BINARY}}},
-            **_problems(404, 409, 410),
+            **problems(404, 409, 410),
         },
     )(routes.result)
     app.delete(
@@ -117,8 +116,9 @@ def add_job_routes(
         summary="Give a job up, and delete its images",
         response_model=JobDocument,
         dependencies=guards,
-        responses=_problems(404),
+        responses=problems(404),
     )(routes.cancel)
+    return routes
 
 
 class JobRoutes:
@@ -136,34 +136,49 @@ class JobRoutes:
         the service be stopped meanwhile. A second request with the same `Idempotency-Key`
         and the same content is answered with the same job.
         """
-        jobs = self._enabled()
+        jobs = self.enabled()
         form = await read_job_form(request)
         jobs.hooks.check(form.webhook)
-        await jobs.work.check(form.form)
-        key = _idempotency_key(request)
-        record = _record(form, request, jobs.now())
         with jobs.kept():
-            if not key:
-                return await _take(jobs, record, form, request)
-            record = record.model_copy(update={"id": keyed_id(record, key)})
-            name = key_digest(record.key_name, key)
-            async with self._locks.setdefault(name, asyncio.Lock()):
-                known = await jobs.made_before(record, name)
-                if known is not None:
-                    return _shown(known, request)
-                answer = await _take(jobs, record, form, request)
-                await jobs.keep_key(name, record.id)
-                return answer
+            job, is_fresh = await self.make(form, request, idempotency_key(request))
+        return _shown(job, request, status=202 if is_fresh else 200)
+
+    async def make(self, form: JobForm, request: Request, key: str) -> tuple[Job, bool]:
+        """Check and take one job; inside of `Jobs.kept`.
+
+        Args:
+            form: What was sent.
+            request: With what.
+            key: The Idempotency-Key; "" for none.
+
+        Returns: the job, and whether it was not there before.
+
+        Raises: InputError; Problem: as the request for the same image, and 503 `jobs_full`.
+        """
+        jobs = self.enabled()
+        await jobs.work.check(form.form)
+        record = _record(form, request, jobs.now())
+        if not key:
+            return await _take(jobs, record, form), True
+        record = record.model_copy(update={"id": keyed_id(record, key)})
+        name = key_digest(record.key_name, key)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            known = await jobs.made_before(record, name)
+            if known is not None:
+                return known, False
+            job = await _take(jobs, record, form)
+            await jobs.keep_key(name, record.id)
+            return job, True
 
     async def list(self, request: Request) -> Response:
         """Those of the key that is sent, the newest first; of a service without keys, all.
 
         A job stays in the list a day longer than its image, as its document does.
         """
-        jobs = self._enabled()
+        jobs = self.enabled()
         limit, after = _page(request)
         with jobs.kept():
-            found, more = await jobs.page(_key_name(request), after=after, limit=limit)
+            found, more = await jobs.page(key_name_of(request), after=after, limit=limit)
         return jobs_response(found, more, root_path=request.scope.get("root_path", ""))
 
     async def show(self, job_id: str, request: Request) -> Response:
@@ -171,9 +186,9 @@ class JobRoutes:
 
         Ask again after the seconds of `Retry-After`, which is there until the job has ended.
         """
-        jobs = self._enabled()
+        jobs = self.enabled()
         with jobs.kept():
-            return _shown(await jobs.find(job_id, _key_name(request)), request)
+            return _shown(await jobs.find(job_id, key_name_of(request)), request)
 
     async def result(self, job_id: str, request: Request) -> Response:
         """The image, as the request for the same image would be answered.
@@ -181,9 +196,9 @@ class JobRoutes:
         409 until the job is done (`job_not_done`), or when it has failed (`job_failed`); 410
         when it was given up (`job_cancelled`) or its time is over (`job_expired`).
         """
-        jobs = self._enabled()
+        jobs = self.enabled()
         with jobs.kept():
-            job = await jobs.find(job_id, _key_name(request))
+            job = await jobs.find(job_id, key_name_of(request))
             if job.state != "done":
                 raise _no_result(job)
             return image_response(job, await jobs.image(job))
@@ -193,15 +208,16 @@ class JobRoutes:
 
         Sent again, it changes nothing.
         """
-        jobs = self._enabled()
+        jobs = self.enabled()
         with jobs.kept():
-            job = await jobs.find(job_id, _key_name(request))
+            job = await jobs.find(job_id, key_name_of(request))
             if job.state not in ("cancelled", "expired"):
                 await jobs.cancel(job_id)
-                job = await jobs.find(job_id, _key_name(request))
+                job = await jobs.find(job_id, key_name_of(request))
             return _shown(job, request)
 
-    def _enabled(self) -> Jobs:
+    def enabled(self) -> Jobs:
+        """Those of the service. Raises: Problem 501 `jobs_disabled`: it keeps none."""
         if self._jobs is None:
             raise Problem(
                 501,
@@ -213,10 +229,9 @@ class JobRoutes:
         return self._jobs
 
 
-async def _take(jobs: Jobs, record: JobRecord, form: JobForm, request: Request) -> Response:
+async def _take(jobs: Jobs, record: JobRecord, form: JobForm) -> Job:
     await jobs.submit(record, dict(form.files))
-    job = await jobs.find(record.id, record.key_name)
-    return _shown(job, request, status=202)
+    return await jobs.find(record.id, record.key_name)
 
 
 def _record(form: JobForm, request: Request, now: float) -> JobRecord:
@@ -225,7 +240,7 @@ def _record(form: JobForm, request: Request, now: float) -> JobRecord:
         kind=form.kind,
         options=form.option_values,
         files=digests(form.files),
-        key_name=_key_name(request),
+        key_name=key_name_of(request),
         request_id=request.state.request_id,
         created=now,
         webhook=form.webhook,
@@ -252,8 +267,8 @@ def _no_result(job: Job) -> Problem:
     )
 
 
-def _idempotency_key(request: Request) -> str:
-    """Raises: InvalidInput `idempotency_key_invalid`."""
+def idempotency_key(request: Request) -> str:
+    """The header's; "" for none. Raises: InvalidInput `idempotency_key_invalid`."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return ""
@@ -287,7 +302,8 @@ def _page(request: Request) -> tuple[int, str]:
     return int(limit), after
 
 
-def _key_name(request: Request) -> str:
+def key_name_of(request: Request) -> str:
+    """Name of the request's API key; "" of a service without keys."""
     name: str = request.state.record.key_name
     return name
 
@@ -299,7 +315,8 @@ def _shown(job: Job, request: Request, *, status: int = 200) -> Response:
 _BINARY = {"type": "string", "format": "binary"}
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These answers, and those of every route here, for OpenAPI."""
     problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
     of_all = (401, 403, 429, 500, 501, 503)
     return {

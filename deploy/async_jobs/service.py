@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from kintsugi.deploy.async_jobs.records import Job, JobRecord, is_job_id
+from kintsugi.deploy.async_jobs.records import BatchRecord, Job, JobRecord, is_job_id
 from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
@@ -131,6 +131,22 @@ class Jobs:
     async def keep_key(self, key: str, job_id: str) -> None:
         """Say which job an Idempotency-Key has made."""
         await self._call(self._store.keep_key, key, job_id)
+
+    async def keep_batch(self, batch: BatchRecord) -> None:
+        """Say which jobs were sent together."""
+        await self._call(self._store.keep_batch, batch)
+
+    async def batch(self, batch_id: str, key_name: str) -> BatchRecord:
+        """A batch of the owner of this API key. Raises: Problem 404 `batch_unknown`."""
+        batch = await self._call(self._store.batch, batch_id) if is_job_id(batch_id) else None
+        if batch is None or batch.key_name != key_name:
+            raise Problem(
+                404,
+                "batch_unknown",
+                detail="there is no batch with this id, or not any more",
+                hint="take the id from the answer of POST /v1/batches, and send the same API key",
+            )
+        return batch
 
     async def image(self, job: Job) -> bytes:
         """The image of a job that is done."""

@@ -4,6 +4,7 @@ open/<id>                 a job that has not ended, so that these are found with
 owners/<owner>            a running service, written again while it runs
 keys/<digest>             the job that an Idempotency-Key made
 lists/<digest>/<when>-<id> that a job is one of this API key's name
+batches/<id>              which jobs were sent together
 hooks/<id>                that its webhook is still to be notified of its end
 jobs/<id>/record.json     what was asked for; written last when the job is made
 jobs/<id>/input-<field>   the files that were sent; deleted when the job ends
@@ -25,6 +26,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kintsugi.deploy.async_jobs.records import (
+    BatchRecord,
     Claim,
     Job,
     JobRecord,
@@ -236,6 +238,14 @@ class JobStore:
         """Say which job an Idempotency-Key makes."""
         self._write(f"keys/{key}", Mark(job=job_id, time=self.now()))
 
+    def keep_batch(self, batch: BatchRecord) -> None:
+        """Say which jobs were sent together."""
+        self._write(f"batches/{batch.id}", batch)
+
+    def batch(self, batch_id: str) -> BatchRecord | None:
+        """A batch; None where there is none. Raises: JobDamaged."""
+        return self._read_if_there(f"batches/{batch_id}", BatchRecord)
+
     def log_damaged(self, error: JobDamaged) -> None:
         """Log it once: the next look finds it again."""
         if str(error) not in self._logged:
@@ -261,6 +271,13 @@ class JobStore:
         for path in self._place.list("lists"):
             job_id = path.rpartition("-")[2]
             if job_id not in files and job_id not in begun:
+                self._place.delete(path)
+        for path in self._place.list("batches"):
+            batch = self._readable(path, BatchRecord)
+            if batch is None or batch.created + self._ttl_seconds > self.now():
+                continue
+            # As long as one of its jobs is known.
+            if not any(row.job in files for row in batch.rows):
                 self._place.delete(path)
         return sum(self._expire(job_id, files[job_id], job_id in begun) for job_id in files)
 

@@ -8,6 +8,13 @@ Long work, which goes on when the service restarts:
 job = client.jobs.inpaint(Path("poster.tiff"), Path("mask.png"))
 answer = client.jobs.wait(job.id, on_progress=lambda job: print(f"{job.progress:.0%}"))
 
+Several photographs, each a job of its own:
+
+batch = client.batches.inpaint([Path("a.jpg"), Path("b.jpg")], [Path("a.png"), Path("b.png")])
+for row in client.batches.wait(batch.id).rows:
+    if row.problem is None:
+        Path("filled", row.name).write_bytes(client.jobs.result(row.job.id).data)
+
 From the command line, with --job for long work:
 
 python -m kintsugi.deploy.client inpaint photo.jpg mask.png filled.png --feather 8
@@ -19,7 +26,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from pathlib import Path
@@ -27,10 +34,10 @@ from typing import Unpack
 from urllib.parse import urlsplit
 
 from kintsugi.deploy.client.answers import Answer, ClientError, Response, answer_of, error_of
-from kintsugi.deploy.client.jobs import Job, Jobs
+from kintsugi.deploy.client.jobs import Batch, Batches, Job, Jobs, Source
 from kintsugi.deploy.client.request_options import InpaintOptions, StylizeOptions
 
-__all__ = ["Answer", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
+__all__ = ["Answer", "Batch", "Client", "ClientError", "InpaintOptions", "Job", "StylizeOptions"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +88,7 @@ class Client:
         self._max_retries = max_retries
         # Long work: send it now, fetch it later.
         self.jobs = Jobs(self._send, _form)
+        self.batches = Batches(self._send, _form)
 
     def inpaint(
         self,
@@ -192,30 +200,34 @@ def _may_pass(response: Response) -> bool:
     return response.status in _IN_FRONT and not from_the_service
 
 
-def _bytes(source: bytes | str | Path) -> bytes:
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
-
-
 def _form(
-    files: Mapping[str, bytes | str | Path], options: Mapping[str, object]
+    files: Mapping[str, Source | Sequence[Source]], options: Mapping[str, object]
 ) -> tuple[bytes, str]:
-    """Files and options as a form, and its content type."""
-    return _multipart(
-        {name: _bytes(source) for name, source in files.items()},
-        {name: str(value) for name, value in options.items()},
-    )
-
-
-def _multipart(files: dict[str, bytes], fields: dict[str, str]) -> tuple[bytes, str]:
-    """A form and its content type."""
+    """Files and options as a form, and its content type; of a sequence each as a file."""
     boundary = uuid.uuid4().hex
     parts = []
-    for name, data in [*files.items(), *((name, v.encode()) for name, v in fields.items())]:
-        filename = f'; filename="{name}"' if name in files else ""
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{filename}\r\n\r\n'
-        parts += [head.encode(), data, b"\r\n"]
+    for name, given in files.items():
+        for source in [given] if isinstance(given, bytes | str | Path) else given:
+            data, filename = _opened(source, name)
+            parts += [_head(boundary, name, f'; filename="{filename}"'), data, b"\r\n"]
+    for name, value in options.items():
+        parts += [_head(boundary, name), str(value).encode(), b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+
+
+def _opened(source: Source, name: str) -> tuple[bytes, str]:
+    """A file's bytes, and how it is called: by its path, else by its field."""
+    if isinstance(source, bytes):
+        return source, name
+    # As browsers write names that hold what would end them.
+    called = Path(source).name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    return Path(source).read_bytes(), called
+
+
+def _head(boundary: str, name: str, more: str = "") -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
+    return head.encode(errors="surrogateescape")
 
 
 def _pause_seconds(retry_after: str) -> float:

@@ -96,12 +96,25 @@ def check_accept(request: Request, format: str) -> None:
         )
 
 
-def form_schema(kind: FormKind[Options], example: Mapping[str, str | float]) -> dict[str, Any]:
+def check_multipart(request: Request, kind: FormKind[Options]) -> None:
+    """Raises: UnsupportedFormat `content_type`, InvalidInput `option_in_query`."""
+    if _media_type(request, kind) != "multipart/form-data":
+        raise UnsupportedFormat(
+            "the body is not multipart/form-data",
+            code="content_type",
+            hint="send a form: in JSON several files would take a third more, and all memory",
+        )
+
+
+def form_schema(
+    kind: FormKind[Options], example: Mapping[str, str | float], *, only: str = ""
+) -> dict[str, Any]:
     """A form for OpenAPI, as `requestBody`: it is read by hand and would not show.
 
     Args:
         kind: The form.
         example: A request: names of files, and some of the options.
+        only: The one media type that is read; "" for both.
     """
     schema = kind.options.model_json_schema()
     required = list(kind.required)
@@ -120,13 +133,12 @@ def form_schema(kind: FormKind[Options], example: Mapping[str, str | float]) -> 
         for name, description in kind.files.items()
     }
     encoded = {name: _EXAMPLE_BASE64 for name in kind.files if name in example}
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": body(binary, example),
-            "application/json": body(text, {**example, **encoded}),
-        },
+    content = {
+        "multipart/form-data": body(binary, example),
+        "application/json": body(text, {**example, **encoded}),
     }
+    read = {media_type: each for media_type, each in content.items() if only in ("", media_type)}
+    return {"required": True, "content": read}
 
 
 def _media_type(request: Request, kind: FormKind[Options]) -> str:

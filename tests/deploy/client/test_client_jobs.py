@@ -97,3 +97,40 @@ def test_as_a_command(service: Service, tmp_path: Path, capsys: pytest.CaptureFi
     expected = Client(service.url).inpaint(encode(PHOTO), encode(MASK), seed=3)
     assert (tmp_path / "made").read_bytes() == expected.data
     assert "done, 100%" in capsys.readouterr().err
+
+
+def test_a_batch_and_the_list_of_jobs(service: Service, tmp_path: Path) -> None:
+    client = Client(service.url)
+    service.engine.go = True
+    names = ['be"ach.png', "strasse.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(encode(PHOTO))
+    paths: list[bytes | str | Path] = [tmp_path / name for name in names]
+    batch = client.batches.inpaint([*paths, b"no picture"], encode(MASK), seed=2)
+    seen: list[float] = []
+    ended = client.batches.wait(batch.id, on_progress=lambda each: seen.append(each.progress))
+    assert seen[-1] == 1.0
+    assert [row.name.replace("%22", '"') for row in ended.rows] == [*names, "image"]
+    first, second, broken = ended.rows
+    assert broken.job is None
+    assert broken.problem is not None
+    assert broken.problem["code"] == "image_format_not_allowed"
+    assert first.job is not None
+    assert second.job is not None
+    same = client.inpaint(encode(PHOTO), encode(MASK), seed=2)
+    assert client.jobs.result(second.job.id).data == same.data
+    listed = list(client.jobs.list())
+    assert {job.id for job in listed} == {first.job.id, second.job.id}
+    assert [job.created for job in listed] == sorted((job.created for job in listed), reverse=True)
+    styled = client.batches.stylize(paths, encode(STYLE))
+    assert client.batches.cancel(styled.id).has_ended
+
+
+def test_the_list_goes_on_page_by_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kintsugi.deploy.client.jobs._PAGE", 2)
+    client = Client(service.url)
+    service.engine.go = True
+    made = [client.jobs.inpaint(encode(PHOTO), encode(MASK), seed=seed).id for seed in range(5)]
+    assert {job.id for job in client.jobs.list()} == set(made)
+    for job in made:
+        client.jobs.wait(job)

@@ -1,0 +1,177 @@
+"""/v1/batches: each photograph a job or a row that says why not; once, whatever is sent again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from kintsugi.deploy.async_jobs.records import BatchRecord, BatchRow
+from kintsugi.deploy.async_jobs.store import JobStore
+from tests.deploy.async_jobs.conftest import HeldEngine, wait_for, wait_until
+from tests.deploy.conftest import MASK, PHOTO, STYLE, decode, draw_photo, encode, post, problem
+
+Start = Callable[..., TestClient]
+ANN, BOB = "a" * 32, "b" * 32
+OTHER = draw_photo(80, 112, seed=4)
+
+
+def send(
+    client: TestClient,
+    files: list[tuple[str, str, bytes]],
+    fields: dict[str, str] | None = None,
+    **headers: str,
+) -> Any:
+    sent = [(field, (name, data)) for field, name, data in files]
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/v1/batches", files=sent, data=fields or {}, headers=named)
+
+
+TWO = [
+    ("image", "beach.png", encode(PHOTO)),
+    ("image", "street.png", encode(OTHER)),
+    ("mask", "one.png", encode(MASK)),
+]
+
+
+def wait_for_batch(client: TestClient, batch_id: str) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        document.update(client.get(f"/v1/batches/{batch_id}").json())
+        return bool(document["state"] == "ended")
+
+    wait_until(has_ended)
+    return document
+
+
+def test_each_photograph_is_a_job_and_a_bad_one_a_row(start: Start) -> None:
+    client = start()
+    files = [
+        *TWO[:2],
+        ("image", "broken.png", b"no picture"),
+        *(("mask", f"{number}.png", encode(MASK)) for number in range(3)),
+    ]
+    taken = send(client, files, {"feather": "3"})
+    assert taken.status_code == 202, taken.text
+    batch = taken.json()
+    assert taken.headers["location"] == f"/v1/batches/{batch['id']}"
+    assert [row["name"] for row in batch["rows"]] == ["beach.png", "street.png", "broken.png"]
+    ended = wait_for_batch(client, batch["id"])
+    assert (ended["done"], ended["failed"], ended["progress"]) == (2, 1, 1.0)
+    first, second, broken = ended["rows"]
+    assert broken["job"] is None
+    assert broken["problem"]["code"] == "image_format_not_allowed"
+    for row, photo in ((first, PHOTO), (second, OTHER)):
+        image = client.get(row["job"]["result"]).content
+        assert image == post(client, {"feather": "3"}, image=encode(photo)).content
+
+
+def test_one_mask_or_one_look_is_for_all(start: Start) -> None:
+    client = start()
+    ended = wait_for_batch(client, send(client, TWO).json()["id"])
+    assert ended["done"] == 2
+    files = [("content", "a", encode(PHOTO)), ("content", "b", encode(OTHER))]
+    files.append(("style", "c", encode(STYLE)))
+    ended = wait_for_batch(client, send(client, files, {"kind": "stylize"}).json()["id"])
+    assert [row["job"]["kind"] for row in ended["rows"]] == ["stylize"] * 2
+    assert decode(client.get(ended["rows"][1]["job"]["result"]).content).shape == OTHER.shape
+
+
+def test_sent_again_with_its_key_it_is_the_same(start: Start) -> None:
+    client = start()
+    one = send(client, TWO, idempotency_key="k").json()
+    again = send(client, TWO, idempotency_key="k").json()
+    assert again["id"] == one["id"]
+    jobs = [[row["job"]["id"] for row in each["rows"]] for each in (one, again)]
+    assert jobs[0] == jobs[1]
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 2
+    wait_for_batch(client, one["id"])
+
+
+def test_beyond_what_may_wait_each_is_told_and_can_be_sent_again(
+    start: Start, held: HeldEngine
+) -> None:
+    client = start(held, jobs_waiting=1, jobs_running=1)
+    files = [*TWO, ("image", "third.png", encode(draw_photo(80, 112, seed=5)))]
+    first = send(client, files, idempotency_key="k").json()
+    refused = [row["problem"]["code"] for row in first["rows"] if row["problem"]]
+    assert refused
+    assert set(refused) == {"jobs_full"}
+    held.go = True
+    while any(row["problem"] for row in first["rows"]):
+        wait_for_batch(client, first["id"])
+        first = send(client, files, idempotency_key="k").json()
+    assert wait_for_batch(client, first["id"])["done"] == 3
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 3
+
+
+def test_all_are_given_up_together(start: Start, held: HeldEngine, folder: Path) -> None:
+    client = start(held)
+    batch = send(client, TWO).json()
+    wait_for(client, batch["rows"][0]["job"]["id"], "running")
+    shown = client.get(f"/v1/batches/{batch['id']}")
+    assert shown.headers["retry-after"] == "1"
+    assert shown.json()["state"] == "running"
+    assert 0 <= shown.json()["progress"] < 1
+    given = client.delete(f"/v1/batches/{batch['id']}").json()
+    assert given["state"] == "ended"
+    assert [row["job"]["state"] for row in given["rows"]] == ["cancelled"] * 2
+    assert not list(folder.rglob("input-*"))
+    assert not list(folder.rglob("result-*"))
+
+
+def test_a_key_sees_its_own_alone(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"ann: {ANN}\nbob: {BOB}\n")
+    client = start(api_keys=str(tmp_path / "keys"))
+    batch = send(client, TWO, x_api_key=ANN).json()["id"]
+    address = f"/v1/batches/{batch}"
+    assert client.get(address, headers={"x-api-key": ANN}).status_code == 200
+    for ask in (client.get, client.delete):
+        problem(ask(address, headers={"x-api-key": BOB}), 404, "batch_unknown")
+    problem(client.get(address), 401, "key_missing")
+    # The same Idempotency-Key of another is another batch.
+    one, other = (send(client, TWO, x_api_key=key, idempotency_key="k") for key in (ANN, BOB))
+    assert one.json()["id"] != other.json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "code"),
+    [
+        (TWO[2:], {}, "image_missing"),
+        ([*TWO, ("image", "c", b""), TWO[2]], {}, "mask_count"),
+        (TWO[:2], {"kind": "stylize"}, "unknown_field"),
+        (TWO[:2], {"kind": "both"}, "kind_unknown"),
+        (TWO, {"feather": "soft"}, "feather_not_integer"),
+        (TWO, {"strength": "1"}, "unknown_field"),
+        ([("content", "a", encode(PHOTO))], {"kind": "stylize"}, "style_missing"),
+        ([("image", "a", b"")] * 101, {}, "image_repeated"),
+    ],
+)
+def test_what_is_wrong_with_all_is_said_at_once(
+    start: Start, folder: Path, files: list[Any], fields: dict[str, str], code: str
+) -> None:
+    problem(send(start(), files, fields), 422, code)
+    assert not list(folder.rglob("batches/*"))
+
+
+def test_json_and_services_without_jobs(start: Start, make_client: Start) -> None:
+    problem(start().post("/v1/batches", json={"image": []}), 415, "content_type")
+    problem(send(make_client(), TWO), 501, "jobs_disabled")
+    problem(start().get("/v1/batches/../../etc"), 404, "http_error")
+    problem(start().get("/v1/batches/" + "0" * 32), 404, "batch_unknown")
+
+
+def test_it_is_forgotten_with_its_jobs(tmp_path: Path) -> None:
+    now = [1000.0]
+    store = JobStore(str(tmp_path), ttl_seconds=10, clock=lambda: now[0])
+    batch = BatchRecord(
+        id="0" * 32, key_name="", request_id="r", created=1000, rows=(BatchRow(name="a"),)
+    )
+    store.keep_batch(batch)
+    store.sweep()
+    assert store.batch(batch.id) == batch
+    now[0] = 1010
+    store.sweep()
+    assert store.batch(batch.id) is None
