@@ -1,10 +1,10 @@
 """The options of a request, and the errors that name a wrong one.
 
 Here each option is declared once: type, default, limits; what commands have too, and so nearly
-all descriptions, in `kintsugi.imaging.photo_options`. HTTP, JSON, KServe, jobs,
-OpenAPI, the client's command line and the page read them from here; an option with a title has a
-control on the page. `client/request_options.py` has the types once more, as a client needs none
-of what is imported here.
+all descriptions, in `kintsugi.imaging.photo_options`. HTTP, JSON, KServe, jobs, OpenAPI, the
+client's command line and the page read them from here; all but the release have a control on the
+page, whose words are in `web/languages`. `client/request_options.py` has the types once more, as a
+client needs none of what is imported here.
 """
 
 import json
@@ -18,11 +18,14 @@ from kintsugi.imaging.photo_options import (
     LARGEST_SEED,
     MOST_REACH,
     MOST_SCALES,
+    Choice,
+    FillChoices,
     FormatChoice,
     MaskConvention,
     MaskOptions,
     OutputOptions,
     choice,
+    choices,
 )
 
 # What of a wrong value is named in the error; more would be an echo of the request.
@@ -67,7 +70,6 @@ class AnswerOptions(FileOptions):
         default=0,
         ge=0,
         le=LARGEST_SEED,
-        title="Seed",
         description=choice("seed").description,
     )
 
@@ -86,19 +88,16 @@ class InpaintOptions(AnswerOptions):
         default=0,
         ge=0,
         le=MOST_REACH,
-        title="Grow the hole, px",
         description=choice("grow_mask").description,
     )
     feather: int = Field(
         default=0,
         ge=0,
         le=MOST_REACH,
-        title="Soften the edge, px",
         description=choice("feather").description,
     )
     align_colour: bool = Field(
         default=True,
-        title="Match the colours around the hole",
         description=choice("align_colour").description,
     )
     scales: Annotated[int, Field(ge=1, le=MOST_SCALES)] | Literal["auto"] = Field(
@@ -132,19 +131,34 @@ class StylizeOptions(AnswerOptions):
 Options = TypeVar("Options", bound=BaseModel)
 
 
-def page_options(kind: type[AnswerOptions]) -> list[dict[str, object]]:
-    """What the page makes controls of: the options with a title, in their order.
+def page_options(kind: type[FileOptions]) -> dict[str, list[dict[str, object]]]:
+    """What the page makes controls of: all options but the release, in groups.
 
-    Each has `name`, `title`, `default`, `type` (of JSON schema) and, of a number, `minimum` and
-    `maximum`; with a choice of words, `enum`.
+    Each has `name`, `default`, `type` (boolean, integer or string) and, of a number, `minimum` and
+    `maximum`, of words `enum`. A number that may be "auto" has that as its default.
     """
-    properties = kind.model_json_schema()["properties"]
-    keys = ("title", "default", "type", "minimum", "maximum", "enum")
-    return [
-        {"name": name, **{key: properties[name][key] for key in keys if key in properties[name]}}
-        for name, field in kind.model_fields.items()
-        if field.title is not None
-    ]
+    groups = {"options": (MaskOptions, FillChoices), "file_options": (OutputOptions,)}
+    shown = {
+        group: [each for one in kinds for each in choices(one) if each.name in kind.model_fields]
+        for group, kinds in groups.items()
+    }
+    # Of a mask that is read from a file, and not painted.
+    reads = ("mask_convention", "invert_mask", "mask_threshold")
+    masks = [each for each in shown["options"] if each.name in reads]
+    shown["options"] = [each for each in shown["options"] if each.name not in reads]
+    return {
+        group: [_control(each) for each in options]
+        for group, options in {**shown, "mask_options": masks}.items()
+    }
+
+
+def _control(each: Choice) -> dict[str, object]:
+    control: dict[str, object] = {"name": each.name, "default": each.default}
+    if each.is_switch:
+        return {**control, "type": "boolean"}
+    if each.low is None:
+        return {**control, "type": "string", "enum": each.values}
+    return {**control, "type": "integer", "minimum": each.low, "maximum": each.high}
 
 
 def parse_options(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,15 +17,29 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+from kintsugi.errors import ConfigError
 from kintsugi.jobs import _command as options
-from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, run, start_ray
-from kintsugi.release.pipeline import Finished, PipelineConfig, Step, failures, promotion, steps
+from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, join_ray, run, start_ray
+from kintsugi.release.pipeline import (
+    Finished,
+    PipelineConfig,
+    Step,
+    failures,
+    promotion,
+    stages_of,
+    steps,
+)
 from kintsugi.storage.storage import Storage
+
+# The flavour that is fitted to what is there.
+FITTED = "recommended"
 
 
 @options.command(
     "kintsugi pipeline --flavour debug --shards ~/.kintsugi/shards/p --runs ~/.kintsugi/runs"
     " --output ~/.kintsugi/releases/mine --rivals ''",
+    "kintsugi pipeline --photos s3://photos --shards s3://shards/train --runs s3://runs"
+    " --output s3://releases/street --teacher torchvision --dry-run    # hours and cost",
     "kintsugi pipeline --photos s3://photos --shards s3://shards/train --runs s3://runs"
     " --output s3://releases/street --teacher torchvision --workers 4 --least 2",
 )
@@ -63,14 +78,29 @@ def main(
         int, typer.Option(metavar="N", help="serve Prometheus metrics (0: no)")
     ] = 0,
     metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+    price: Annotated[
+        float, typer.Option(metavar="X", help="dollars an hour of a GPU, for the estimate")
+    ] = 3.0,
+    tflops: Annotated[
+        float,
+        typer.Option(
+            metavar="X", help="sustained, of a GPU, for the estimate", show_default="measured here"
+        ),
+    ] = 0.0,
+    as_configured: Annotated[
+        bool,
+        typer.Option("--as-configured", help="train as long as --flavour says, whatever is there"),
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the commands, run none")
+        bool, typer.Option("--dry-run", help="print hours, cost and commands; run nothing")
     ] = False,
 ) -> int:
     """Make a release of photographs: pack, train, publish a candidate, evaluate it, promote it.
 
-    Started again it goes on: finished steps are left out, an unfinished one resumes. The release
-    is replaced only when its candidate is good enough; else this fails and says why.
+    `recommended` is fitted to the photographs, GPUs and memory that are there, and says hours and
+    cost before it starts. Started again it goes on: finished steps are left out, an unfinished one
+    resumes. The release is replaced only when its candidate is good enough; else this fails and
+    says why.
     """
     config = PipelineConfig(
         flavour=flavour,
@@ -89,11 +119,41 @@ def main(
         margin=margin,
         limit=limit,
     )
+    if flavour == FITTED and not as_configured:
+        config = _fitted(config, price, tflops, keep=not dry_run)
     planned = steps(config, options.CONFIGS)
     if dry_run:
         print("\n".join(f"{step.name}: {' '.join(_command(step))}" for step in planned))
         return DONE
     return _run_all(config, planned)
+
+
+def _fitted(config: PipelineConfig, price: float, tflops: float, *, keep: bool) -> PipelineConfig:
+    """Fitted to what is there, or as it began. Says hours and cost."""
+    from kintsugi.config.run_config import load_config
+    from kintsugi.release import sizing
+
+    known = sizing.kept_size(config.home)
+    if known is not None:
+        print(f"pipeline: as it began: {config.home}/{sizing.SIZE_NAME}", flush=True)
+        return replace(config, settings=known)
+    count = sizing.photographs_of(config.photos, config.shards, config.held_out)
+    if not count:
+        raise ConfigError(
+            f"no photographs in {config.photos or config.shards}: name them by --photos, or train"
+            " as the configuration says by --as-configured"
+        )
+    join_ray()
+    machine = sizing.this_machine(config.workers, tflops)
+    configs = {
+        stage: load_config(options.find_config(f"{config.flavour}-{stage.replace('_', '-')}"), ())
+        for stage in stages_of(config, options.CONFIGS)
+    }
+    size = sizing.sized(count, machine, configs, price)
+    print("\n".join(f"pipeline: {line}" for line in size.lines()), flush=True)
+    if keep:
+        sizing.keep_size(config.home, size)
+    return replace(config, settings=size.settings)
 
 
 def _run_all(config: PipelineConfig, planned: list[Step]) -> int:

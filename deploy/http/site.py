@@ -44,7 +44,7 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
             {"name": sample.name, "title": sample.title, "url": f"web/samples/{sample.name}"}
             for sample in samples.values()
         ],
-        "options": page_options(InpaintOptions),
+        **page_options(InpaintOptions),
         "max_bytes": args.max_bytes,
         "max_pixels": args.max_pixels,
         "max_stylize_pixels": args.max_stylize_pixels,

@@ -55,7 +55,7 @@ export class FillTab {
     // One press for all that wait, too.
     this.#part("job").querySelector("button").addEventListener("click", () => this.#fills.cancel());
     this.#panel = new Panel(root, this.#editor, {
-      declared: settings.options ?? [],
+      declared: settings,
       actions: this.actions,
       open: (files) => this.takeAll(files),
       importMask: (...file) => this.#attempt(() => this.#holes.take(...file)),
@@ -235,7 +235,7 @@ export class FillTab {
     return this.#attempt(async () => {
       for (const each of documents.filter((one) => one?.isFilled)) {
         this.#notice.confirm(say("saving"));
-        await savePhoto(each, this.#panel.format);
+        await savePhoto(each, this.#panel.file);
         this.#desk.news(each);
         if (each !== this.#editor.document) each.photo.unload();
       }

@@ -81,13 +81,13 @@ export class Holes {
     this.#done(say("same-hole-done", { count: others.length }));
   }
 
-  /** Take the hole from a file. Throws Trouble. */
-  async take(file, name) {
+  /** Take the hole from a file, which `options` say how to read. Throws Trouble. */
+  async take(file, name, options) {
     const { document } = this.#editor;
     const { photo } = document;
     const mask = await openPhoto(file, name, this.#limits);
     try {
-      const step = await maskStep(mask, photo.width, photo.height);
+      const step = await maskStep(mask, photo.width, photo.height, options);
       // It was meant for the photo as it was then.
       if (document !== this.#editor.document || document.photo !== photo) return;
       this.#editor.compare(false);

@@ -1,13 +1,12 @@
 // The hole as painted: steps to pixels, mask files in and out; knows no pointers and no history.
 
 import { canvasToBlob, newCanvas, Trouble } from "./photo.js";
+import { holeIn } from "./marked.js";
 import { say } from "./words.js";
 
 // Of the hole on the screen: the gold of mended cracks.
 const COLOUR = [255, 186, 0];
 const SHOWN_OPACITY = 0.62;
-// Grey of a mask file from which on it is hole, as the service has it.
-const HOLE_FROM = 128;
 // Of what is shown while it is filled; the longer side.
 const SMALL_SIDE = 1600;
 const EMPTYING = ["clear", "fill", "sent"];
@@ -196,8 +195,8 @@ export function emptiedAt(steps) {
   return steps.findLastIndex((step) => EMPTYING.includes(step.kind));
 }
 
-/** A mask file as a step. Throws Trouble when it is of another size than the photo. */
-export async function maskStep(file, width, height) {
+/** A mask file as a step. Throws Trouble when it is of another size, or marks nothing so. */
+export async function maskStep(file, width, height, options) {
   if (file.width !== width || file.height !== height) {
     throw new Trouble(
       say("mask-size", { mask: `${file.width} × ${file.height}`, photo: `${width} × ${height}` }),
@@ -208,12 +207,11 @@ export async function maskStep(file, width, height) {
   const context = canvas.getContext("2d");
   context.drawImage(file.picture, 0, 0);
   const image = context.getImageData(0, 0, width, height);
-  const data = image.data;
-  for (let at = 0; at < data.length; at += 4) {
-    const grey = (data[at] + data[at + 1] + data[at + 2]) / 3;
-    const hole = grey >= HOLE_FROM && data[at + 3] >= HOLE_FROM;
-    data[at + 3] = hole ? 255 : 0;
-    if (hole) [data[at], data[at + 1], data[at + 2]] = COLOUR;
+  const hole = holeIn(image, options);
+  const { data } = image;
+  for (let at = 0; at < hole.length; at += 1) {
+    data[4 * at + 3] = hole[at] ? 255 : 0;
+    if (hole[at]) [data[4 * at], data[4 * at + 1], data[4 * at + 2]] = COLOUR;
   }
   context.putImageData(image, 0, 0);
   return { kind: "picture", canvas, blob: await canvasToBlob(canvas, "image/png") };

@@ -9,25 +9,27 @@ const WRITTEN_HERE = ["jpeg", "webp"];
 // Of files, where it is another word than the format's.
 const ENDINGS = { jpeg: "jpg", tiff: "tif", heif: "heic" };
 
-/** Give the photo of a document as a file: its own format ("same") or another. */
-export async function savePhoto(document, format) {
+/** Give the photo of a document as a file; `options` are format, quality and strip_metadata. */
+export async function savePhoto(document, options) {
   const { photo, original } = document;
-  const file = await fileOf(photo, original, format);
+  const file = await fileOf(photo, original, options);
   const type = file.type.replace("image/", "");
   saveFile(file, `${original.stem}-filled.${ENDINGS[type] ?? type}`);
   document.kept = true;
 }
 
-async function fileOf(photo, original, format) {
+async function fileOf(photo, original, options) {
+  const { format } = options;
   const own = format === "same" ? original.blob.type : `image/${format}`;
   // As the service made it, or as the canvas was expanded.
-  if (own === "image/png" && photo.blob.type === own) return photo.blob;
+  if (own === "image/png" && photo.blob.type === own && !options.strip_metadata) return photo.blob;
   const isExpanded = photo.width !== original.width || photo.height !== original.height;
   const job = { signal: new AbortController().signal, waiting() {} };
   try {
     // What was expanded is another photo than the file's, and is written as itself.
     const source = isExpanded ? photo.blob : original.blob;
-    return await saveAs(source, photo.blob, isExpanded ? wordOf(own) : format, job);
+    const chosen = { ...options, format: isExpanded ? wordOf(own) : format };
+    return await saveAs(source, photo.blob, chosen, job);
   } catch (error) {
     if (error.code !== "gone") throw error;
     // Without the service: what the browser can write, in its own colours and without metadata.

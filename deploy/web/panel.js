@@ -13,10 +13,13 @@ export class Panel {
   #editor;
   #actions;
   #options;
+  #fileOptions;
+  #maskOptions;
 
   /**
-   * `declared` are the service's options, `actions` are by name; open(files), importMask(file, name) and exportMask() are for files, and
-   * touched() follows a press on the stage.
+   * `declared` are the service's options in their groups, `actions` are by name; open(files),
+   * importMask(file, name, options) and exportMask() are for files, and touched() follows a press on
+   * the stage.
    */
   constructor(root, editor, { declared, actions, open, importMask, exportMask, touched }) {
     this.#root = root;
@@ -27,7 +30,10 @@ export class Panel {
       filesFrom(input, open);
     }
     this.#part("stage").addEventListener("pointerdown", touched);
-    filesFrom(this.#part("import"), ([first]) => importMask(...first));
+    filesFrom(this.#part("import"), ([first]) => {
+      root.querySelector("#mask-sheet").hidePopover();
+      importMask(...first, this.#maskOptions.values);
+    });
     this.#part("export").addEventListener("click", exportMask);
     // Not its change: the tool that is chosen already leads back from the comparison, too.
     this.#part("tools").addEventListener("click", (event) => {
@@ -36,7 +42,9 @@ export class Panel {
     this.#part("select-bar").addEventListener("change", (event) => {
       editor.takesAway = event.target.value === "away";
     });
-    this.#options = new Options(this.#part("options"), declared);
+    this.#options = new Options(this.#part("options"), declared.options ?? []);
+    this.#fileOptions = new Options(this.#part("file-options"), declared.file_options ?? []);
+    this.#maskOptions = new Options(this.#part("mask-options"), declared.mask_options ?? []);
     this.#sliders();
     this.#brushes();
     document.addEventListener("words", () => { this.#brushes(); this.#hardness(); });
@@ -57,8 +65,9 @@ export class Panel {
     return { ...values, feather: Math.min(Number(feather.max), softest) };
   }
 
-  get format() {
-    return this.#part("format").value;
+  /** Of the file to download: format, quality, whether without metadata. */
+  get file() {
+    return this.#fileOptions.values;
   }
 
   nextVariation() {

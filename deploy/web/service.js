@@ -51,9 +51,9 @@ export async function preview(image, job) {
   return whole(response.blob());
 }
 
-/** The file that `image` is, or another `format`, with the pixels of `filled`. */
-export async function saveAs(image, filled, format, job) {
-  const response = await send("v1/save", formOf({ image, filled }, { format }), job);
+/** The file that `image` is, or as `options` say, with the pixels of `filled`. */
+export async function saveAs(image, filled, options, job) {
+  const response = await send("v1/save", formOf({ image, filled }, options), job);
   return whole(response.blob());
 }
 

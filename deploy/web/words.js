@@ -4,7 +4,9 @@ const STORED = "kintsugi.language";
 /** The languages there are, each by its own name. */
 export const LANGUAGES = { en: "English", de: "Deutsch", zh: "中文" };
 // Attributes that are words, by the end of `data-say-…`.
-const ATTRIBUTES = { title: "title", label: "aria-label", about: "aria-description", alt: "alt" };
+const ATTRIBUTES = {
+  title: "title", label: "aria-label", about: "aria-description", alt: "alt", placeholder: "placeholder",
+};
 
 let words = {};
 let language = "en";

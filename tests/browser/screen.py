@@ -32,6 +32,15 @@ class Screen:
     def part(self, name: str) -> Any:
         return self.tab.locator(f'[data-part="{name}"]')
 
+    def option(self, name: str, value: str) -> None:
+        """Give an option this value, whichever sheet it is on."""
+        set_value = """(input, value) => {
+            if (input.type === "checkbox") input.checked = value === "true";
+            else input.value = value;
+            input.dispatchEvent(new Event("input", { bubbles: true }));
+        }"""
+        self.tab.locator(f'[data-option="{name}"]').evaluate(set_value, value)
+
     def button(self, action: str) -> Any:
         return self.tab.locator(f'button[data-action="{action}"]')
 

@@ -26,7 +26,7 @@ def run_axe(screen: Screen, axe: str) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("width", [1440, 1024, 390])
 def test_every_state_is_accessible(
     open_page: Callable[..., Screen], photo: Path, axe: str, scheme: str, width: int
 ) -> None:
@@ -50,6 +50,11 @@ def test_every_state_is_accessible(
     screen.tab.locator('[popovertarget="more-sheet"]').click()
     screen.tab.locator('[popovertarget="canvas-sheet"]').click()
     check("canvas-sheet")
+    screen.page.keyboard.press("Escape")
+    screen.page.keyboard.press("Escape")
+    screen.tab.locator('[popovertarget="more-sheet"]').click()
+    screen.tab.locator('[popovertarget="mask-sheet"]').click()
+    check("mask-sheet")
     screen.page.keyboard.press("Escape")
     screen.page.keyboard.press("Escape")
     screen.fill()

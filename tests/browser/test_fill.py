@@ -1,13 +1,16 @@
 """Filling on the page: paint, fill, compare, download, undo; and what is said when it fails."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from kintsugi.imaging.codec import decode_mask
+from kintsugi.imaging.photo_options import MaskOptions, choice
 from tests.browser.conftest import SUB_PATH
 from tests.browser.screen import Screen
 from tests.deploy.conftest import draw_mask, draw_photo, encode
@@ -192,21 +195,92 @@ def test_what_the_sheet_of_options_says_is_sent(screen: Screen, photo: Path) -> 
         route.continue_()
 
     screen.page.route("**/v1/inpaint", keep)
-    options = screen.page.locator("#options-sheet [data-option]")
-    assert options.count() == 4
-    set_value = (
-        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
-    )
-    screen.page.locator('[data-option="grow_mask"]').evaluate(set_value, "5")
+    options = screen.page.locator('[data-part="options"] [data-option]')
+    assert options.count() == 8
+    screen.option("grow_mask", "5")
     assert screen.page.locator("#options-sheet output").first.text_content() == "5"
     screen.fill()
     for name, value in {
         "grow_mask": "5",
         "feather": "0",
         "align_colour": "true",
+        "scales": "auto",
         "seed": "0",
     }.items():
         assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in sent[0]
+
+
+def test_the_file_is_written_as_the_options_say(screen: Screen, tmp_path: Path) -> None:
+    path = tmp_path / "camera.jpg"
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    Image.fromarray(draw_photo(240, 320)).save(path, exif=exif, quality=95)
+    screen.open(path)
+    screen.drag(STROKE)
+    screen.fill()
+    sizes = []
+    for quality in ("90", "30"):
+        screen.option("quality", quality)
+        with screen.page.expect_download() as caught:
+            screen.button("download").click()
+        sizes.append(caught.value.path().stat().st_size)
+        with Image.open(caught.value.path()) as saved:
+            assert saved.getexif()[0x010F] == "Camera"
+    assert sizes[1] < sizes[0]
+    screen.option("strip_metadata", "true")
+    screen.option("format", "avif")
+    with screen.page.expect_download() as caught:
+        screen.button("download").click()
+    assert caught.value.suggested_filename == "camera-filled.avif"
+    with Image.open(caught.value.path()) as saved:
+        assert (saved.format, dict(saved.getexif())) == ("AVIF", {})
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("L", {}),
+        ("L", {"mask_threshold": "100"}),
+        ("L", {"invert_mask": "true"}),
+        ("RGB", {"mask_convention": "black"}),
+        ("RGBA", {"mask_convention": "alpha"}),
+        ("RGBA", {"mask_convention": "painted", "mask_threshold": "200"}),
+        ("RGBA", {}),
+    ],
+)
+def test_a_mask_is_read_as_the_service_reads_it(
+    screen: Screen, photo: Path, tmp_path: Path, mode: str, options: dict[str, str]
+) -> None:
+    soft = Image.fromarray(draw_mask(240, 320).astype(np.uint8) * 255)
+    soft = soft.filter(ImageFilter.GaussianBlur(6))
+    mask = soft if mode != "RGBA" else Image.merge("LA", (Image.new("L", soft.size, 255), soft))
+    data = io.BytesIO()
+    mask.convert(mode).save(data, "PNG")
+    (tmp_path / "mask.png").write_bytes(data.getvalue())
+    values: dict[str, Any] = {
+        name: value == "true" if name == "invert_mask" else choice(name).parse(value)
+        for name, value in options.items()
+    }
+    screen.open(photo)
+    for name, value in options.items():
+        screen.option(name, value)
+    screen.part("import").set_input_files(tmp_path / "mask.png")
+    screen.button("clear").and_(screen.page.locator(":enabled")).wait_for()
+    expected = decode_mask(data.getvalue(), options=MaskOptions(**values))
+    np.testing.assert_array_equal(screen.mask(), expected)
+
+
+def test_a_mask_that_cannot_be_meant_so_is_said(
+    screen: Screen, photo: Path, tmp_path: Path
+) -> None:
+    screen.open(photo)
+    screen.part("import").set_input_files(photo)
+    screen.notice.get_by_text("The mask is in colour.").wait_for()
+    (tmp_path / "mask.png").write_bytes(encode(draw_mask(240, 320)))
+    screen.option("mask_convention", "painted")
+    screen.part("import").set_input_files(tmp_path / "mask.png")
+    screen.notice.get_by_text("Nothing in the mask is transparent.").wait_for()
+    assert not screen.mask().any()
 
 
 def test_a_service_that_is_gone_loses_nothing(screen: Screen, photo: Path) -> None:

@@ -51,12 +51,12 @@ def test_it_opens_is_filled_and_comes_back_as_it_was(
     assert np.abs(saved[~hole].astype(int) - before[~hole]).mean() < 6
     assert np.abs(saved[hole].astype(int) - before[hole]).mean() > 6
     # What was sent is kept, too.
-    screen.part("format").evaluate("select => { select.value = 'png'; }")
+    screen.option("format", "png")
     answer = screen.download()[1]
     screen.wait_kept()
     screen.page.reload()
     screen.page.wait_for_selector("html[data-ready]")
-    screen.part("format").evaluate("select => { select.value = 'png'; }")
+    screen.option("format", "png")
     np.testing.assert_array_equal(screen.download()[1], answer)
 
 

@@ -135,7 +135,7 @@ def test_large_photos_are_filled(
     screen.button("fill").click()
     percent(screen)
     screen.wait_filled()
-    screen.part("format").evaluate("select => { select.value = 'png'; }")
+    screen.option("format", "png")
     after = screen.download()[1]
     assert after.shape[:2] == (height, width)
     before = np.array(Image.open(path))

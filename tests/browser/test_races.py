@@ -82,8 +82,8 @@ def test_a_format_that_the_browser_cannot_write_is_said(screen: Screen, photo: P
     )
     # Without the service the browser writes the file.
     screen.page.route("**/v1/save", lambda route: route.abort())
-    screen.part("format").evaluate("select => { select.value = 'webp'; }")
+    screen.option("format", "webp")
     screen.button("download").click()
     screen.notice.get_by_text("This browser cannot save WEBP.").wait_for()
-    screen.part("format").evaluate("select => { select.value = 'jpeg'; }")
+    screen.option("format", "jpeg")
     assert screen.download()[0] == "beach-filled.jpg"

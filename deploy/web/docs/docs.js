@@ -1,16 +1,10 @@
 // The API's documentation from its OpenAPI document; knows no route by name.
 
 import { exampleOf } from "./example.js";
+import { make } from "./make.js";
+import { tryingOf } from "./try.js";
 
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
-
-/** An element with attributes and children; strings become text. */
-function make(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 /** Text in which what stands in backticks is code. */
 function prose(text) {
@@ -23,6 +17,7 @@ function typeOf(schema) {
   if (schema.enum) return schema.enum.join(", ");
   if ("const" in schema) return String(schema.const);
   if (schema.format === "binary") return "file";
+  if (schema.items?.format === "binary") return `files, up to ${schema.maxItems}`;
   if (schema.contentEncoding) return `file in ${schema.contentEncoding}`;
   const type = schema.type ?? "any value";
   const { minimum, maximum } = schema;
@@ -78,6 +73,7 @@ function sectionOf(path, method, operation) {
     ...(operation.description ?? "").split("\n\n").map((text) => make("p", {}, ...prose(text))),
     ...(operation.security ? [make("p", {}, ...prose("Asks for a key in the header `x-api-key`."))] : []),
     ...asks,
+    tryingOf({ path, method, operation }),
     ...answersOf(operation),
   );
 }

@@ -23,9 +23,10 @@ export function exampleOf({ path, method, operation, type, body }) {
 }
 
 function formOf({ schema, example }) {
-  return Object.entries(example).map(([name, value]) => {
-    const isFile = schema.properties[name]?.format === "binary";
-    return `-F ${quote(`${name}=${isFile ? "@" : ""}${value}`)}`;
+  return Object.entries(example).flatMap(([name, given]) => {
+    const field = schema.properties[name] ?? {};
+    const isFile = (field.items ?? field).format === "binary";
+    return [given].flat().map((value) => `-F ${quote(`${name}=${isFile ? "@" : ""}${value}`)}`);
   });
 }
 

@@ -4,7 +4,7 @@ counts as good. Starts nothing and knows no Ray; jobs/pipeline.py does."""
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class PipelineConfig:
             from the originals than they are.
         margin: How many times as far it may be.
         limit: How many photographs are evaluated.
+        settings: Of each stage, what its configuration is changed to; see `sizing.py`.
     """
 
     flavour: str
@@ -54,6 +55,7 @@ class PipelineConfig:
     rivals: tuple[str, ...] = ("telea",)
     margin: float = 1.0
     limit: int = 200
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -107,7 +109,7 @@ def steps(config: PipelineConfig, configs: Path) -> list[Step]:
     found = [_pack(config)]
     if config.teacher:
         found.append(_encoder(config))
-    found += [_training(config, stage) for stage in _stages(config, configs)]
+    found += [_training(config, stage) for stage in stages_of(config, configs)]
     return [*found, _candidate(config, configs), _evaluation(config)]
 
 
@@ -209,8 +211,8 @@ def _encoder(config: PipelineConfig) -> Step:
     )
 
 
-def _stages(config: PipelineConfig, configs: Path) -> list[str]:
-    """The paper has no initial fill."""
+def stages_of(config: PipelineConfig, configs: Path) -> list[str]:
+    """What is trained, in this order: the paper has no initial fill."""
     first = configs / f"{config.flavour}-initial-fill.toml"
     return [*(["initial_fill"] if first.exists() else []), "stage1", "stage2"]
 
@@ -221,6 +223,7 @@ def _run(config: PipelineConfig, stage: str) -> str:
 
 def _training(config: PipelineConfig, stage: str) -> Step:
     values = {
+        **{name: str(value) for name, value in config.settings.get(stage, {}).items()},
         "run": _run(config, stage),
         "storage": config.runs,
         "data.shards": config.shards,
@@ -244,7 +247,7 @@ def _training(config: PipelineConfig, stage: str) -> Step:
 
 def _candidate(config: PipelineConfig, configs: Path) -> Step:
     flags = ["--config", f"{config.flavour}-stage2"]
-    for stage in _stages(config, configs):
+    for stage in stages_of(config, configs):
         flags += [f"--{stage.replace('_', '-')}", f"{config.runs}/{_run(config, stage)}"]
         if stage == "initial_fill":
             # What is trained with one fills by copied pixels.

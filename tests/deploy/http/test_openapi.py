@@ -20,7 +20,9 @@ def test_every_answer_is_documented(make_client: Callable[..., TestClient]) -> N
 
     app: Any = make_client().app
     # Jobs are refused by a service that has no place for them, such as this one.
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app).exclude(path_regex="^/v1/(jobs|batches)")
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app).exclude(
+        path_regex="^/v1/(jobs|batches)"
+    )
     asked = 0
     for operation in schema.get_all_operations():
 

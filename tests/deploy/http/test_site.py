@@ -1,6 +1,7 @@
 """The page's files: what they are served with, and that they ask for nothing of elsewhere."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from kintsugi.deploy.http import example_photos
 from kintsugi.deploy.http.site import WEB
+from kintsugi.deploy.options import InpaintOptions
 from tests.deploy.conftest import problem
 
 FILES = sorted(path for path in WEB.rglob("*") if path.is_file())
@@ -54,18 +56,29 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert "/web" not in document["hint"]
 
 
-def test_the_page_gets_the_options_that_have_a_title(client: TestClient) -> None:
-    offered = client.get("/web/settings.json").json()["options"]
-    by_name = {option.pop("name"): option for option in offered}
-    assert list(by_name) == ["seed", "grow_mask", "feather", "align_colour"]
-    assert by_name["feather"] == {
-        "title": "Soften the edge, px",
-        "default": 0,
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 64,
+def test_the_page_gets_all_options_but_the_release(client: TestClient) -> None:
+    settings = client.get("/web/settings.json").json()
+    offered = {
+        option.pop("name"): option
+        for group in ("options", "mask_options", "file_options")
+        for option in settings[group]
     }
-    assert by_name["align_colour"]["type"] == "boolean"
+    assert set(offered) == set(InpaintOptions.model_fields) - {"model"}
+    assert offered["feather"] == {"default": 0, "type": "integer", "minimum": 0, "maximum": 64}
+    assert offered["align_colour"] == {"default": True, "type": "boolean"}
+    assert offered["quality"]["default"] == "auto"
+    assert offered["mask_convention"]["enum"] == ["white", "black", "alpha", "painted"]
+
+
+def test_every_option_has_words_in_every_language(client: TestClient) -> None:
+    settings = client.get("/web/settings.json").json()
+    for file in (WEB / "languages").glob("*.json"):
+        words = json.loads(file.read_text())
+        for group in ("options", "mask_options", "file_options"):
+            for option in settings[group]:
+                assert f"option-{option['name']}" in words
+                if option["name"] == "mask_convention":
+                    assert {f"option-mask_convention-{word}" for word in option["enum"]} <= {*words}
 
 
 def test_three_photographs_to_try(client: TestClient) -> None:

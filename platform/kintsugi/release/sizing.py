@@ -1,0 +1,245 @@
+"""How long and on what a `recommended` release trains: photographs and machine to a configuration,
+hours and cost. Estimates; reads no photograph and trains nothing."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
+from kintsugi.imaging.formats import is_photo
+from kintsugi.storage.storage import Storage
+
+SIZE_NAME = "size.json"
+# Of one crop, forwards and back, as PyTorch's counter has it: see the comments of jobs/configs.
+GFLOP = {"initial_fill": 1.8, "stage1": 137.0, "stage2": 174.0}
+# A photograph gives so many different crops and holes before training repeats itself. The least
+# is what a stage needs to converge at all; the most is what the configurations say.
+CROPS_OF_ONE = 480
+LEAST_CROPS = 60_000
+# With fewer photographs it is better to train the bundled release on.
+FEW_PHOTOGRAPHS = 2_000
+# What training reaches of the rate of one large convolution, layers of all sizes taken together.
+REACHED = 0.4
+# Of a GPU that is elsewhere: an A100 in bfloat16. Measured where there is one here.
+SUSTAINED_TFLOPS = 30.0
+# GiB of a GPU with which a batch of 16 crops fits, and a half and a quarter of it.
+_BATCHES = ((20.0, 1), (10.0, 2), (0.0, 4))
+# Decoded crops a second of one CPU core, as there.
+_DECODED = 40.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains.
+
+    Attributes:
+        gpus: How many; 0 trains on the CPU.
+        name: Of one.
+        gpu_gib: Memory of one; 0 where that is not known.
+        cores: Of the CPU, all together.
+        tflops: Sustained, of one GPU or of the CPU.
+    """
+
+    gpus: int
+    name: str
+    gpu_gib: float
+    cores: int
+    tflops: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """How a release is trained.
+
+    Attributes:
+        photographs: That are trained on.
+        machine: On what.
+        crops: Of each stage.
+        settings: Of each stage: what its configuration is changed to.
+        hours: Of each stage, about.
+        price: Of one GPU, dollars an hour.
+    """
+
+    photographs: int
+    machine: Machine
+    crops: dict[str, int]
+    settings: dict[str, dict[str, Any]]
+    hours: dict[str, float]
+    price: float
+
+    @property
+    def cost(self) -> float:
+        """In dollars, about; 0 without GPUs."""
+        return sum(self.hours.values()) * self.machine.gpus * self.price
+
+    def lines(self) -> list[str]:
+        """For people, before it starts."""
+        machine = self.machine
+        many = f"{machine.gpus} x {machine.name}" if machine.gpus else machine.name
+        memory = f", {machine.gpu_gib:.0f} GiB each" if machine.gpu_gib else ""
+        said = [
+            f"{self.photographs:,} photographs; {many}{memory}, {machine.cores} CPU cores, about"
+            f" {machine.tflops:.3g} TFLOP/s each",
+            *(
+                f"{stage}: {self._steps(stage)}, {_duration(self.hours[stage])}"
+                for stage in self.crops
+            ),
+        ]
+        total = f"in all {_duration(sum(self.hours.values()))}"
+        if machine.gpus:
+            total += f", about {self.cost:.2f} dollars at {self.price:g} an hour of a GPU"
+        else:
+            on_gpu = Machine(1, "", 0.0, machine.cores, SUSTAINED_TFLOPS)
+            faster = sum(_hours(stage, crops, on_gpu) for stage, crops in self.crops.items())
+            total += f"; with one GPU {_duration(faster)}"
+        said.append(total)
+        if self.photographs < FEW_PHOTOGRAPHS:
+            said.append(
+                f"{self.photographs:,} photographs are few for a release of their own: kintsugi"
+                " finetune small PHOTOS trains the bundled one on, in minutes"
+            )
+        return said
+
+    def _steps(self, stage: str) -> str:
+        settings = self.settings[stage]
+        steps, batch = settings["loop.max_steps"], settings["loop.batch_size"]
+        return f"{self.crops[stage]:,} crops in {steps:,} steps of {batch}"
+
+
+def sized(
+    photographs: int, machine: Machine, configs: Mapping[str, JobConfig], price: float
+) -> Size:
+    """Fit the stages' configurations to what is there.
+
+    Args:
+        photographs: That are trained on.
+        machine: On what.
+        configs: By stage, for large sets of photographs and a GPU.
+        price: Dollars an hour of one GPU.
+    """
+    crops, settings, hours = dict[str, int](), dict[str, dict[str, Any]](), dict[str, float]()
+    for stage, config in configs.items():
+        whole = config.loop.max_steps * config.loop.batch_size
+        crops[stage] = min(whole, max(LEAST_CROPS, CROPS_OF_ONE * photographs))
+        settings[stage] = _settings(config, crops[stage], photographs, machine)
+        hours[stage] = _hours(stage, crops[stage], machine)
+    return Size(photographs, machine, crops, settings, hours, price)
+
+
+def _hours(stage: str, crops: int, machine: Machine) -> float:
+    computed = crops * GFLOP[stage] / 1e3 / (machine.tflops * max(1, machine.gpus))
+    decoded = crops / _DECODED / machine.cores
+    # Both at one time where a GPU computes; the same cores do both where none does.
+    return (max(computed, decoded) if machine.gpus else computed + decoded) / 3600
+
+
+def _settings(config: JobConfig, crops: int, photographs: int, machine: Machine) -> dict[str, Any]:
+    share = next(share for gib, share in _BATCHES if (machine.gpu_gib or 80.0) >= gib)
+    batch = max(1, min(config.loop.batch_size // share, photographs // max(1, machine.gpus)))
+    workers = max(1, machine.gpus)
+    steps = -(-crops // (batch * workers))
+    shorter = steps / config.loop.max_steps
+
+    def scaled(value: int) -> int:
+        return max(1, round(value * min(1.0, shorter))) if value else 0
+
+    values: dict[str, Any] = {
+        "loop.max_steps": steps,
+        "loop.batch_size": batch,
+        "loop.checkpoint_every": scaled(config.loop.checkpoint_every),
+        "loop.sample_every": scaled(config.loop.sample_every),
+        "loop.log_every": scaled(config.loop.log_every),
+        "optimizer.warmup_steps": scaled(config.optimizer.warmup_steps),
+        "optimizer.half_life_steps": scaled(config.optimizer.half_life_steps),
+        "translate.truth_steps": scaled(config.translate.truth_steps),
+        "translate.ramp_steps": scaled(config.translate.ramp_steps),
+        "workers.count": workers,
+        "data.tasks": max(1, min(config.data.tasks, machine.cores // workers - 1)),
+    }
+    if not machine.gpus:
+        # Half precision is slower where it is not built in.
+        values |= {"workers.use_gpu": "false", "compute.precision": '"float32"'}
+    return values
+
+
+def this_machine(gpus: int, tflops: float) -> Machine:
+    """What is here, or on the cluster that RAY_ADDRESS names.
+
+    Args:
+        gpus: As many as are said; 0: find them.
+        tflops: Sustained rate as it is said; 0: measure it, or of a GPU elsewhere an A100's.
+    """
+    import torch
+
+    cores, found, name, gib = os.cpu_count() or 1, 0, "CPU", 0.0
+    if torch.cuda.is_available():
+        found = torch.cuda.device_count()
+        name = torch.cuda.get_device_name(0)
+        gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+    if "RAY_ADDRESS" in os.environ:
+        import ray
+
+        resources = ray.cluster_resources()
+        cores, found = int(resources.get("CPU", cores)), int(resources.get("GPU", found))
+    count = gpus or found
+    if count and not torch.cuda.is_available():
+        return Machine(count, "GPU elsewhere", 0.0, cores, tflops or SUSTAINED_TFLOPS)
+    return Machine(count, name, gib, cores, tflops or REACHED * _rate())
+
+
+def photographs_of(photos: str, shards: str, held_out: float) -> int:
+    """How many are trained on: as the shards say, else by what the folder lists.
+
+    Raises: StorageError: neither can be read.
+    """
+    place = Storage(shards)
+    if place.exists(MANIFEST_NAME):
+        count = read_manifest(place).rows
+    else:
+        count = sum(map(is_photo, Storage(photos).list())) if photos else 0
+    return round(count * (1 - held_out))
+
+
+def kept_size(home: str) -> dict[str, dict[str, Any]] | None:
+    """The settings with which a pipeline began, so that it goes on with them; None for none."""
+    place = Storage(home)
+    if not place.exists(SIZE_NAME):
+        return None
+    found: dict[str, dict[str, Any]] = json.loads(place.read(SIZE_NAME))["settings"]
+    return found
+
+
+def keep_size(home: str, size: Size) -> None:
+    """Write it next to the runs."""
+    Storage(home).write(SIZE_NAME, json.dumps(asdict(size), indent=1).encode())
+
+
+def _rate() -> float:
+    """TFLOP/s of one convolution of a stage's usual size, by the fastest of a few."""
+    import torch
+    from torch.nn import functional as F
+
+    on_gpu = torch.cuda.is_available()
+    device, kind = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
+    side, channels, batch = (64, 256, 16) if on_gpu else (64, 128, 2)
+    cells = torch.randn(batch, channels, side, side, device=device, dtype=kind)
+    weights = torch.randn(channels, channels, 3, 3, device=device, dtype=kind)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(5):
+            began = time.perf_counter()
+            F.conv2d(cells, weights, padding=1)
+            if on_gpu:
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - began)
+    return 2 * batch * channels * channels * 9 * side * side / best / 1e12
+
+
+def _duration(hours: float) -> str:
+    if hours < 1:
+        return f"about {max(1, round(60 * hours))} minutes"
+    return f"about {hours:.1f} hours" if hours < 48 else f"about {hours / 24:.1f} days"
