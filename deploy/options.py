@@ -142,7 +142,7 @@ def page_options(kind: type[FileOptions]) -> dict[str, list[dict[str, object]]]:
         group: [each for one in kinds for each in choices(one) if each.name in kind.model_fields]
         for group, kinds in groups.items()
     }
-    # Of a mask that is read from a file, and not painted.
+    # Those that say how a mask's file is read: on the page most holes are painted.
     reads = ("mask_convention", "invert_mask", "mask_threshold")
     masks = [each for each in shown["options"] if each.name in reads]
     shown["options"] = [each for each in shown["options"] if each.name not in reads]

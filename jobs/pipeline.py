@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from kintsugi.errors import ConfigError
 from kintsugi.jobs import _command as options
-from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, join_ray, run, start_ray
+from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, run, start_ray
 from kintsugi.release.pipeline import (
     Finished,
     PipelineConfig,
@@ -143,8 +143,8 @@ def _fitted(config: PipelineConfig, price: float, tflops: float, *, keep: bool) 
             f"no photographs in {config.photos or config.shards}: name them by --photos, or train"
             " as the configuration says by --as-configured"
         )
-    join_ray()
-    machine = sizing.this_machine(config.workers, tflops)
+    cluster = _cluster()
+    machine = sizing.this_machine(config.workers or cluster.gpus, cluster.cores, tflops)
     configs = {
         stage: load_config(options.find_config(f"{config.flavour}-{stage.replace('_', '-')}"), ())
         for stage in stages_of(config, options.CONFIGS)
@@ -154,6 +154,27 @@ def _fitted(config: PipelineConfig, price: float, tflops: float, *, keep: bool) 
     if keep:
         sizing.keep_size(config.home, size)
     return replace(config, settings=size.settings)
+
+
+class _Cluster(NamedTuple):
+    """What Ray has; 0 where there is no cluster."""
+
+    gpus: int = 0
+    cores: int = 0
+
+
+def _cluster() -> _Cluster:
+    if not options.on_ray():
+        return _Cluster()
+    start_ray()
+    import ray
+
+    try:
+        found = ray.cluster_resources()
+    finally:
+        # Steps join it themselves.
+        ray.shutdown()
+    return _Cluster(int(found.get("GPU", 0)), int(found.get("CPU", 0)))
 
 
 def _run_all(config: PipelineConfig, planned: list[Step]) -> int:

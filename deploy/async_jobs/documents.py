@@ -95,9 +95,9 @@ def batch_response(
 
     Args:
         batch: What was sent.
-        jobs: Of each row; None where there is none.
+        jobs: Each row's; None where there is none.
         root_path: As `job_response`.
-        status: Of the answer.
+        status: The answer's.
     """
     root = root_path.rstrip("/")
     rows = [_row(batch, row, job, root) for row, job in zip(batch.rows, jobs, strict=True)]

@@ -132,7 +132,7 @@ class BatchRecord(_Record):
     Attributes:
         id: As of a job.
         key_name: Whose API key made it.
-        request_id: Of the request that made it.
+        request_id: The request that made it.
         created: When.
     """
 

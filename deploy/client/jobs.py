@@ -249,7 +249,7 @@ class Batches:
         """Wait until all of its jobs have ended; `Jobs.result` gives each one's image.
 
         Args:
-            batch_id: Of `Batch.id`.
+            batch_id: As `Batch.id`.
             on_progress: Called with the batch each time it was looked at.
         """
         while True:

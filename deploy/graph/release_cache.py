@@ -15,7 +15,7 @@ from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
 
 Held = TypeVar("Held")
 
-# Of one release that is served: the current one, and the previous or the next.
+# For each release that is served: the current one, and the previous or the next.
 _HELD_OF_ONE = 2
 
 

@@ -70,7 +70,7 @@ def test_requests_and_their_documentation(
             for name, field in body["schema"]["properties"].items()
             if field.get("format") != "binary" and "contentEncoding" not in field
         }
-        # Of a service, which may serve several releases.
+        # A service may serve several releases.
         assert set(fields) == {*options, "model"}
         for name, each in options.items():
             assert fields[name]["description"] == each.description

@@ -37,7 +37,7 @@ class PipelineConfig:
             from the originals than they are.
         margin: How many times as far it may be.
         limit: How many photographs are evaluated.
-        settings: Of each stage, what its configuration is changed to; see `sizing.py`.
+        settings: What each stage's configuration is changed to; see `sizing.py`.
     """
 
     flavour: str

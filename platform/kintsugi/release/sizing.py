@@ -14,7 +14,7 @@ from kintsugi.imaging.formats import is_photo
 from kintsugi.storage.storage import Storage
 
 SIZE_NAME = "size.json"
-# Of one crop, forwards and back, as PyTorch's counter has it: see the comments of jobs/configs.
+# What one crop takes, forwards and back, by PyTorch's counter: see the comments of jobs/configs.
 GFLOP = {"initial_fill": 1.8, "stage1": 137.0, "stage2": 174.0}
 # A photograph gives so many different crops and holes before training repeats itself. The least
 # is what a stage needs to converge at all; the most is what the configurations say.
@@ -24,7 +24,7 @@ LEAST_CROPS = 60_000
 FEW_PHOTOGRAPHS = 2_000
 # What training reaches of the rate of one large convolution, layers of all sizes taken together.
 REACHED = 0.4
-# Of a GPU that is elsewhere: an A100 in bfloat16. Measured where there is one here.
+# An A100 in bfloat16; assumed of a GPU that is elsewhere, measured of one that is here.
 SUSTAINED_TFLOPS = 30.0
 # GiB of a GPU with which a batch of 16 crops fits, and a half and a quarter of it.
 _BATCHES = ((20.0, 1), (10.0, 2), (0.0, 4))
@@ -38,10 +38,10 @@ class Machine:
 
     Attributes:
         gpus: How many; 0 trains on the CPU.
-        name: Of one.
+        name: What one of them is called; "CPU" without one.
         gpu_gib: Memory of one; 0 where that is not known.
-        cores: Of the CPU, all together.
-        tflops: Sustained, of one GPU or of the CPU.
+        cores: CPU cores, all together.
+        tflops: The sustained rate of one GPU, or of the CPU.
     """
 
     gpus: int
@@ -56,12 +56,12 @@ class Size:
     """How a release is trained.
 
     Attributes:
-        photographs: That are trained on.
-        machine: On what.
-        crops: Of each stage.
-        settings: Of each stage: what its configuration is changed to.
-        hours: Of each stage, about.
-        price: Of one GPU, dollars an hour.
+        photographs: How many are trained on.
+        machine: What it is trained on.
+        crops: How many each stage sees.
+        settings: What each stage's configuration is changed to.
+        hours: How long each stage takes, about.
+        price: Dollars an hour of one GPU.
     """
 
     photographs: int
@@ -116,8 +116,8 @@ def sized(
     """Fit the stages' configurations to what is there.
 
     Args:
-        photographs: That are trained on.
-        machine: On what.
+        photographs: How many are trained on.
+        machine: What trains.
         configs: By stage, for large sets of photographs and a GPU.
         price: Dollars an hour of one GPU.
     """
@@ -166,25 +166,21 @@ def _settings(config: JobConfig, crops: int, photographs: int, machine: Machine)
     return values
 
 
-def this_machine(gpus: int, tflops: float) -> Machine:
-    """What is here, or on the cluster that RAY_ADDRESS names.
+def this_machine(gpus: int = 0, cores: int = 0, tflops: float = 0) -> Machine:
+    """What trains: what is here, or as many GPUs and cores as a cluster has.
 
     Args:
-        gpus: As many as are said; 0: find them.
-        tflops: Sustained rate as it is said; 0: measure it, or of a GPU elsewhere an A100's.
+        gpus: How many; 0: those that are found here.
+        cores: How many of the CPU; 0: likewise.
+        tflops: The sustained rate; 0: measured here, or an A100's where the GPUs are elsewhere.
     """
     import torch
 
-    cores, found, name, gib = os.cpu_count() or 1, 0, "CPU", 0.0
+    cores, found, name, gib = cores or os.cpu_count() or 1, 0, "CPU", 0.0
     if torch.cuda.is_available():
         found = torch.cuda.device_count()
         name = torch.cuda.get_device_name(0)
         gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-    if "RAY_ADDRESS" in os.environ:
-        import ray
-
-        resources = ray.cluster_resources()
-        cores, found = int(resources.get("CPU", cores)), int(resources.get("GPU", found))
     count = gpus or found
     if count and not torch.cuda.is_available():
         return Machine(count, "GPU elsewhere", 0.0, cores, tflops or SUSTAINED_TFLOPS)
