@@ -19,7 +19,7 @@ $(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 6 GB, some minutes; each package is named as it comes"
-	$(PIP) -e '.[demo]'
+	$(PIP) -e '.[demo,heic]'
 	touch $@
 
 $(STAMP): $(RUNS)

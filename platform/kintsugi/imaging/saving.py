@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.encoders.picture_file import Picture, encode_picture
 from kintsugi.imaging.formats import FORMATS, Format
+from kintsugi.imaging.heif import reads_heif
 from kintsugi.imaging.metadata.exif_block import with_resolution
 from kintsugi.imaging.metadata.tags import Tags
 from kintsugi.imaging.photo_options import OutputOptions
@@ -37,8 +38,19 @@ class Saved:
 
 
 def chosen_format(photo: Photograph, options: OutputOptions) -> Format:
-    """The format that a photograph's fill is written in."""
-    return FORMATS[photo.format if options.format == "same" else options.format]
+    """The format that a photograph's fill is written in.
+
+    Raises: InvalidInput `format_not_installed`: HEIC without the extra `heic`.
+    """
+    spec = FORMATS[photo.format if options.format == "same" else options.format]
+    # Here, as the photograph need not be one: Pillow knows the format only then.
+    if spec.name == "heif" and not reads_heif():
+        raise InvalidInput(
+            "HEIC cannot be written here",
+            code="format_not_installed",
+            hint='pip install "kintsugi-inpainting[heic]", or choose another format',
+        )
+    return spec
 
 
 def save_photograph(
@@ -59,7 +71,7 @@ def save_photograph(
         options: What is asked for.
         original: As it was opened, where `photo` is not that.
 
-    Raises: InvalidInput `format_side_limit`.
+    Raises: InvalidInput `format_side_limit`, `format_not_installed`.
     """
     spec = chosen_format(photo, options)
     longest = max(filled.shape[:2])

@@ -2,15 +2,20 @@
 
 import contextlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kintsugi.errors import InvalidInput
+from kintsugi.imaging import saving
 from kintsugi.imaging.codec import ImageLimits, decode_image, sniff_format
 from kintsugi.imaging.heif import reads_heif
-from tests.kintsugi.pictures import gradient
+from kintsugi.imaging.photo_options import output_in
+from kintsugi.imaging.photograph import open_photograph
+from tests.kintsugi.pictures import encode, gradient
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +68,30 @@ def test_avif_has_the_same_container() -> None:
     shared = b"\0\0\0\x1cftypmif1" + bytes(4)
     assert sniff_format(shared + b"mif1avifmiaf" + bytes(100)) == "avif"
     assert sniff_format(shared + b"mif1heicmiaf" + bytes(100)) == "heif"
+
+
+def test_another_photograph_is_written_as_one(heic: bytes) -> None:
+    """In a process that has read none: Pillow knows the format only by then."""
+    script = """
+import io
+import sys
+import numpy as np
+from PIL import Image
+from kintsugi.imaging.photo_options import output_in
+from kintsugi.imaging.photograph import open_photograph
+from kintsugi.imaging.saving import save_photograph
+data = io.BytesIO()
+Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(data, "PNG")
+photo = open_photograph(data.getvalue())
+sys.stdout.buffer.write(save_photograph(photo, photo.seen, output_in("heif")).body)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert decode_image(run.stdout).format == "heif"
+
+
+def test_without_its_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "reads_heif", lambda: False)
+    photo = open_photograph(encode(gradient()))
+    with pytest.raises(InvalidInput, match="HEIC cannot be written here") as caught:
+        saving.save_photograph(photo, photo.seen, output_in("heif"))
+    assert "kintsugi-inpainting[heic]" in caught.value.hint
