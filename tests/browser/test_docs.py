@@ -55,6 +55,11 @@ def test_it_works_below_a_sub_path_and_its_links_lead_somewhere(
     assert target.evaluate("section => section.getBoundingClientRect().top < innerHeight")
 
 
+def section_of(page: Any, route: str) -> Any:
+    heading = page.get_by_role("heading", name=route, exact=True)
+    return page.locator("main section").filter(has=heading)
+
+
 def fill_by_trying(section: Any, folder: Path) -> None:
     section.locator("summary").click()
     for name, pixels in (("image", PHOTO), ("mask", MASK)):
@@ -71,7 +76,7 @@ def test_a_route_is_tried(
     open_page: Callable[..., Screen], axe: str, tmp_path: Path, path: str
 ) -> None:
     screen = open_page(path, bypass_csp=True)
-    section = screen.page.locator("main section").filter(has_text="POST /v1/inpaint")
+    section = section_of(screen.page, "POST /v1/inpaint")
     fill_by_trying(section, tmp_path)
     row_of(section, "feather").locator("input").fill("3")
     row_of(section, "align_colour").locator("select").select_option("false")
@@ -92,17 +97,17 @@ def test_a_route_is_tried(
 
 def test_routes_without_a_body_and_with_json(open_page: Callable[..., Screen]) -> None:
     page = open_page("/docs").page
-    models = page.locator("main section").filter(has_text="GET /v1/models")
+    models = section_of(page, "GET /v1/models")
     models.locator("summary").click()
     models.get_by_role("button", name="Send").click()
     models.locator(".answer").get_by_text(MODEL.name).wait_for()
-    one = page.locator("main section").filter(has_text="GET /v1/jobs/{job_id}").first
+    one = section_of(page, "GET /v1/jobs/{job_id}")
     one.locator("summary").click()
     row_of(one, "job_id").locator("input").fill("a b/c")
     one.get_by_role("button", name="Send").click()
     # It was one part of the path, and this service keeps no jobs.
     one.locator(".answer").get_by_text("http_error").wait_for()
-    infer = page.locator("main section").filter(has_text="/infer")
+    infer = section_of(page, "POST /v2/models/{release}/infer")
     infer.locator("summary").click()
     row_of(infer, "release").locator("input").fill(MODEL.name)
     infer.get_by_role("button", name="Send").click()

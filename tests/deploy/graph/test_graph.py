@@ -2,19 +2,26 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ray import serve
 
-from kintsugi.deploy.client import Client
+from kintsugi.deploy.app import build_app
+from kintsugi.deploy.client import Client, ClientError
 from kintsugi.deploy.engine import Filled
 from kintsugi.deploy.options import InpaintOptions
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.models.progress import Step
+from kintsugi.models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import decode, draw_mask, draw_photo, encode
 from tests.deploy.graph.running_graph import (
+    MODEL,
+    THREADS,
     Service,
     expected,
 )
@@ -133,3 +140,23 @@ def test_concurrent_requests_each_get_their_own_answer(
 
     for (photo, mask), answer in zip(cases, answers, strict=True):
         np.testing.assert_array_equal(decode(answer.data), expected(inpainter, photo, mask))
+
+
+def test_a_request_picks_one_of_several_releases(
+    service: Service, inpainter: Inpainter, searching: Inpainter, tmp_path: Path
+) -> None:
+    config = ReleaseConfig("other", MODEL, "random (seed 0)", matching=searching.matching)
+    save_release(tmp_path, searching, config, card="For tests.")
+    args = AppArgs(release=service.release, more_releases=[str(tmp_path)], threads=THREADS)
+    serve.run(build_app(args), name="both", route_prefix="/both")
+    try:
+        client = Client(f"{service.url}/both")
+        photo, mask = draw_photo(96, 112), draw_mask(96, 112)
+        for name, networks in (("", inpainter), ("other", searching), ("tiny", inpainter)):
+            answer = client.inpaint(encode(photo), encode(mask), model=name)
+            np.testing.assert_array_equal(decode(answer.data), expected(networks, photo, mask))
+            assert answer.model_version.partition("@")[0] == (name or "tiny")
+        with pytest.raises(ClientError, match="one of tiny, other"):
+            client.inpaint(encode(photo), encode(mask), model="third")
+    finally:
+        serve.delete("both")
