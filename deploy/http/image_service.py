@@ -109,7 +109,6 @@ class Work:
             InputError: The options do not fit the photograph.
             Problem: 504 `deadline_exceeded`.
         """
-        await self._check_model(form)
         asker = await self._asker(form, record, "job")
         async with self._turns.turn(asker):
             await begin()
