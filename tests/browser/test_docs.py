@@ -100,7 +100,7 @@ def test_routes_without_a_body_and_with_json(open_page: Callable[..., Screen]) -
     models = section_of(page, "GET /v1/models")
     models.locator("summary").click()
     models.get_by_role("button", name="Send").click()
-    models.locator(".answer").get_by_text(MODEL.name).wait_for()
+    models.locator(".answer").get_by_text(MODEL.name).last.wait_for()
     one = section_of(page, "GET /v1/jobs/{job_id}")
     one.locator("summary").click()
     row_of(one, "job_id").locator("input").fill("a b/c")

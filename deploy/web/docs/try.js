@@ -71,7 +71,7 @@ function inputOf(schema, required) {
   return make("input", { type: isNumber ? "number" : "text", step: "any", placeholder: presetOf(schema), ...needed });
 }
 
-const presetOf = ({ default: preset }) => (preset === undefined || preset === "" ? "" : `as if ${preset}`);
+const presetOf = ({ default: preset }) => (preset === undefined || preset === "" ? "" : `preset: ${preset}`);
 
 /** One key for all forms of the page. */
 function keyField() {
