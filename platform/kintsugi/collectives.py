@@ -33,6 +33,17 @@ def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
     return sums
 
 
+def all_gather_rows(row: list[float], device: torch.device) -> list[list[float]]:
+    """Every rank's numbers, as many on each, on all of them; each must call it."""
+    if not dist.is_initialized():
+        return [row]
+    mine = torch.tensor(row, dtype=torch.float64, device=device)
+    rows = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, mine)
+    gathered: list[list[float]] = torch.stack(rows).tolist()
+    return gathered
+
+
 def all_gather(names: list[str]) -> list[str]:
     """The names of all ranks, on all of them; each must call it."""
     if not dist.is_initialized():

@@ -20,15 +20,20 @@ PUBLISH_SECONDS = 30.0
 _GAUGES = {
     "step": ("step", "Optimiser steps done."),
     "step_seconds": ("step_seconds", "Mean duration of a step since the row before."),
-    "wait_share": ("data_wait_share", "Share of the time spent waiting for data, 0-1."),
+    "wait_share": (
+        "data_wait_share",
+        "Share of the time spent waiting for data, 0-1, of all workers.",
+    ),
     "images_per_second": ("images_per_second", "Photographs per second of all workers."),
     "learning_rate": ("learning_rate", "Of the generator."),
-    "memory_mib": ("memory_mib", "Most memory of the first worker, in MiB."),
+    "seconds_left": ("seconds_left", "Until the last step, at the pace of the last rows."),
+    "memory_mib": ("memory_mib", "Most memory of any worker, in MiB."),
 }
 _NAMED_GAUGES = {
     "loss": ("loss", "Losses of the newest row, weighted, by name."),
     "grad_norm": ("grad_norm", "Length of the gradients by network."),
     "held_out": ("held_out_loss", "Losses on held-out photographs by name."),
+    "ranks": ("ranks", "Seconds a step of the fastest and the slowest worker, and which it is."),
     "fixed": ("fixed_loss", "Losses on the photographs of the sample pictures by name."),
 }
 

@@ -12,6 +12,8 @@ Row = Mapping[str, Any]
 
 # Shown in this order; "loss/perceptual" is shown as "perceptual".
 _KINDS = {"loss": "", "held_out": "held out:", "fixed": "fixed photographs:"}
+# Of a step, by which the rank that takes longest is behind the fastest when it is named.
+_STRAGGLES = 0.1
 
 
 class LinePrinter:
@@ -129,12 +131,25 @@ def _losses(row: Row, kind: str) -> list[str]:
 def _speed(row: Row, max_steps: int) -> list[str]:
     if "step_seconds" not in row:
         return []
-    left = format_duration((max_steps - row["step"]) * row["step_seconds"])
+    # Rows from before it was written have none.
+    left = row.get("seconds_left", (max_steps - row["step"]) * row["step_seconds"])
     return [
         f"{row['images_per_second']:6.1f} images/s",
         f"data wait {100 * row['wait_share']:3.0f} %",
-        f"{left} left",
+        f"{format_duration(left)} left",
+        *_stragglers(row),
     ]
+
+
+def _stragglers(row: Row) -> list[str]:
+    """The rank that all others wait for, where there is one."""
+    found = []
+    for kind, verb in (("compute", "computes"), ("data", "waits for data")):
+        least, most = (row.get(f"ranks/{kind}_{which}", 0.0) for which in ("least", "most"))
+        if most - least > _STRAGGLES * row["step_seconds"]:
+            rank = row[f"ranks/{kind}_most_rank"]
+            found.append(f"rank {rank:.0f} {verb} {most:.2f} s a step, the least {least:.2f} s")
+    return found
 
 
 def _values(row: Row, kind: str) -> dict[str, float]:

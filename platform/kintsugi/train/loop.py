@@ -145,7 +145,7 @@ def train(
     )
     feed = Feed(batches, device)
     start, first_step = state.position, state.step
-    meter = Meter(order.batch_size * order.workers, device)
+    meter = Meter(order.batch_size * order.workers, device, step.exchange)
     clock = _Clock(loop.checkpoint_minutes)
     asks = (context.should_stop, context.is_reclaimed, clock.is_due)
     wishes = Wishes(asks, rank=context.rank, device=device)
@@ -165,7 +165,7 @@ def train(
         turn = state.step == loop.max_steps or state.step % loop.checkpoint_every == 0
         saving = turn or stopping or due
         if saving or state.step % loop.log_every == 0:
-            row = _row(state, figures, meter)
+            row = _row(state, figures, meter, loop.max_steps - state.step)
             if turn and not stopping:
                 with meter.aside():
                     row |= view.measure()
@@ -225,13 +225,13 @@ def settled_step(config: JobConfig) -> int:
     return mixing.truth_steps + mixing.ramp_steps if mixing.prediction_share else 0
 
 
-def _row(state: TrainState, figures: dict[str, Tensor], meter: Meter) -> Metrics:
+def _row(state: TrainState, figures: dict[str, Tensor], meter: Meter, steps_left: int) -> Metrics:
     rate = state.optimizers["generator"].param_groups[0]["lr"]
     row: Metrics = {"step": state.step, **_mean_over_ranks(figures), "learning_rate": rate}
     # In float16 a gradient may overflow: then the step is left out and the scale lowered.
     checked = ("loss/",) if state.scaler else ("loss/", "grad_norm/")
     _check_finite({name: value for name, value in row.items() if name.startswith(checked)}, state)
-    return row | meter.read()
+    return row | meter.read(steps_left)
 
 
 def _check_finite(figures: Metrics, state: TrainState) -> None:

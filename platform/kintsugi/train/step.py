@@ -16,6 +16,7 @@ from kintsugi.models.precision import autocast
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.stages.base.stage import Output, Stage
 from kintsugi.train.optim import Update, mean_of, sum_of, update_ema
+from kintsugi.train.throughput import Exchange
 
 
 class TrainStep:
@@ -49,6 +50,10 @@ class TrainStep:
         self._scaler = state.scaler or torch.amp.GradScaler(device.type, enabled=False)
         self._generator = _wrapped(stage.generator, device, accumulate)
         self._discriminator = _wrapped(stage.discriminator, device, accumulate)
+        self.exchange = Exchange(device) if dist.is_initialized() else None
+        if self.exchange is not None:
+            self.exchange.attach(self._generator)
+            self.exchange.attach(self._discriminator)
         if compute.compile:
             compile_networks(stage)
         optimizers = state.optimizers

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
 
 from kintsugi.collectives import all_gather, broadcast_buffers
 from kintsugi.config.run_config import JobConfig
@@ -23,6 +23,7 @@ from kintsugi.runs.metrics_log import Metrics
 from kintsugi.servers.processes import free_ports
 from kintsugi.stages.base.stage import Output
 from kintsugi.train.loop import WorkerContext, goes, initial_state, is_finished, train
+from tests.kintsugi.ranks import run_ranks
 from tests.kintsugi.training_runs import debug_config
 
 NUM_STEPS = 3
@@ -253,21 +254,13 @@ def run_together(rank: int, workers: int, config: JobConfig, output: str) -> Non
         save_file({**networks.state_dict(), "losses": losses}, output)
 
 
-def join_together(rank: int, workers: int, config: JobConfig, output: str, port: int) -> None:
-    address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=workers)
-    run_together(rank, workers, config, output)
-    dist.destroy_process_group()
-
-
 @pytest.mark.slow
 def test_the_same_training_on_one_two_or_four(tmp_path: Path) -> None:
     """Eight photographs a step, at most three at a time: 8 = 2 x 4 = 4 x 2."""
     config = debug_config(tmp_path, max_steps=NUM_STEPS, batch_size=3, global_batch=8)
     run_together(0, 1, config, str(tmp_path / "1"))
     for workers in (2, 4):
-        arguments = (workers, config, str(tmp_path / str(workers)), *free_ports(1))
-        multiprocessing.spawn(join_together, args=arguments, nprocs=workers)
+        run_ranks(workers, run_together, workers, config, str(tmp_path / str(workers)))
     one, two, four = (load_file(tmp_path / name) for name in ("1", "2", "4"))
     for name, value in one.items():
         for other in (two, four):

@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch import multiprocessing
 
 from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import StorageError
 from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
 from kintsugi.runs.run import Run
-from kintsugi.servers.processes import free_ports
 from kintsugi.storage.storage import Storage
 from kintsugi.train import loop
 from kintsugi.train.local import fit
 from kintsugi.train.upload import Uploads
 from kintsugi.train.worker import train_locally
+from tests.kintsugi.ranks import run_ranks
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
@@ -161,8 +159,7 @@ def test_a_damaged_newest_checkpoint_is_left_to_the_one_before(tmp_path: Path) -
     assert run.checkpoints.newest() == 2
 
 
-def receive(rank: int, folder: str, port: int) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=3)
+def receive(rank: int, folder: str) -> None:
     mine = Path(folder) / str(rank)
     mine.mkdir()
 
@@ -183,13 +180,12 @@ def receive(rank: int, folder: str, port: int) -> None:
 
     with pytest.raises(StorageError, match="rank 0 was refused"):
         fetch_once(fail, mine, torch.device("cpu"))
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_one_rank_fetches_and_all_have_it(tmp_path: Path) -> None:
     """Or none, and then all of them say why."""
-    multiprocessing.spawn(receive, args=(str(tmp_path), *free_ports(1)), nprocs=3)
+    run_ranks(3, receive, str(tmp_path))
     assert (tmp_path / "fetched").read_text() == "0\n"
     for rank in range(3):
         assert (tmp_path / str(rank) / "part" / "a").read_bytes() == bytes(range(256)) * 1000

@@ -1,0 +1,35 @@
+"""Several ranks of a run as processes of this machine, for tests of what they do together."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+from torch import multiprocessing
+
+# Imported once, by a process that the ranks are then forked from: PyTorch takes seconds each.
+_IMPORTED = ["torch", "torch.distributed", "kintsugi.train.loop", "kintsugi.train.worker"]
+
+
+def run_ranks(count: int, task: Callable[..., None], *arguments: Any) -> None:
+    """Run ``task(rank, *arguments)`` in a process for each rank, in one group.
+
+    Raises: what the first one that failed raised, as text.
+    """
+    multiprocessing.set_forkserver_preload(_IMPORTED)  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        # They meet at a file: a port that is free now may be another program's a moment later.
+        address = f"file://{folder}/meeting"
+        multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]
+            _join, args=(count, address, task, arguments), nprocs=count, start_method="forkserver"
+        )
+
+
+def _join(
+    rank: int, count: int, address: str, task: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
+    try:
+        task(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
