@@ -1,5 +1,7 @@
 """One Ray in this process for all tests that need no more: starting it is dear."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,5 +36,9 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
             if not left or "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+        # What is left of that start still runs when it is forgotten, which it says as a warning.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
     yield ray
     ray.shutdown()
