@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 # Import paths of tools that run outside the editable install.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve release test test-fast check format clean
+.PHONY: demo serve release test test-fast check format clean sbom audit
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -120,9 +120,24 @@ test-abuse: $(STAMP)  ## Attack the service on loopback, each attack with its bo
 check-k8s: $(STAMP) promtool  ## Image, manifests and edge: all that can be checked without a cluster.
 	$(BIN)/pytest tests/k8s tests/deploy/test_dockerfile.py tests/deploy/test_edge.py -m "not ray"
 
+# Programs of their own: they read the image's locks, and nothing of ours runs with what they need.
+SUPPLY_CHAIN := $(VENV)/supply-chain
+$(SUPPLY_CHAIN)/installed:
+	$(PYTHON) -m venv $(SUPPLY_CHAIN)
+	$(SUPPLY_CHAIN)/bin/python -m pip install --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	touch $@
+
+sbom: $(SUPPLY_CHAIN)/installed  ## List what the image installs, with hashes: sbom.json (CycloneDX).
+	cat deploy/locks/*.txt | $(SUPPLY_CHAIN)/bin/cyclonedx-py requirements --output-reproducible --of JSON -o sbom.json -
+
+# Strict: where PyPI does not answer, that would be no finding otherwise.
+audit: $(SUPPLY_CHAIN)/installed  ## Ask PyPI for known weaknesses of what the image installs.
+	for lock in deploy/locks/*.txt; do \
+		$(SUPPLY_CHAIN)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock || exit 1; done
+
 format: $(STAMP)  ## Format and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 clean:  ## Remove what the demo and the documents' build wrote.
-	rm -rf demo site
+	rm -rf demo site sbom.json
