@@ -116,8 +116,9 @@ def test_without_a_key_that_holds_nobody_trickles(
         refused = slow.answers()
     assert statuses == [200] * 20
     measured("1,000 trickled bodies with a wrong key: refused with 403", refused["403"])
-    # Whoever was answered is disconnected soon after.
-    assert not set(refused) - {"403", "reset", "closed"}
+    # Each was answered and is disconnected soon after; with 503 where its key asks too often at one
+    # time, or the service cannot say of so many at once whether they hold.
+    assert not set(refused) - {"403", "503", "reset", "closed"}
     assert refused["403"] > 0
 
 
