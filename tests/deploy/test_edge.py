@@ -256,28 +256,6 @@ def test_large_bodies_have_fewer_places(tmp_path: Path, behind: Upstream) -> Non
         assert httpx2.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
 
 
-def test_a_key_has_its_own_limit(tmp_path: Path, behind: Upstream) -> None:
-    behind.hold.clear()
-
-    def ask(key: str) -> int:
-        url = f"http://127.0.0.1:{port}/v1/inpaint"
-        headers = {"x-api-key": key}
-        return httpx2.post(url, content=b"x", headers=headers, timeout=60).status_code
-
-    few = {"limit_conn key 64;": "limit_conn key 2;"}
-    with edge(tmp_path, behind.port, few) as port, ThreadPoolExecutor(6) as pool:
-        mine = [pool.submit(ask, "mine") for _ in range(4)]
-        give_up = time.monotonic() + 30
-        while sum(each.done() for each in mine) < 2 and time.monotonic() < give_up:
-            time.sleep(0.05)
-        theirs = pool.submit(ask, "theirs")
-        while len(behind.seen) < 3 and time.monotonic() < give_up:
-            time.sleep(0.05)
-        behind.hold.set()
-        assert sorted(each.result() for each in mine) == [200, 200, 503, 503]
-        assert theirs.result() == 200
-
-
 def test_a_header_that_drips_is_cut_off(port: int) -> None:
     # Of a minute's lines it takes those of one second, however steadily they come.
     lines = [b"GET / HTTP/1.1\r\nHost: a\r\n", *[b"a: b\r\n"] * 600]
