@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # How much the colours count for each pixel, against gradients: in texture, and at least. A step at
-# the hole's edge is spread over 1 / sqrt of it, 7 px and 70 px.
-_SCREENING, _LEAST_SCREENING = 0.02, 0.0002
+# the hole's edge is spread over 1 / sqrt of it, 7 px and 32 px.
+_SCREENING, _LEAST_SCREENING = 0.02, 0.001
 # Mean difference of neighbours from which a place is texture, and pixels around it that are looked
 # at.
 _TEXTURE, _AROUND = 0.04, 4
