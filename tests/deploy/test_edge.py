@@ -233,23 +233,28 @@ def test_large_bodies_have_fewer_places(tmp_path: Path, behind: Upstream) -> Non
     behind.hold.clear()
     few = {"limit_conn large 256;": "limit_conn large 1;"}
 
-    def large(length: bytes) -> socket.socket:
+    # How long the body is, and its beginning.
+    counted = b"Content-Length: 10000000", b"x"
+    chunked = b"Transfer-Encoding: chunked", b"1\r\nx\r\n"
+
+    def large(length: bytes, begun: bytes) -> socket.socket:
         opened = socket.create_connection(("127.0.0.1", port), timeout=20)
-        opened.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + length + b"\r\n\r\nx")
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + length
+        opened.sendall(head + b"\r\n\r\n" + begun)
         return opened
 
-    with edge(tmp_path, behind.port, few) as port, large(b"Content-Length: 10000000"):
-        for length in (b"Content-Length: 10000000", b"Transfer-Encoding: chunked"):
+    with edge(tmp_path, behind.port, few) as port, large(*counted):
+        for body in (counted, chunked):
             give_up = time.monotonic() + 20
             # Until the first one is in its place.
             while time.monotonic() < give_up:
-                with large(length) as second:
+                with large(*body) as second:
                     second.settimeout(1)
                     with suppress(TimeoutError):
                         if second.recv(100).startswith(b"HTTP/1.1 503 "):
                             break
             else:
-                pytest.fail(f"{length!r} was let in")
+                pytest.fail(f"{body!r} was let in")
         behind.hold.set()
         url = f"http://127.0.0.1:{port}/v1/inpaint"
         assert httpx2.post(url, content=bytes(1_000_000), timeout=20).status_code == 200
