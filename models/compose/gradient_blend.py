@@ -17,9 +17,11 @@ _SCREENING, _LEAST_SCREENING = 0.02, 0.001
 # Mean difference of neighbours from which a place is texture, and pixels around it that are looked
 # at.
 _TEXTURE, _AROUND = 0.04, 4
-# Where the colours step by more than was wished, by this and by so many mean differences, two
-# copies meet: the step stays. A mountain's colour would be spread over the sky.
-_SEAM, _SEAM_OF_TEXTURE = 0.1, 4.0
+# Where the colours of two filled pixels step by more than was wished, by this and by so many mean
+# differences, two copies meet: the step stays, or a mountain's colour would be spread over the sky.
+# At the hole's outline a step is a fault unless it is so large that another thing begins there, as
+# a mast before the sky.
+_SEAM, _OUTLINE_SEAM, _SEAM_OF_TEXTURE = 0.1, 0.25, 4.0
 # Pixels to a cell of the coarse grid, on which what is spread far is solved first.
 _CELL = 4
 # Steps of conjugate gradients there, and then on pixels.
@@ -51,12 +53,11 @@ def blend_gradients(
     right, down = right[:, *box][..., :-1], down[:, *box][..., :-1, :]
     texture = _texture(right, down, free)
     screening = _screening(texture)
-    seam = _SEAM + _SEAM_OF_TEXTURE * texture
     # What the wishes ask for beyond the colours as they are.
-    right = right - part.diff(dim=-1)
-    down = down - part.diff(dim=-2)
-    right = right.masked_fill(right.abs().amax(0) > seam[:, :-1], 0)
-    down = down.masked_fill(down.abs().amax(0) > seam[:-1], 0)
+    right, down = (
+        _without_seams(wished, part.diff(dim=axis), inside, texture, axis)
+        for wished, axis in ((right, -1), (down, -2))
+    )
     # Times ``free``: what is wished of known pixels, and between two of them, does not count.
     wanted = _adjoint(right, down) * free
     change = _coarse(wanted, screening, free)
@@ -64,6 +65,22 @@ def blend_gradients(
     blended = image.clone()
     blended[0][:, *box] = torch.where(inside, (part + change).clamp(0, 1), part)
     return blended
+
+
+def _without_seams(
+    wished: Float[Tensor, "3 g v"],
+    steps: Float[Tensor, "3 g v"],
+    inside: Bool[Tensor, "h w"],
+    texture: Float[Tensor, "h w"],
+    axis: int,
+) -> Float[Tensor, "3 g v"]:
+    """What is wished less the steps of the colours; 0 where two copies meet."""
+    count = inside.shape[axis] - 1
+    first, second = inside.narrow(axis, 0, count), inside.narrow(axis, 1, count)
+    least = torch.where(first & second, _SEAM, _OUTLINE_SEAM)
+    least = least + _SEAM_OF_TEXTURE * texture.narrow(axis, 0, count)
+    meet = (steps.abs() - wished.abs()).amax(0) > least
+    return (wished - steps).masked_fill(meet, 0)
 
 
 def _texture(

@@ -117,8 +117,12 @@ class PlaceCost:
         self, queries: Int64[Tensor, "*#k"], sources: Int64[Tensor, "*#k"]
     ) -> Float[Tensor, "..."]:
         """By flat positions, in the unit of squared distances; their shapes may broadcast."""
-        apart = (self.places[queries] - self.places[sources]).abs() - self.free
-        return apart.clamp_min(0).square().sum(-1)
+        # One axis after the other: of all queries and all sources two tables, not four.
+        rows, columns = (
+            (place[queries] - place[sources]).abs_().sub_(free).clamp_min_(0).square_()
+            for place, free in zip(self.places.unbind(1), self.free, strict=True)
+        )
+        return rows.add_(columns)
 
 
 class Sketcher:

@@ -22,9 +22,9 @@ _FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
 # copied from the strip next to it, again and again: trees in rows, as far apart as the strip is
 # wide. From so far away each half of a hole can be one piece.
 _FREE = 1.0
-# What one costs that is like nothing else, up to that unit: objects are rare, and pieces of them
-# are what the eye finds first. Its like is looked for among so many sources drawn at random, so
-# many pixels away and more.
+# What one costs that is like nothing else, up to the mean distance of all that is compared: objects
+# are rare, and pieces of them are what the eye finds first. Its like is looked for among so many
+# sources drawn at random, so many pixels away and more.
 _RARE, _LIKE_AMONG, _LIKE_FROM = 0.3, 256, 6
 # What that grows by, as often again as a source is copied more than all would be if they were
 # copied alike: of an object next to a hole one copy may pass, three in a row do not. By how rare it
@@ -90,9 +90,8 @@ def with_repetition(
     copies = rare.new_zeros(len(grid.is_source))
     copies.index_add_(0, field.match, torch.ones_like(field.distance))
     side = 2 * grid.radius + 1
-    copies = F.avg_pool2d(
-        copies.view(1, 1, *grid.hole.shape), side, 1, grid.radius, count_include_pad=False
-    ).flatten()
+    # Places that are no sources count as not copied: next to the hole a mean is rather low.
+    copies = F.avg_pool2d(copies.view(1, 1, *grid.hole.shape), side, 1, grid.radius).flatten()
     alike = len(grid.queries) / len(grid.sources)
     often = (copies / max(alike, 0.5) - 1).clamp_min(0)
     return rare + _REPEATED * rare * often

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kintsugi.models.compose.gradient_blend import _screening, _texture, blend_gradients
 from tests.models.match.patterns import noise, waves
@@ -49,9 +50,9 @@ def test_known_pixels_stay_to_the_bit(box: Box) -> None:
 def test_a_narrow_fill_that_is_off_by_a_shade_loses_its_seam() -> None:
     image, hole = 0.3 + 0.4 * waves(64, 64), hole_of((30, 36, 0, 64))
     shifted = image.clone()
-    shifted[0][:, hole] += 0.1
+    shifted[0][:, hole] += 0.2
     blended = blend_gradients(shifted, hole, *gradients(image))
-    assert off(blended, image, hole).max() < 0.02
+    assert off(blended, image, hole).max() < 0.04
 
 
 def test_in_texture_the_seam_of_a_large_fill_goes_and_its_shade_stays_deep_inside() -> None:
@@ -72,9 +73,9 @@ def test_a_shade_in_a_sky_goes_all_over_a_large_fill() -> None:
     shifted = rows.clone()
     shifted[0][:, hole] += 0.08
     blended = blend_gradients(shifted, hole, *gradients(rows))
-    assert off(blended, rows, hole).mean() < 0.5 * 0.08
+    assert off(blended, rows, hole).mean() < 0.25 * 0.08
     steps = [each.abs().amax() for each in gradients(blended - rows)]
-    assert max(steps) < 0.006
+    assert max(steps) < 0.0025
 
 
 def test_where_two_copies_meet_neither_takes_the_others_colour() -> None:
@@ -83,6 +84,24 @@ def test_where_two_copies_meet_neither_takes_the_others_colour() -> None:
     # Each of the two is smooth: no patch has seen both.
     blended = blend_gradients(image, hole, *torch.zeros(2, 3, 96, 96))
     assert off(blended, image, hole).max() < 0.02
+
+
+def test_at_the_outline_another_thing_keeps_its_edge() -> None:
+    """A known mast before a filled sky gives it no colour."""
+    image, hole = torch.full((1, 3, 64, 64), 0.7), hole_of((8, 56, 8, 40))
+    image[..., 40:44] = 0.1
+    blended = blend_gradients(image, hole, *torch.zeros(2, 3, 64, 64))
+    assert off(blended, image, hole).max() < 0.02
+
+
+def test_a_wire_that_the_vote_blurred_comes_back() -> None:
+    image, hole = torch.full((1, 3, 64, 64), 0.7), hole_of((16, 48, 16, 48))
+    image[..., 31, :] = 0.1
+    blurred = image.clone()
+    blurred[..., 29:34, :] = F.avg_pool2d(image, (3, 1), 1, (1, 0))[..., 29:34, :]
+    dull = torch.where(hole, blurred, image)
+    blended = blend_gradients(dull, hole, *gradients(image))
+    assert off(blended, image, hole).max() < 0.05
 
 
 def test_gradients_win_over_colours_near_by() -> None:

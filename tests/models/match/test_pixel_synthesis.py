@@ -271,7 +271,7 @@ def test_what_fits_as_well_is_taken_from_the_same_height() -> None:
     assert down.mean() < right.mean() / 2
 
 
-def test_no_strip_next_to_a_hole_is_copied_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_level_may_come_from_further_away(monkeypatch: pytest.MonkeyPatch) -> None:
     image, mask = clouds(128, 128), mask_of(128, 128, (32, 96, 32, 96))
 
     def columns_away() -> float:
