@@ -2,7 +2,7 @@
 
 Beyond the paper, whose match copies cells of 4x4 pixels and averages nine of them, which do not
 agree to the pixel: large holes come out dull. Here the fill of the networks is a guide, which says
-what belongs where, and patches of pixels are searched and voted in turns until neighbours agree
+what belongs where, and patches of pixels are searched and voted in turns
 (expectation-maximisation: Wexler, Shechtman, Irani 2007, "Space-time completion of video"; Barnes
 et al. 2009, "PatchMatch"), from coarse to fine. The guide counts most at the coarsest size.
 
