@@ -182,7 +182,7 @@ class Answered:
     seconds: float
 
     def labels(self) -> dict[str, str]:
-        """What its latency is told apart by: few values each."""
+        """Labels of its latency: few values each."""
         size = ""
         if self.megapixels is not None:
             size = _SIZES[bisect.bisect(_SIZE_ENDS, self.megapixels)]

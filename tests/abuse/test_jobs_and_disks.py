@@ -185,14 +185,14 @@ def test_a_bucket_that_dies_under_a_hundred_pollers(
                     # As the service asks for: retry-after is 10.
                     ended.wait(5)
 
-            beside = Clients(service.post, 1)
+            meanwhile = Clients(service.post, 1)
             with ThreadPoolExecutor(POLLERS) as pool:
                 try:
                     pollers = [pool.submit(poll) for _ in range(POLLERS)]
                     # All of them have been answered, though nothing answers the service.
                     wait_until(lambda: polls.total() >= 2 * POLLERS, "polled", 200, service)
-                    with asking(beside):
-                        wait_until(lambda: len(beside.answers) >= 30, "answered", 200, service)
+                    with asking(meanwhile):
+                        wait_until(lambda: len(meanwhile.answers) >= 30, "answered", 200, service)
                 finally:
                     ended.set()
                 for each in pollers:
@@ -200,8 +200,10 @@ def test_a_bucket_that_dies_under_a_hundred_pollers(
             assert proxy.injected > 0
             # The store is still dead. Nobody hung on it, and no fill needed it.
             assert set(polls) == {503}
-            assert {status for status, _ in [*alone.answers, *beside.answers]} == {200}
-            before, after = (percentile([s for _, s in c.answers], 0.99) for c in (alone, beside))
+            assert {status for status, _ in [*alone.answers, *meanwhile.answers]} == {200}
+            before, after = (
+                percentile([s for _, s in c.answers], 0.99) for c in (alone, meanwhile)
+            )
             measured("S3 dead under 100 pollers: p99 of fills, ratio", after / before)
             proxy.plan = lambda method, path: None
             wait_until(lambda: state_of(service, job) == "done", "there again", 120, service)

@@ -88,7 +88,7 @@ def test_a_key_is_rotated_and_a_tenant_taken_away(tenants: Tenants) -> None:
     assert tenants.job(ROTATED, of="order-1") == job
     assert tenants.listed(ROTATED) == [job]
     tenants.is_nobodys(job, OTHER)
-    # All of tenant a is gone: nobody inherits it, and whoever has the name again has the jobs.
+    # All of tenant a is gone: nobody inherits it; a new key with the name has the jobs again.
     tenants.allow(f"b: {OTHER}")
     assert tenants.get(PATHS[0].format(id=job), ROTATED) == 403
     tenants.is_nobodys(job, OTHER)

@@ -1,4 +1,4 @@
-"""Several releases of one service: `model` picks one, and an unknown name is told those there."""
+"""Several releases of one service: `model` picks one; an unknown name gets the list of names."""
 
 import asyncio
 from collections.abc import Callable

@@ -192,7 +192,7 @@ class Lease:
         self._token = token
         self._first = rank == 0
         self._device = device
-        # Set by whoever found it out; once lost it stays so.
+        # Set by the thread that finds it out; once lost it stays so.
         self._lost = False
 
     def check(self, *, look: bool = True) -> None:

@@ -81,7 +81,7 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
 def a_node_is_reclaimed() -> bool:
     """Whether Ray knows that a node of this run's workers is about to be taken away.
 
-    Every rank has been told; `ray.train.get_preemption_info` would in addition hold all of them
+    Every rank knows; `ray.train.get_preemption_info` would in addition hold all of them
     up until they agree, at every step. `kintsugi.collectives.Wishes` agrees for less.
     """
     return get_train_context().preemption_context.preemption_info is not None

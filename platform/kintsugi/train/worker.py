@@ -83,7 +83,7 @@ class RunReporter:
             metrics: The metrics of the first rank; None on all others.
             lease: Asked before every checkpoint is written.
             corrupt: Shared by all ranks at every checkpoint.
-            announce: Told of every checkpoint.
+            announce: Called for every checkpoint.
             publish: Uploads a checkpoint.
         """
         self.run = run
@@ -142,7 +142,7 @@ def train_worker(
         config: The configuration of the run.
         context: Which rank, and where.
         batches: Gives its batches.
-        announce: Told of every checkpoint, on every rank.
+        announce: Called for every checkpoint, on every rank.
         publish: Takes a checkpoint's folder and step in the place of the run's own storage.
 
     Returns: the last step.

@@ -1,4 +1,4 @@
-"""What a GPU idled is told from what its process waited; the slowest of two ranks is named."""
+"""How long a GPU idled follows from what its process waited; the slowest of two ranks is named."""
 
 import time
 from pathlib import Path
