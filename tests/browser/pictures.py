@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-# Points of the stage, from its left and top edge: 0-1. The mast on the right of the rocket, down its
-# left leg and its right one.
+# Points of the stage, from its left and top edge: 0-1. The mast on the right of the rocket, down
+# its left leg and its right one.
 _STROKE = ((0.637, 0.27), (0.637, 0.6), (0.634, 0.97), (0.637, 0.6), (0.65, 0.8), (0.668, 0.97))
 
 
