@@ -3,6 +3,7 @@
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,10 +64,10 @@ def main(
     settings = load_config(options.find_config(config), [*(overrides or ()), *changed])
 
     from kintsugi.benchmarks.data_reading import (
+        Reading,
         format_report,
         in_object_store,
         run_benchmark,
-        with_shards,
     )
     from kintsugi.train.ray_trainer import ensure_shards
 
@@ -74,7 +75,10 @@ def main(
     place = settings.data.shards
     with in_object_store(place) if object_store else nullcontext(place) as uri:
         _bootstrap.start_ray()
-        figures = run_benchmark(with_shards(settings, uri), steps, step_seconds)
+        data = replace(settings.data, shards=uri)
+        size = settings.loop.batch_size
+        reading = Reading(data, settings.workers, settings.seed, size, steps)
+        figures = run_benchmark(reading, step_seconds)
     print(f"\n{format_report(figures)}\n")
     _bootstrap.write_results(json, figures)
     return _bootstrap.DONE

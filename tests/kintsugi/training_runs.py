@@ -1,19 +1,27 @@
 """Tiny shards and configurations that the training tests share."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.data.packing import Packing
+from kintsugi.data.sampler import SampleOrder
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.imaging.codec import encode_image
 from kintsugi.models.networks.image2feature import CoarseGenerator
 from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.stages.base.stage import StageSetup
+from kintsugi.runs.checkpoints import TrainState
+from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.storage import Storage
+from kintsugi.train.feed import Delivery
+from kintsugi.train.loop import Reporter, WorkerContext, initial_state, train
+from kintsugi.train.step import TrainStep
+from kintsugi.train.validation import Validation
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 # As few as show, after a cut behind the first, whether Adam's moments came back as well.
@@ -74,6 +82,46 @@ def setup_of(
         open_encoder=open_encoder,
         open_stage1=open_stage1,
     )
+
+
+def run_loop(
+    stage: Stage,
+    batches: Iterator[Delivery],
+    order: SampleOrder,
+    config: JobConfig,
+    reporter: Reporter,
+    *,
+    context: WorkerContext | None = None,
+    held_out: Sequence[Delivery] = (),
+    spare: bool = False,
+) -> TrainState:
+    """The loop over a stage and batches of the test's own, as `train_worker` calls it.
+
+    Args: ``context``: None: the only process, on the CPU.
+
+    Returns: the state after the last step.
+    """
+    context = context or WorkerContext(torch.device("cpu"))
+    state = initial_state(stage, config.optimizer, config.compute)
+    step = TrainStep(
+        stage,
+        state,
+        context.device,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=config.loop.num_parts(order.batch_size),
+    )
+    validation = Validation(
+        stage,
+        state,
+        context.device,
+        config.compute.precision,
+        settled_step=config.translate.settled_step,
+        held_out=held_out,
+        spare=spare,
+    )
+    train(step, batches, order, config.loop, config.held_out, validation, context, reporter)
+    return state
 
 
 def losses(rows: list[dict[str, Any]]) -> list[tuple[float, ...]]:

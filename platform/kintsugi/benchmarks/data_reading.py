@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
 from kintsugi.data.ray_pipeline import TaskCost, stream_batches
 from kintsugi.data.sampler import Position, SampleOrder
@@ -76,12 +76,40 @@ class Row:
     task_ms: float
 
 
-def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[str, Any]:
-    """Measure the connected Ray cluster, and this process without Ray.
+@dataclass(frozen=True)
+class Reading:
+    """What is read, by whom, and how much of it.
+
+    Attributes:
+        data: The shards, and how samples are drawn from them.
+        workers: How many read at one time, and what each has.
+        seed: Decides the order.
+        batch_size: Photographs per worker and step.
+        steps: Per worker and line, after the first batch.
+    """
+
+    data: DataSection
+    workers: WorkersSection
+    seed: int
+    batch_size: int
+    steps: int
+
+    def order(self, reader: ShardReader, workers: int) -> SampleOrder:
+        """The order in which this number of workers sees the photographs."""
+        return SampleOrder(
+            reader.rows_per_part,
+            seed=self.seed,
+            shuffle_parts=self.data.shuffle_parts,
+            workers=workers,
+            batch_size=self.batch_size,
+        )
+
+
+def run_benchmark(reading: Reading, step_seconds: float) -> dict[str, Any]:
+    """Measure the connected Ray cluster, and this process without Ray; no network is built.
 
     Args:
-        config: Its data, seed, loop.batch_size and workers count; no network is built.
-        steps: Per worker and line, after the first batch.
+        reading: What is read.
         step_seconds: How long a step takes, for the line that says how long it would wait.
 
     Returns: The setting and a list ``rows`` of `Row` as dictionaries.
@@ -91,37 +119,33 @@ def run_benchmark(config: JobConfig, steps: int, step_seconds: float) -> dict[st
         StorageError: There are no shards.
     """
     # Reading needs no GPU, also where training does.
-    config = replace(config, workers=replace(config.workers, use_gpu=False))
+    reading = replace(reading, workers=replace(reading.workers, use_gpu=False))
+    data = reading.data
     check_resources(
-        config.workers, config.data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        reading.workers, data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
     )
-    reader = open_run_reader(config)
+    reader = open_run_reader(data)
     photographs = int(reader.rows_per_part.sum())
     mean_bytes = sum(part.bytes for part in reader.parts) / photographs
-    measured = [("one process", 0.0, _measure_here(config, reader, steps))]
+    measured = [("one process", 0.0, _measure_here(reading, reader))]
     for seconds in dict.fromkeys((0.0, step_seconds)):
-        measured.append(("ray", seconds, _measure_on_ray(config, reader, steps, seconds)))
+        measured.append(("ray", seconds, _measure_on_ray(reading, reader, seconds)))
     return {
-        "shards": Storage(config.data.shards).uri,
+        "shards": Storage(data.shards).uri,
         "photographs": photographs,
         "mean_bytes": round(mean_bytes),
-        "crop_px": config.data.crop_px,
-        "resize_px": config.data.resize_px,
-        "batch_size": config.loop.batch_size,
-        "tasks": config.data.tasks,
-        "steps": steps,
-        "seed": config.seed,
+        "crop_px": data.crop_px,
+        "resize_px": data.resize_px,
+        "batch_size": reading.batch_size,
+        "tasks": data.tasks,
+        "steps": reading.steps,
+        "seed": reading.seed,
         "cpus": os.cpu_count(),
         "rows": [
-            asdict(_row(reading, seconds, waits, config.loop.batch_size, mean_bytes))
-            for reading, seconds, waits in measured
+            asdict(_row(how, seconds, waits, reading.batch_size, mean_bytes))
+            for how, seconds, waits in measured
         ],
     }
-
-
-def with_shards(config: JobConfig, uri: str) -> JobConfig:
-    """The configuration with its shards elsewhere."""
-    return replace(config, data=replace(config.data, shards=uri))
 
 
 def format_report(figures: dict[str, Any]) -> str:
@@ -190,50 +214,39 @@ def consume(batches: Iterator[PackedBatch], steps: int, step_seconds: float) -> 
     )
 
 
-def _order(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
-    return SampleOrder(
-        reader.rows_per_part,
-        seed=config.seed,
-        shuffle_parts=config.data.shuffle_parts,
-        workers=workers,
-        batch_size=config.loop.batch_size,
-    )
-
-
-def _measure_here(config: JobConfig, reader: ShardReader, steps: int) -> list[Waits]:
-    batches = local_batches(reader, _order(config, reader, 1), config.data, Position())
-    waits = consume(batches, steps, 0.0)
+def _measure_here(reading: Reading, reader: ShardReader) -> list[Waits]:
+    batches = local_batches(reader, reading.order(reader, 1), reading.data, Position())
+    waits = consume(batches, reading.steps, 0.0)
     # The same process is both.
-    photos = steps * config.loop.batch_size
+    photos = reading.steps * reading.batch_size
     return [replace(waits, own_seconds=0.0, task_seconds=waits.own_seconds / photos)]
 
 
-def _measure_on_ray(
-    config: JobConfig, reader: ShardReader, steps: int, step_seconds: float
-) -> list[Waits]:
-    order = _order(config, reader, config.workers.count)
+def _measure_on_ray(reading: Reading, reader: ShardReader, step_seconds: float) -> list[Waits]:
+    data, steps = reading.data, reading.steps
+    order = reading.order(reader, reading.workers.count)
 
     def measure(rank: int) -> Waits:
-        corrupt = corrupt_rows(reader, config.data)
+        corrupt = corrupt_rows(reader, data)
         request = Request(reader, order, Position(), rank, steps + 1, corrupt)
         cost = TaskCost()
-        waits = consume(stream_batches(request, config.data, cost=cost), steps, step_seconds)
+        waits = consume(stream_batches(request, data, cost=cost), steps, step_seconds)
         return replace(waits, task_seconds=cost.seconds / cost.photos)
 
     # As a train worker has them: those of its reading tasks are among its CPUs.
-    needs = worker_resources(config.workers, config.data)
+    needs = worker_resources(reading.workers, data)
     task = ray.remote(num_cpus=needs.pop("CPU"), resources=needs)(measure)
     waits: list[Waits] = ray.get([task.remote(rank) for rank in range(order.workers)])
     return waits
 
 
 def _row(
-    reading: str, step_seconds: float, waits: Sequence[Waits], batch_size: int, mean_bytes: float
+    how: str, step_seconds: float, waits: Sequence[Waits], batch_size: int, mean_bytes: float
 ) -> Row:
     rate = sum(len(each.wait_seconds) * batch_size / each.seconds for each in waits)
     shares = [sum(each.wait_seconds) / each.seconds for each in waits]
     return Row(
-        reading=reading,
+        reading=how,
         workers=len(waits),
         step_seconds=step_seconds,
         images_per_second=rate,

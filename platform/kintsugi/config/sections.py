@@ -216,6 +216,13 @@ class LoopSection:
     keep_checkpoints: int = 2
     """How many of the newest stay, with the one with the lowest held-out loss."""
 
+    def num_parts(self, photos: int) -> int:
+        """In how many equal parts a worker's ``photos`` of a step go through the networks."""
+        if not self.global_batch:
+            return self.accumulate
+        least = -(-photos // self.batch_size)
+        return next(parts for parts in range(least, photos + 1) if photos % parts == 0)
+
     def __post_init__(self) -> None:
         _check_at_least(
             self, 1, "max_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"
@@ -301,6 +308,11 @@ class TranslateSection:
     colour: float = 0.0
     """How much pixels count against features where patches are compared, 0 to 100; above 0 only
     with model.translator_input = "features+pixels"."""
+
+    @property
+    def settled_step(self) -> int:
+        """The step from which on a run trains as at its end: its schedule is through."""
+        return self.truth_steps + self.ramp_steps if self.prediction_share else 0
 
     def __post_init__(self) -> None:
         _check_at_least(self, 0, "guard", "truth_steps", "ramp_steps")

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -110,6 +111,10 @@ class Trained:
     last_step: int
     stopped: bool
     metrics: list[dict[str, Any]]
+
+
+# Trains a run to its end, from wherever it stands: `fit` of kintsugi.train's local or ray_trainer.
+Fit = Callable[[JobConfig], Trained]
 
 
 def open_encoder(source: str, seed: int, *, device: torch.device | None = None) -> Vgg19Relu3:

@@ -20,8 +20,7 @@ from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.runs.warm_start import check_run
 from kintsugi.storage.storage import Storage
-from kintsugi.train.loop import initial_state
-from kintsugi.train.worker import build_stage, train_locally
+from kintsugi.train.worker import first_step, train_locally
 
 # Photographs that are packed where there are no shards yet, more than those of a batch.
 SPARE_PHOTOS = 4
@@ -72,7 +71,7 @@ def dry_run(config: JobConfig) -> DryRun:
         with redirect_stdout(sys.stderr):
             run = train_locally(trial, device)
         newest = run.checkpoints.newest_whole()
-        networks = initial_state(build_stage(trial), trial).networks
+        networks = first_step(trial, torch.device("cpu")).state.networks
         sizes = run.storage.sizes("checkpoints")
         rows = [row for row in read_metrics(run.storage.join("metrics")) if row["step"] == newest]
     real = Run.of(config)

@@ -33,11 +33,13 @@ def fit(config: JobConfig) -> Trained:
     run = Run.of(config)
     first = last = run.checkpoints.newest_whole()
     stopped = False
-    if not is_finished(config, run.checkpoints.progress(first)):
+    if not is_finished(config.loop, config.held_out, run.checkpoints.progress(first)):
         asked = threading.Event()
         device = "cuda" if config.workers.use_gpu else "cpu"
         with on_first_sigterm(asked.set):
             train_locally(config, device, should_stop=asked.is_set)
         last = run.checkpoints.newest_whole()
-        stopped = asked.is_set() and not is_finished(config, run.checkpoints.progress(last))
+        stopped = asked.is_set() and not is_finished(
+            config.loop, config.held_out, run.checkpoints.progress(last)
+        )
     return Trained(run.storage.uri, first, last, stopped, read_metrics(run.storage.join("metrics")))

@@ -73,10 +73,12 @@ def fit(config: JobConfig) -> Trained:
         run = open_run(config)
         # Whether its tensors are whole the first rank finds out: it fetches them, once.
         first = last = run.checkpoints.newest()
-        if not is_finished(config, run.checkpoints.progress(first)):
+        if not is_finished(config.loop, config.held_out, run.checkpoints.progress(first)):
             with stop_on_sigterm() as request:
                 last = _train(config, run, {"wish": request.wish, "owner": owner})
-            stopped = request.made and not is_finished(config, run.checkpoints.progress(last))
+            stopped = request.made and not is_finished(
+                config.loop, config.held_out, run.checkpoints.progress(last)
+            )
     metrics = read_metrics(run.storage.join("metrics"))
     return Trained(run.storage.uri, first, last, stopped, metrics)
 

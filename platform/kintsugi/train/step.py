@@ -41,8 +41,8 @@ class TrainStep:
         compute: ComputeSection,
         accumulate: int,
     ) -> None:
-        self._stage = stage
-        self._state = state
+        self.stage = stage
+        self.state = state
         self._precision = compute.precision
         self._accumulate = accumulate
         self._ema_decay = optimizer.ema_decay
@@ -64,19 +64,19 @@ class TrainStep:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step. Returns: losses and lengths of gradients by their names in a row."""
-        step = self._state.step
+        step = self.state.step
         parts = split(batch, self._accumulate)
         outputs, generator_losses, generator_norm = self._train_generator(parts, step)
         figures = mean_of(generator_losses)
         norms = {"grad_norm/generator": generator_norm}
-        if self._stage.weights.adversarial:
+        if self.stage.weights.adversarial:
             discriminator_losses, norm = self._train_discriminator(outputs, step)
             figures |= mean_of(discriminator_losses)
             norms["grad_norm/discriminator"] = norm
         self._scaler.update()
-        if self._state.average is not None:
-            average, decay = self._state.average, self._ema_decay
-            update_ema(average, self._stage.generator, decay=decay, step=step)
+        if self.state.average is not None:
+            average, decay = self.state.average, self._ema_decay
+            update_ema(average, self.stage.generator, decay=decay, step=step)
         return {f"loss/{name}": loss for name, loss in figures.items()} | norms
 
     def _train_generator(
@@ -85,17 +85,17 @@ class TrainStep:
         self._generator_update.clear()
         # Through the bare discriminator, with its weights held still: this pass takes
         # gradients to the image only and must not touch DDP's bookkeeping.
-        self._stage.discriminator.requires_grad_(False)
+        self.stage.discriminator.requires_grad_(False)
         outputs, losses = [], []
         for number, part in enumerate(parts):
             with self._averaging(self._generator, last=number == len(parts) - 1):
                 with autocast(self._device, self._precision):
-                    output = self._stage.generate(self._generator, part, step)
-                    loss = self._stage.generator_losses(output, self._stage.discriminator)
+                    output = self.stage.generate(self._generator, part, step)
+                    loss = self.stage.generator_losses(output, self.stage.discriminator)
                 self._backward(loss, len(parts))
             outputs.append(output.detached())
             losses.append(loss)
-        self._stage.discriminator.requires_grad_(True)
+        self.stage.discriminator.requires_grad_(True)
         return outputs, losses, self._generator_update.step(step, self._scaler)
 
     def _train_discriminator(
@@ -106,7 +106,7 @@ class TrainStep:
         for number, output in enumerate(outputs):
             with self._averaging(self._discriminator, last=number == len(outputs) - 1):
                 with autocast(self._device, self._precision):
-                    loss = self._stage.discriminator_losses(output, self._discriminator)
+                    loss = self.stage.discriminator_losses(output, self._discriminator)
                 self._backward(loss, len(outputs))
             losses.append(loss)
         return losses, self._discriminator_update.step(step, self._scaler)

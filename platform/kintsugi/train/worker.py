@@ -14,6 +14,7 @@ import torch
 
 from kintsugi.collectives import all_gather, fetch_once
 from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import (
     PackedBatch,
     Request,
@@ -29,7 +30,7 @@ from kintsugi.data.shard_reader import ShardReader, open_reader
 from kintsugi.data.shards.part_lists import Split
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import ConfigError
-from kintsugi.runs.checkpoints import load_checkpoint, saved_step
+from kintsugi.runs.checkpoints import TrainState, load_checkpoint, saved_step
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
@@ -38,7 +39,9 @@ from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.scratch import scratch_folder
 from kintsugi.train.loop import WorkerContext, initial_state, never, train
+from kintsugi.train.step import TrainStep
 from kintsugi.train.upload import Uploads
+from kintsugi.train.validation import Validation
 
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
@@ -150,7 +153,7 @@ def train_worker(
     torch.set_num_threads(config.workers.threads)
     choose_algorithms(context.device, deterministic=config.compute.deterministic)
     run = Run.of(config)
-    reader = open_run_reader(config)
+    reader = open_run_reader(config.data)
     order = order_of(config, reader, context.workers)
     rank, device = context.rank, context.device
     lease = Lease(run, context.owner, rank=rank, device=device)
@@ -162,14 +165,23 @@ def train_worker(
         if config.init_from and not step:
             load_start(run, stage.generator, stage.discriminator)
         stage.to(device)
-        state = initial_state(stage, config)
+        state = initial_state(stage, config.optimizer, config.compute)
         if step:
             load_checkpoint(folder, state)
             run.checkpoints.forget_lost_best(state)
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
     held_out, spare = _held_out(config, rank, context.workers)
-    fixed = _fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None
+    validation = Validation(
+        stage,
+        state,
+        device,
+        config.compute.precision,
+        settled_step=config.translate.settled_step,
+        fixed=_fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None,
+        held_out=held_out,
+        spare=spare,
+    )
     corrupt, steps_left = corrupt_rows(reader, config.data), config.loop.max_steps - step
 
     def into_run(folder: Path, at: int) -> None:
@@ -182,18 +194,41 @@ def train_worker(
     reporter = RunReporter(run, metrics, lease, corrupt, announce, publish or into_run)
     try:
         train(
-            stage,
+            _step_of(config, stage, state, device, order.batch_size),
             batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
             order,
-            config,
-            state,
-            replace(context, fixed=fixed, held_out=held_out, spare=spare),
+            config.loop,
+            config.held_out,
+            validation,
+            context,
             reporter,
         )
     finally:
         # However it ends: a checkpoint that was written arrives.
         reporter.uploads.join()
     return state.step
+
+
+def first_step(config: JobConfig, device: torch.device) -> TrainStep:
+    """The step of a run that has not begun: its networks as they are drawn, in this process."""
+    stage = build_stage(config)
+    stage.to(device)
+    state = initial_state(stage, config.optimizer, config.compute)
+    return _step_of(config, stage, state, device, config.loop.batch_size)
+
+
+def _step_of(
+    config: JobConfig, stage: Stage, state: TrainState, device: torch.device, photos: int
+) -> TrainStep:
+    """Args: ``photos``: this worker's of every step."""
+    return TrainStep(
+        stage,
+        state,
+        device,
+        optimizer=config.optimizer,
+        compute=config.compute,
+        accumulate=config.loop.num_parts(photos),
+    )
 
 
 def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
@@ -234,9 +269,8 @@ def order_of(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrde
     )
 
 
-def open_run_reader(config: JobConfig, *, split: Split = TRAIN) -> ShardReader:
+def open_run_reader(data: DataSection, *, split: Split = TRAIN) -> ShardReader:
     """The reader of a run's photographs. Raises: StorageError as `open_reader`."""
-    data = config.data
     return open_reader(data.shards, data.resize_px, split=split, draft=data.jpeg_draft)
 
 
@@ -253,7 +287,7 @@ def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[PackedBa
 
 
 def _held_out_split(config: JobConfig) -> tuple[ShardReader, SampleOrder]:
-    reader = open_run_reader(config, split=HELD_OUT)
+    reader = open_run_reader(config.data, split=HELD_OUT)
     order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
     return reader, order
 

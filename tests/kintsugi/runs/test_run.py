@@ -21,10 +21,10 @@ from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import open_run
 from kintsugi.stages.stage2 import Stage2
 from kintsugi.storage.storage import Storage
-from kintsugi.train.loop import WorkerContext, initial_state, train
+from kintsugi.train.loop import initial_state
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi import training_runs
-from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos
+from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos, run_loop
 
 # They stand on runs that are trained first.
 pytestmark = pytest.mark.slow
@@ -141,22 +141,15 @@ def test_a_diverged_loss_ends_the_run_before_it_is_saved(trained: Path) -> None:
     )
     order = SampleOrder((12,), seed=0, shuffle_parts=1, workers=1, batch_size=2)
     with pytest.raises(KintsugiError, match=r"loss perceptual is nan at step 1: .*generator_lr"):
-        train(
-            stage,
-            iter([batch]),
-            order,
-            config,
-            initial_state(stage, config),
-            WorkerContext(torch.device("cpu")),
-            Silent(),  # type: ignore[arg-type]
-        )
+        run_loop(stage, iter([batch]), order, config, Silent())  # type: ignore[arg-type]
 
 
 def test_both_networks_of_both_stages_learn_and_the_encoder_does_not(trained: Path) -> None:
     for stage_name in ("stage1", "stage2"):
         config = debug_config(trained, stage_name)
         first, last = build_stage(config), build_stage(config)
-        Run.of(config).checkpoints.restore(initial_state(last, config), NUM_STEPS)
+        state = initial_state(last, config.optimizer, config.compute)
+        Run.of(config).checkpoints.restore(state, NUM_STEPS)
         for name in ("generator", "discriminator"):
             before, after = getattr(first, name).state_dict(), getattr(last, name).state_dict()
             changed = [key for key in before if not torch.equal(before[key], after[key])]
@@ -181,7 +174,8 @@ def test_runs_are_published_as_a_release_that_loads(trained: Path, tmp_path: Pat
     assert "random (seed 0)" in (tmp_path / "r" / "README.md").read_text()
     stage = build_stage(debug_config(trained, "stage2"))
     config2 = debug_config(trained, "stage2")
-    Run.of(config2).checkpoints.restore(initial_state(stage, config2), NUM_STEPS)
+    state = initial_state(stage, config2.optimizer, config2.compute)
+    Run.of(config2).checkpoints.restore(state, NUM_STEPS)
     for name, tensor in stage.generator.state_dict().items():
         assert torch.equal(inpainter.feature2image.state_dict()[name], tensor)
 

@@ -22,9 +22,9 @@ from kintsugi.runs.checkpoints import TrainState
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.servers.processes import free_ports
 from kintsugi.stages.base.stage import Output
-from kintsugi.train.loop import WorkerContext, goes, initial_state, is_finished, train
+from kintsugi.train.loop import WorkerContext, is_finished
 from tests.kintsugi.ranks import run_ranks
-from tests.kintsugi.training_runs import debug_config
+from tests.kintsugi.training_runs import debug_config, run_loop
 
 NUM_STEPS = 3
 
@@ -90,11 +90,16 @@ def run(rank: int, workers: int, config: JobConfig, output: str) -> None:
     held_out = [one_step(100 + number, count=2 + number) for number in range(count)]
     mine = held_out[rank::workers]
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=workers, batch_size=4 // workers)
-    context = WorkerContext(
-        torch.device("cpu"), rank, workers, held_out=mine or held_out, spare=not mine
+    run_loop(
+        stage,
+        batches(rank, workers),
+        order,
+        config,
+        rows,
+        context=WorkerContext(torch.device("cpu"), rank, workers),
+        held_out=mine or held_out,
+        spare=not mine,
     )
-    state = initial_state(stage, config)
-    train(stage, batches(rank, workers), order, config, state, context, rows)
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
     measured = torch.tensor([rows.rows[-1]["held_out/perceptual"]])
@@ -114,9 +119,9 @@ def run_alone(
 ) -> tuple[TrainState, Rows]:
     stage, rows = LinearStage(), Rows()
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=1, batch_size=4)
-    state = initial_state(stage, config)
-    context = WorkerContext(torch.device("cpu"), held_out=held_out, should_stop=should_stop)
-    train(stage, map(one_step, itertools.count()), order, config, state, context, rows)
+    context = WorkerContext(torch.device("cpu"), should_stop=should_stop)
+    steps = map(one_step, itertools.count())
+    state = run_loop(stage, steps, order, config, rows, context=context, held_out=held_out)
     return state, rows
 
 
@@ -128,7 +133,7 @@ def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_behind_the_step(tmp_pat
     assert rows.saved == [5]
     assert rows.rows[-1]["step"] == 5
     assert state.position.used[0].steps == 5
-    assert not is_finished(config, state)
+    assert not is_finished(config.loop, config.held_out, state)
 
 
 def test_every_checkpoint_is_measured_on_all_held_out_photographs(tmp_path: Path) -> None:
@@ -159,9 +164,8 @@ def test_a_run_ends_when_the_held_out_loss_no_longer_falls(tmp_path: Path) -> No
     )
     state, rows = run_alone(config, held_out=[one_step(100)])
     losses = [row["held_out/perceptual"] for row in rows.rows]
-    assert is_finished(config, state)
-    patient = dataclasses.replace(config, held_out=HeldOutSection(photos=4))
-    assert not is_finished(patient, state)
+    assert is_finished(config.loop, config.held_out, state)
+    assert not is_finished(config.loop, HeldOutSection(photos=4), state)
     assert rows.saved[-1] == state.step < 100
     assert state.best is not None
     assert state.best.loss == min(losses) == losses[-3]
@@ -246,8 +250,8 @@ def run_together(rank: int, workers: int, config: JobConfig, output: str) -> Non
         Batch(*map(torch.cat, zip(*(each.parts() for each in group), strict=True)))
         for group in zip(*[iter(pictures)] * order.batch_size, strict=False)
     )
-    state = initial_state(stage, config)
-    train(stage, mine, order, config, state, WorkerContext(torch.device("cpu"), rank), rows)
+    context = WorkerContext(torch.device("cpu"), rank, workers)
+    run_loop(stage, mine, order, config, rows, context=context)
     losses = torch.tensor([[row["loss/perceptual"], row["loss/adversarial"]] for row in rows.rows])
     networks = nn.ModuleList([stage.generator, stage.discriminator])
     if rank == 0:
@@ -269,5 +273,5 @@ def test_the_same_training_on_one_two_or_four(tmp_path: Path) -> None:
 
 def test_a_step_goes_in_as_few_equal_parts_as_have_room() -> None:
     config = LoopSection(max_steps=1, batch_size=3, global_batch=8)
-    assert [goes(config, photos) for photos in (8, 4, 2, 1, 7)] == [4, 2, 1, 1, 7]
-    assert goes(LoopSection(max_steps=1, batch_size=4, accumulate=2), 4) == 2
+    assert [config.num_parts(photos) for photos in (8, 4, 2, 1, 7)] == [4, 2, 1, 1, 7]
+    assert LoopSection(max_steps=1, batch_size=4, accumulate=2).num_parts(4) == 2

@@ -49,7 +49,7 @@ def stage_of(config: JobConfig) -> Stage:
 def step_of(stage: Stage, config: JobConfig, device: torch.device = GPU) -> TrainStep:
     return TrainStep(
         stage,
-        initial_state(stage, config),
+        initial_state(stage, config.optimizer, config.compute),
         device,
         optimizer=config.optimizer,
         compute=config.compute,

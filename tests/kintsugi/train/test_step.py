@@ -44,7 +44,7 @@ def take_step(
     config: JobConfig, encoder: Vgg19Relu3, batch: Batch, steps: int = 1
 ) -> tuple[dict[str, float], TrainState]:
     stage = Stage1(setup_of(config, encoder))
-    state = initial_state(stage, config)
+    state = initial_state(stage, config.optimizer, config.compute)
     step = TrainStep(
         stage,
         state,

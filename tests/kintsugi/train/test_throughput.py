@@ -14,11 +14,11 @@ from kintsugi.config.run_config import JobConfig
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.monitor.terminal import format_line
 from kintsugi.train import throughput
-from kintsugi.train.loop import WorkerContext, initial_state, train
+from kintsugi.train.loop import WorkerContext
 from kintsugi.train.throughput import Exchange, Meter
 from tests.kintsugi.ranks import run_ranks
 from tests.kintsugi.train.test_loop import LinearStage, Rows, batches
-from tests.kintsugi.training_runs import debug_config
+from tests.kintsugi.training_runs import debug_config, run_loop
 
 CPU = torch.device("cpu")
 
@@ -117,7 +117,7 @@ def train_slowly(rank: int, config: JobConfig, folder: str) -> None:
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=2, batch_size=2)
     stage, rows = SlowStage(), Rows()
     context = WorkerContext(CPU, rank, 2)
-    train(stage, batches(rank, 2), order, config, initial_state(stage, config), context, rows)
+    run_loop(stage, batches(rank, 2), order, config, rows, context=context)
     if rank == 0:
         named = [row["ranks/compute_most_rank"] for row in rows.rows]
         lines = "\n".join(format_line(row, 3) for row in rows.rows)

@@ -85,8 +85,8 @@ def test_steps_pass_during_an_upload_and_its_last_one_is_waited_for(
     step = loop.TrainStep.__call__
 
     def counted(self: loop.TrainStep, batch: object) -> object:
-        steps.append((self._state.step, len(begun)))
-        if self._state.step == 3:
+        steps.append((self.state.step, len(begun)))
+        if self.state.step == 3:
             # The last step before the next checkpoint: the first one may arrive now.
             may.set()
         return step(self, batch)  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def test_a_run_that_fails_leaves_the_checkpoint_that_travels(
     step = loop.TrainStep.__call__
 
     def failing(self: loop.TrainStep, batch: object) -> object:
-        if self._state.step == 2:
+        if self.state.step == 2:
             raise RuntimeError("a GPU fell off the bus")
         return step(self, batch)  # type: ignore[arg-type]
 

@@ -19,9 +19,8 @@ from kintsugi.benchmarks.train.timing import (
     Timing,
     give_back,
     mean_step_seconds,
-    memory_batches,
 )
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import PackedBatch, Request
 from kintsugi.errors import ConfigError
 from kintsugi.runs.warm_start import open_run
@@ -32,8 +31,12 @@ from kintsugi.train.resources import check_resources
 from kintsugi.train.worker import train_worker
 
 
-def prepare(configs: Sequence[JobConfig]) -> None:
+def prepare(data: DataSection, workers: Sequence[WorkersSection]) -> None:
     """Refuse what cannot be compared or would hang, and pack the shards that are not there yet.
+
+    Args:
+        data: What is read.
+        workers: Each that will be started, one after the other.
 
     Raises: ConfigError, StorageError.
     """
@@ -43,9 +46,9 @@ def prepare(configs: Sequence[JobConfig]) -> None:
             f"the cluster has {len(nodes)} nodes: both loops must run on one machine; unset"
             " RAY_ADDRESS to start Ray here"
         )
-    for config in configs:
-        check_resources(config.workers, config.data, nodes)
-        ensure_shards(config.data)
+    for each in workers:
+        check_resources(each, data, nodes)
+    ensure_shards(data)
 
 
 def time_in_memory(stretches: Sequence[Stretch]) -> list[Timing]:
@@ -94,9 +97,8 @@ def _train_in_memory(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
-    config = stretch.parsed()
     clock = Clock(context.device, stretch.steps)
-    made = memory_batches(config, context.rank)
+    made = stretch.memory_batches(context.rank)
 
     def batches(_: Request) -> Iterator[PackedBatch]:
         return clock.watch(made)
@@ -104,18 +106,19 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     def publish(folder: Path, step: int) -> None:
         """Only the checkpoint after the last step comes here, when the time is taken."""
 
-    train_worker(config, context, batches, lambda row, folder, step: None, publish=publish)
+    train_worker(
+        stretch.parsed(), context, batches, lambda row, folder, step: None, publish=publish
+    )
     give_back(context.device)
     return clock.timing()
 
 
-def time_run(config: JobConfig, *, steps: int) -> Timing:
+def time_run(stretch: Stretch) -> Timing:
     """Time steps of a whole run by its own rows of metrics: streamed data, checkpoints and all.
 
-    Args:
-        config: The config of a run that does not exist yet.
-        steps: How many count, after those that warm up.
+    Args: ``stretch``: of a run that does not exist yet.
     """
+    config, steps = stretch.parsed(), stretch.steps
     # A row at both ends of what counts; the loop logs more often for it than it would.
     loop = replace(config.loop, log_every=gcd(WARM_UP_STEPS, steps))
     rows = fit(replace(config, loop=loop)).metrics

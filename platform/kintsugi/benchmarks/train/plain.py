@@ -23,16 +23,12 @@ from kintsugi.benchmarks.train.timing import (
     Stretch,
     Timing,
     give_back,
-    memory_batches,
 )
-from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.sampler import Position
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
 from kintsugi.storage.storage import Storage
-from kintsugi.train.loop import initial_state
-from kintsugi.train.step import TrainStep
-from kintsugi.train.worker import build_stage, open_run_reader, order_of
+from kintsugi.train.worker import first_step, open_run_reader, order_of
 
 TASK_NAME, RESULT_NAME = "task.json", "result.json"
 
@@ -41,52 +37,40 @@ def time_stretch(stretch: Stretch, device: torch.device) -> Timing:
     """Take the steps of one stretch in this process; others of its group do the same."""
     config = stretch.parsed()
     torch.set_num_threads(config.workers.threads)
-    step, state = _build(config, device)
+    step = first_step(config, device)
+    state = step.state
     clock = Clock(device, stretch.steps)
-    batches = clock.watch(_batches(stretch, config))
+    batches = clock.watch(_batches(stretch))
     while state.step < clock.max_steps:
         step(next(batches).to(device))
         state.step += 1
     timing = clock.timing()
     if stretch.count_flops:
-        timing = dataclasses.replace(timing, flops=count_flops(config, device))
+        timing = dataclasses.replace(timing, flops=count_flops(stretch, device))
     if stretch.checkpoints and _rank() == 0:
         cost = checkpoint_cost(state, CheckpointStore(Storage(stretch.checkpoints)))
         timing = dataclasses.replace(timing, checkpoint=cost)
     return timing
 
 
-def _build(config: JobConfig, device: torch.device) -> tuple[TrainStep, TrainState]:
-    stage = build_stage(config)
-    stage.to(device)
-    state = initial_state(stage, config)
-    step = TrainStep(
-        stage,
-        state,
-        device,
-        optimizer=config.optimizer,
-        compute=config.compute,
-        accumulate=config.loop.accumulate,
-    )
-    return step, state
-
-
-def _batches(stretch: Stretch, config: JobConfig) -> Iterator[PackedBatch]:
+def _batches(stretch: Stretch) -> Iterator[PackedBatch]:
+    config = stretch.parsed()
     if stretch.batches == "memory":
-        return memory_batches(config, _rank())
-    reader = open_run_reader(config)
+        return stretch.memory_batches(_rank())
+    reader = open_run_reader(config.data)
     workers = dist.get_world_size() if dist.is_initialized() else 1
     order = order_of(config, reader, workers)
     return local_batches(reader, order, config.data, Position(), _rank())
 
 
-def count_flops(config: JobConfig, device: torch.device) -> int:
+def count_flops(stretch: Stretch, device: torch.device) -> int:
     """Floating point operations of one step of one worker: products and convolutions, there
     and back, of all networks. A multiplication and an addition count as two."""
+    config = stretch.parsed()
     # What is compiled is not seen.
     plain = dataclasses.replace(config.compute, compile=False)
-    step, _ = _build(dataclasses.replace(config, compute=plain), device)
-    batch = next(memory_batches(config, _rank())).to(device)
+    step = first_step(dataclasses.replace(config, compute=plain), device)
+    batch = next(stretch.memory_batches(_rank())).to(device)
     with FlopCounterMode(display=False) as counter:
         step(batch)
     return int(counter.get_total_flops())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kintsugi.config.run_config import JobConfig, parse_config
+from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import PackedBatch, collate, settings_of
 from kintsugi.data.samples import draw_sample
 
@@ -45,6 +46,11 @@ class Stretch:
 
     def parsed(self) -> JobConfig:
         return parse_config(self.config, "the benchmark's configuration")
+
+    def memory_batches(self, rank: int) -> Iterator[PackedBatch]:
+        """Without end, the same few batches of drawn pictures with the configuration's holes."""
+        config = self.parsed()
+        return memory_batches(config.data, config.seed, config.loop.batch_size, rank)
 
 
 @dataclass(frozen=True)
@@ -144,13 +150,20 @@ def mean_step_seconds(rows: Sequence[Mapping[str, Any]], first: int, last: int) 
     return seconds / (last - first)
 
 
-def memory_batches(config: JobConfig, rank: int) -> Iterator[PackedBatch]:
-    """Without end, the same few batches of drawn pictures with the configuration's holes."""
-    size, settings = config.loop.batch_size, settings_of(config.data, config.seed)
+def memory_batches(data: DataSection, seed: int, size: int, rank: int) -> Iterator[PackedBatch]:
+    """Without end, the same few batches of drawn pictures with the configuration's holes.
+
+    Args:
+        data: Crops and holes.
+        seed: Decides the holes.
+        size: Photographs in a batch.
+        rank: Whose; each rank's pictures are its own.
+    """
+    settings = settings_of(data, seed)
     made = []
     for number in range(NUM_BATCHES):
         keys = [(rank * NUM_BATCHES + number) * size + index for index in range(size)]
-        pictures = [_picture(config.data.resize_px, key) for key in keys]
+        pictures = [_picture(data.resize_px, key) for key in keys]
         drawn = [draw_sample(*each, 0, settings) for each in zip(pictures, keys, strict=True)]
         made.append(collate(keys, drawn))
     return itertools.cycle(made)

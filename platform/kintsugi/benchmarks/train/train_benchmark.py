@@ -17,7 +17,6 @@ import torch
 from kintsugi.benchmarks.train.timing import WARM_UP_STEPS, Stretch, Timing
 from kintsugi.benchmarks.train.torchrun import run_plain
 from kintsugi.benchmarks.train.train_plan import Plan, Variant, check_plan, quick_config
-from kintsugi.config.run_config import JobConfig
 from kintsugi.runs.warm_start import open_run
 from kintsugi.storage.storage import Storage
 
@@ -68,17 +67,18 @@ class _Bench:
         default_factory=lambda: defaultdict(list)
     )
 
-    def config(self, workers: int, *, run: str = "benchmark") -> JobConfig:
-        return replace(quick_config(self.plan, self.storage, workers=workers), run=run)
-
     def prepare(self) -> None:
         if self.plan.with_ray:
             from kintsugi.benchmarks.train import on_ray
 
-            on_ray.prepare([self.config(workers) for workers in self.plan.workers])
+            configs = [
+                quick_config(self.plan, self.storage, workers=workers)
+                for workers in self.plan.workers
+            ]
+            on_ray.prepare(self.plan.config.data, [config.workers for config in configs])
         if self.plan.config.translate.prediction_share:
             # Keeps stage 1, whose predictions are mixed in, where all loops find it.
-            open_run(self.config(self.plan.first))
+            open_run(quick_config(self.plan, self.storage, workers=self.plan.first))
 
     def round(self, number: int) -> None:
         turns = [
@@ -113,31 +113,34 @@ class _Bench:
         if workers != self.plan.first:
             return
         for what in (SHARDS, CHECKPOINTS):
-            config = self.config(workers, run=f"{what}-{number}")
+            run = f"{what}-{number}"
+            config = quick_config(self.plan, self.storage, workers=workers, run=run)
             if what == CHECKPOINTS:
                 config = replace(
                     config, loop=replace(config.loop, checkpoint_every=self.plan.interval)
                 )
-            timing = on_ray.time_run(config, steps=self.plan.steps)
-            self._keep("platform", workers, [Stretch(what, {}, self.plan.steps)], [timing])
+            stretch = self.plan.stretch(what, config)
+            self._keep("platform", workers, [stretch], [on_ray.time_run(stretch)])
 
     def _common(self, workers: int) -> list[Stretch]:
         """What both loops do with batches in memory."""
-        config = self.config(workers)
-        stretches = [self._stretch(MEMORY, config)]
+        config = quick_config(self.plan, self.storage, workers=workers)
+        stretches = [self.plan.stretch(MEMORY, config)]
         if size := self.plan.shared_size(workers):
             shared = replace(config, loop=replace(config.loop, batch_size=size))
-            stretches.append(self._stretch(SHARED, shared))
+            stretches.append(self.plan.stretch(SHARED, shared))
         return stretches
 
     def _alone(self) -> list[Stretch]:
         """What only the plain loop does, with the first number of workers."""
-        config = self.config(self.plan.first)
-        stretches = [self._stretch(SHARDS, config)] if self.plan.with_ray else []
+        config = quick_config(self.plan, self.storage, workers=self.plan.first)
+        stretches = (
+            [self.plan.stretch(SHARDS, config, batches="shards")] if self.plan.with_ray else []
+        )
         for variant in self.variants:
             if self._name_of(variant) != MEMORY:
                 compute = replace(config.compute, **asdict(variant))
-                stretches.append(self._stretch(variant.name, replace(config, compute=compute)))
+                stretches.append(self.plan.stretch(variant.name, replace(config, compute=compute)))
         return stretches
 
     def _name_of(self, variant: Variant) -> str:
@@ -145,10 +148,6 @@ class _Bench:
         compute = self.plan.config.compute
         same = variant == Variant(compute.precision, compute.channels_last)
         return MEMORY if same else variant.name
-
-    def _stretch(self, name: str, config: JobConfig) -> Stretch:
-        batches: Literal["memory", "shards"] = "shards" if name == SHARDS else "memory"
-        return Stretch(name, config.to_dict(), self.plan.steps, batches)
 
     def _keep(
         self, loop: Loop, workers: int, stretches: Sequence[Stretch], timings: Sequence[Timing]
@@ -163,7 +162,7 @@ class _Bench:
         plan = self.plan
         return {
             "config": plan.config.to_dict(),
-            "device": _device(plan.config),
+            "device": _device(on_gpu=plan.config.workers.use_gpu),
             "cores": os.cpu_count() or 1,
             "torch": torch.__version__,
             "steps": plan.steps,
@@ -226,5 +225,5 @@ class _Bench:
         }
 
 
-def _device(config: JobConfig) -> str:
-    return torch.cuda.get_device_name() if config.workers.use_gpu else "cpu"
+def _device(*, on_gpu: bool) -> str:
+    return torch.cuda.get_device_name() if on_gpu else "cpu"

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
-from kintsugi.benchmarks.train.timing import WARM_UP_STEPS
+from kintsugi.benchmarks.train.timing import WARM_UP_STEPS, Stretch
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
 from kintsugi.models.precision import PRECISIONS, Precision
@@ -51,6 +52,12 @@ class Plan:
     def threads(self, workers: int) -> int:
         """PyTorch's in each of ``workers`` processes: no more in all than there are cores."""
         return min(self.config.workers.threads, max(1, (os.cpu_count() or 1) // workers))
+
+    def stretch(
+        self, name: str, config: JobConfig, *, batches: Literal["memory", "shards"] = "memory"
+    ) -> Stretch:
+        """As many steps of ``config`` as are timed."""
+        return Stretch(name, config.to_dict(), self.steps, batches)
 
     def shared_size(self, workers: int) -> int:
         """Photographs per worker when more of them share those that the first number have.
@@ -103,13 +110,14 @@ def check_plan(plan: Plan) -> list[Variant]:
     ]
 
 
-def quick_config(plan: Plan, storage: str, *, workers: int) -> JobConfig:
+def quick_config(plan: Plan, storage: str, *, workers: int, run: str = "benchmark") -> JobConfig:
     """The plan's configuration for a few steps, as it computes after all its schedules."""
     config = plan.config
     # One more than are timed: the clock looks when the next is about to begin.
     steps = WARM_UP_STEPS + plan.steps + 1
     return replace(
         config,
+        run=run,
         storage=storage,
         # Weights do not change how long a step takes.
         init_from="",

@@ -6,11 +6,10 @@ its content, so that the same command goes on where it was ended and adds varian
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.ablations.ablation_plan import (
     Needed,
@@ -34,10 +33,8 @@ from kintsugi.evaluation.request import EvaluationRequest, specs_of
 from kintsugi.inference.methods import CoarseFill, ReleaseMethod
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.release.publish import publish
-from kintsugi.runs.run import Trained
+from kintsugi.runs.run import Fit, Trained
 from kintsugi.storage.storage import Storage
-
-Fit = Callable[[JobConfig], Trained]
 
 
 class Interrupted(Exception):

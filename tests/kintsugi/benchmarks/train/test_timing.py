@@ -18,11 +18,16 @@ from kintsugi.benchmarks.train.timing import (
     mean_step_seconds,
     memory_batches,
 )
-from kintsugi.data.batches import Batch
+from kintsugi.data.batches import Batch, PackedBatch
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 CPU = torch.device("cpu")
+
+
+def batches_of(size: int, rank: int) -> Iterator[PackedBatch]:
+    config = debug_config(Path("x"))
+    return memory_batches(config.data, config.seed, size, rank)
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_clock_times_what_comes_after_the_warm_up(ticks: list[float]) -> None:
-    clock, batch = Clock(CPU, 4), next(memory_batches(debug_config(Path("x"), batch_size=1), 0))
+    clock, batch = Clock(CPU, 4), next(batches_of(1, 0))
 
     def slow() -> Iterator[Batch]:
         while True:
@@ -64,14 +69,13 @@ def test_rows_report_the_mean_of_the_steps_between_two_of_them() -> None:
 
 
 def test_batches_in_memory_come_again_and_have_holes() -> None:
-    config = debug_config(Path("x"), batch_size=2)
-    mine = list(itertools.islice(memory_batches(config, 0), NUM_BATCHES + 1))
-    theirs = next(memory_batches(config, 1))
+    mine = list(itertools.islice(batches_of(2, 0), NUM_BATCHES + 1))
+    theirs = next(batches_of(2, 1))
     assert mine[0].image.shape == (2, 128, 128, 3)
     assert all(0.01 < float(batch.mask.float().mean()) < 0.9 for batch in mine)
     assert mine[0] is mine[NUM_BATCHES]
     assert not any(torch.equal(theirs.image, batch.image) for batch in mine)
-    again = next(memory_batches(config, 0))
+    again = next(batches_of(2, 0))
     assert all(
         torch.equal(one, other) for one, other in zip(again.parts(), mine[0].parts(), strict=True)
     )
