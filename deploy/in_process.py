@@ -65,7 +65,7 @@ class LocalEngine:
         progress: Progress = no_progress,
     ) -> Filled:
         """See Engine."""
-        return await self._run(options, partial(self._transfer, content, style, options))
+        return await self._run(options, partial(self._transfer, content, style, options, progress))
 
     async def models(self) -> list[ModelInfo]:
         """See Engine."""
@@ -117,6 +117,7 @@ class LocalEngine:
         content: Pixels,
         style: npt.NDArray[np.uint8],
         options: StylizeOptions,
+        progress: Progress,
         inpainter: Inpainter,
         check: CancelCheck,
     ) -> Pixels:
@@ -129,6 +130,7 @@ class LocalEngine:
                 strength=options.strength,
                 seed=options.seed,
                 check=check,
+                progress=progress,
             ),
             content.dtype,
         )

@@ -97,8 +97,11 @@ def finish(summary: "Summary", output: str, json: Path | None) -> int:
     left = {"left_out": [each.id for each in summary.left_out], "hidden": list(summary.hidden)}
     write_results(json, {**figures, **left, "outcomes": outcomes})
     print(", ".join(f"{name}: {value}" for name, value in figures.items()))
-    if photographs > summary.tried:
-        print("  what was not tried was there already, or had failed: --overwrite, --retry-failed")
+    if summary.passed:
+        print(
+            f"  not tried: {summary.passed}, done before (--overwrite) or failed before"
+            " (--retry-failed)"
+        )
     for outcome in summary.failed[:10]:
         print(shown(f"  {outcome.id}: {outcome.reason}"))
     if summary.left_out:

@@ -1,5 +1,9 @@
 """What the jobs that make one file of one photograph write and say; knows not what they do."""
 
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +16,44 @@ from kintsugi.jobs._folder import shown
 
 if TYPE_CHECKING:
     from kintsugi.imaging.saving import Saved
+    from kintsugi.models.progress import Progress, Step
     from kintsugi.models.weights import ReleaseConfig
     from kintsugi.storage.storage import Storage
+
+
+# Where no one sits before it, how far it is goes into the log at least so far apart.
+_LINE_SECONDS = 10.0
+
+
+@contextmanager
+def watching(name: str) -> "Iterator[Progress]":
+    """Give what reports how far one photograph is, on stderr: a bar on a terminal, else lines."""
+    if not sys.stderr.isatty():
+        yield _Lines(shown(name))
+        return
+    from rich import console, progress
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=console.Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(shown(name), total=1.0)
+        yield lambda step: bar.update(task, completed=step.fraction)
+
+
+class _Lines:
+    """A line for a log now and then; short work has none."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._said = name, time.monotonic()
+
+    def __call__(self, step: "Step") -> None:
+        if time.monotonic() - self._said >= _LINE_SECONDS:
+            self._said = time.monotonic()
+            print(f"{self._name}: {step.fraction:.0%}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

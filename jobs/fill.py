@@ -18,7 +18,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
 from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
-from kintsugi.jobs._one_photo import one_output
+from kintsugi.jobs._one_photo import one_output, watching
 
 if TYPE_CHECKING:
     from kintsugi.inference.inpaint import Places
@@ -142,8 +142,9 @@ def _fill_one(
 
     inpainter, config = open_release(release)
     since = time.monotonic()
-    method = ReleaseMethod(inpainter, _fill_options(masks, fill))
-    saved = fill_photo(image, mask, method, masks=masks, output=target.file)
+    with watching(files.photo) as progress:
+        method = ReleaseMethod(inpainter, _fill_options(masks, fill), progress)
+        saved = fill_photo(image, mask, method, masks=masks, output=target.file)
     return target.finish(saved, "filled", config, time.monotonic() - since, json)
 
 

@@ -3,7 +3,7 @@
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
 from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
-from kintsugi.jobs._one_photo import one_output
+from kintsugi.jobs._one_photo import one_output, watching
 
 
 @options.command(
@@ -71,7 +71,8 @@ def main(
     stylist = Stylist(inpainter, look, **asdict(chosen))
     if one is not None:
         since = time.monotonic()
-        saved = stylize_photo(data, stylist, one.file)
+        with watching(content) as progress:
+            saved = stylize_photo(data, replace(stylist, progress=progress), one.file)
         return one.finish(saved, "styled", config, time.monotonic() - since, json)
     print(f"release {config.name} {config.digest[:19]}", flush=True)
     join_ray()

@@ -248,6 +248,7 @@ class Inpainter(nn.Module):
         strength: float = 1.0,
         seed: int = 0,
         check: CancelCheck = never_cancelled,
+        progress: Progress = no_progress,
     ) -> Float[Tensor, "1 3 H W"]:
         """Give one picture the look of another.
 
@@ -262,6 +263,7 @@ class Inpainter(nn.Module):
             strength: 0-1; 0 is the content as the networks see it, 1 all style.
             seed: Decides every random choice of the match.
             check: Called before every step of every tile; it gives the work up by raising.
+            progress: Called as every tile begins.
 
         Raises:
             ValueError: strength outside 0-1, or the style is too small.
@@ -269,7 +271,8 @@ class Inpainter(nn.Module):
         plan = plan_style(content, style, strength)
         style_features = self.features(plan.style)
         canvas = plan.canvas()
-        for box in plan.boxes:
+        for number, box in enumerate(plan.boxes):
+            progress(Step(number, len(plan.boxes), 0, 1))
             check()
             of_tile = self.features(plan.tile(box))
             check()

@@ -16,6 +16,12 @@ class Step(NamedTuple):
     scale: int
     scales: int
 
+    @property
+    def fraction(self) -> float:
+        """How much is done, 0 to 1: each scale takes about as long as all smaller ones together."""
+        of_crop = float((2**self.scale - 1) / (2**self.scales - 1))
+        return (self.crop + of_crop) / self.crops
+
 
 # Called as each scale begins, on whatever thread computes; must not raise.
 Progress = Callable[[Step], None]

@@ -32,7 +32,7 @@ class JobDocument(BaseModel):
                 "id": "8b1f0a6ce39c4f0f9e1d5a4be1b0f5c2",
                 "kind": "inpaint",
                 "state": "running",
-                "progress": 0.5,
+                "progress": 0.2,
                 "step": {"crop": 0, "crops": 1, "scale": 2, "scales": 4},
                 "created": "2026-11-23T10:00:00Z",
                 "started": "2026-11-23T10:00:04Z",

@@ -13,6 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kintsugi.models.progress import Step
+
 Kind = Literal["inpaint", "stylize"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 OptionValue = bool | int | float | str
@@ -73,8 +75,8 @@ class JobStep(_Record):
 
     @property
     def fraction(self) -> float:
-        """0 to 1: crops, and of the current one its scales."""
-        return min(1.0, (self.crop + self.scale / self.scales) / self.crops)
+        """As `Step.fraction`, which the page computes, too; at most 1."""
+        return min(1.0, Step(self.crop, self.crops, self.scale, self.scales).fraction)
 
 
 class JobProblem(_Record):

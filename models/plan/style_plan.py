@@ -89,6 +89,14 @@ def plan_style(
     return StylePlan(content, prepare_style(style), strength, boxes, rows, columns)
 
 
+def check_style(height: int, width: int) -> None:
+    """Raises: ValueError: a style of this size is too small."""
+    if min(height, width) < SMALLEST_STYLE:
+        raise ValueError(
+            f"the style is {width}x{height} px: it needs at least {SMALLEST_STYLE}x{SMALLEST_STYLE}"
+        )
+
+
 def prepare_style(style: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 h w"]:
     """The style as it is encoded: at most the area of 512x512 px, padding to whole cells included.
 
@@ -98,10 +106,7 @@ def prepare_style(style: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 h w"]:
     Raises: ValueError when a side is under 16 px.
     """
     height, width = style.shape[-2:]
-    if min(height, width) < SMALLEST_STYLE:
-        raise ValueError(
-            f"the style is {width}x{height} px: it needs at least {SMALLEST_STYLE}x{SMALLEST_STYLE}"
-        )
+    check_style(height, width)
     scale = max(STYLE_SIDE / math.sqrt(height * width), SMALLEST_STYLE / min(height, width))
     if scale < 1:
         size = [max(SMALLEST_STYLE, round(side * scale)) for side in (height, width)]

@@ -2,29 +2,29 @@
 
 from collections.abc import Callable
 from os import PathLike, fspath
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Mask
-from kintsugi.imaging.colour_modes import DecodedImage
-from kintsugi.imaging.fill_window import fill_within
+from kintsugi.imaging.colour_modes import DecodedImage, orientation_of
 from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
-from kintsugi.imaging.photo_options import MaskConvention, MaskOptions
+from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions
 from kintsugi.imaging.photograph import as_seen
-from kintsugi.inference.methods import open_release
+from kintsugi.inference.methods import ReleaseMethod, open_release
 from kintsugi.models import inpainter as method
-from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part, tensor_to_image
+from kintsugi.models.pixels import image_to_tensor, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.models.progress import Step
 from kintsugi.models.weights import ReleaseConfig
 
-# PIL's image of mode RGB, RGBA, L or LA, or uint8 H W 3, H W 4 (RGBA) or H W (grey).
+# PIL's image of mode RGB, RGBA, L or LA, or uint8 H W 3, H W 4 (RGBA) or H W (grey). PIL's is taken
+# as it is displayed: turned as its EXIF data asks for.
 Picture = TypeVar("Picture", Image.Image, npt.NDArray[np.uint8])
 # PIL's image of mode 1, L, LA, P, RGB or RGBA; or bool (as of mode 1) or uint8 H W, or uint8 H W 3
 # or H W 4 (RGBA).
@@ -112,34 +112,22 @@ class Inpainter:
             progress: Called with how much is done, 0 to 1.
 
         Returns:
-            A new picture of the same kind, mode and size, with the same profile and metadata,
-            equal to ``image`` outside the hole (after growing and feathering), and as transparent;
-            with the convention alpha opaque in the hole.
+            A new picture of the same kind, mode and size as ``image`` is displayed, with the same
+            profile and metadata. Outside the hole (grown and feathered) it equals ``image``,
+            and is as transparent; with the convention alpha the hole is opaque.
 
         Raises: InvalidInput: The picture, the mask or an option cannot be used; the message says
             why and what to do.
         """
+        image = _upright(image)
         pixels = _pixels(image, "image")
         marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
         hole = _hole(mask, pixels, marks)
         _check(pixels, hole)
-        seen, device = _seen(pixels), next(self._networks.parameters()).device
-
-        def compute(part: AnyPixels, part_hole: Mask) -> AnyPixels:
-            colours, unseen = seen_part(part, device)
-            filled = self._networks.inpaint(
-                image_to_tensor(colours, device),
-                mask_to_tensor(part_hole, device),
-                FillOptions(scales, grow_mask, feather, align_colour, seed),
-                unseen=unseen,
-                progress=_fraction(progress),
-            )
-            return tensor_to_image(filled, part.dtype)
-
-        try:
-            filled = fill_within(seen, hole, grow_mask, compute)
-        except ValueError as error:
-            raise InvalidInput(str(error), code="options_do_not_fit") from error
+        seen = _seen(pixels)
+        FillChoices(align_colour, scales, seed)
+        options = FillOptions(scales, grow_mask, feather, align_colour, seed)
+        filled = ReleaseMethod(self._networks, options, _fraction(progress))(seen, hole)
         changed = (filled != seen[..., :3]).any(axis=2)
         answer = pixels.copy()
         answer[changed] = _like(pixels, filled)[changed]
@@ -151,7 +139,13 @@ class Inpainter:
         return _returned(image, answer)
 
     def stylize(
-        self, content: Picture, style: Picture, *, strength: float = 1.0, seed: int = 0
+        self,
+        content: Picture,
+        style: Picture,
+        *,
+        strength: float = 1.0,
+        seed: int = 0,
+        progress: OnProgress | None = None,
     ) -> Picture:
         """Give one picture the look of another.
 
@@ -160,11 +154,13 @@ class Inpainter:
             style: As `Picture`, at least 16 px a side.
             strength: 0 to 1; 0 is the content as the networks see it, 1 all style.
             seed: Decides every random choice.
+            progress: Called with how much is done, 0 to 1.
 
         Returns: A new picture of the content's kind, mode and size.
 
         Raises: InvalidInput: A picture or the strength cannot be used.
         """
+        content, style = _upright(content), _upright(style)
         pixels, device = _pixels(content, "content"), next(self._networks.parameters()).device
         try:
             styled = self._networks.stylize(
@@ -172,10 +168,20 @@ class Inpainter:
                 image_to_tensor(_colours(_pixels(style, "style")), device),
                 strength=float(strength),
                 seed=seed,
+                progress=_fraction(progress),
             )
         except ValueError as error:
             raise InvalidInput(str(error), code="options_do_not_fit") from error
+        if progress is not None:
+            progress(1.0)
         return _returned(content, _like(pixels, tensor_to_image(styled)))
+
+
+def _upright(picture: Any) -> Any:
+    """As files are read: photographs of phones lie on their side, and their EXIF data says so."""
+    if isinstance(picture, Image.Image) and orientation_of(picture) != 1:
+        return ImageOps.exif_transpose(picture)
+    return picture
 
 
 def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
@@ -208,7 +214,7 @@ def _hole(mask: Hole | None, pixels: npt.NDArray[np.uint8], options: MaskOptions
                 hint="give one, or a picture whose hole is transparent and mask_convention='alpha'",
             )
         return hole_in_alpha(alpha, options)
-    marks = _marks(mask)
+    marks = _marks(_upright(mask))
     if marks.ndim == 2 and options.mask_convention in ("white", "black"):
         return hole_in_grey(marks, options)
     return marked_hole(DecodedImage(_colours(marks), _alpha(marks), None, "", ()), options)
@@ -296,4 +302,4 @@ def _returned(given: Picture, answer: npt.NDArray[np.uint8]) -> Picture:
 def _fraction(progress: OnProgress | None) -> Callable[[Step], None]:
     if progress is None:
         return lambda step: None
-    return lambda step: progress((step.crop + step.scale / step.scales) / step.crops)
+    return lambda step: progress(step.fraction)

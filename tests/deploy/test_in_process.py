@@ -12,6 +12,7 @@ from kintsugi.deploy.engine import Filled
 from kintsugi.deploy.in_process import LocalEngine
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.inpainter import Inpainter
+from kintsugi.models.progress import Step
 from tests.deploy.conftest import MASK, MODEL, PHOTO, STYLE
 
 Call = Callable[[LocalEngine], Awaitable[Filled]]
@@ -74,3 +75,16 @@ def test_a_call_that_is_cancelled_ends_at_its_next_step(
 
 async def _answer(engine: LocalEngine, call: Call) -> Filled:
     return await call(engine)
+
+
+def test_both_say_how_far_they_are(inpainter: Inpainter) -> None:
+    engine = LocalEngine(inpainter, MODEL)
+    of_fill: list[Step] = []
+    of_transfer: list[Step] = []
+    asyncio.run(_all(engine.inpaint(PHOTO, MASK, InpaintOptions(), progress=of_fill.append)))
+    asyncio.run(_all(engine.stylize(PHOTO, STYLE, StylizeOptions(), progress=of_transfer.append)))
+    assert of_fill[0].fraction == of_transfer[0].fraction == 0
+
+
+async def _all(work: Awaitable[Filled]) -> Filled:
+    return await work

@@ -70,3 +70,30 @@ def test_what_cannot_be_used_is_reported_and_nothing_written(
     with pytest.raises(InvalidInput, match="the mask is empty"):
         main([*files, "-o", "filled.png"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "photo.png", "release"]
+
+
+def test_a_picture_that_cannot_be_seen_is_the_users_error(files: list[str], tmp_path: Path) -> None:
+    Image.new("RGBA", (70, 40), (9, 9, 9, 0)).save("photo.png")
+    with pytest.raises(InvalidInput, match="all that is known is transparent"):
+        main([*files, "-o", "filled.png"])
+    Image.new("RGB", (70, 40)).save("photo.png")
+    with pytest.raises(InvalidInput, match="after growing it by 64 px"):
+        main([*files, "-o", "filled.png", "--grow-mask=64"])
+
+
+def test_a_log_hears_how_far_long_work_is(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kintsugi.jobs._one_photo._LINE_SECONDS", 0.0)
+    assert main([*files, "-o", "filled.png"]) == DONE
+    said = capsys.readouterr()
+    assert said.err == "photo.png: 0%\n"
+    assert "%" not in said.out
+
+
+def test_a_terminal_shows_a_bar(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert main([*files, "-o", "filled.png"]) == DONE
+    assert "photo.png" in capsys.readouterr().err

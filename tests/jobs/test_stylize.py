@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kintsugi.errors import ConfigError, StorageError
+from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
 from kintsugi.jobs.stylize import main
 from kintsugi.models.build import ModelConfig, build_inpainter
@@ -97,3 +97,12 @@ def test_wrong_arguments_start_nothing(arguments: list[str], tmp_path: Path) -> 
     with pytest.raises(StorageError, match="nowhere"):
         main([arguments[0], str(tmp_path / "nowhere.png"), *arguments[2:]])
     assert not (tmp_path / "output").exists()
+
+
+def test_a_style_that_is_too_small_is_refused_before_any_photograph(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 15)).save(tmp_path / "style.png")
+    with pytest.raises(InvalidInput) as caught:
+        main(arguments)
+    assert caught.value.code == "style_too_small"

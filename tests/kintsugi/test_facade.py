@@ -21,7 +21,7 @@ from kintsugi.inference.methods import ReleaseMethod
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
-from kintsugi.models.plan.fill_plan import FillOptions
+from kintsugi.models.plan.fill_plan import FillOptions, FillPlan
 from kintsugi.models.weights import ReleaseConfig, save_release
 
 TINY = ModelConfig("tiny")
@@ -162,11 +162,11 @@ def test_only_what_lies_around_the_hole_is_computed(
     hole[2000:2020, 1000:1020] = True
     sides: list[tuple[int, ...]] = []
 
-    def looked_at(image: object, *rest: object, **more: object) -> object:
-        sides.append(tuple(image.shape[-2:]))  # type: ignore[attr-defined]
-        return image
+    def looked_at(plan: FillPlan, *rest: object, **more: object) -> object:
+        sides.append(tuple(plan.image.shape[-2:]))
+        return plan.image
 
-    monkeypatch.setattr(NETWORKS, "inpaint", looked_at)
+    monkeypatch.setattr(NETWORKS, "fill_plan", looked_at)
     assert inpainter.fill(large, hole).shape == large.shape
     assert max(sides[0]) < 1300
 
@@ -221,3 +221,37 @@ print("Inpainter" in dir(kintsugi), "torch" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == ["['kintsugi']", "True False"]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_photograph_of_a_phone_is_taken_as_it_is_displayed(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, orientation: int
+) -> None:
+    turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0110] = orientation, "a phone"
+    buffer = io.BytesIO()
+    Image.fromarray(photo).transpose(turns[orientation]).save(buffer, "PNG", exif=exif)
+    filled = inpainter.fill(Image.open(buffer), hole)
+    assert np.array_equal(np.asarray(filled), inpainter.fill(photo, hole))
+    tags = filled.getexif()
+    assert (tags.get(0x0112, 1), tags[0x0110]) == (1, "a phone")
+
+
+def test_a_transfer_says_how_far_it_is(inpainter: Inpainter, photo: Pixels) -> None:
+    seen: list[float] = []
+    inpainter.stylize(photo, photo, progress=seen.append)
+    assert seen == [0, 1]
+
+
+def test_what_does_not_fit_the_picture_is_said(
+    inpainter: Inpainter, photo: Pixels, hole: Mask
+) -> None:
+    for options, code in (
+        ({"grow_mask": 64}, "options_do_not_fit"),
+        ({"scales": 0}, "scales_out_of_range"),
+        ({"scales": 9}, "options_do_not_fit"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            inpainter.fill(photo[15:55, 25:65], hole[15:55, 25:65], **options)  # type: ignore[arg-type]
+        assert caught.value.code == code

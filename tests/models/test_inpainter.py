@@ -280,3 +280,10 @@ def test_a_style_transfer_refuses_wrong_arguments(inpainter: Inpainter) -> None:
         inpainter.stylize(photo(64, 64), photo(64, 64), strength=1.5)
     with pytest.raises(ValueError, match="at least 16x16"):
         inpainter.stylize(photo(64, 64), photo(64, 15))
+
+
+def test_a_transfer_reports_every_tile(inpainter: Inpainter) -> None:
+    steps: list[Step] = []
+    inpainter.stylize(photo(64, 1500), photo(32, 32), progress=steps.append)
+    assert steps == [Step(tile, len(steps), 0, 1) for tile in range(len(steps))]
+    assert len(steps) > 1

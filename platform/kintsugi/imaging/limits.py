@@ -16,6 +16,9 @@ from kintsugi.imaging.headers import (
 from kintsugi.imaging.heif import reads_heif
 from kintsugi.imaging.promises import Promises, read_promises
 
+# How files with places of eight bytes begin, in either order of bytes.
+_BIG_TIFF = (b"II+\x00", b"MM\x00+")
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -63,6 +66,12 @@ def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Prom
             hint="send a smaller file",
         )
     format = sniff_format(data)
+    if data[:4] in _BIG_TIFF:
+        raise UnsupportedFormat(
+            f"the {name} is a BigTIFF, which is not read",
+            code=f"{name}_format_not_allowed",
+            hint="save it as a TIFF of the usual kind, which holds 4 GB, or as PNG",
+        )
     if format is None:
         raise UnsupportedFormat(
             f"the {name} is none of {ALL_LABELS}",

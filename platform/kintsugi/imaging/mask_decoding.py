@@ -58,6 +58,13 @@ def _thresholded(marks: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
         # In a picture that is half transparent throughout, what is more transparent is hole.
         threshold = int(marks.min()) + 1 if touched else _best(marks)
     hole: Mask = marks >= threshold
+    if not hole.any() and marks.any():
+        raise InvalidInput(
+            f"the mask is empty: its strongest mark is {int(marks.max())} of 255, and hole begins"
+            f" at {threshold}",
+            code="mask_empty",
+            hint="multiply a mask of 0 and 1 by 255, or choose a lower mask_threshold",
+        )
     return hole
 
 

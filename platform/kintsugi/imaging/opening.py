@@ -4,8 +4,9 @@ import io
 import re
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from kintsugi.errors import InvalidInput
 from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS
 from kintsugi.imaging.encoders.tiff_file import is_preview
 from kintsugi.imaging.formats import FORMATS
@@ -19,6 +20,10 @@ from kintsugi.imaging.limits import (
 )
 from kintsugi.imaging.metadata import jpeg_segments, png_chunks
 from kintsugi.imaging.promises import read_promises
+
+# Tags of TIFF: bits of each sample, and whether its colours lie together or apart.
+_BITS, _PLANES = 258, 284
+_APART = 2
 
 
 def open_image(
@@ -43,15 +48,34 @@ def open_image(
             raise raw_file(name)
         with Image.open(io.BytesIO(data), formats=[FORMATS[format].plugin]) as image:
             check_size(image.height, image.width, limits, name)
+            if format == "tiff":
+                _check_samples(image, name)
             notes = (*_frames(image, data, format), *_tail(data, format))
             if draft_side and format == "jpeg":
                 image.draft(None, (draft_side, draft_side))
             image.load()
     except Image.DecompressionBombError as error:
         raise too_many_pixels("more", limits, name) from error
+    except UnidentifiedImageError as error:
+        # What it is was known before: of these, Pillow knows no kind that it could be.
+        raise undecodable(
+            "its header is broken, or says samples that are not read", name
+        ) from error
     except BROKEN_FILE_ERRORS as error:
         raise undecodable("its data is broken or cut short", name) from error
     return format, image, notes
+
+
+def _check_samples(image: Image.Image, name: str) -> None:
+    """Raises: InvalidInput `{name}_bit_depth`: a TIFF that every library here reads as noise."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits = tags.get(_BITS, (1,))
+    if tags.get(_PLANES, 1) == _APART and max(bits) > 8:
+        raise InvalidInput(
+            f"the {name} has {max(bits)}-bit samples that are stored one colour after the other",
+            code=f"{name}_bit_depth",
+            hint="save it with its pixels interleaved (per pixel, not per channel), or with 8 bit",
+        )
 
 
 def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:

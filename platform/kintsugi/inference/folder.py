@@ -123,7 +123,7 @@ def work_folder(
     finally:
         write_report(output, outcomes)
     ordered = tuple(outcomes[name] for name in sorted(outcomes))
-    return Summary(ordered, len(waiting), plan.hidden)
+    return Summary(ordered, len(waiting), len(plan.items) - len(waiting), plan.hidden)
 
 
 def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> Outcome:

@@ -41,11 +41,13 @@ class Summary:
     Attributes:
         outcomes: One for each photograph and for what is none, in the order of their names.
         tried: How many were worked on now.
+        passed: How many were not, since they were done or had failed before.
         hidden: Names of hidden files, which have no row.
     """
 
     outcomes: tuple[Outcome, ...]
     tried: int
+    passed: int = 0
     hidden: tuple[str, ...] = ()
 
     @property

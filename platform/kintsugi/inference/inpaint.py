@@ -109,8 +109,9 @@ def plan_folder(images: Survey, masks: Survey | None, format: str = "same") -> P
             {name: size for name, size in images.sizes.items() if name not in set(names)},
             images.unreadable,
         )
-    by_stem = _masks_by_photo(names, same_folder=masks is None)
     outputs = plan_outputs(images, format)
+    photos = {same_name(stem_of(item.id)) for item in outputs.items}
+    by_stem = _masks_by_photo(names, photos if masks is not None else None)
     pairs, refused = [], list(outputs.refused)
     for item in outputs.items:
         stem = same_name(stem_of(item.id))
@@ -169,14 +170,24 @@ def _masks_among(names: list[str]) -> list[str]:
     return masks
 
 
-def _masks_by_photo(masks: list[str], *, same_folder: bool) -> Mapping[str, list[str]]:
-    """Names of the masks that may belong to a photograph, by its stem."""
+def _masks_by_photo(masks: list[str], photos: set[str] | None) -> Mapping[str, list[str]]:
+    """Names of the masks that may belong to a photograph, by its stem.
+
+    Args:
+        masks: Their names.
+        photos: Stems of the photographs; None where the masks lie among them, and a mask has no
+            photograph's name.
+    """
     found: dict[str, list[str]] = {}
     for name in sorted(masks):
         stem = same_name(stem_of(name))
         photo = _MASK_ENDING.sub("", stem)
-        if not same_folder:
+        if photos is not None:
             found.setdefault(stem, []).append(name)
+            if stem in photos:
+                # It is called as one of them is: it is no second mask of a `carnival` next to a
+                # `carnival_mask`.
+                continue
         if photo != stem:
             found.setdefault(photo, []).append(name)
     return found

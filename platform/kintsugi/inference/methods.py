@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kintsugi.errors import ConfigError, StorageError
+from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.imaging.arrays import AnyPixels, Mask, Pixels
 from kintsugi.imaging.fill_window import fill_within
 from kintsugi.models.inpainter import Inpainter
@@ -19,7 +19,8 @@ from kintsugi.models.networks.smooth_fill import smooth_fill
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.patch_synthesis import SynthesisOptions, synthesise_patches
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, seen_part, tensor_to_image
-from kintsugi.models.plan.fill_plan import FillOptions, plan_fill
+from kintsugi.models.plan.fill_plan import FillOptions, FillPlan, plan_fill
+from kintsugi.models.progress import Progress, no_progress
 from kintsugi.models.weights import ReleaseConfig, load_release
 from kintsugi.storage.storage import Storage
 
@@ -39,8 +40,13 @@ PATCHMATCH_RADIUS_PX = 3
 class ReleaseMethod:
     """Infer, match, translate with the weights of a release, where its networks are."""
 
-    def __init__(self, inpainter: Inpainter, options: FillOptions = FillOptions()) -> None:
-        self.inpainter, self.options = inpainter, options
+    def __init__(
+        self,
+        inpainter: Inpainter,
+        options: FillOptions = FillOptions(),
+        progress: Progress = no_progress,
+    ) -> None:
+        self.inpainter, self.options, self.progress = inpainter, options, progress
 
     @overload
     def __call__(self, pixels: Pixels, mask: Mask) -> Pixels: ...
@@ -53,7 +59,8 @@ class ReleaseMethod:
 
         Only what lies around the hole becomes float and is computed.
 
-        Raises: ValueError when the mask is empty, full or of another size.
+        Raises: InvalidInput `options_do_not_fit`: the mask is empty, full or of another size,
+            grows over all that can be seen, or has too many scales or parts.
         """
         return fill_within(pixels, mask, self.options.grow_mask, self._fill_pixels)
 
@@ -66,11 +73,20 @@ class ReleaseMethod:
 
     def fill(self, image: Tensor, mask: Tensor, unseen: Tensor | None = None) -> Tensor:
         """1 3 H W, 0-1."""
-        return self.inpainter.inpaint(image, mask, self.options, unseen=unseen)
+        plan = self._plan(image, mask, unseen)
+        return self.inpainter.fill_plan(plan, self.options.seed, progress=self.progress)
 
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
         self.inpainter.to(device)
+
+    def _plan(self, image: Tensor, mask: Tensor, unseen: Tensor | None) -> FillPlan:
+        first_side = self.inpainter.matching.first_side
+        try:
+            return plan_fill(image, mask, self.options, first_side=first_side, unseen=unseen)
+        except ValueError as error:
+            # A ValueError of what comes after the plan is a bug.
+            raise InvalidInput(str(error), code="options_do_not_fit") from error
 
 
 class CoarseFill(ReleaseMethod):
@@ -81,8 +97,7 @@ class CoarseFill(ReleaseMethod):
 
     @torch.inference_mode()
     def fill(self, image: Tensor, mask: Tensor, unseen: Tensor | None = None) -> Tensor:
-        first_side = self.inpainter.matching.first_side
-        plan = plan_fill(image, mask, self.options, first_side=first_side, unseen=unseen)
+        plan = self._plan(image, mask, unseen)
         answer = plan.image.clone()
         for crop in plan.crops:
             coarse = self.inpainter.image2feature.fill(*crop.inputs(0, None))

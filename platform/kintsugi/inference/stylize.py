@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kintsugi.errors import ConfigError
+from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Pixels
 from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.photo_options import OutputOptions
@@ -21,6 +21,8 @@ from kintsugi.inference.folder import (
 from kintsugi.inference.folder_report import Summary
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, tensor_to_image
+from kintsugi.models.plan.style_plan import check_style
+from kintsugi.models.progress import Progress, no_progress
 from kintsugi.models.stylize import check_strength
 from kintsugi.storage.storage import Storage
 
@@ -34,20 +36,28 @@ class Stylist:
         style: The picture that has the look, uint8 H W 3, RGB.
         strength: How much of it is taken, 0-1.
         seed: Decides every random choice.
+        progress: Called as every tile begins.
 
-    Raises: ConfigError: strength outside 0-1.
+    Raises:
+        ConfigError: strength outside 0-1.
+        InvalidInput `style_too_small`.
     """
 
     inpainter: Inpainter
     style: Pixels
     strength: float = 1.0
     seed: int = 0
+    progress: Progress = no_progress
 
     def __post_init__(self) -> None:
         try:
             check_strength(self.strength)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        try:
+            check_style(*self.style.shape[:2])
+        except ValueError as error:
+            raise InvalidInput(str(error), code="style_too_small") from error
 
     def __call__(self, pixels: AnyPixels) -> AnyPixels:
         """H W 3, RGB, of 8 or 16 bits, in and out."""
@@ -57,6 +67,7 @@ class Stylist:
                 image_to_tensor(self.style),
                 strength=self.strength,
                 seed=self.seed,
+                progress=self.progress,
             ),
             pixels.dtype,
         )

@@ -118,10 +118,12 @@ class _Worker(Generic[Shared, Item, Result]):
         # Not by a fork: PyTorch's threads do not survive one.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        process = context.Process(
             target=_serve, args=(theirs, self._work, self._shared), daemon=True
         )
-        self._process.start()
+        process.start()
+        # Only now: what did not start cannot be ended.
+        self._process = process
         # Held by the child alone, it ends with the child, and the pipe says so.
         theirs.close()
 

@@ -158,3 +158,37 @@ def test_codes_carry_the_name() -> None:
     with pytest.raises(UnsupportedFormat, match="the content is none of") as caught:
         decode_image(b"text", name="content")
     assert caught.value.code == "content_format_not_allowed"
+
+
+def colour_tiff(bits: int, planes: int, sample_format: int = 1) -> bytes:
+    """16 x 16 RGB without compression; planes 2: one colour after the other."""
+    size = 16 * 16 * bits // 8
+    strips = 3 if planes == 2 else 1
+    extra = 8 + 2 + 11 * 12 + 4
+    places, start = extra + 6, extra + 6 + 24
+    short, long = 3, 4
+    many = (strips, places) if strips == 3 else (1, start)
+    counts = (strips, places + 12) if strips == 3 else (1, 3 * size)
+    entries = [
+        (256, short, 1, 16), (257, short, 1, 16), (258, short, 3, extra), (259, short, 1, 1),
+        (262, short, 1, 2), (273, long, *many), (277, short, 1, 3), (278, short, 1, 16),
+        (279, long, *counts), (284, short, 1, planes), (339, short, 1, sample_format),
+    ]  # fmt: skip
+    ifd = struct.pack("<H", len(entries))
+    ifd += b"".join(struct.pack("<HHII", *entry) for entry in entries) + b"\0\0\0\0"
+    starts = struct.pack("<3I", *(start + number * size for number in range(3)))
+    tail = struct.pack("<3H", bits, bits, bits) + starts + struct.pack("<3I", size, size, size)
+    return b"II*\0" + struct.pack("<I", 8) + ifd + tail + bytes(3 * size)
+
+
+def test_samples_that_would_be_read_as_noise_are_refused() -> None:
+    assert decode_image(colour_tiff(16, 1)).pixels.shape == (16, 16, 3)
+    assert decode_image(colour_tiff(8, 2)).pixels.shape == (16, 16, 3)
+    assert code_of(colour_tiff(16, 2)) == "image_bit_depth"
+
+
+def test_what_is_not_read_of_tiff_is_named_and_not_called_broken() -> None:
+    with pytest.raises(InputError, match="says samples that are not read"):
+        decode_image(colour_tiff(32, 1, 3))
+    with pytest.raises(UnsupportedFormat, match="is a BigTIFF"):
+        decode_image(b"II+\0\x08\0\0\0" + bytes(64))

@@ -101,3 +101,14 @@ def test_masks_that_say_nothing_clear_are_refused_and_the_way_out_is_one_there_i
         codes.append(caught.value.code)
         assert "mask_convention" in caught.value.hint or not data
     assert codes == ["mask_not_gray", "mask_no_alpha", "mask_no_alpha", "mask_empty_file"]
+
+
+def test_a_mask_of_zeros_and_ones_is_named_as_one() -> None:
+    ones = HOLE.astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(ones).save(buffer, "PNG")
+    with pytest.raises(InvalidInput, match="its strongest mark is 1 of 255") as caught:
+        hole_in(buffer.getvalue())
+    assert caught.value.code == "mask_empty"
+    assert "by 255" in caught.value.hint
+    np.testing.assert_array_equal(hole_in(buffer.getvalue(), mask_threshold=1), HOLE)

@@ -196,3 +196,13 @@ def test_a_file_that_failed_is_tried_again_when_asked(places: Places, tmp_path: 
     write_picture(tmp_path / "images" / "a.png")
     assert len(fill(places).failed) == 1
     assert inpaint_folder(places, inverted, run=FolderRun(retry_failed=True)).failed == ()
+
+
+def test_a_mask_with_a_photographs_own_name_is_that_photographs() -> None:
+    found = plan(["carnival.jpg", "carnival_mask.jpg"], ["carnival.png", "carnival_mask.png"])
+    assert {pair.id: pair.mask for pair in found.items} == {
+        "carnival.jpg": "carnival.png",
+        "carnival_mask.jpg": "carnival_mask.png",
+    }
+    doubtful = plan(["carnival.jpg"], ["carnival.png", "carnival_mask.png"])
+    assert [each.code for each in doubtful.refused] == ["mask_ambiguous"]

@@ -39,3 +39,12 @@ def test_what_is_raised_comes_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None
         list(map_tasks(worked, 1, [3], processes=1))
     lost = map_tasks(worked, 1, [1, 3], processes=1, on_lost=lambda item, why: -item)
     assert list(lost) == [1, -3]
+
+
+def test_a_process_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(process: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refused)
+    with pytest.raises(BlockingIOError, match="temporarily unavailable"):
+        list(map_in_processes(worked, 10, range(2), 1))
