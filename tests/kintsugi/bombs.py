@@ -105,9 +105,33 @@ def chunk_bomb(chunks: int = 100_000) -> bytes:
     return whole[:-12] + png((b"tEXt", b""))[8:] * chunks + whole[-12:]
 
 
-def segment_bomb(segments: int = 100_000) -> bytes:
-    """A JPEG with a hundred thousand empty comments."""
-    return b"\xff\xd8" + b"\xff\xfe\0\2" * segments + photo()[2:]
+def segment_bomb(segments: int = 10_000, body: bytes = b"") -> bytes:
+    """A JPEG with ten thousand comments, or pieces of something that is joined."""
+    piece = _segment(0xE2 if body else 0xFE, body)
+    return b"\xff\xd8" + piece * segments + photo()[2:]
+
+
+def marker_bomb(markers: int = 100_000) -> bytes:
+    """A JPEG of markers that have no content."""
+    return b"\xff\xd8" + b"\xff\x01" * markers + photo()[2:]
+
+
+def precinct_bomb(side: int = 11_000, *, in_a_tile: bool = False, of_one: bool = False) -> bytes:
+    """A JPEG 2000 of a hundred bytes whose picture is in pieces of 2x2 pixels."""
+    sizes = struct.pack(">HIIIIIIIIH", 0, side, side, 0, 0, side, side, 0, 0, 1) + b"\7\1\1"
+    style = bytes([1, 0, 0, 1, 0, 1, 4, 4, 0, 1, 0x11, 0x11])
+    plain = bytes([0, 0, 0, 1, 0, 1, 4, 4, 0, 1])
+    small = _segment(0x53, b"\0" + style[:1] + style[5:]) if of_one else _segment(0x52, style)
+    first = small if not (in_a_tile or of_one) else _segment(0x52, plain)
+    steps = _segment(0x5C, b"\x40" + b"\x40" * 4)
+    # A tile of no data before the one that counts.
+    empty = _segment(0x90, struct.pack(">HIBB", 0, 14, 0, 2)) + b"\xff\x93"
+    tile = _segment(0x90, struct.pack(">HIBB", 0, 0, 1, 2))
+    later = small if in_a_tile else b""
+    head = b"\xff\x4f" + _segment(0x51, sizes) + first + steps
+    if of_one and not in_a_tile:
+        head += small
+    return head + empty + tile + later + b"\xff\x93\xff\xd9"
 
 
 def webp_frame_bomb() -> bytes:
@@ -139,6 +163,11 @@ def costly() -> dict[str, bytes]:
         "JPEG scans": scan_bomb(400),
         "JPEG scans of few pixels": scan_bomb(5_000, 256, 256),
         "JPEG segments": segment_bomb(),
+        "JPEG profile in pieces": segment_bomb(body=b"ICC_PROFILE\0\1\xff" + bytes(40)),
+        "JPEG markers": marker_bomb(),
+        "JPEG 2000 precincts": precinct_bomb(),
+        "JPEG 2000 precincts of a tile": precinct_bomb(in_a_tile=True),
+        "JPEG 2000 precincts of a component": precinct_bomb(of_one=True),
         "PNG chunks": chunk_bomb(),
         "TIFF tile": tile_bomb(),
         "TIFF strips": strip_bomb(),

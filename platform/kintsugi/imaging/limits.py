@@ -35,6 +35,9 @@ class ImageLimits:
     # cameras and editors write 10. Each costs about a millisecond of a processor per megapixel.
     max_scan_megapixels: float = 1_000
     max_scans: int = 64
+    # A hundred megabytes in segments of 64 kB are 1,600. Readers join what is spread over several,
+    # in time that grows with the square of how many there are.
+    max_segments: int = 4_096
     # Parts in which a picture is stored, and pixels of one of them more than the picture has.
     max_tiles: int = 65_536
     max_tile_surplus: int = 2**22
@@ -113,6 +116,10 @@ def _check_promises(promises: Promises, limits: ImageLimits, name: str) -> None:
         check_size(*promises.size, limits, name)
     if promises.scans > limits.max_scans:
         raise too_costly(f"it has {promises.scans} scans, the limit is {limits.max_scans}", name)
+    if promises.segments > limits.max_segments:
+        raise too_costly(
+            f"it is in {promises.segments} segments, the limit is {limits.max_segments}", name
+        )
     if promises.scan_megapixels > limits.max_scan_megapixels:
         raise too_costly(
             f"it has {promises.scans} scans of {promises.pixels / 1e6:.1f} megapixels, the limit is"

@@ -22,6 +22,9 @@ _MOST_PARTS = 65_536
 _MOST_IFD_ENTRIES = 1_000
 # Start of a JPEG 2000 codestream, and the marker of its size.
 _JP2_SIZE = b"\xff\x4f\xff\x51"
+_JP2_STYLE, _JP2_STYLE_OF_ONE, _JP2_DATA, _JP2_END = 0x52, 0x53, 0x93, 0xD9
+# Start of a part of a tile, which no data holds.
+_JP2_TILE = b"\xff\x90\0\x0a"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Promises:
     Attributes:
         size: (height, width) in pixels as stored; None where the header does not say.
         scans: How often all pixels are gone over; 1 for most files.
+        segments: In how many segments a JPEG is, those without content among them.
         frames: Pictures in it, counted to 2.
         largest_tile: Pixels of its largest tile or strip; 0 where there is none.
         tiles: How many parts the picture is stored in.
@@ -40,6 +44,7 @@ class Promises:
 
     size: tuple[int, int] | None = None
     scans: int = 1
+    segments: int = 0
     frames: int = 1
     largest_tile: int = 0
     tiles: int = 1
@@ -105,6 +110,7 @@ def _png(data: bytes) -> Promises:
 class _JpegWalk:
     size: tuple[int, int] | None = None
     scans: int = 0
+    segments: int = 0
     profile: int = 0
     problem: str = ""
 
@@ -112,6 +118,7 @@ class _JpegWalk:
 def _jpeg(data: bytes) -> Promises:
     seen = _JpegWalk()
     for parts, (marker, start, end) in enumerate(_jpeg_segments(data), start=1):
+        seen.segments = parts
         if parts > _MOST_PARTS:
             seen.problem = f"it is in more than {_MOST_PARTS} segments"
             break
@@ -122,7 +129,11 @@ def _jpeg(data: bytes) -> Promises:
         elif marker == 0xE2 and data[start : start + 12] == b"ICC_PROFILE\0":
             seen.profile += end - start
     return Promises(
-        seen.size, scans=max(1, seen.scans), profile_bytes=seen.profile, problem=seen.problem
+        seen.size,
+        scans=max(1, seen.scans),
+        segments=seen.segments,
+        profile_bytes=seen.profile,
+        problem=seen.problem,
     )
 
 
@@ -134,6 +145,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0xD9:
             return
         if marker in _JPEG_ALONE:
+            yield marker, start, start
             position = start
             continue
         if start + 2 > len(data):
@@ -266,7 +278,50 @@ def _jp2(data: bytes) -> Promises:
     if width <= 0 or height <= 0 or not across or not down:
         return Promises(problem="its header makes no sense")
     tiles = -(-width // across) * -(-height // down)
-    return Promises((height, width), tiles=tiles)
+    (components,) = struct.unpack_from(">H", data, at + 40)
+    parts = _jp2_precincts(data, at + 2, min(across, width), min(down, height), components)
+    return Promises((height, width), tiles=tiles if parts == 1 else tiles * components * parts)
+
+
+def _jp2_precincts(data: bytes, position: int, width: int, height: int, components: int) -> int:
+    """Parts of one tile and component, by the most that any style of coding asks for.
+
+    A codec prepares each of them before it reads a byte of data: a file of a hundred bytes can
+    ask for hundreds of millions.
+    """
+    most, parts = 1, 0
+    # A component of a style is named by one byte, or by two where there are many.
+    own = 1 if components < 257 else 2
+    while position + 4 <= len(data) and parts < _MOST_PARTS:
+        parts += 1
+        marker, length = (
+            data[position + 1],
+            int.from_bytes(data[position + 2 : position + 4], "big"),
+        )
+        if data[position] != 0xFF or marker == _JP2_END:
+            break
+        if marker == _JP2_DATA:
+            position = data.find(_JP2_TILE, position)
+            if position < 0:
+                break
+            continue
+        style = data[position + 4 : position + 2 + length]
+        if marker == _JP2_STYLE and style[0] & 1:
+            most = max(most, _precincts(style[10:], width, height))
+        elif marker == _JP2_STYLE_OF_ONE and style[own] & 1:
+            most = max(most, _precincts(style[own + 6 :], width, height))
+        position += 2 + length
+    return most
+
+
+def _precincts(sizes: bytes, width: int, height: int) -> int:
+    """How many one tile has; a byte for each level holds the logarithms of its precincts' sides."""
+    found = 0
+    for level, size in enumerate(sizes):
+        # Each level has half the side of the next one.
+        halved = len(sizes) - 1 - level
+        found += -(-(width >> halved) >> (size & 15)) * -(-(height >> halved) >> (size >> 4))
+    return found
 
 
 # Boxes that hold boxes, and after how many bytes of their own.

@@ -27,7 +27,7 @@ from tests.kintsugi import bombs
 Value = TypeVar("Value")
 
 FORM = InpaintForm(encode(PHOTO), encode(MASK), InpaintOptions())
-LENIENT = ImageLimits(max_scans=10**6, max_scan_megapixels=1e12)
+LENIENT = ImageLimits(max_scans=10**6, max_segments=10**6, max_scan_megapixels=1e12)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_memory_is_limited(
 def test_who_gives_up_kills_the_process(
     make_pool: Callable[..., CodecPool], server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bomb = InpaintForm(bombs.scan_bomb(60_000, 1400, 1400), encode(MASK), InpaintOptions())
+    bomb = InpaintForm(bombs.scan_bomb(4_000, 2_500, 2_500), encode(MASK), InpaintOptions())
     # Otherwise its own limit of processor time might be what ends it.
     monkeypatch.setattr(worker, "_OPEN_SECONDS", 600.0)
     own = ForkServer()

@@ -1,5 +1,7 @@
 """What a header promises is refused before anything is decoded; honest files are read as before."""
 
+from typing import Any
+
 import pytest
 from PIL import ImageFile, TiffImagePlugin
 
@@ -78,3 +80,25 @@ def test_a_header_that_is_cut_promises_nothing(format: str) -> None:
     whole = photo(format="PNG" if format in ("heif", "other") else format.upper())
     for length in range(0, 64):
         assert isinstance(read_promises(whole[:length], format), Promises)
+
+
+@pytest.mark.parametrize("precincts", [{}, {"precinct_size": (64, 32)}])
+@pytest.mark.parametrize("tiles", [{}, {"tile_size": (64, 64)}])
+def test_an_honest_jpeg_2000_is_read(precincts: dict[str, Any], tiles: dict[str, Any]) -> None:
+    """A fault here would refuse good files: parts are counted, and no file of ours has many."""
+    data = photo(160, 224, "JPEG2000", num_resolutions=3, **precincts, **tiles)
+    promises = read_promises(data, "jp2")
+    assert promises.size == (160, 224)
+    # 3 colours; the largest of three levels in 4x5 precincts of 64x32, or tiles in 1x2.
+    least = {(False, False): 1, (False, True): 12, (True, False): 3 * 20, (True, True): 12 * 3 * 2}
+    found = least[bool(precincts), bool(tiles)]
+    assert found <= promises.tiles <= 3 * found
+    assert decode_image(data).pixels.shape == (160, 224, 3)
+
+
+def test_a_jpeg_2000_of_small_pieces_is_walked_to_its_end() -> None:
+    """Each of its bytes is looked at, and none twice: a file of many tiles takes no time."""
+    whole = bombs.precinct_bomb(64)
+    assert read_promises(whole, "jp2").tiles == 32 * 32 + 16 * 16
+    for length in range(len(whole)):
+        assert isinstance(read_promises(whole[:length], "jp2"), Promises)
