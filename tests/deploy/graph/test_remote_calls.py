@@ -4,12 +4,24 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from ray.exceptions import ActorUnavailableError, ObjectLostError, OwnerDiedError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ObjectLostError,
+    OwnerDiedError,
+    RayTaskError,
+)
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from kintsugi.deploy.deadline import DeadlineExceeded
 from kintsugi.deploy.engine import Busy, WorkerDied
-from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
+from kintsugi.deploy.graph.node_watch import PATIENCE_SECONDS
+from kintsugi.deploy.graph.remote_calls import (
+    ReplicaLost,
+    ReplicaSilent,
+    answer_of,
+    retry_lost,
+)
 from kintsugi.errors import InvalidInput
 
 LOST = ObjectLostError("0" * 56, "", "")
@@ -81,6 +93,28 @@ def test_what_is_lost_is_asked_for_once_more() -> None:
     attempts = Attempts(1, ReplicaLost("gone"))
     assert asyncio.run(retry_lost(attempts)) == "answer"
     assert attempts.made == 2
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+def test_who_does_not_answer_is_asked_until_it_is_known_why(failures: int) -> None:
+    """A machine that went takes Ray a quarter of a minute to notice; each call is lost at once."""
+    attempts, slept = Attempts(failures, ReplicaSilent("no answer")), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    assert asyncio.run(retry_lost(attempts, sleep=sleep)) == "answer"
+    assert len(slept) == failures
+    attempts = Attempts(99, ReplicaSilent("no answer"))
+    with pytest.raises(ReplicaSilent):
+        asyncio.run(retry_lost(attempts, sleep=sleep))
+    # Longer than it takes to say which node is gone.
+    assert sum(slept[failures:]) > PATIENCE_SECONDS + 15
+
+
+def test_silence_is_not_counted_as_a_death() -> None:
+    assert isinstance(raised_by(ActorUnavailableError("no answer", None)), ReplicaSilent)
+    assert type(raised_by(ActorDiedError())) is ReplicaLost
 
 
 def test_a_request_that_kills_whoever_takes_it_has_an_end() -> None:
