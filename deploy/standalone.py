@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ import uvicorn
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.http.access_log import access_logger
+from kintsugi.deploy.http.connections import BoundedConnection
 from kintsugi.deploy.in_process import LocalEngine
 from kintsugi.deploy.planning import check_names, model_info
 from kintsugi.deploy.process_metrics import ProcessMetrics, add_metrics_route
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Requests that are answered when it is stopped are finished; jobs go on at the next start.
 _SAY_SECONDS = 5.0
+_MOST_FILES = 65_536
 # Without keys nobody is asked who he is: only names of this machine are answered.
 _LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
@@ -60,11 +63,15 @@ def serve_in_process(
     app = build_api(engine, args, observer=metrics)
     add_metrics_route(app, metrics)
     _log_here()
+    _allow_connections()
     server = _Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=BoundedConnection,
+            # No route is one: it would have none of the limits.
+            ws="none",
             log_config=None,
             # The application has its own.
             access_log=False,
@@ -114,6 +121,14 @@ class _Server(uvicorn.Server):
         while count := len(self.server_state.tasks):
             logger.warning("stopping: %d requests are answered first; Ctrl-C drops them", count)
             await asyncio.sleep(_SAY_SECONDS)
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _log_here() -> None:

@@ -120,6 +120,23 @@ def test_it_is_sent_again_until_it_is_taken(
         "http://HOST/a b",
         "//HOST/",
         "nonsense",
+        # Other names of this machine, and of its network.
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "https://[::ffff:169.254.169.254]/latest",
+        "https://[fe80::1%25eth0]/",
+        "http://0/",
+        "http://0x7f000001/",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://localhost.:1/",
+        "https://HOST.evil.example/",
+        "https://evil.example\\@HOST/",
+        "https://evil.example/?HOST",
+        "http://HOST:80/",
+        "http:///HOST/",
+        "http://HOST\t/",
+        "http://\u0661\u0662\u0667.0.0.1/",
     ],
 )
 def test_other_addresses_are_refused(

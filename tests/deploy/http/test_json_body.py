@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from kintsugi.deploy.http import json_body
 from tests.deploy.conftest import MASK, PHOTO, STYLE, encode, post, post_style, problem
 
 MakeClient = Callable[..., TestClient]
@@ -17,6 +18,7 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+JSON = "application/json"
 FILES = {"image": b64(encode(PHOTO)), "mask": b64(encode(MASK))}
 
 
@@ -105,6 +107,18 @@ def test_a_deep_value_is_one_that_is_wrong(client: TestClient) -> None:
         head = {"content-type": "application/json"}
         response = client.post("/v1/inpaint", content=body, headers=head)
         assert response.json()["code"] in ("seed_not_integer", "json_malformed"), depth
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'{"a":1}', b'""'])
+def test_a_million_values_are_not_parsed(
+    client: TestClient, value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a hundred bytes of memory, and all of them seconds in which nobody is served."""
+    body = b'{"seed":[' + b",".join([value] * 1_000_000) + b"]}"
+    with monkeypatch.context() as patch:
+        patch.setattr(json_body.json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
+        response = client.post("/v1/inpaint", content=body, headers={"content-type": JSON})
+    assert "10000 values" in problem(response, 400, "json_malformed")["detail"]
 
 
 def test_no_name_stands_twice(client: TestClient) -> None:
