@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from kintsugi.deploy.admission.fair_turns import FairTurns
 from kintsugi.deploy.admission.gate import Gate, GateLimits
+from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.async_jobs import add_batch_routes, add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, NoObserver, Observer
 from kintsugi.deploy.http.auth import Entrance, guard, open_keys
@@ -37,7 +38,7 @@ from kintsugi.deploy.settings import AppArgs
 from kintsugi.imaging.formats import FORMATS
 
 _IMAGE_TYPES = tuple(each.media_type for each in FORMATS.values())
-_PROBLEM_STATUSES = (400, 401, 403, 406, 413, 415, 422, 429, 500, 503, 504)
+_PROBLEM_STATUSES = (400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_api(
@@ -45,6 +46,7 @@ def build_api(
     args: AppArgs,
     *,
     observer: Observer | None = None,
+    stop: OrderlyStop | None = None,
     echo_request_id: bool = True,
 ) -> FastAPI:
     """Build the application.
@@ -53,6 +55,7 @@ def build_api(
         engine: What makes the images.
         args: Limits, the deadline and who may ask are read.
         observer: Where requests are counted.
+        stop: Says when the service is being stopped; None where the server in front does it.
         echo_request_id: Whether answers get `x-request-id` here; not where the server
             in front adds it.
 
@@ -60,6 +63,7 @@ def build_api(
         ConfigError: The file of API keys cannot be used, or `jobs` names no place.
     """
     observer = observer or NoObserver()
+    stop = stop or OrderlyStop()
     keys = open_keys(args)
     weight_of = (lambda key: 1.0) if keys is None else keys.weight_of
     turns = FairTurns(
@@ -91,7 +95,9 @@ def build_api(
         telemetry={"tracing": False, "operation_spans": False},
         lifespan=lifespan,
     )
-    app.add_middleware(Boundary, args=args, observer=observer, echo_request_id=echo_request_id)
+    app.add_middleware(
+        Boundary, args=args, observer=observer, stop=stop, echo_request_id=echo_request_id
+    )
     add_problem_handlers(app)
     # Guards each route below /v1 and /v2; and of those among them that take a picture.
     guards = guard(args, keys)
@@ -103,7 +109,7 @@ def build_api(
     add_image_routes(app, work, guards, with_body)
     add_batch_routes(app, add_job_routes(app, jobs, guards, with_body), guards, with_body)
     add_kserve_routes(app, work, guards, with_body, max_json_bytes=args.max_json_bytes)
-    add_health_routes(app, work, guards)
+    add_health_routes(app, work, stop, guards)
     add_page(app, args)
     return app
 
@@ -163,9 +169,9 @@ def add_image_routes(
     )(routes.models)
 
 
-def add_health_routes(app: FastAPI, work: Work, guards: Sequence[Any]) -> None:
+def add_health_routes(app: FastAPI, work: Work, stop: OrderlyStop, guards: Sequence[Any]) -> None:
     """What probes ask, without a key; and what the edge asks with one."""
-    routes = HealthRoutes(work)
+    routes = HealthRoutes(work, stop)
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
     app.get(
         "/readyz",
@@ -250,8 +256,9 @@ class ImageRoutes:
 class HealthRoutes:
     """Whether the service lives, and can work."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, stop: OrderlyStop) -> None:
         self._work = work
+        self._stop = stop
 
     async def healthz(self) -> Response:
         """Asks nothing but this process."""
@@ -268,10 +275,17 @@ class HealthRoutes:
         in 5 seconds still counts as ready while the last successful fill, which every
         node took part in, is less than 30 seconds ago: a busy service stays in service,
         and a node that hangs shows up to 30 seconds late.
+
+        `requests` are those that this process has begun and not answered. When it is being
+        stopped it is not ready, names no node, and has `stopping`.
         """
-        nodes = await self._work.ready()
-        ready = all(nodes.values())
-        return JSONResponse({"ready": ready, "nodes": nodes}, status_code=200 if ready else 503)
+        stopping = self._stop.begun
+        nodes = {} if stopping else await self._work.ready()
+        ready = all(nodes.values()) and not stopping
+        body: dict[str, Any] = {"ready": ready, "requests": self._stop.inside, "nodes": nodes}
+        if stopping:
+            body["stopping"] = True
+        return JSONResponse(body, status_code=200 if ready else 503)
 
 
 def _image_response(answer: Answer, *, version: str = "") -> Response:

@@ -97,6 +97,13 @@ class NodeGone(Busy):
         super().__init__(f"{', '.join(nodes)} cannot be reached", retry_after=5)
 
 
+class Stopping(Busy):
+    """The service is being stopped: another one can take the request."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is being stopped", retry_after=5)
+
+
 class WorkerDied(Exception):
     """Each process that computed the request died, as often as it was tried."""
 

@@ -203,3 +203,13 @@ class AppArgs(BaseModel):
     def limits(self) -> ImageLimits:
         """What images are accepted."""
         return ImageLimits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+
+
+class IngressState(BaseModel):
+    """What may change of an Ingress while it runs: its `user_config`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stopping: bool = Field(
+        default=False, description="Answer what has begun, and refuse what comes with 503"
+    )

@@ -39,6 +39,7 @@ _SETTINGS = {
 DONE, FAILED, USAGE, SOME_REJECTED = range(4)
 # By SIGTERM, after the state was saved.
 STOPPED = 128 + signal.SIGTERM
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def write_results(path: Path | None, figures: dict[str, Any]) -> None:
@@ -155,12 +156,17 @@ def interrupt_once() -> None:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+        no_interrupts()
         raise KeyboardInterrupt
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _STOPS:
         signal.signal(each, interrupt)
+
+
+def no_interrupts() -> None:
+    """From now on SIGINT and SIGTERM do nothing."""
+    for each in _STOPS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

@@ -16,6 +16,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter, Gauge, Histogram
 
+from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.deadline import current_deadline
 from kintsugi.deploy.engine import (
@@ -33,7 +34,7 @@ from kintsugi.deploy.http.access_log import log_access_to
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.deploy.progress_stream import ProgressStream
 from kintsugi.deploy.sandbox.fork_client import SHARED
-from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.settings import AppArgs, IngressState
 from kintsugi.deploy.tracing import describe_span
 from kintsugi.deploy.urgency import current_urgency
 from kintsugi.models.progress import Progress, no_progress
@@ -51,6 +52,14 @@ class Ingress:
     def __init__(self, args: AppArgs, nodes: dict[str, DeploymentHandle]) -> None:
         self._args = args
         self._nodes = nodes
+        self._stop = OrderlyStop()
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Called by Serve with the deployment's `user_config`, while the replica runs.
+
+        Raises: ValidationError: It is no `IngressState`.
+        """
+        self._stop.begun = IngressState.model_validate(user_config).stopping
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve in the replica."""
@@ -60,6 +69,7 @@ class Ingress:
             GraphEngine(self._nodes),
             self._args,
             observer=MetricsObserver(),
+            stop=self._stop,
             # Serve's proxy gives every request its id and every answer this header.
             echo_request_id=False,
         )

@@ -59,7 +59,7 @@ def add_kserve_routes(
     guarded["responses"] = _errors(401, 403, 404, 500, 503, 504)
     fill: dict[str, Any] = {
         "dependencies": with_body,
-        "responses": _errors(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
+        "responses": _errors(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     }
     for path in ("/v2/models/{release}", "/v2/models/{release}/versions/{version}"):
         # The protocol has both; one is enough to read.

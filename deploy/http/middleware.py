@@ -1,14 +1,17 @@
 """The outermost layer of the application: request ids, size of bodies, bugs, log; no routes."""
 
+import asyncio
 import logging
 import re
 import uuid
+from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kintsugi.deploy.engine import Answered, Observer
+from kintsugi.deploy.admission.orderly_stop import OrderlyStop
+from kintsugi.deploy.engine import Answered, Busy, Observer
 from kintsugi.deploy.http.access_log import Record, api_path, documented_route
 from kintsugi.deploy.http.problems import Problem, problem_response
 from kintsugi.deploy.settings import AppArgs
@@ -18,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 # Anything else could forge lines of a log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+# A body has so long, and a second more for so many bytes: it holds a place and memory meanwhile.
+PAUSE_SECONDS, LEAST_BYTES_A_SECOND = 30.0, 16_000
+# What is asked of a service that is being stopped, too.
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live"})
 
 
 class Boundary:
@@ -28,13 +35,20 @@ class Boundary:
     """
 
     def __init__(
-        self, app: ASGIApp, *, args: AppArgs, observer: Observer, echo_request_id: bool
+        self,
+        app: ASGIApp,
+        *,
+        args: AppArgs,
+        observer: Observer,
+        stop: OrderlyStop,
+        echo_request_id: bool,
     ) -> None:
         self._app = app
         self._max_bytes = args.max_bytes
         self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
         self._hosts = frozenset(host.lower() for host in args.hosts)
         self._observer = observer
+        self._stop = stop
         self._echo_request_id = echo_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,15 +69,16 @@ class Boundary:
             await send(message)
 
         try:
-            _check_host(request.headers, self._hosts)
-            limit = self._limit(request.headers)
-            _check_declared_length(request.headers, limit)
-            await self._app(scope, _limited(receive, record, limit), send_named)
+            with nullcontext() if api_path(scope) in _PROBES else self._stop.one_more():
+                _check_host(request.headers, self._hosts)
+                limit = self._limit(request.headers)
+                _check_declared_length(request.headers, limit)
+                await self._app(scope, _limited(receive, record, limit), send_named)
         except ClientDisconnect:
             # Nobody is there to be answered, and nothing failed here.
             record.outcome = "client_gone"
         except Exception as error:
-            if not isinstance(error, TooLarge | Problem):
+            if not isinstance(error, TooLarge | Problem | Busy):
                 logger.exception("request %s failed", request.state.request_id)
             if record.status:
                 raise
@@ -109,16 +124,38 @@ def _check_declared_length(headers: Headers, limit: int) -> None:
 
 
 def _limited(receive: Receive, record: Record, limit: int) -> Receive:
-    """The body, until it is longer than its limit."""
+    """The body, until it is longer than its limit, or slower than the least rate."""
+    is_whole = False
 
     async def receive_limited() -> Message:
-        message = await receive()
+        nonlocal is_whole
+        if is_whole:
+            # What comes now is that the client has gone, for which nobody hurries.
+            return await receive()
+        allowed = PAUSE_SECONDS + record.bytes_in / LEAST_BYTES_A_SECOND
+        try:
+            async with asyncio.timeout(max(0.0, allowed - record.seconds)):
+                message = await receive()
+        except TimeoutError as error:
+            raise _too_slow() from error
+        is_whole = not message.get("more_body", False)
         record.bytes_in += len(message.get("body", b""))
         if record.bytes_in > limit:
             raise _too_large("more", limit)
         return message
 
     return receive_limited
+
+
+def _too_slow() -> Problem:
+    return Problem(
+        408,
+        "too_slow",
+        detail=f"the body came slower than {LEAST_BYTES_A_SECOND} bytes a second",
+        hint="send it without pauses, or a smaller file",
+        # What is left of it is not waited for.
+        headers={"connection": "close"},
+    )
 
 
 def _too_large(has: str, limit: int) -> TooLarge:

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from kintsugi.deploy.engine import Busy, NodeGone, WorkerDied
+from kintsugi.deploy.engine import Busy, NodeGone, Stopping, WorkerDied
 from kintsugi.deploy.http.access_log import api_path
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
 
@@ -71,6 +71,14 @@ def to_problem(error: Exception, request: Request | None = None) -> Problem:
                 503,
                 "node_gone",
                 detail=f"a part of the service is being replaced: {error}",
+                hint=f"send the same request again in {error.retry_after} seconds",
+                headers={"retry-after": str(error.retry_after)},
+            )
+        case Stopping():
+            return Problem(
+                503,
+                "stopping",
+                detail=f"{error}: what it has begun is answered, and nothing else",
                 hint=f"send the same request again in {error.retry_after} seconds",
                 headers={"retry-after": str(error.retry_after)},
             )

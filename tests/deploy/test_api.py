@@ -165,7 +165,11 @@ def test_models_health_and_readiness(client: TestClient) -> None:
     }
     assert models.headers["x-model-version"] == MODEL.version
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json() == {"ready": True, "nodes": {"Inpainter": True}}
+    assert client.get("/readyz").json() == {
+        "ready": True,
+        "requests": 0,
+        "nodes": {"Inpainter": True},
+    }
 
 
 def test_openapi_documents_the_form(client: TestClient) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from kintsugi.defaults import BUNDLED_RELEASE, HOME
 from kintsugi.errors import ConfigError
 from kintsugi.jobs import _command as options
-from kintsugi.jobs._bootstrap import DONE, interrupt_once
+from kintsugi.jobs._bootstrap import DONE, interrupt_once, no_interrupts
 
 NO_JOBS = "none"
 
@@ -111,6 +112,7 @@ def _on_ray(
     """The graph, on a cluster of its own until Ctrl-C, or on one that runs."""
     from kintsugi.servers.cluster import Cluster, ray_cluster
     from kintsugi.servers.console import Console
+    from kintsugi.servers.draining import drain_service
     from kintsugi.servers.service import deploy_service
 
     folder = Path(HOME).expanduser() / "serve"
@@ -119,7 +121,7 @@ def _on_ray(
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     console = Console(1, folder)
 
-    def deploy(cluster: Cluster) -> None:
+    def deploy(cluster: Cluster) -> str:
         with console.step("Start the graph"):
             url = deploy_service(
                 console,
@@ -133,6 +135,7 @@ def _on_ray(
                 settings={"more_releases": more} if more else None,
             )
         _say(url, ", ".join([release, *more]), jobs)
+        return url
 
     if address:
         deploy(Cluster.running(address))
@@ -140,9 +143,14 @@ def _on_ray(
         return DONE
     interrupt_once()
     with ray_cluster(folder, folder / "ray.log", {}) as cluster:
-        deploy(cluster)
+        url = deploy(cluster)
         with suppress(KeyboardInterrupt):
             signal.pause()
+        # Once more: it ends the waiting. What is stopped then is stopped whole.
+        interrupt_once()
+        with suppress(KeyboardInterrupt):
+            drain_service(cluster, folder / "serve.yaml", url, partial(print, flush=True))
+            no_interrupts()
     return DONE
 
 

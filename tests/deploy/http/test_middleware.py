@@ -10,7 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
+from kintsugi.deploy.admission.orderly_stop import OrderlyStop
+from kintsugi.deploy.api import build_api
 from kintsugi.deploy.engine import Busy, Filled, ModelInfo, NoObserver
+from kintsugi.deploy.http import middleware
 from kintsugi.deploy.http.access_log import Record
 from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.request_kinds import InpaintForm
@@ -63,6 +66,41 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(make_client: MakeClient
     client = make_client(max_bytes=10_000)
     response = client.post("/v1/inpaint", content=body(), headers=headers)
     problem(response, 413, "body_too_large")
+
+
+@pytest.mark.parametrize("kind", [b"multipart/form-data; boundary=x", b"application/json"])
+def test_a_body_that_trickles_is_cut_off(
+    make_client: MakeClient, kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold a place for ever."""
+    monkeypatch.setattr(middleware, "PAUSE_SECONDS", 0.05)
+    app = make_client().app
+    coming = [{"type": "http.request", "body": b"--x", "more_body": True}] * 3
+    sent = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.01 if coming else 3600)
+        return coming.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/inpaint", "query_string": b""}
+    headers = [(b"content-type", kind)]
+    asyncio.run(app({**scope, "headers": headers, "state": {}}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["code"] == "too_slow"
+
+
+def test_a_body_that_comes_steadily_is_not(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes in all: here each piece earns more time than there is."""
+    monkeypatch.setattr(middleware, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(middleware, "LEAST_BYTES_A_SECOND", 1e-9)
+    client = make_client()
+    assert post(client).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -180,7 +218,11 @@ def test_a_bug_goes_to_the_log_and_not_to_the_client(
 def test_readiness_names_the_node_that_does_not_answer(make_client: MakeClient) -> None:
     response = make_client(FailingEngine()).get("/readyz")
     assert response.status_code == 503
-    assert response.json() == {"ready": False, "nodes": {"Refiner": True, "PatchSwap": False}}
+    assert response.json() == {
+        "ready": False,
+        "requests": 0,
+        "nodes": {"Refiner": True, "PatchSwap": False},
+    }
 
 
 @pytest.mark.parametrize(
@@ -203,3 +245,25 @@ def test_other_names_are_sent_away(make_client: MakeClient, host: str, status: i
         assert answer.status_code == status
         if status == 421:
             problem(answer, 421, "host_not_served")
+
+
+def test_what_is_stopped_answers_what_it_has_begun_and_nothing_else() -> None:
+    """Probes are answered: they say for what it waits."""
+    stop = OrderlyStop()
+    engine = FailingEngine()
+    client = TestClient(build_api(engine, AppArgs(release=""), stop=stop))  # type: ignore[arg-type]
+    with stop.one_more():
+        stop.begun = True
+        refused = client.get("/")
+        document = problem(refused, 503, "stopping")
+        assert refused.headers["retry-after"] == "5"
+        assert "5 seconds" in document["hint"]
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").json() == {
+            "ready": False,
+            "requests": 1,
+            "nodes": {},
+            "stopping": True,
+        }
+    assert client.get("/readyz").json()["requests"] == 0
