@@ -28,6 +28,7 @@ class Upstream:
         wrong_keys: Keys that it does not know.
         seen: Headers of every other request, in lower case, in the order they came.
         hold: While it is clear, requests wait.
+        hold_keys: The same of what asks whether a key holds.
     """
 
     port: int = 0
@@ -37,12 +38,14 @@ class Upstream:
     seen: list[dict[str, str]] = field(default_factory=list)
     bodies: list[int] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
+    hold_keys: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def upstream() -> Iterator[Upstream]:
     state = Upstream()
     state.hold.set()
+    state.hold_keys.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,13 +54,14 @@ def upstream() -> Iterator[Upstream]:
             if self.path == "/keyz":
                 key = self.headers.get("x-api-key", "")
                 state.keys.append(key)
+                state.hold_keys.wait(300)
                 self.send_response(403 if key in state.wrong_keys else 204)
                 self.send_header("content-length", "0")
                 self.end_headers()
                 return
             state.seen.append({name.lower(): value for name, value in self.headers.items()})
             state.bodies.append(len(self.rfile.read(int(self.headers.get("content-length", 0)))))
-            state.hold.wait(30)
+            state.hold.wait(300)
             status, headers, body = state.answers.get(self.path, (200, {}, b"{}"))
             self.send_response(status)
             for name, value in {"content-length": str(len(body)), **headers}.items():
@@ -86,6 +90,7 @@ def upstream() -> Iterator[Upstream]:
         yield state
     finally:
         state.hold.set()
+        state.hold_keys.set()
         server.shutdown()
         server.server_close()
         thread.join()

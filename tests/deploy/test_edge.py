@@ -4,7 +4,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,16 +26,24 @@ QUICK = {
     "client_body_timeout 10s;": "client_body_timeout 1s;",
     "send_timeout 15s;": "send_timeout 1s;",
     "proxy_read_timeout 135s;": "proxy_read_timeout 1s;",
+    "proxy_read_timeout 10s;": "proxy_read_timeout 1s;",
     "limit_conn client 16;": "limit_conn client 3;",
 }
 
 pytestmark = pytest.mark.edge
 
 
+def settings(name: str) -> list[str]:
+    """The values of a directive in nginx.conf, in their order."""
+    text = (FOLDER / "nginx.conf").read_text()
+    found: list[str] = re.findall(rf"^\s*{name} (.*);$", text, re.MULTILINE)
+    return found
+
+
 def setting(name: str) -> str:
-    """The value of a directive that nginx.conf has once."""
-    (value,) = re.findall(rf"^\s*{name} (.*);$", (FOLDER / "nginx.conf").read_text(), re.MULTILINE)
-    return str(value)
+    """The value of one that it has once."""
+    (value,) = settings(name)
+    return value
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +59,7 @@ def forget(behind: Upstream) -> Iterator[None]:
     behind.answers.clear()
     yield
     behind.hold.set()
+    behind.hold_keys.set()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +117,8 @@ def test_limits_agree_with_the_application() -> None:
     args = AppArgs.model_validate(config["applications"][0]["args"])
     assert int(setting("client_max_body_size")) == args.max_bytes
     # The application answers first, then the edge, and Serve's 408 never.
-    waits = float(setting("proxy_read_timeout").removesuffix("s"))
+    of_a_key, waits = (float(each.removesuffix("s")) for each in settings("proxy_read_timeout"))
+    assert of_a_key < 15 < waits
     assert args.deadline_seconds < waits < config["http_options"]["request_timeout_s"]
 
 
@@ -215,6 +225,18 @@ def test_without_serve_it_says_when_to_try_again(tmp_path: Path) -> None:
     assert problem(response).code == "busy"
 
 
+def test_a_service_that_does_not_say_whether_a_key_holds(
+    client: httpx2.Client, behind: Upstream
+) -> None:
+    """It gets no body, and its client an answer."""
+    behind.hold_keys.clear()
+    response = client.post("/v1/inpaint", content=b"x", headers={"x-api-key": "a"})
+    assert response.status_code == 503
+    assert problem(response).code == "busy"
+    assert int(response.headers["retry-after"]) > 0
+    assert behind.seen == []
+
+
 def test_one_client_cannot_have_every_connection(port: int, behind: Upstream) -> None:
     behind.hold.clear()
 
@@ -259,6 +281,32 @@ def test_large_bodies_have_fewer_places(tmp_path: Path, behind: Upstream) -> Non
         url = f"http://127.0.0.1:{port}/v1/inpaint"
         assert httpx2.post(url, content=bytes(1_000_000), timeout=20).status_code == 200
         assert httpx2.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+
+
+def test_a_key_has_its_own_limit(tmp_path: Path, behind: Upstream) -> None:
+    behind.hold.clear()
+
+    def ask(key: str) -> int:
+        url = f"http://127.0.0.1:{port}/v1/inpaint"
+        headers = {"x-api-key": key}
+        return httpx2.post(url, content=b"x", headers=headers, timeout=120).status_code
+
+    few = {"limit_conn key 64;": "limit_conn key 2;"}
+    with edge(tmp_path, behind.port, few) as port, ThreadPoolExecutor(6) as pool:
+        mine = [pool.submit(ask, "mine") for _ in range(4)]
+        wait_until(lambda: sum(each.done() for each in mine) == 2)
+        theirs = pool.submit(ask, "theirs")
+        wait_until(lambda: len(behind.seen) == 3)
+        behind.hold.set()
+        assert sorted(each.result() for each in mine) == [200, 200, 503, 503]
+        assert theirs.result() == 200
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def test_a_header_that_drips_is_cut_off(port: int) -> None:
