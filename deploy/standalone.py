@@ -137,4 +137,6 @@ def _log_here() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # A line for each malformed form, which any client can send by the thousand.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     access_logger.setLevel(logging.INFO)
