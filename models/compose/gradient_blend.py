@@ -2,8 +2,13 @@
 
 The image whose gradients are those that were copied and whose known pixels stay (Perez, Gangnet,
 Blake 2003, "Poisson image editing"), held to the copied colours by a screening term, so that what
-is wrong at one place does not spread over all of a large hole. Where little is drawn, as in a sky,
-the eye sees the faintest edge, and the term is weak: a shade is spread far.
+is wrong at one place does not spread over all of a large hole.
+
+Where colours step by little more than was wished, two shades of one thing meet, and the step is
+spread: far in a sky, where the eye sees the faintest edge. Where they step by much, two things
+meet: spread far, a mast's colour hangs as fog in the sky; left as it is, the hole's outline is a
+cut. Such a step becomes an edge as sharp as those around it: one or two pixels wide, or twenty in
+a background out of focus.
 """
 
 import torch
@@ -17,15 +22,20 @@ _SCREENING, _LEAST_SCREENING = 0.02, 0.001
 # Mean difference of neighbours from which a place is texture, and pixels around it that are looked
 # at.
 _TEXTURE, _AROUND = 0.04, 4
-# Where the colours of two filled pixels step by more than was wished, by this and by so many mean
-# differences, two copies meet: the step stays, or a mountain's colour would be spread over the sky.
-# At the hole's outline a step is a fault unless it is so large that another thing begins there, as
-# a mast before the sky.
-_SEAM, _OUTLINE_SEAM, _SEAM_OF_TEXTURE = 0.1, 0.25, 4.0
-# Pixels to a cell of the coarse grid, on which what is spread far is solved first.
+# Steps well below this and so many mean differences are of shade, well above it of two things.
+_SHADE, _SHADE_OF_TEXTURE = 0.025, 0.5
+# And where no edge is around: in a sky, or out of focus. An edge differs by so much at one pixel.
+_SMOOTH_SHADE, _EDGE = 0.15, 0.1
+# Pixels around a step in which the sharpest edge is looked for, and the bounds of the screening
+# that gives the step an edge like it: 14 px and 2 px.
+_EDGES_AROUND, _WIDE_EDGE, _SHARP_EDGE = 32, 0.005, 0.25
+# A step that cannot be seen: a quarter of a grey level.
+_UNSEEN = 1e-3
+# Pixels to a cell of the coarse grid, on which what is spread far is solved first, and edges are
+# looked for.
 _CELL = 4
-# Steps of conjugate gradients there, and then on pixels.
-_COARSE_STEPS, _STEPS = 60, 40
+# Steps of conjugate gradients there, then on pixels, and for edges.
+_COARSE_STEPS, _STEPS, _EDGE_STEPS = 60, 25, 12
 
 
 def blend_gradients(
@@ -47,40 +57,117 @@ def blend_gradients(
 
     Returns: The image, RGB 0-1; outside the hole bit-equal.
     """
-    box = _box_of(hole)
+    box = _box_of(hole, margin=1)
     part, inside = image[0][:, *box], hole[box]
     free = inside.to(image)
     right, down = right[:, *box][..., :-1], down[:, *box][..., :-1, :]
     texture = _texture(right, down, free)
-    screening = _screening(texture)
-    # What the wishes ask for beyond the colours as they are.
-    right, down = (
-        _without_seams(wished, part.diff(dim=axis), inside, texture, axis)
-        for wished, axis in ((right, -1), (down, -2))
+    # What the wishes ask for beyond the colours as they are, in two parts.
+    steps = [wished - part.diff(dim=axis) for wished, axis in ((right, -1), (down, -2))]
+    sharpest = _sharpness(image[0], hole, box, right, down)
+    limit = _most_of_shade(texture, sharpest)
+    shades = [_shade(step, limit, axis) for step, axis in zip(steps, (-1, -2), strict=True)]
+    right_edges, down_edges = (
+        (step - shade) * _touching(inside, axis)
+        for step, shade, axis in zip(steps, shades, (-1, -2), strict=True)
     )
     # Times ``free``: what is wished of known pixels, and between two of them, does not count.
-    wanted = _adjoint(right, down) * free
+    wanted = _adjoint(*shades) * free
+    screening = _screening(texture)
     change = _coarse(wanted, screening, free)
     change = _conjugate_gradients(wanted, screening, free, change, _STEPS)
+    screening = _edge_screening(right_edges, down_edges, sharpest)
+    wanted = _adjoint(right_edges, down_edges) * free
+    nothing = torch.zeros_like(wanted)
+    change = change + _conjugate_gradients(wanted, screening, free, nothing, _EDGE_STEPS)
     blended = image.clone()
     blended[0][:, *box] = torch.where(inside, (part + change).clamp(0, 1), part)
     return blended
 
 
-def _without_seams(
-    wished: Float[Tensor, "3 g v"],
-    steps: Float[Tensor, "3 g v"],
-    inside: Bool[Tensor, "h w"],
-    texture: Float[Tensor, "h w"],
-    axis: int,
+def _most_of_shade(
+    texture: Float[Tensor, "h w"], sharpest: Float[Tensor, "h w"]
+) -> Float[Tensor, "h w"]:
+    """At each pixel the step that is as well of shade as of two things."""
+    smooth = (1 - sharpest / _EDGE).clamp_min(0)
+    limit: Tensor = _SHADE + (_SMOOTH_SHADE - _SHADE) * smooth + _SHADE_OF_TEXTURE * texture
+    return limit
+
+
+def _shade(
+    step: Float[Tensor, "3 g v"], limit: Float[Tensor, "h w"], axis: int
 ) -> Float[Tensor, "3 g v"]:
-    """What is wished less the steps of the colours; 0 where two copies meet."""
+    """Of a step what is of shade: all of a small one, nothing of a large one.
+
+    Rejected: all below a limit, which is fog where the limit is high enough for a wall's shades,
+    and a frame around the hole where it is not.
+    """
+    return step / (1 + (step.abs().amax(0) / limit.narrow(axis, 0, step.shape[axis])) ** 4)
+
+
+def _edge_screening(
+    right: Float[Tensor, "3 h v"], down: Float[Tensor, "3 g w"], sharpest: Float[Tensor, "h w"]
+) -> Float[Tensor, "h w"]:
+    """That with which the largest step around a pixel is as steep as the sharpest edge there."""
+    largest = _largest_around(_on_pixels(right.abs().amax(0), down.abs().amax(0)))
+    steepness = sharpest / largest.clamp_min(_UNSEEN)
+    return steepness.square().clamp(_WIDE_EDGE, _SHARP_EDGE)
+
+
+def _sharpness(
+    image: Float[Tensor, "3 H W"],
+    hole: Bool[Tensor, "H W"],
+    box: tuple[slice, slice],
+    right: Float[Tensor, "3 h v"],
+    down: Float[Tensor, "3 g w"],
+) -> Float[Tensor, "h w"]:
+    """The largest difference of neighbours around each pixel of the hole's box.
+
+    Of known pixels, and in the hole of those that are wished; not across the outline, where the
+    steps are that are to be judged.
+    """
+    wide = _box_of(hole, margin=1 + _EDGES_AROUND)
+    inside = hole[wide]
+    known = _on_pixels(
+        *(
+            image[:, *wide].diff(dim=axis).abs().amax(0) * ~_touching(inside, axis)
+            for axis in (-1, -2)
+        )
+    )
+    inner = tuple(
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(box, wide, strict=True)
+    )
+    wished = _on_pixels(
+        *(
+            each.abs().amax(0) * _touching(inside[inner], axis)
+            for each, axis in ((right, -1), (down, -2))
+        )
+    )
+    known[inner] = torch.maximum(known[inner], wished)
+    return _largest_around(known)[inner]
+
+
+def _touching(inside: Bool[Tensor, "h w"], axis: int) -> Bool[Tensor, "g v"]:
+    """Which pairs of neighbours have a pixel in the hole."""
     count = inside.shape[axis] - 1
-    first, second = inside.narrow(axis, 0, count), inside.narrow(axis, 1, count)
-    least = torch.where(first & second, _SEAM, _OUTLINE_SEAM)
-    least = least + _SEAM_OF_TEXTURE * texture.narrow(axis, 0, count)
-    meet = (steps.abs() - wished.abs()).amax(0) > least
-    return (wished - steps).masked_fill(meet, 0)
+    return inside.narrow(axis, 0, count) | inside.narrow(axis, 1, count)
+
+
+def _on_pixels(right: Float[Tensor, "h v"], down: Float[Tensor, "g w"]) -> Float[Tensor, "h w"]:
+    """At each pixel the larger of what its right and its lower neighbour differ by."""
+    return torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
+
+
+def _largest_around(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """The largest value at most so many pixels away, to a cell's width."""
+    cells = F.max_pool2d(values[None, None], _CELL, ceil_mode=True)
+    reach = _EDGES_AROUND // _CELL
+    side = 2 * reach + 1
+    cells = F.max_pool2d(cells, (side, 1), 1, (reach, 0))
+    cells = F.max_pool2d(cells, (1, side), 1, (0, reach))
+    whole = F.interpolate(cells, scale_factor=_CELL, mode="nearest")[0, 0]
+    return whole[: values.shape[0], : values.shape[1]]
 
 
 def _texture(
@@ -166,10 +253,10 @@ def _adjoint(right: Tensor, down: Tensor) -> Tensor:
     )
 
 
-def _box_of(hole: Bool[Tensor, "H W"]) -> tuple[slice, slice]:
-    """The hole's rows and columns, and one more on every side."""
+def _box_of(hole: Bool[Tensor, "H W"], *, margin: int) -> tuple[slice, slice]:
+    """The hole's rows and columns, and ``margin`` more on every side where the image has them."""
     rows, columns = (hole.any(axis).nonzero()[:, 0] for axis in (1, 0))
     return (
-        slice(max(0, int(rows[0]) - 1), int(rows[-1]) + 2),
-        slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2),
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
     )
