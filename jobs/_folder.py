@@ -77,8 +77,12 @@ def _print_line(outcome: "Outcome", done: int, total: int) -> None:
 
 
 def shown(text: str) -> str:
-    """Text that any terminal takes: names of files need not be Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that any terminal takes on one line: names of files need not be Unicode, and may hold
+    line ends and what switches a terminal's colours."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in whole
+    )
 
 
 def finish(summary: "Summary", output: str, json: Path | None) -> int:

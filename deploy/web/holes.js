@@ -3,6 +3,7 @@
 import { maskStep, regionStep } from "./mask.js";
 import { openPhoto, saveFile, Trouble } from "./photo.js";
 import { Selector } from "./select/selector.js";
+import { preview } from "./service.js";
 import { say } from "./words.js";
 
 export class Holes {
@@ -85,7 +86,8 @@ export class Holes {
   async take(file, name, options) {
     const { document } = this.#editor;
     const { photo } = document;
-    const mask = await openPhoto(file, name, this.#limits);
+    const job = { signal: new AbortController().signal, waiting() {} };
+    const mask = await openPhoto(file, name, this.#limits, (blob) => preview(blob, job));
     try {
       const step = await maskStep(mask, photo.width, photo.height, options);
       // It was meant for the photo as it was then.

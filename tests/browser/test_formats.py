@@ -25,6 +25,18 @@ def save(path: Path) -> None:
         image.save(path)
 
 
+@pytest.mark.parametrize("ending", ["tif", "jp2"])
+def test_masks_are_imported_from_every_format(screen: Screen, tmp_path: Path, ending: str) -> None:
+    save(tmp_path / "photo.png")
+    screen.open(tmp_path / "photo.png")
+    hole = np.zeros((96, 128), np.uint8)
+    hole[30:50, 40:70] = 255
+    Image.fromarray(hole).save(tmp_path / f"mask.{ending}")
+    screen.part("import").set_input_files(tmp_path / f"mask.{ending}")
+    screen.button("clear").and_(screen.page.locator(":enabled")).wait_for()
+    np.testing.assert_array_equal(screen.mask(), hole > 0)
+
+
 @pytest.mark.parametrize(
     "ending", ["png", "jpg", "webp", "tif", "heic", "avif", "bmp", "gif", "jp2"]
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageFilter
 
 from tests.browser.screen import Screen
 from tests.deploy.conftest import Mask, encode
@@ -73,6 +74,27 @@ def test_two_clicks_select_a_thing(screen: Screen, figure: Mask) -> None:
     click(screen, 235, 130)
     assert screen.mask()[180:].sum() > 0.9 * figure[180:].sum()
     assert screen.mask()[:180].sum() < 0.3 * figure[:180].sum()
+
+
+def test_of_a_large_photograph_the_soft_edge_is_selected_too(
+    screen: Screen, tmp_path: Path
+) -> None:
+    pixels, figure = scene()
+    times = 6
+    size = (WIDTH * times, HEIGHT * times)
+    path = tmp_path / "large.jpg"
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+    large = np.kron(figure, np.ones((times, times), np.bool_))
+    screen.open(path)
+    screen.choose("select")
+    click(screen, 235 * times, 130 * times)
+    click(screen, 235 * times, 250 * times)
+    found = screen.mask()
+    assert iou(found, large) >= 0.9
+    # Of the figure and of a pixel around it.
+    around = np.array(Image.fromarray(large).filter(ImageFilter.MaxFilter(3)))
+    edge = around & ~np.array(Image.fromarray(large).filter(ImageFilter.MinFilter(3)))
+    assert (found & edge).sum() >= 0.8 * edge.sum()
 
 
 def test_a_line_around_it_is_enough(screen: Screen, figure: Mask) -> None:

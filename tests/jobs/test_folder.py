@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from kintsugi.inference.folder_report import Outcome, failed
-from kintsugi.jobs._folder import reporting
+from kintsugi.jobs._folder import reporting, shown
 
 
 class Terminal(io.StringIO):
@@ -36,7 +36,12 @@ def test_a_terminal_gets_a_bar_and_what_failed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     report_two()
-    shown = terminal.getvalue()
-    assert "2/2" in shown
-    assert "b[1].png: it is bad" in shown
-    assert "a.png: done" not in shown
+    seen = terminal.getvalue()
+    assert "2/2" in seen
+    assert "b[1].png: it is bad" in seen
+    assert "a.png: done" not in seen
+
+
+def test_names_cannot_write_on_the_terminal() -> None:
+    assert shown("a\nb\x1b[31m.png") == "a\\nb\\x1b[31m.png"
+    assert shown("ünï 😀 \udcff.png") == "ünï 😀 \\udcff.png"

@@ -13,6 +13,10 @@ const CLOSER = 1.3;
 const CLICK = 2;
 // The second look may move the edge by so many pixels of the first.
 const EDGE = 4;
+// What is found is widened by a pixel for so many of the photo's longer side, to so many at most: an
+// edge is soft, the more so in a large photo, and what is left of it is seen around the fill.
+const SOFT_SIDE = 1000;
+const MOST_SOFT = 6;
 
 export class Selector {
   #worker = null;
@@ -30,9 +34,9 @@ export class Selector {
     const found = boxOf(first);
     if (found === null) return null;
     const closer = whole(found, picture);
-    if (scaleOf(closer) < CLOSER * first.scale) return cropped(first);
+    if (scaleOf(closer) < CLOSER * first.scale) return cropped(widened(first, picture));
     const second = await this.#look(picture, closer, (look) => closerSeeds(first, shapes, look));
-    return cropped(second);
+    return cropped(widened(second, picture));
   }
 
   async #look(picture, box, seedsFor) {
@@ -181,6 +185,24 @@ function boxOf(look, margin = MARGIN) {
     width: (right - left + 2 * across) / scaleX,
     height: (bottom - top + 2 * down) / scaleY,
   };
+}
+
+/** The same with the soft edge of what was found. */
+function widened(look, picture) {
+  const { labels, columns, rows, scale } = look;
+  const soft = Math.min(MOST_SOFT, Math.max(picture.width, picture.height) / SOFT_SIDE);
+  const reach = Math.max(1, Math.round(soft * scale));
+  const wide = Uint8Array.from(labels);
+  labels.forEach((label, at) => {
+    if (!label) return;
+    const [x, y] = [at % columns, Math.floor(at / columns)];
+    for (let row = Math.max(0, y - reach); row <= Math.min(rows - 1, y + reach); row += 1) {
+      for (let column = Math.max(0, x - reach); column <= Math.min(columns - 1, x + reach); column += 1) {
+        if ((row - y) ** 2 + (column - x) ** 2 <= reach ** 2) wide[row * columns + column] = 1;
+      }
+    }
+  });
+  return { ...look, labels: wide };
 }
 
 function cropped({ labels, columns, rows, box }) {

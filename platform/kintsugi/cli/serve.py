@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +46,12 @@ def main(
         str,
         typer.Option(metavar="URI", help=f"where /v1/jobs keeps long work; `{NO_JOBS}`: nowhere"),
     ] = f"{HOME}/jobs",
+    webhook_hosts: Annotated[
+        str, typer.Option(metavar="HOSTS", help="hosts that may be called when a job has ended")
+    ] = "",
+    webhook_secret: Annotated[
+        str, typer.Option(metavar="FILE", help="what those calls are signed with")
+    ] = "",
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", help="of PyTorch in this process", show_default="all cores"),
@@ -69,6 +75,11 @@ def main(
         raise ConfigError(
             f"--host {host} lets other machines in: name who may ask by --api-keys FILE"
         )
+    if webhook_hosts and not webhook_secret:
+        raise ConfigError(
+            "--webhook-hosts needs --webhook-secret FILE: who is called must know that it is you"
+        )
+    secret = str(Path(webhook_secret).expanduser().absolute()) if webhook_secret else ""
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.servers.service import check_port
     from kintsugi.storage.storage import Storage
@@ -84,7 +95,13 @@ def main(
     if not address and (port or ray):
         check_port(port, host)
     if ray or address:
-        return _on_ray(place.uri, more, host, port, keys, kept, address)
+        given = {
+            "more_releases": more,
+            "webhook_hosts": webhook_hosts,
+            "webhook_secret": secret,
+        }
+        settings = {name: value for name, value in given.items() if value}
+        return _on_ray(place.uri, settings, host, port, keys, kept, address)
     from kintsugi.deploy.settings import AppArgs
     from kintsugi.deploy.standalone import serve_in_process
 
@@ -94,6 +111,8 @@ def main(
         api_keys=keys,
         jobs=kept,
         threads=threads or os.cpu_count() or 1,
+        webhook_hosts=webhook_hosts,
+        webhook_secret=secret,
     )
     served = ", ".join([place.uri, *more])
     serve_in_process(args, host=host, port=port, on_ready=lambda url: _say(url, served, kept))
@@ -102,7 +121,7 @@ def main(
 
 def _on_ray(
     release: str,
-    more: list[str],
+    settings: dict[str, Any],
     host: str,
     port: int,
     keys: str,
@@ -132,9 +151,9 @@ def _on_ray(
                 jobs=jobs,
                 host=host,
                 api_keys=keys,
-                settings={"more_releases": more} if more else None,
+                settings=settings,
             )
-        _say(url, ", ".join([release, *more]), jobs)
+        _say(url, ", ".join([release, *settings.get("more_releases", [])]), jobs)
         return url
 
     if address:
