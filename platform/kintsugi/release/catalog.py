@@ -1,6 +1,7 @@
 """Releases in a place: which there are, how two differ, which is served; loads no weights."""
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ class Listed:
     config: ReleaseConfig | None
     weights_bytes: int
     problem: str = ""
+
+
+# What says of a row of figures what it is of.
+_NAMING = ("masks", "method")
 
 
 def list_releases(uri: str) -> list[Listed]:
@@ -66,14 +71,13 @@ def read_config(uri: str) -> ReleaseConfig:
 
 
 def differences(one: ReleaseConfig, other: ReleaseConfig) -> dict[str, tuple[Any, Any]]:
-    """What two releases say differently, by dotted name: (of one, of the other)."""
-    flat = _flat(asdict(one)), _flat(asdict(other))
-    names = [*flat[0], *(name for name in flat[1] if name not in flat[0])]
-    return {
-        name: (flat[0].get(name), flat[1].get(name))
-        for name in names
-        if flat[0].get(name) != flat[1].get(name)
-    }
+    """What two releases say differently, by dotted name: (of one, of the other).
+
+    How they were trained comes last, being long. Of a part that only one of them has it is said
+    how many entries that is. Measurements are compared by mask set and method.
+    """
+    found = dict(_differ(asdict(one), asdict(other), ""))
+    return dict(sorted(found.items(), key=lambda item: item[0].startswith("training")))
 
 
 def promote(release: str, to: str) -> ReleaseConfig:
@@ -97,13 +101,36 @@ def promote(release: str, to: str) -> ReleaseConfig:
     return config
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(values, list | tuple) and any(isinstance(one, dict) for one in values):
-        values = {str(index): one for index, one in enumerate(values)}
-    if not isinstance(values, dict):
-        return {prefix: values}
+def _differ(one: Any, other: Any, name: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    one, other = _by_names(one), _by_names(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in [*one, *(key for key in other if key not in one)]:
+            yield from _differ(one.get(key), other.get(key), f"{name}.{key}" if name else str(key))
+    elif one != other:
+        yield name, (_counted(one), _counted(other))
+
+
+def _by_names(values: Any) -> Any:
+    """Figures by what they are of: their places in two lists mean nothing."""
+    is_rows = isinstance(values, list | tuple) and all(isinstance(one, dict) for one in values)
+    if not values or not is_rows:
+        return values
+    named = {_name_of(one): one for one in values}
+    if not all(named) or len(named) < len(values):
+        return dict(enumerate(values))
     return {
-        name: value
-        for key, below in values.items()
-        for name, value in _flat(below, f"{prefix}.{key}" if prefix else str(key)).items()
+        name: {key: value for key, value in one.items() if key not in _NAMING}
+        for name, one in named.items()
     }
+
+
+def _name_of(figures: dict[str, Any]) -> str:
+    return " ".join(str(figures[key]) for key in _NAMING if key in figures)
+
+
+def _counted(value: Any) -> Any:
+    return f"{_leaves(value)} entries" if isinstance(value, dict) and value else value
+
+
+def _leaves(value: Any) -> int:
+    return sum(map(_leaves, value.values())) if isinstance(value, dict) else 1

@@ -46,9 +46,29 @@ def test_differences_are_named_to_the_figure(place: Path) -> None:
     one, other = read_config(str(place / "a")), read_config(str(place / "deep" / "b"))
     assert differences(one, other) == {
         "name": ("a", "b"),
-        "metrics.figures.0.distance": (0.2, 0.1),
+        "metrics.figures.thick.distance": (0.2, 0.1),
     }
     assert differences(one, one) == {}
+
+
+def test_figures_are_compared_by_what_they_are_of(place: Path) -> None:
+    rows = [{"masks": masks, "method": "ours", "psnr": 1.0} for masks in ("thick", "thin")]
+    here = read_config(str(place / "a"))
+    one = replace(here, metrics={"figures": rows})
+    better = replace(one, metrics={"figures": [{**rows[1], "psnr": 2.0}, rows[0]]})
+    assert differences(one, better) == {"metrics.figures.thin ours.psnr": (1.0, 2.0)}
+    alike = replace(one, metrics={"figures": [rows[0], rows[0]]})
+    assert differences(alike, alike) == {}
+
+
+def test_a_part_that_only_one_has_is_one_line_and_training_is_last(place: Path) -> None:
+    one = replace(read_config(str(place / "a")), metrics={}, training={})
+    stage = {"steps": 9, "config": {"seed": 0, "loop": {"max_steps": 9, "batch_size": 2}}}
+    other = replace(one, training={"stage1": stage}, metrics={"psnr": 1.0})
+    assert list(differences(one, other).items()) == [
+        ("metrics.psnr", (None, 1.0)),
+        ("training.stage1", (None, "4 entries")),
+    ]
 
 
 def test_promoted_whole_or_not_at_all(place: Path, tmp_path: Path) -> None:
@@ -75,7 +95,7 @@ def test_the_commands_say_it(
     assert COMMANDS["list"]([str(place)]) == DONE
     assert f"{place / 'a'}: a sha256:" in capsys.readouterr().out
     assert COMMANDS["compare"]([str(place / "a"), str(place / "deep" / "b")]) == DONE
-    assert "metrics.figures.0.distance: 0.2 | 0.1" in capsys.readouterr().out
+    assert "metrics.figures.thick.distance: 0.2 | 0.1" in capsys.readouterr().out
     assert COMMANDS["promote"]([str(place / "a"), str(tmp_path / "served")]) == DONE
     assert "is a sha256:" in capsys.readouterr().out
     (tmp_path / "served" / CONFIG_NAME).write_text('{"version": 0}')
