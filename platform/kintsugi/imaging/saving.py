@@ -20,6 +20,8 @@ from kintsugi.imaging.photograph import Photograph
 Filled = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 # Pixels whose palette colour is looked for at a time: memory.
 _LOOKED_UP = 16_384
+# Rows that are gone over at a time: memory.
+_BAND = 256
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,18 @@ def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> Pic
     if photo.is_colourless and photo.mode not in ("1", "L"):
         grey = _grey(filled)
         filled = np.repeat(grey[..., None], 3, axis=2)
-    changed = (filled != photo.seen).any(axis=2)
+    changed = _differs(filled, photo.seen)
     alpha: npt.NDArray[Any] | None = photo.alpha if photo.deep_alpha is None else photo.deep_alpha
     if photo.alpha is not None and original.alpha is not None:
         changed |= photo.alpha != original.alpha
     samples: npt.NDArray[Any]
     match photo.mode:
         case "1":
-            samples = np.where(changed, _grey(filled) >= 128, photo.samples)
+            samples = np.array(photo.samples)
+            samples[changed] = _grey(filled[changed]) >= 128
         case "L":
-            samples = np.where(changed, _grey(filled), photo.samples)
+            samples = np.array(photo.samples)
+            samples[changed] = _grey(filled[changed])
         case "P":
             samples = np.array(photo.samples)
             samples[changed] = _nearest(filled[changed], photo)
@@ -114,7 +118,8 @@ def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> Pic
             samples = np.array(photo.samples)
             samples[changed] = _to_cmyk(filled[changed], photo.tags.icc)
         case _:
-            samples = np.where(changed[..., None], filled, photo.samples)
+            samples = np.array(photo.samples)
+            samples[changed] = filled[changed]
     return Picture(photo.mode, samples, alpha, photo.palette)
 
 
@@ -225,10 +230,22 @@ def _tags(
 
 
 def _grey(filled: Filled) -> npt.NDArray[Any]:
-    """One channel of three that are nearly the same: their mean, of the same depth."""
-    total = filled.astype(np.uint32).sum(axis=2)
-    grey: npt.NDArray[Any] = ((total + 1) // 3).astype(filled.dtype)
+    """One channel of three (... 3) that are nearly the same: their mean, of the same depth."""
+    grey = np.empty(filled.shape[:-1], filled.dtype)
+    # In bands: sums of a whole photograph would take five times its memory.
+    for start in range(0, len(filled), _BAND):
+        total = filled[start : start + _BAND].sum(axis=-1, dtype=np.uint32)
+        grey[start : start + _BAND] = (total + 1) // 3
     return grey
+
+
+def _differs(one: Filled, other: Filled) -> npt.NDArray[np.bool_]:
+    """Where two pictures (H W 3) have other colours (H W)."""
+    found = np.empty(one.shape[:2], np.bool_)
+    for start in range(0, len(one), _BAND):
+        band = slice(start, start + _BAND)
+        found[band] = (one[band] != other[band]).any(axis=2)
+    return found
 
 
 def _opaque(photo: Photograph) -> npt.NDArray[np.intp]:

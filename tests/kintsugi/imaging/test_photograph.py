@@ -1,6 +1,7 @@
 """A photograph's file and that of its fill: mode, depth, known samples, transparency, losses."""
 
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,24 @@ def test_grey_in_colour_channels_stays_grey() -> None:
     assert after.mode == "RGB"
     assert after.is_colourless
     assert after.samples[40, 30].tolist() == [101] * 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1"])
+def test_writing_takes_no_more_than_a_few_copies(mode: str) -> None:
+    """Counted in the arrays that are made: a service has so much for each picture it opens."""
+    side = 1500
+    source = Image.fromarray(np.resize(gradient(), (side, side, 3))).convert(mode)
+    before = open_photograph(encode(source))
+    filled = before.seen.copy()
+    filled[100:150, 100:150] = 255 - filled[100:150, 100:150]
+    tracemalloc.start()
+    try:
+        save_photograph(before, filled, OutputOptions(format="jpeg"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 25 bytes a pixel where a sum of all channels is made at once.
+    assert peak < 12 * side**2
 
 
 def test_one_bit_is_filled_with_black_and_white() -> None:
