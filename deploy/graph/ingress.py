@@ -136,7 +136,9 @@ class GraphEngine:
     async def ready(self) -> dict[str, bool]:
         """See Engine."""
         answers = await asyncio.gather(*(self._answers(handle) for handle in self._nodes.values()))
-        return dict(zip(self._nodes, answers, strict=True))
+        ready = dict(zip(self._nodes, answers, strict=True))
+        # One that answers again may be held for gone a moment longer, and requests are refused.
+        return ready | dict.fromkeys(self._watch.gone(), False)
 
     async def _answers(self, handle: DeploymentHandle) -> bool:
         response = handle.ready.remote()

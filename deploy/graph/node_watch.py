@@ -79,11 +79,14 @@ class NodeWatch:
     def check(self) -> None:
         """Raises: NodeGone, naming the nodes that are."""
         self._start()
-        gone = [
+        if gone := self.gone():
+            raise NodeGone(gone)
+
+    def gone(self) -> list[str]:
+        """The nodes that are."""
+        return [
             name for name, seen in self._seen.items() if self._looked - seen > self._patient(name)
         ]
-        if gone:
-            raise NodeGone(gone)
 
     async def while_all_are_there(self, work: Awaitable[Result]) -> Result:
         """Await work, for as long as no node is gone. Raises: NodeGone; what the work raises."""

@@ -24,6 +24,7 @@ FAULTS = [
         r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning"
     ),
 ]
+Note = Callable[[str, float], None]
 _TOOK: list[tuple[str, float]] = []
 
 
@@ -91,7 +92,7 @@ def no_job_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def took() -> Callable[[str, float], None]:
+def took() -> Note:
     """Note how many seconds a recovery took."""
 
     def note(what: str, seconds: float) -> None:

@@ -176,6 +176,14 @@ class Service:
         states = serve.status().applications["kintsugi"].deployments[name].replica_states
         return {str(state): count for state, count in states.items()}
 
+    def is_whole(self) -> bool:
+        """Whether as many replicas run as were asked for, of each deployment."""
+        asked = self.config["applications"][0]["deployments"]
+        return all(
+            self.deployment_states(each["name"]) == {"RUNNING": each["num_replicas"]}
+            for each in asked
+        )
+
     def calls(self) -> dict[str, int]:
         """Requests that each node's only replica has computed."""
         from ray import serve

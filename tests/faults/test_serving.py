@@ -1,8 +1,9 @@
 """Processes of the service are killed and releases rolled out under load: who asks sees little."""
 
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from kintsugi.deploy.client import Client, ClientError
 from kintsugi.models.weights import WEIGHTS_NAME
 from tests.deploy.conftest import decode, draw_photo, encode
-from tests.faults.conftest import FAULTS
+from tests.faults.conftest import FAULTS, Note
 from tests.faults.serving import (
     DEADLINE_SECONDS,
     NODES,
@@ -28,13 +29,14 @@ from tests.faults.training_jobs import gone, kill
 
 pytestmark = FAULTS
 
-Note = Callable[[str, float], None]
+# How often each node is killed; a long test takes twenty.
+KILLS = int(os.environ.get("KINTSUGI_FAULTS_KILLS", "3"))
 
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_replica_of_a_node_killed(service: Service, took: Note, node: str) -> None:
     with load(service) as clients:
-        for _ in range(3):
+        for _ in range(KILLS):
             took(f"V1 a replica of {node} replaced", service.lose(f"ServeReplica:kintsugi:{node}"))
             clients.more(10)
     assert clients.failures() == []
@@ -79,6 +81,32 @@ def test_releases_roll_in_without_a_failure_or_a_mixture(service: Service, took:
             clients.more(10)
     assert clients.failures() == []
     assert clients.versions() == {version for version, _ in service.releases}
+
+
+@pytest.fixture
+def no_room_for_two(service: Service) -> Iterator[Service]:
+    """As on pods with one GPU: a replica stops before its successor starts."""
+    deployments = service.config["applications"][0]["deployments"]
+    before = [each["max_surge_percent"] for each in deployments]
+    for each in deployments:
+        if each["name"] not in ("Ingress", "Refiner"):
+            each["max_surge_percent"] = 0
+    yield service
+    for each, surge in zip(deployments, before, strict=True):
+        each["max_surge_percent"] = surge
+
+
+def test_releases_roll_in_where_there_is_no_room_for_two(
+    no_room_for_two: Service, took: Note
+) -> None:
+    """Each node is without a replica for a while; requests wait for the next one."""
+    first, second = no_room_for_two.releases
+    with load(no_room_for_two) as clients:
+        for release in (second, first):
+            took("V5 the same without room for two", no_room_for_two.roll_out(*release))
+            clients.more(10)
+    assert clients.failures() == []
+    assert clients.versions() == {version for version, _ in no_room_for_two.releases}
 
 
 def test_a_release_that_is_none_changes_nothing(

@@ -41,6 +41,7 @@ def test_who_is_gone_for_long_is_named() -> None:
         watch.check()
     world.now = 16
     watch.look()
+    assert watch.gone() == ["Refiner"]
     with pytest.raises(NodeGone, match="Refiner cannot be reached") as caught:
         watch.check()
     problem = to_problem(caught.value)
