@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -81,32 +80,6 @@ def test_releases_roll_in_without_a_failure_or_a_mixture(service: Service, took:
             clients.more(10)
     assert clients.failures() == []
     assert clients.versions() == {version for version, _ in service.releases}
-
-
-@pytest.fixture
-def no_room_for_two(service: Service) -> Iterator[Service]:
-    """As on pods with one GPU: a replica stops before its successor starts."""
-    deployments = service.config["applications"][0]["deployments"]
-    before = [each["max_surge_percent"] for each in deployments]
-    for each in deployments:
-        if each["name"] not in ("Ingress", "Refiner"):
-            each["max_surge_percent"] = 0
-    yield service
-    for each, surge in zip(deployments, before, strict=True):
-        each["max_surge_percent"] = surge
-
-
-def test_releases_roll_in_where_there_is_no_room_for_two(
-    no_room_for_two: Service, took: Note
-) -> None:
-    """Each node is without a replica for a while; requests wait for the next one."""
-    first, second = no_room_for_two.releases
-    with load(no_room_for_two) as clients:
-        for release in (second, first):
-            took("V5 the same without room for two", no_room_for_two.roll_out(*release))
-            clients.more(10)
-    assert clients.failures() == []
-    assert clients.versions() == {version for version, _ in no_room_for_two.releases}
 
 
 def test_a_release_that_is_none_changes_nothing(
