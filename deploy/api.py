@@ -1,8 +1,7 @@
 """HTTP in and out: routes and their documentation; knows no Ray and no network."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -12,18 +11,19 @@ from kintsugi.deploy.admission.fair_turns import FairTurns
 from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.async_jobs import add_batch_routes, add_job_routes, open_jobs
-from kintsugi.deploy.engine import Engine, NoObserver, Observer
+from kintsugi.deploy.engine import Engine, Observer
 from kintsugi.deploy.http.auth import Entrance, guard, open_keys
 from kintsugi.deploy.http.codec import Answer, answer_format
 from kintsugi.deploy.http.image_service import Work
 from kintsugi.deploy.http.kserve import add_kserve_routes
 from kintsugi.deploy.http.middleware import Boundary
-from kintsugi.deploy.http.problems import MEDIA_TYPE, ProblemDocument, add_problem_handlers
+from kintsugi.deploy.http.problems import add_problem_handlers, problem_responses
 from kintsugi.deploy.http.request_kinds import (
     INPAINT_FORM,
     PREVIEW_FORM,
     SAVE_FORM,
     STYLIZE_FORM,
+    FormKind,
 )
 from kintsugi.deploy.http.requests import (
     check_accept,
@@ -62,7 +62,7 @@ def build_api(
     Raises:
         ConfigError: The file of API keys cannot be used, or `jobs` names no place.
     """
-    observer = observer or NoObserver()
+    observer = observer or Observer()
     stop = stop or OrderlyStop()
     keys = open_keys(args)
     weight_of = (lambda key: 1.0) if keys is None else keys.weight_of
@@ -119,53 +119,62 @@ def add_image_routes(
 ) -> None:
     """Fill, style transfer, and the release that makes them."""
     routes = ImageRoutes(work)
-    app.post(
+
+    def add(
+        path: str,
+        answer: Callable[[Request], Awaitable[Response]],
+        summary: str,
+        makes: str,
+        form: FormKind[Any],
+        example: dict[str, str | float],
+    ) -> None:
+        app.post(
+            path,
+            summary=summary,
+            response_class=Response,
+            dependencies=with_body,
+            responses=_image_responses(makes),
+            openapi_extra={"requestBody": form_schema(form, example)},
+        )(answer)
+
+    photo = {"image": "photo.jpg"}
+    add(
         "/v1/inpaint",
-        summary="Fill the hole of one image",
-        response_class=Response,
-        dependencies=with_body,
-        responses=_image_responses("the filled image"),
-        openapi_extra={
-            "requestBody": form_schema(
-                INPAINT_FORM, {"image": "photo.jpg", "mask": "mask.png", "feather": 8}
-            )
-        },
-    )(routes.inpaint)
-    app.post(
+        routes.inpaint,
+        "Fill the hole of one image",
+        "the filled image",
+        INPAINT_FORM,
+        {**photo, "mask": "mask.png", "feather": 8},
+    )
+    add(
         "/v1/stylize",
-        summary="Give one image the look of another",
-        response_class=Response,
-        dependencies=with_body,
-        responses=_image_responses("the content in the look of the style"),
-        openapi_extra={
-            "requestBody": form_schema(
-                STYLIZE_FORM, {"content": "photo.jpg", "style": "painting.jpg", "strength": 0.8}
-            )
-        },
-    )(routes.stylize)
-    app.post(
+        routes.stylize,
+        "Give one image the look of another",
+        "the content in the look of the style",
+        STYLIZE_FORM,
+        {"content": "photo.jpg", "style": "painting.jpg", "strength": 0.8},
+    )
+    add(
         "/v1/preview",
-        summary="One image as browsers show it",
-        response_class=Response,
-        dependencies=with_body,
-        responses=_image_responses("the image: JPEG, or PNG where it has transparency"),
-        openapi_extra={"requestBody": form_schema(PREVIEW_FORM, {"image": "photo.heic"})},
-    )(routes.preview)
-    app.post(
+        routes.preview,
+        "One image as browsers show it",
+        "the image: JPEG, or PNG where it has transparency",
+        PREVIEW_FORM,
+        {"image": "photo.heic"},
+    )
+    add(
         "/v1/save",
-        summary="Edited pixels as the file that a photograph was",
-        response_class=Response,
-        dependencies=with_body,
-        responses=_image_responses("the file"),
-        openapi_extra={
-            "requestBody": form_schema(SAVE_FORM, {"image": "photo.jpg", "filled": "edited.png"})
-        },
-    )(routes.save)
+        routes.save,
+        "Edited pixels as the file that a photograph was",
+        "the file",
+        SAVE_FORM,
+        {**photo, "filled": "edited.png"},
+    )
     app.get(
         "/v1/models",
         summary="The releases that answer",
         dependencies=guards,
-        responses=_problems(401, 403, 500, 503, 504),
+        responses=problem_responses(401, 403, 500, 503, 504),
     )(routes.models)
 
 
@@ -184,7 +193,7 @@ def add_health_routes(app: FastAPI, work: Work, stop: OrderlyStop, guards: Seque
         status_code=204,
         response_class=Response,
         dependencies=guards,
-        responses=_problems(401, 403),
+        responses=problem_responses(401, 403),
     )(routes.keyz)
 
 
@@ -308,10 +317,5 @@ def _image_responses(description: str) -> dict[int | str, dict[str, Any]]:
             "description": description,
             "content": {media_type: image for media_type in _IMAGE_TYPES},
         },
-        **_problems(*_PROBLEM_STATUSES),
+        **problem_responses(*_PROBLEM_STATUSES),
     }
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
-    return {status: {"description": HTTPStatus(status).phrase, **problem} for status in statuses}

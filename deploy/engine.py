@@ -4,7 +4,6 @@ Two things are an Engine: the Serve graph (`kintsugi.deploy.graph.ingress.GraphE
 Inpainter in the same process (`kintsugi.deploy.in_process.LocalEngine`).
 """
 
-import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,14 +17,6 @@ from kintsugi.models.progress import Progress, no_progress
 
 # 8 or 16 bits a sample.
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-# Seconds; buckets of the histogram of stages, from encoding a thumbnail to the deadline.
-STAGE_BOUNDARIES = [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120]
-# Seconds; of the histogram of whole answers. Fine where people wait, up to the deadline.
-ANSWER_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 7, 10, 15, 20, 30, 45, 60, 90, 120, 150]
-# Where one class of sizes ends, in megapixels, and the classes' names.
-_SIZE_ENDS, _SIZES = [1.0, 4.2, 16.0], ["0-1", "1-4", "4-16", "16-"]
-# Megapixels; of the histogram of what is sent.
-MEGAPIXEL_BOUNDARIES = [0.1, 0.3, 1, 2, 4, 8, 16, 32]
 # Digest digits of the weights' SHA-256; enough to distinguish releases.
 _DIGEST_DIGITS = 12
 
@@ -188,68 +179,24 @@ class Answered:
     megapixels: float | None
     seconds: float
 
-    def labels(self) -> dict[str, str]:
-        """Labels of its latency: few values each."""
-        size = ""
-        if self.megapixels is not None:
-            size = _SIZES[bisect.bisect(_SIZE_ENDS, self.megapixels)]
-        return {
-            "route": self.route,
-            "status": f"{self.status // 100}xx" if self.status else "none",
-            "release": self.release,
-            "megapixels": size,
-        }
 
-
-# Names of the labels of `Answered.labels`.
-ANSWER_LABELS = ("route", "status", "release", "megapixels")
-
-
-class Observer(Protocol):
-    """Where the HTTP interface counts."""
+class Observer:
+    """What the HTTP interface reports to; this one keeps nothing of it."""
 
     def answered(self, answer: Answered) -> None:
         """One request under /v1 or /v2 was answered."""
-        ...
 
     def waiting(self, requests: int) -> None:
         """So many requests wait for their turn now."""
-        ...
 
     def jobs(self, waiting: int, oldest_seconds: float) -> None:
         """So many jobs wait here now, and the oldest that has not ended was sent so long ago."""
-        ...
 
     def job_ended(self, outcome: str) -> None:
         """A job has ended: "done", or the code of its problem."""
-        ...
 
     def stage(self, name: str, seconds: float) -> None:
         """One request spent so long decoding or encoding."""
-        ...
 
     def opened(self, height: int, width: int, hole_share: float | None) -> None:
         """A request's photograph has this size in pixels, and so much of it (0-1) is hole."""
-        ...
-
-
-class NoObserver:
-    """Counts nothing."""
-
-    def answered(self, answer: Answered) -> None:
-        """See Observer."""
-
-    def waiting(self, requests: int) -> None:
-        """See Observer."""
-
-    def jobs(self, waiting: int, oldest_seconds: float) -> None:
-        """See Observer."""
-
-    def job_ended(self, outcome: str) -> None:
-        """See Observer."""
-
-    def stage(self, name: str, seconds: float) -> None:
-        """See Observer."""
-
-    def opened(self, height: int, width: int, hole_share: float | None) -> None:
-        """See Observer."""

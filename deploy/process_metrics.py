@@ -1,10 +1,7 @@
-"""What one process that serves counts, at `/metrics`, as Prometheus reads it; knows no Ray.
-
-The graph's metrics are exported by Ray, with the same names behind `ray_`.
-"""
+"""The metrics of one process that serves, at `/metrics` as Prometheus reads them; knows no Ray."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,114 +20,42 @@ from prometheus_client import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kintsugi.deploy.engine import (
-    ANSWER_BOUNDARIES,
-    ANSWER_LABELS,
-    MEGAPIXEL_BOUNDARIES,
-    STAGE_BOUNDARIES,
-    Answered,
-    Engine,
-    Filled,
-    ModelInfo,
-    Pixels,
-)
+from kintsugi.deploy.engine import Engine, Filled, ModelInfo, Pixels
+from kintsugi.deploy.metrics import OF_HTTP, Metric, MetricsObserver
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.progress import Progress, no_progress
 
 
 class ProcessMetrics:
-    """An Observer, and what measures an engine; each has its own registry."""
+    """A `kintsugi.deploy.metrics.Record` with a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self._requests = Counter(
-            "kintsugi_requests",
-            "Answered requests",
-            ["outcome", *ANSWER_LABELS],
-            registry=self.registry,
-        )
-        self._answers = Histogram(
-            "kintsugi_request_seconds",
-            "Seconds from a request's header to the end of its answer",
-            ANSWER_LABELS,
-            buckets=ANSWER_BOUNDARIES,
-            registry=self.registry,
-        )
-        self._waiting = Gauge(
-            "kintsugi_requests_waiting",
-            "Requests that wait for their turn",
-            registry=self.registry,
-        )
-        self._jobs_waiting = Gauge(
-            "kintsugi_jobs_waiting", "Jobs that wait here", registry=self.registry
-        )
-        self._oldest_job = Gauge(
-            "kintsugi_jobs_oldest_seconds",
-            "How long ago the oldest job was sent that is here and has not ended",
-            registry=self.registry,
-        )
-        self._jobs = Counter(
-            "kintsugi_jobs", "Jobs that have ended", ["outcome"], registry=self.registry
-        )
-        self._stages = Histogram(
-            "kintsugi_stage_seconds",
-            "Seconds that a request spends in a stage",
-            ["stage"],
-            buckets=STAGE_BOUNDARIES,
-            registry=self.registry,
-        )
-        self._megapixels = Histogram(
-            "kintsugi_megapixels",
-            "Size of a request's image",
-            buckets=MEGAPIXEL_BOUNDARIES,
-            registry=self.registry,
-        )
-        self._in_progress = Gauge(
-            "kintsugi_requests_in_progress",
-            "Fills and transfers that run or wait",
-            registry=self.registry,
-        )
+        self._exported = {metric.name: self._export(metric) for metric in OF_HTTP}
 
-    def answered(self, answer: Answered) -> None:
-        """See Observer."""
-        labels = answer.labels()
-        self._requests.labels(outcome=answer.outcome, **labels).inc()
-        self._answers.labels(**labels).observe(answer.seconds)
+    def _export(self, metric: Metric) -> Counter | Gauge | Histogram:
+        name, means, labels = metric.name, metric.means, metric.labels
+        match metric.kind:
+            case "counter":
+                return Counter(name, means, labels, registry=self.registry)
+            case "gauge":
+                return Gauge(name, means, labels, registry=self.registry)
+            case "histogram":
+                return Histogram(
+                    name, means, labels, buckets=metric.boundaries, registry=self.registry
+                )
 
-    def waiting(self, requests: int) -> None:
-        """See Observer."""
-        self._waiting.set(requests)
-
-    def jobs(self, waiting: int, oldest_seconds: float) -> None:
-        """See Observer."""
-        self._jobs_waiting.set(waiting)
-        self._oldest_job.set(oldest_seconds)
-
-    def job_ended(self, outcome: str) -> None:
-        """See Observer."""
-        self._jobs.labels(outcome).inc()
-
-    def stage(self, name: str, seconds: float) -> None:
-        """See Observer."""
-        self._stages.labels(name).observe(seconds)
-
-    def opened(self, height: int, width: int, hole_share: float | None) -> None:
-        """See Observer."""
-        self._megapixels.observe(height * width / 1e6)
-
-    def measured(self, engine: Engine) -> Engine:
-        """The same engine, whose work is counted and timed."""
-        return _Measured(engine, self)
-
-    @contextmanager
-    def working(self, stage: str) -> Iterator[None]:
-        """Around one fill or transfer, its waiting included."""
-        started = time.perf_counter()
-        with self._in_progress.track_inprogress():
-            yield
-        self.stage(stage, time.perf_counter() - started)
+    def __call__(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        exported = self._exported[metric.name]
+        match exported.labels(**labels) if metric.labels else exported:
+            case Counter() as counter:
+                counter.inc(value)
+            case Gauge() as gauge:
+                gauge.set(value)
+            case Histogram() as histogram:
+                histogram.observe(value)
 
 
 def add_metrics_route(app: FastAPI, metrics: ProcessMetrics) -> None:
@@ -142,11 +67,11 @@ def add_metrics_route(app: FastAPI, metrics: ProcessMetrics) -> None:
     app.add_route("/metrics", show, include_in_schema=False)
 
 
-class _Measured:
-    """An engine that is measured; see Engine."""
+class MeasuredEngine:
+    """An engine whose work is counted and timed; see Engine."""
 
-    def __init__(self, engine: Engine, metrics: ProcessMetrics) -> None:
-        self._engine, self._metrics = engine, metrics
+    def __init__(self, engine: Engine, observer: MetricsObserver) -> None:
+        self._engine, self._observer = engine, observer
 
     async def inpaint(
         self,
@@ -156,7 +81,7 @@ class _Measured:
         *,
         progress: Progress = no_progress,
     ) -> Filled:
-        with self._metrics.working("inpaint"):
+        with self._working("inpaint"):
             return await self._engine.inpaint(pixels, mask, options, progress=progress)
 
     async def stylize(
@@ -167,7 +92,7 @@ class _Measured:
         *,
         progress: Progress = no_progress,
     ) -> Filled:
-        with self._metrics.working("stylize"):
+        with self._working("stylize"):
             return await self._engine.stylize(content, style, options, progress=progress)
 
     async def models(self) -> list[ModelInfo]:
@@ -175,3 +100,10 @@ class _Measured:
 
     async def ready(self) -> dict[str, bool]:
         return await self._engine.ready()
+
+    @contextmanager
+    def _working(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        with self._observer.in_progress():
+            yield
+        self._observer.stage(stage, time.perf_counter() - started)

@@ -16,8 +16,13 @@ from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.http.access_log import access_logger
 from kintsugi.deploy.http.connections import BoundedConnection
 from kintsugi.deploy.in_process import LocalEngine
+from kintsugi.deploy.metrics import MetricsObserver
 from kintsugi.deploy.planning import check_names, model_info
-from kintsugi.deploy.process_metrics import ProcessMetrics, add_metrics_route
+from kintsugi.deploy.process_metrics import (
+    MeasuredEngine,
+    ProcessMetrics,
+    add_metrics_route,
+)
 from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import StorageError
@@ -59,8 +64,9 @@ def serve_in_process(
     ]
     check_names([model, *(each for _, each in more)])
     metrics = ProcessMetrics()
-    engine = metrics.measured(LocalEngine(inpainter, model, more))
-    app = build_api(engine, args, observer=metrics)
+    observer = MetricsObserver(metrics)
+    engine = MeasuredEngine(LocalEngine(inpainter, model, more), observer)
+    app = build_api(engine, args, observer=observer)
     add_metrics_route(app, metrics)
     _log_here()
     _allow_connections()

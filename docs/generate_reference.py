@@ -132,7 +132,13 @@ def settings() -> str:
 
 def metrics() -> str:
     """What Prometheus can ask for."""
-    served = sorted(set(_declared_metrics(ROOT / "deploy")))
+    with _code_on_path():
+        from kintsugi.deploy.metrics import OF_HTTP, OF_NODES
+    declared = {metric.name: metric for metric in (*OF_HTTP, *OF_NODES)}
+    served = [
+        (f"`{name}`", metric.kind, ", ".join(metric.labels), metric.means)
+        for name, metric in sorted(declared.items())
+    ]
     exporters = ast.parse((ROOT / "platform/kintsugi/monitor/exporters.py").read_text())
     trained = []
     for node in exporters.body:
@@ -253,25 +259,6 @@ def _schema_rows(schema: dict[str, Any], document: dict[str, Any]) -> list[tuple
         needed = "; needed" if name in required else ""
         rows.append((f"`{name}`", kind + needed, value.get("description", "")))
     return rows
-
-
-def _declared_metrics(folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    for path in sorted(folder.rglob("*.py")):
-        if path.name == "process_metrics.py":
-            # The same names again, for one process.
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-                continue
-            if node.func.id not in ("Counter", "Gauge", "Histogram") or not node.args:
-                continue
-            name = node.args[0]
-            if not isinstance(name, ast.Constant) or not str(name.value).startswith("kintsugi_"):
-                continue
-            values = {one.arg: one.value for one in node.keywords}
-            labels = ast.literal_eval(values["tag_keys"]) if "tag_keys" in values else ()
-            text = ast.literal_eval(values["description"])
-            yield f"`{name.value}`", node.func.id.lower(), ", ".join(labels), text
 
 
 def _described(node: ast.ClassDef | ast.FunctionDef, level: int) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -28,7 +27,7 @@ from kintsugi.deploy.async_jobs.records import (
     keyed_id,
 )
 from kintsugi.deploy.async_jobs.service import Jobs
-from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, ProblemDocument
+from kintsugi.deploy.http.problems import Problem, problem_responses
 from kintsugi.deploy.options import unknown_field
 from kintsugi.errors import InvalidInput
 
@@ -317,9 +316,4 @@ _BINARY = {"type": "string", "format": "binary"}
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These answers, and those of every route here, for OpenAPI."""
-    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
-    of_all = (401, 403, 429, 500, 501, 503)
-    return {
-        status: {"description": HTTPStatus(status).phrase, **problem}
-        for status in sorted({*statuses, *of_all})
-    }
+    return problem_responses(*sorted({*statuses, 401, 403, 429, 500, 501, 503}))

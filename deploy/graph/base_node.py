@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from opentelemetry import trace
-from ray.serve.metrics import Histogram
 from torch import Tensor
 
-from kintsugi.deploy.engine import STAGE_BOUNDARIES, ModelInfo
+from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.graph.ray_metrics import RayMetrics
 from kintsugi.deploy.graph.release_cache import Held, ReleaseCache
 from kintsugi.deploy.graph.request_context import RequestContext
 from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
 from kintsugi.deploy.memory import MemoryReturn
+from kintsugi.deploy.metrics import BATCH_SIZE, OF_NODES, STAGES
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span
 
@@ -56,19 +57,14 @@ class Node:
         torch.set_num_threads(args.threads)
         self._calls, self._counting = 0, Lock()
         self._memory = MemoryReturn()
-        self._seconds = Histogram(
-            "kintsugi_stage_seconds",
-            description="Time of one stage of one request",
-            boundaries=STAGE_BOUNDARIES,
-            tag_keys=("stage",),
-        )
+        self._record = RayMetrics(OF_NODES)
 
     def _computed(self, started: float) -> None:
         """One request more, begun at ``started`` on the clock of `time.perf_counter`."""
         # Several may be computed side by side.
         with self._counting:
             self._calls += 1
-        self._seconds.observe(time.perf_counter() - started, tags={"stage": self.stage})
+        self._record(STAGES, time.perf_counter() - started, {"stage": self.stage})
 
 
 class ComputingNode(Node, Generic[Held]):
@@ -89,12 +85,6 @@ class ComputingNode(Node, Generic[Held]):
         self._threads = args.threads
         self._queue = ComputeQueue(
             batch_pixels, threads=args.threads, side_by_side=args.share_threads, use=_use_threads
-        )
-        self._batch_size = Histogram(
-            "kintsugi_batch_size",
-            description="Requests that were computed together",
-            boundaries=[1, 2, 4, 8, 16],
-            tag_keys=("stage",),
         )
 
     async def ready(self) -> NodeStatus:
@@ -133,7 +123,7 @@ class ComputingNode(Node, Generic[Held]):
             started = time.perf_counter()
             with torch.inference_mode():
                 made = work(held, inputs)
-            self._batch_size.observe(len(inputs), tags={"stage": self.stage})
+            self._record(BATCH_SIZE, len(inputs), {"stage": self.stage})
             for _ in inputs:
                 self._computed(started)
             return made

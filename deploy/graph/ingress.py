@@ -4,8 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,16 @@ from fastapi import FastAPI
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.metrics import Counter, Gauge, Histogram
 
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.deadline import current_deadline
-from kintsugi.deploy.engine import (
-    ANSWER_BOUNDARIES,
-    MEGAPIXEL_BOUNDARIES,
-    STAGE_BOUNDARIES,
-    Answered,
-    Filled,
-    ModelInfo,
-    Pixels,
-)
+from kintsugi.deploy.engine import Filled, ModelInfo, Pixels
 from kintsugi.deploy.graph.node_watch import NodeWatch
+from kintsugi.deploy.graph.ray_metrics import RayMetrics
 from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
+from kintsugi.deploy.metrics import OF_HTTP, MetricsObserver
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.deploy.progress_stream import ProgressStream
 from kintsugi.deploy.sandbox.fork_client import SHARED
@@ -65,10 +57,11 @@ class Ingress:
         """Called by Serve in the replica."""
         log_access_to(logging.getLogger("ray.serve"))
         SHARED.start()
+        observer = _TracedObserver(RayMetrics(OF_HTTP))
         return build_api(
-            GraphEngine(self._nodes),
+            GraphEngine(self._nodes, observer),
             self._args,
-            observer=MetricsObserver(),
+            observer=observer,
             stop=self._stop,
             # Serve's proxy gives every request its id and every answer this header.
             echo_request_id=False,
@@ -80,14 +73,14 @@ class GraphEngine:
 
     Args:
         nodes: Handle of each node by its deployment's name, the Refiner among them.
+        observer: Counts what is asked of the graph.
     """
 
-    def __init__(self, nodes: dict[str, DeploymentHandle]) -> None:
-        self._nodes = nodes
+    def __init__(self, nodes: dict[str, DeploymentHandle], observer: MetricsObserver) -> None:
+        self._nodes, self._observer = nodes, observer
         self._refiner = nodes["Refiner"]
         self._watch = NodeWatch(nodes)
         self._last_fill = -math.inf
-        self._measures = _Measures()
 
     async def inpaint(
         self,
@@ -121,7 +114,7 @@ class GraphEngine:
         """A fill or a transfer of the Refiner, from another one when it dies meanwhile."""
         deadline, urgency = current_deadline(), current_urgency()
         self._watch.check()
-        with self._measures.in_progress():
+        with self._observer.in_progress():
             filled: Filled = await self._watch.while_all_are_there(
                 retry_lost(lambda: answer_of(call(pixels, *others, deadline, urgency)))
             )
@@ -161,99 +154,12 @@ def _streaming(
     return lambda *arguments: ProgressStream(stream.remote(*arguments), progress)
 
 
-class _Measures:
-    """What is asked of the engine, for Prometheus."""
-
-    def __init__(self) -> None:
-        self._in_progress = 0
-        self._gauge = Gauge(
-            "kintsugi_requests_in_progress",
-            description="Fills and transfers that are being computed or wait for it",
-        )
-
-    @contextmanager
-    def in_progress(self) -> Iterator[None]:
-        self._count(1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
-        self._in_progress += change
-        self._gauge.set(self._in_progress)
-
-
-class MetricsObserver:
-    """Counts for Prometheus; Ray exports the names with `ray_` in front."""
-
-    def __init__(self) -> None:
-        self._requests = Counter(
-            "kintsugi_requests",
-            description="Answered requests",
-            tag_keys=("outcome", "route", "status", "release", "megapixels"),
-        )
-        self._answers = Histogram(
-            "kintsugi_request_seconds",
-            description="Seconds from a request's header to the end of its answer",
-            boundaries=ANSWER_BOUNDARIES,
-            tag_keys=("route", "status", "release", "megapixels"),
-        )
-        self._waiting = Gauge(
-            "kintsugi_requests_waiting", description="Requests that wait for their turn"
-        )
-        self._jobs_waiting = Gauge("kintsugi_jobs_waiting", description="Jobs that wait here")
-        self._oldest_job = Gauge(
-            "kintsugi_jobs_oldest_seconds",
-            description="How long ago the oldest job was sent that is here and has not ended",
-        )
-        self._jobs = Counter(
-            "kintsugi_jobs", description="Jobs that have ended", tag_keys=("outcome",)
-        )
-        self._seconds = Histogram(
-            "kintsugi_stage_seconds",
-            description="Time of one stage of one request",
-            boundaries=STAGE_BOUNDARIES,
-            tag_keys=("stage",),
-        )
-        self._megapixels = Histogram(
-            "kintsugi_megapixels",
-            description="Size of a request's image",
-            boundaries=MEGAPIXEL_BOUNDARIES,
-        )
-        self._hole_fraction = Histogram(
-            "kintsugi_hole_fraction",
-            description="Share of its image that a request's mask covers",
-            boundaries=[0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75],
-        )
-
-    def answered(self, answer: Answered) -> None:
-        """See Observer."""
-        labels = answer.labels()
-        self._requests.inc(tags={"outcome": answer.outcome, **labels})
-        self._answers.observe(answer.seconds, tags=labels)
-
-    def waiting(self, requests: int) -> None:
-        """See Observer."""
-        self._waiting.set(requests)
-
-    def jobs(self, waiting: int, oldest_seconds: float) -> None:
-        """See Observer."""
-        self._jobs_waiting.set(waiting)
-        self._oldest_job.set(oldest_seconds)
-
-    def job_ended(self, outcome: str) -> None:
-        """See Observer."""
-        self._jobs.inc(tags={"outcome": outcome})
-
-    def stage(self, name: str, seconds: float) -> None:
-        """See Observer."""
-        self._seconds.observe(seconds, tags={"stage": name})
+class _TracedObserver(MetricsObserver):
+    """Also adds what was opened to the request's span."""
 
     def opened(self, height: int, width: int, hole_share: float | None) -> None:
-        """See Observer; also for the request's span."""
-        self._megapixels.observe(height * width / 1e6)
+        """See Observer."""
+        super().opened(height, width, hole_share)
         describe_span(pixels=height * width)
         if hole_share is not None:
-            self._hole_fraction.observe(hole_share)
             describe_span(hole_share=round(hole_share, 4))

@@ -5,6 +5,7 @@ No document holds a stack trace, a path or the name of a library.
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -139,6 +140,12 @@ def problem_document(problem: Problem, request_id: str) -> ProblemDocument:
         request_id=request_id,
         hint=problem.hint,
     )
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: that a route may answer with problem documents of these statuses."""
+    problem = {"content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
+    return {status: {"description": HTTPStatus(status).phrase, **problem} for status in statuses}
 
 
 def _http_problem(error: HTTPException, routes: Sequence[BaseRoute]) -> Problem:

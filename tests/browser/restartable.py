@@ -3,56 +3,52 @@
 python -m tests.browser.restartable PORT FOLDER
 """
 
+import itertools
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import uvicorn
+from torch import Tensor
 
 from kintsugi.deploy.api import build_api
-from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.in_process import LocalEngine
-from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig, build_inpainter
-from kintsugi.models.inpainter import CancelCheck, Inpainter
+from kintsugi.models.inpainter import CancelCheck, Inpainter, never_cancelled
 from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.models.progress import Progress, Step
+from kintsugi.models.plan.fill_plan import FillPlan
+from kintsugi.models.progress import Progress, Step, no_progress
 from tests.deploy.conftest import MODEL
 
 ROOT = Path(__file__).parents[2]
 
 
-class HeldEngine(LocalEngine):
+class HeldInpainter(Inpainter):
     """Begins so many scales as a file says, all where there is none: there is a middle then."""
 
-    def __init__(self, inpainter: Inpainter, allowed: Path) -> None:
-        super().__init__(inpainter, MODEL)
-        self._allowed = allowed
-        self._begun = 0
+    allowed: Path
 
-    def _fill(
+    def fill_plan(
         self,
-        pixels: Pixels,
-        mask: npt.NDArray[np.bool_],
-        options: InpaintOptions,
-        progress: Progress,
-        inpainter: Inpainter,
-        check: CancelCheck,
-    ) -> Pixels:
+        plan: FillPlan,
+        seed: int = 0,
+        *,
+        check: CancelCheck = never_cancelled,
+        progress: Progress = no_progress,
+    ) -> Tensor:
+        begun = itertools.count(1)
+
         def held(step: Step) -> None:
             progress(step)
-            self._begun += 1
-            while self._allowed.exists() and self._begun > int(self._allowed.read_text() or 0):
+            number = next(begun)
+            while self.allowed.exists() and number > int(self.allowed.read_text() or 0):
                 check()
                 time.sleep(0.02)
 
-        self._begun = 0
-        return super()._fill(pixels, mask, options, held, inpainter, check)
+        return super().fill_plan(plan, seed, check=check, progress=held)
 
 
 class Restartable:
@@ -93,10 +89,11 @@ class Restartable:
 
 
 def main(port: int, folder: Path) -> None:
-    inpainter = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+    drawn = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=1)
+    inpainter = HeldInpainter(drawn.image2feature, drawn.feature2image, drawn.matching)
+    inpainter.allowed = folder / "allowed"
     args = AppArgs(release="unused", jobs=str(folder / "jobs"), jobs_lease_seconds=2)
-    engine = HeldEngine(inpainter, folder / "allowed")
-    uvicorn.run(build_api(engine, args), port=port, log_level="warning")
+    uvicorn.run(build_api(LocalEngine(inpainter, MODEL), args), port=port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kintsugi.deploy.metrics import OF_HTTP, OF_NODES
 from kintsugi.monitor.exporters import _GAUGES, _NAMED_GAUGES
 from tests.k8s.chart import joined, values
 from tests.k8s.manifests import ROOT, named, of_kind, read, render, service
@@ -60,9 +61,7 @@ def metrics_used() -> set[str]:
 @functools.cache
 def metrics_of_serving() -> set[str]:
     """The metrics that deploy/ makes, as Ray exports them."""
-    source = "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
-    made = re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(kintsugi_\w+)"', source)
-    return {f"ray_{name}" for name in made}
+    return {f"ray_{metric.name}" for metric in (*OF_HTTP, *OF_NODES)}
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from ray import serve
 
 from kintsugi.deploy.app import build_app
 from kintsugi.deploy.graph.ingress import GraphEngine
+from kintsugi.deploy.metrics import MetricsObserver
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig
 from kintsugi.models.inpainter import Inpainter
@@ -36,7 +37,8 @@ class Service:
         return serve.get_deployment_handle(node, self.app)
 
     def engine(self) -> GraphEngine:
-        return GraphEngine({node: self.handle(node) for node in NODES})
+        handles = {node: self.handle(node) for node in NODES}
+        return GraphEngine(handles, MetricsObserver(lambda metric, value, labels: None))
 
     def calls(self) -> dict[str, int]:
         """Requests that each node has computed (one replica of each runs here)."""

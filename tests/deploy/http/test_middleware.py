@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.api import build_api
-from kintsugi.deploy.engine import Busy, Filled, ModelInfo, NoObserver
+from kintsugi.deploy.engine import Busy, Filled, ModelInfo, Observer
 from kintsugi.deploy.http import middleware
 from kintsugi.deploy.http.access_log import Record
 from kintsugi.deploy.http.image_service import Work
@@ -182,7 +182,7 @@ def test_the_deadline_gives_the_work_up(make_client: MakeClient) -> None:
 def test_a_turn_that_does_not_come_in_time_is_no_504() -> None:
     """Nothing was computed, and later it will be: who asked hears when."""
     args, turns = AppArgs(release="unused", deadline_seconds=0.5), FairTurns(1)
-    work = Work(FailingEngine(), args, NoObserver(), turns)
+    work = Work(FailingEngine(), args, Observer(), turns)
     form = InpaintForm(encode(PHOTO), encode(MASK), InpaintOptions())
 
     async def go() -> int:

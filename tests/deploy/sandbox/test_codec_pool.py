@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from kintsugi.deploy.engine import NoObserver, WorkerDied
+from kintsugi.deploy.engine import Observer, WorkerDied
 from kintsugi.deploy.http.codec import decode_photo
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
@@ -41,7 +41,7 @@ def server() -> Iterator[ForkServer]:
 def make_pool(server: ForkServer) -> Callable[..., CodecPool]:
     def make(limits: ImageLimits = ImageLimits(), **settings: Any) -> CodecPool:
         given = {"processes": 2, "max_content_pixels": 10**6, "server": server, **settings}
-        return CodecPool(limits, NoObserver(), **given)
+        return CodecPool(limits, Observer(), **given)
 
     return make
 
