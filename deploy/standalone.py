@@ -16,13 +16,13 @@ from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.http.access_log import access_logger
 from kintsugi.deploy.http.connections import BoundedConnection
 from kintsugi.deploy.in_process import LocalEngine
-from kintsugi.deploy.metrics import MetricsObserver
-from kintsugi.deploy.planning import check_names, model_info
-from kintsugi.deploy.process_metrics import (
+from kintsugi.deploy.observability.metrics import MetricsObserver
+from kintsugi.deploy.observability.process_metrics import (
     MeasuredEngine,
     ProcessMetrics,
     add_metrics_route,
 )
+from kintsugi.deploy.planning import check_names, model_info
 from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import StorageError

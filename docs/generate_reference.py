@@ -133,7 +133,7 @@ def settings() -> str:
 def metrics() -> str:
     """What Prometheus can ask for."""
     with _code_on_path():
-        from kintsugi.deploy.metrics import OF_HTTP, OF_NODES
+        from kintsugi.deploy.observability.metrics import OF_HTTP, OF_NODES
     declared = {metric.name: metric for metric in (*OF_HTTP, *OF_NODES)}
     served = [
         (f"`{name}`", metric.kind, ", ".join(metric.labels), metric.means)

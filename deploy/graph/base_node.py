@@ -23,7 +23,7 @@ from kintsugi.deploy.graph.release_cache import Held, ReleaseCache
 from kintsugi.deploy.graph.request_context import RequestContext
 from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
 from kintsugi.deploy.memory import MemoryReturn
-from kintsugi.deploy.metrics import BATCH_SIZE, OF_NODES, STAGES
+from kintsugi.deploy.observability.metrics import BATCH_SIZE, OF_NODES, STAGES
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span
 

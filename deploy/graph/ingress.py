@@ -22,7 +22,7 @@ from kintsugi.deploy.graph.node_watch import NodeWatch
 from kintsugi.deploy.graph.ray_metrics import RayMetrics
 from kintsugi.deploy.graph.remote_calls import answer_of, retry_lost
 from kintsugi.deploy.http.access_log import log_access_to
-from kintsugi.deploy.metrics import OF_HTTP, MetricsObserver
+from kintsugi.deploy.observability.metrics import OF_HTTP, MetricsObserver
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.deploy.progress_stream import ProgressStream
 from kintsugi.deploy.sandbox.fork_client import SHARED

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from kintsugi.deploy.metrics import Metric
+from kintsugi.deploy.observability.metrics import Metric
 
 
 class RayMetrics:
-    """A `kintsugi.deploy.metrics.Record` in a replica."""
+    """A `kintsugi.deploy.observability.metrics.Record` in a replica."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._exported = {metric.name: _exported(metric) for metric in metrics}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kintsugi.deploy.metrics import OF_HTTP, OF_NODES
+from kintsugi.deploy.observability.metrics import OF_HTTP, OF_NODES
 from kintsugi.monitor.exporters import _GAUGES, _NAMED_GAUGES
 from tests.k8s.chart import joined, values
 from tests.k8s.manifests import ROOT, named, of_kind, read, render, service

@@ -9,7 +9,7 @@ from ray import serve
 
 from kintsugi.deploy.app import build_app
 from kintsugi.deploy.graph.ingress import GraphEngine
-from kintsugi.deploy.metrics import MetricsObserver
+from kintsugi.deploy.observability.metrics import MetricsObserver
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig
 from kintsugi.models.inpainter import Inpainter

@@ -1,7 +1,7 @@
 """What the service counts and measures, declared once for the graph and for one process.
 
 Where numbers go is a `Record`: Ray exports them (`kintsugi.deploy.graph.ray_metrics`), or the
-process shows them itself (`kintsugi.deploy.process_metrics`).
+process shows them itself (`kintsugi.deploy.observability.process_metrics`).
 """
 
 import bisect

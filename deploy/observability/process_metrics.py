@@ -21,13 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kintsugi.deploy.engine import Engine, Filled, ModelInfo, Pixels
-from kintsugi.deploy.metrics import OF_HTTP, Metric, MetricsObserver
+from kintsugi.deploy.observability.metrics import OF_HTTP, Metric, MetricsObserver
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
 from kintsugi.models.progress import Progress, no_progress
 
 
 class ProcessMetrics:
-    """A `kintsugi.deploy.metrics.Record` with a registry of its own."""
+    """A `kintsugi.deploy.observability.metrics.Record` with a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from kintsugi.deploy.engine import Answered
-from kintsugi.deploy.metrics import OF_HTTP, Metric, MetricsObserver, answer_labels
-from kintsugi.deploy.process_metrics import ProcessMetrics
+from kintsugi.deploy.observability.metrics import OF_HTTP, Metric, MetricsObserver, answer_labels
+from kintsugi.deploy.observability.process_metrics import ProcessMetrics
 
 ANSWER = Answered("ok", "/v1/inpaint", 200, "street@sha256:0", 4.2, 1.5)
 

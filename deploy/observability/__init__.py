@@ -1,0 +1,1 @@
+"""Metrics of the service, and the dashboards and alerts that use them."""

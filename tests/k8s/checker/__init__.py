@@ -1,0 +1,1 @@
+"""A strict checker of Kubernetes and KubeRay manifests: schemas, rules, references."""
