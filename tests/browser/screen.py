@@ -17,6 +17,9 @@ Pixels = npt.NDArray[np.uint8]
 _MARGIN = 16
 _LARGEST_FIT = 4
 
+# Of the brush, in pixels of the photograph.
+STROKE = ((80.0, 60.0), (120.0, 110.0), (150.0, 100.0))
+
 
 class Screen:
     """The tab that fills; `page` is Playwright's."""
@@ -118,3 +121,14 @@ class Screen:
         self.settle()
         url = self.part("canvas").evaluate("canvas => canvas.toDataURL()")
         return np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+    def sent_fills(self) -> list[bytes]:
+        """The body of each fill that is sent from now on."""
+        sent: list[bytes] = []
+
+        def keep(route: Any) -> None:
+            sent.append(route.request.post_data_buffer)
+            route.continue_()
+
+        self.page.route("**/v1/inpaint", keep)
+        return sent

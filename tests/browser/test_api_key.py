@@ -10,14 +10,12 @@ from kintsugi.deploy.api import build_api
 from kintsugi.deploy.in_process import LocalEngine
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.inpainter import Inpainter
-from tests.browser.screen import Screen
+from tests.browser.screen import STROKE, Screen
 from tests.browser.test_access import run_axe
 from tests.deploy.conftest import MODEL
 from tests.http_server import serving
 
 pytestmark = pytest.mark.browser
-
-STROKE = ((80.0, 60.0), (120.0, 110.0), (150.0, 100.0))
 
 
 @pytest.fixture

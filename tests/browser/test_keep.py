@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.screen import Screen
+from tests.browser.screen import STROKE, Screen
 from tests.deploy.conftest import draw_photo, encode
 
 pytestmark = pytest.mark.browser
-
-STROKE = ((80.0, 60.0), (120.0, 110.0), (150.0, 100.0))
 
 
 def reload(screen: Screen) -> None:
