@@ -94,6 +94,7 @@ def main(
 
 
 def report_part(result: "PartResult", done: int, total: int) -> None:
+    """Print how many photographs a part has, and each that it left out."""
     rejects = [f"\n  {reject.id}: {reject.detail}" for reject in result.rejects]
     counts = f"{result.rows} photographs, {len(rejects)} rejected"
     print(f"part {done} of {total}: {counts}{''.join(rejects)}", flush=True)

@@ -113,6 +113,7 @@ class ModelConfig:
 
     @property
     def widths(self) -> Widths:
+        """Channels of each network at this size."""
         return SIZES[self.size]
 
 
@@ -219,7 +220,14 @@ def build_inpainter(
     seed: int = 0,
     matching: MatchingConfig = MatchingConfig(),
 ) -> Inpainter:
-    """The whole method with seeded initial weights around a given encoder."""
+    """The whole method with drawn weights.
+
+    Args:
+        config: Architecture of G1 and Feature2Image.
+        encoder: VGG19 to relu3_1, with its weights.
+        seed: Decides G1's weights; the next number decides Feature2Image's.
+        matching: How features are compared.
+    """
     return Inpainter(
         Image2Feature(build_generator(config, seed=seed), encoder),
         build_translator(config, seed=seed + 1),

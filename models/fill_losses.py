@@ -50,7 +50,13 @@ def feature_distance(
 def generator_judged(
     fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
 ) -> Float[Tensor, ""]:
-    """What the network minimises against its discriminator: patches that touch the hole count."""
+    """What the network minimises against its discriminator.
+
+    Args:
+        fake: The discriminator's maps of the filled image.
+        share: Share of hole in each pixel of the initial fill, 0-1; patches that touch any count.
+        kind: Form of the adversarial loss.
+    """
     losses = [generator_adversarial(_of_hole(each, share), kind) for each in fake.logits]
     return torch.stack(losses).mean()
 
@@ -58,7 +64,12 @@ def generator_judged(
 def discriminator_judged(
     real: Judged, fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
 ) -> Float[Tensor, ""]:
-    """What the discriminator minimises, in the same patches of real and filled images."""
+    """What the discriminator minimises, in the same patches of real and filled images.
+
+    Args:
+        real, fake: Its maps of the true and of the filled image.
+        share, kind: As for `generator_judged`.
+    """
     losses = [
         discriminator_adversarial(_of_hole(true, share), _of_hole(filled, share), kind)
         for true, filled in zip(real.logits, fake.logits, strict=True)

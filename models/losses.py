@@ -49,10 +49,13 @@ def weighted_l1(
 ) -> Float[Tensor, ""]:
     """L1 distance of two feature maps under M_F: the perceptual loss of stage 1.
 
-    Per photograph the sum of weighted differences over channels times the sum of weights,
-    then the mean over photographs: a small hole counts as much as a large one next to it,
-    and the loss does not depend on how a batch is split among workers. A photograph
-    without hole counts 0.
+    Per photograph the sum of weighted differences over channels times the sum of weights, then
+    the mean over photographs: a small hole counts as much as a large one next to it, and the
+    loss does not depend on how a batch is split among workers.
+
+    Args:
+        features, target: Of any range; gradients flow into ``features``.
+        weights: At least 0, 0 where nothing counts. A photograph of zeros alone counts 0.
     """
     total = (weights * (features - target).abs()).sum(dim=(1, 2, 3))
     return (total / (features.shape[1] * weights.sum(dim=(1, 2, 3)).clamp_min(1))).mean()

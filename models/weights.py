@@ -62,10 +62,17 @@ class ReleaseConfig:
 def save_release(
     folder: Path, inpainter: Inpainter, config: ReleaseConfig, *, card: str, half: bool = False
 ) -> ReleaseConfig:
-    """Write a release into ``folder``; `config.json` last. Returns the config with its digest.
+    """Write a release into ``folder``, which is made where it is missing; `config.json` last.
 
-    ``half`` stores convolutions in float16, half the bytes; what is loaded is float32 again.
-    Biases and statistics of norms, which are few and may be large, stay as they are.
+    Args:
+        folder: On the local disk.
+        inpainter: Whose weights are written.
+        config: What the release says of itself; its digest is computed here.
+        card: The model card, Markdown.
+        half: Store convolutions in float16, half the bytes; what is loaded is float32 again.
+            Biases and statistics of norms, which are few and may be large, stay as they are.
+
+    Returns: the config with its digest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_NAME).unlink(missing_ok=True)

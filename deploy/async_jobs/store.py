@@ -83,7 +83,13 @@ class JobStore:
         return self._clock()
 
     def create(self, record: JobRecord, files: Mapping[str, bytes], owner: str) -> None:
-        """Write a job, claimed by ``owner``."""
+        """Write a job, claimed by ``owner``.
+
+        Args:
+            record: What is to be made.
+            files: What was sent, by the names of the fields.
+            owner: The replica that runs it first.
+        """
         # First: what is in no list of those that have begun is swept away.
         self._write(f"open/{record.id}", Mark(time=record.created))
         self._write(_listed(record), Mark(job=record.id, time=record.created))

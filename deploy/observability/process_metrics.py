@@ -81,6 +81,7 @@ class MeasuredEngine:
         *,
         progress: Progress = no_progress,
     ) -> Filled:
+        """See Engine."""
         with self._working("inpaint"):
             return await self._engine.inpaint(pixels, mask, options, progress=progress)
 
@@ -92,13 +93,16 @@ class MeasuredEngine:
         *,
         progress: Progress = no_progress,
     ) -> Filled:
+        """See Engine."""
         with self._working("stylize"):
             return await self._engine.stylize(content, style, options, progress=progress)
 
     async def models(self) -> list[ModelInfo]:
+        """See Engine."""
         return await self._engine.models()
 
     async def ready(self) -> dict[str, bool]:
+        """See Engine."""
         return await self._engine.ready()
 
     @contextmanager

@@ -18,8 +18,13 @@ def shrink(
 ) -> tuple[Float[Tensor, "B 3 h w"], Float[Tensor, "B 1 h w"]]:
     """Image and mask at another size; the hole's content does not leak into known pixels.
 
-    A pixel that covers any hole pixel is hole, and 0, be it NaN before. Known pixels are the
-    mean of the pixels that they cover. At the same size the known pixels are bit-equal.
+    A pixel that covers any hole pixel is hole, and 0. Known pixels are the mean of the pixels
+    that they cover. At the same size the known pixels are bit-equal.
+
+    Args:
+        image: 0-1; anything in the hole, be it NaN.
+        mask: 1 = hole, else 0.
+        height, width: In pixels.
     """
     if image.shape[-2:] == (height, width):
         return _without_hole(image, mask), mask

@@ -32,12 +32,14 @@ class Batch:
     draw: Tensor
 
     def to(self, device: torch.device) -> "Batch":
+        """The batch on a device; without waiting, where the memory is pinned."""
         keys, image, mask = (
             part.to(device, non_blocking=True) for part in (self.keys, self.image, self.mask)
         )
         return Batch(keys, image, mask, self.draw)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Keys, image, mask and draw."""
         return self.keys, self.image, self.mask, self.draw
 
 
@@ -77,6 +79,7 @@ class PackedBatch:
         return PackedBatch(*(part.pin_memory() for part in self.parts()))
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Keys, image, mask and draw."""
         return self.keys, self.image, self.mask, self.draw
 
 

@@ -96,10 +96,12 @@ class StoredMasks:
 
     @property
     def name(self) -> str:
+        """Of the mask set."""
         return self.set.name
 
     @property
     def side_px(self) -> int:
+        """Side of every mask, in pixels."""
         return self.set.side_px
 
     def about(self) -> dict[str, Any]:

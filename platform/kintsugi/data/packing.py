@@ -55,13 +55,17 @@ class PartPlan:
 def plan_parts(
     sizes: dict[str, int], packing: Packing, seed: int
 ) -> tuple[list[PartPlan], tuple[Reject, ...]]:
-    """Divide photographs, given by id and bytes, among parts; those of training come first.
+    """Divide photographs among parts; those of training come first.
 
-    The order is that of a hash of seed and id: neighbours in a part are
-    unrelated, and adding a photograph does not reorder the others.
+    The order is that of a hash of seed and id: neighbours in a part are unrelated, and adding a
+    photograph does not reorder the others.
 
-    Returns:
-        The plans, and the photographs whose names cannot be stored.
+    Args:
+        sizes: Id of each photograph -> bytes of its file.
+        packing: How large a part may be, and which share is held out.
+        seed: Decides the order.
+
+    Returns: The plans, and the photographs whose names cannot be stored.
     """
     misnamed = {name for name in sizes if not _is_unicode(name)}
     order = sorted(sizes.keys() - misnamed, key=lambda name: _shuffle_key(seed, name))

@@ -62,7 +62,14 @@ class Sample:
 def draw_sample(
     pixels: NDArray[np.uint8], key: int, epoch: int, settings: SampleSettings
 ) -> Sample:
-    """Crop, flip and hole of one photograph (H W 3) in one epoch, and its random draw."""
+    """Crop, flip and hole of one photograph in one epoch, and its random draw.
+
+    Args:
+        pixels: uint8 H W 3, RGB; both sides at least the crop's.
+        key: The number of the photograph.
+        epoch: From 0; with the key and the settings' seed it decides everything.
+        settings: Sizes, and kinds of hole.
+    """
     rng = np.random.default_rng([settings.seed, epoch, key])
     size = settings.crop_px
     side = _window_side(min(pixels.shape[:2]), settings, rng) if settings.window_px else size

@@ -127,6 +127,7 @@ class ShardReader:
 
     @cached_property
     def rows_per_part(self) -> NDArray[np.int32]:
+        """How many photographs each shard holds, in the manifest's order."""
         return rows_of(self.parts)
 
     @cached_property

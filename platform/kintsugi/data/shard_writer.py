@@ -127,9 +127,14 @@ class _Work:
 def pack_part(source: Storage, target: Storage, plan: PartPlan, packing: Packing) -> PartResult:
     """Check the photographs of one plan and write those that are good as one shard.
 
+    Args:
+        source: Where the photographs are.
+        target: Where the shard is written.
+        plan: Which photographs, and the shard's name.
+        packing: Their largest size, and how they are stored.
+
     Raises:
-        StorageError: Reading or writing failed for a reason that is not one
-            photograph's own.
+        StorageError: Reading or writing failed for a reason that is not one photograph's own.
     """
     rows: list[dict[str, object]] = []
     rejects: list[Reject] = []

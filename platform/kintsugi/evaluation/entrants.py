@@ -105,12 +105,15 @@ class Computed:
 
     @property
     def has_networks(self) -> bool:
+        """Whether it can be moved to a GPU."""
         return isinstance(self.method, Neural)
 
     def fill(self, case: Case) -> Pixels:
+        """Compute the fill. Returns: as `Entrant.fill`."""
         return self.method(case.pixels, case.mask)
 
     def to(self, device: torch.device | str) -> None:
+        """Move its networks, if it has any."""
         if isinstance(self.method, Neural):
             self.method.to(device)
 
@@ -133,6 +136,7 @@ class Results:
     has_networks: bool = False
 
     def fill(self, case: Case) -> Pixels:
+        """Read the fill that was written. Returns and raises: as `Entrant.fill`."""
         stem = stem_of(case.photo_id)
         wanted = [f"{case.masks}/{stem}", *([stem] if self.is_flat else [])]
         found = next((self.names[name] for name in wanted if name in self.names), ())

@@ -104,13 +104,16 @@ def encode_image(
     alpha: npt.NDArray[np.uint8] | None = None,
     icc_profile: bytes | None = None,
 ) -> bytes:
-    """Encode uint8 H W 3 RGB to "png", "jpeg", "webp" or "tiff".
+    """Encode pixels.
 
-    `quality` (1-100) is for JPEG and WebP; PNG and TIFF are lossless. `alpha`
-    (uint8 H W) is dropped by JPEG, which has none.
+    Args:
+        pixels: uint8 H W 3, RGB.
+        format: "png", "jpeg", "webp" or "tiff".
+        quality: 1-100, of JPEG and WebP; PNG and TIFF are lossless.
+        alpha: uint8 H W, 255 = opaque; dropped by JPEG, which has none.
+        icc_profile: The colour profile that the pixels are in; None: sRGB.
 
-    Raises:
-        InvalidInput: `format_unknown`, `format_side_limit`.
+    Raises: InvalidInput: `format_unknown`, `format_side_limit`.
     """
     if format not in FORMATS:
         raise InvalidInput(

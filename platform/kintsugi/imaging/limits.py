@@ -45,7 +45,17 @@ class ImageLimits:
 
 
 def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
-    """Check all that can be checked without opening the file; return its format."""
+    """Check all that can be checked without opening the file.
+
+    Args:
+        data: The file.
+        limits: What it is held against.
+        name: What messages and codes call it, such as "image" or "mask".
+
+    Returns: the format.
+
+    Raises: InvalidInput, TooLarge, UnsupportedFormat: with the value and the limit.
+    """
     format, _ = check_header(data, limits, name)
     problem = container_problem(data, format)
     if problem is not None:
@@ -55,6 +65,8 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
 
 def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Promises]:
     """Check what the header says, in time that does not grow with what it claims.
+
+    Args and errors: as `check_bytes`.
 
     Returns: The format, and what the file promises to take.
     """
@@ -96,6 +108,7 @@ def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Prom
 
 
 def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:
+    """Check sides in pixels. Raises: InvalidInput, TooLarge: none, too many, or one too short."""
     if height <= 0 or width <= 0:
         raise undecodable(f"its header says {width}x{height} px", name)
     if height * width > limits.max_pixels:
@@ -141,6 +154,7 @@ def _check_promises(promises: Promises, limits: ImageLimits, name: str) -> None:
 
 
 def too_costly(why: str, name: str) -> InvalidInput:
+    """The error for a file whose decoding would take too much time or memory."""
     return InvalidInput(
         f"the {name} takes too much to decode: {why}",
         code=f"{name}_too_costly",
@@ -150,6 +164,7 @@ def too_costly(why: str, name: str) -> InvalidInput:
 
 
 def undecodable(why: str, name: str) -> InvalidInput:
+    """The error for a file that no decoder can read."""
     return InvalidInput(
         f"the {name} cannot be decoded: {why}",
         code=f"{name}_undecodable",
@@ -158,6 +173,7 @@ def undecodable(why: str, name: str) -> InvalidInput:
 
 
 def too_many_pixels(has: str, limits: ImageLimits, name: str) -> InvalidInput:
+    """The error for an image that is too large; ``has`` says how large it is."""
     return InvalidInput(
         f"the {name} has too many pixels: {has}, the limit is {limits.max_pixels}",
         code=f"{name}_too_many_pixels",
@@ -166,6 +182,7 @@ def too_many_pixels(has: str, limits: ImageLimits, name: str) -> InvalidInput:
 
 
 def raw_file(name: str) -> UnsupportedFormat:
+    """The error for a camera's raw file."""
     return UnsupportedFormat(
         f"the {name} is a camera's raw file, of which only a preview can be read",
         code=f"{name}_format_not_allowed",

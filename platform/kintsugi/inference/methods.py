@@ -97,6 +97,7 @@ class CoarseFill(ReleaseMethod):
 
     @torch.inference_mode()
     def fill(self, image: Tensor, mask: Tensor, unseen: Tensor | None = None) -> Tensor:
+        """G1's fill alone; shapes as `ReleaseMethod.fill`."""
         plan = self._plan(image, mask, unseen)
         answer = plan.image.clone()
         for crop in plan.crops:

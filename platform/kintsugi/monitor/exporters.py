@@ -73,9 +73,11 @@ class PrometheusExporter:
         self.port = int(self._server.server_port)
 
     def begin(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         self.show(rows)
 
     def show(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         for row in rows:
             for key, value in row.items():
                 kind, _, name = key.partition("/")
@@ -85,6 +87,7 @@ class PrometheusExporter:
                     self._gauges[key].labels(run=self.run).set(value)
 
     def close(self) -> None:
+        """See Watcher."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -117,6 +120,7 @@ class TensorBoardWriter:
         self._published = time.monotonic()
 
     def begin(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         for name in self.storage.list():
             self.storage.delete(name)
         self._open(None)
@@ -124,11 +128,13 @@ class TensorBoardWriter:
         self._publish()
 
     def show(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         self._add(rows)
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self._publish()
 
     def close(self) -> None:
+        """See Watcher."""
         if self._writer is not None:
             self._writer.close()
             self._publish()

@@ -26,6 +26,7 @@ class LinePrinter:
         """Earlier rows stand in the earlier log."""
 
     def show(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         for row in rows:
             print(format_line(row, self.max_steps), flush=True)
 
@@ -42,6 +43,7 @@ class ProgressBar:
         self._task: TaskID | None = None
 
     def begin(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.table import Column
 
@@ -58,6 +60,7 @@ class ProgressBar:
         self._progress.start()
 
     def show(self, rows: Sequence[Row]) -> None:
+        """See Watcher."""
         assert self._progress is not None
         assert self._task is not None
         for row in rows:
@@ -71,11 +74,13 @@ class ProgressBar:
                 self._progress.console.print(format_line(row, self.max_steps), highlight=False)
 
     def close(self) -> None:
+        """See Watcher."""
         if self._progress is not None:
             self._progress.stop()
 
 
 def console_of_terminal() -> "Console":
+    """Rich's console on standard output, as wide as the terminal."""
     from rich.console import Console
 
     return Console()

@@ -190,6 +190,11 @@ def this_machine(gpus: int = 0, cores: int = 0, tflops: float = 0) -> Machine:
 def photographs_of(photos: str, shards: str, held_out: float) -> int:
     """How many are trained on: as the shards say, else by what the folder lists.
 
+    Args:
+        photos: URI of a folder of photographs; "" where there are shards.
+        shards: URI of a folder of shards, which need not exist.
+        held_out: Share that is kept out, 0 to below 1.
+
     Raises: StorageError: neither can be read.
     """
     place = Storage(shards)

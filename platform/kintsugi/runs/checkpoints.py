@@ -338,6 +338,7 @@ class CheckpointStore:
 
 
 def checkpoint_name(step: int) -> str:
+    """The folder of a step's checkpoint, such as step-00000500."""
     return f"{_PREFIX}{step:08d}"
 
 

@@ -52,6 +52,7 @@ class MetricsWriter:
                 storage.write(name, _to_lines(kept))
 
     def add(self, row: Metrics) -> None:
+        """Keep a row, and write what is kept if that was long ago."""
         self._rows.append(row)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()

@@ -34,14 +34,17 @@ class Run:
 
     @classmethod
     def of(cls, config: JobConfig) -> Self:
+        """The run that a configuration names; it need not exist."""
         return cls(Storage(config.storage).join(config.run))
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.storage.uri.rpartition("/")[2]
 
     @property
     def checkpoints(self) -> CheckpointStore:
+        """Its checkpoints, of which there may be none."""
         return CheckpointStore(self.storage.join("checkpoints"))
 
     def fetch_checkpoint(self, which: str, folder: Path) -> int:

@@ -45,6 +45,7 @@ class Console:
         print(f"    done in {self.seconds[title]:.0f} s", flush=True)
 
     def say(self, line: str) -> None:
+        """Print a line below the step's title."""
         print(f"    {line}", flush=True)
 
     def run(self, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> None:

@@ -30,10 +30,12 @@ class ContextEncoderStage:
         self.discriminator: nn.Module = build_image_discriminator(setup.model, seed=setup.seed + 1)
 
     def to(self, device: torch.device) -> None:
+        """See Stage."""
         self.generator.to(device)
         self.discriminator.to(device)
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """See Stage."""
         whole = generator(batch.image, batch.mask).float()
         return Output(
             condition=batch.image * (1 - batch.mask),
@@ -45,6 +47,7 @@ class ContextEncoderStage:
         )
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         assert output.coarse is not None
         weights = context_weights(
             output.mask,
@@ -60,6 +63,7 @@ class ContextEncoderStage:
         }
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         real, fake = judge(discriminator, (output.target, output.image.detach()))
         return {"discriminator": discriminator_adversarial(real, fake, self.weights.kind)}
 

@@ -65,6 +65,7 @@ class EndToEnd(AdversarialStage):
         )
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """See Stage."""
         with torch.no_grad():
             truth = self.encode(batch.image)
         coarse, swapped, image = generator(batch, self.describe)
@@ -78,6 +79,7 @@ class EndToEnd(AdversarialStage):
         )
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         assert output.coarse is not None
         coarse = self.weights.perceptual * self.coarse_perceptual(output.coarse, output)
         return super().generator_losses(output, discriminator) | {"coarse": coarse}

@@ -62,11 +62,13 @@ class InitialFillStage:
             self.criterion = "fill_perceptual" if self.weights.fill_perceptual else self.criterion
 
     def to(self, device: torch.device) -> None:
+        """See Stage."""
         for network in (self.generator, self.discriminator, self.encoder):
             if network is not None:
                 network.to(device)
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """See Stage."""
         small = generator(batch.image, batch.mask).float()
         large = F.interpolate(small.detach(), scale_factor=FILL_STRIDE, mode="bilinear")
         network = generator.module if isinstance(generator, DistributedDataParallel) else generator
@@ -92,6 +94,7 @@ class InitialFillStage:
         )
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         weights, share = self.weights, _shrunk(output.mask)
         if output.pointers:
             target = _shrunk(output.target)
@@ -114,6 +117,7 @@ class InitialFillStage:
         return losses
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         if not self.weights.adversarial:
             return {}
         share = _shrunk(output.mask)

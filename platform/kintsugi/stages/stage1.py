@@ -23,6 +23,7 @@ class Stage1(AdversarialStage):
         )
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """See Stage."""
         predicted = generator(batch.image, batch.mask).float()
         with torch.no_grad():
             target_features = self.encode(batch.image)
@@ -35,6 +36,7 @@ class Stage1(AdversarialStage):
         )
 
     def perceptual(self, output: Output) -> Tensor:
+        """See AdversarialStage."""
         return self.coarse_perceptual(output.image, output)
 
     def pixel_distance(self, output: Output) -> Tensor:

@@ -36,11 +36,13 @@ class Stage2(AdversarialStage):
             self.predict = Image2Feature(stage1, encoder).eval()
 
     def to(self, device: torch.device) -> None:
+        """See Stage."""
         super().to(device)
         if self.predict is not None:
             self.predict.to(device)
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
+        """See Stage."""
         with torch.no_grad():
             truth = self.describe(batch.image)
             encoded = self._mixed(truth, batch, step)

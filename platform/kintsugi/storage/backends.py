@@ -59,29 +59,38 @@ class Survey:
 class Backend(Protocol):
     """What `Storage` needs of a place; `path` is a full path inside it."""
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str) -> bytes:
+        """The bytes of a file. Raises: FileNotFoundError, or what the place raises."""
 
-    def write(self, path: str, data: bytes) -> None: ...
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file whole: a reader sees all of it, or what was there before."""
 
-    def exists(self, path: str) -> bool: ...
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file, or a folder with anything in it."""
 
     def survey(self, path: str) -> Survey:
         """What is under the folder, by names relative to it."""
 
-    def delete(self, path: str) -> None: ...
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is not there is no error."""
 
-    def delete_folder(self, path: str) -> None: ...
+    def delete_folder(self, path: str) -> None:
+        """Delete a folder and all in it; one that is not there is no error."""
 
     def sweep(self, path: str) -> None:
         """Delete what writers that were killed left under the folder."""
 
-    def arrow_filesystem(self) -> Any: ...
+    def arrow_filesystem(self) -> Any:
+        """The place as a filesystem of PyArrow."""
 
-    def is_storage_error(self, error: Exception) -> bool: ...
+    def is_storage_error(self, error: Exception) -> bool:
+        """Whether the place failed, and not this program."""
 
-    def is_transient(self, error: Exception) -> bool: ...
+    def is_transient(self, error: Exception) -> bool:
+        """Whether the same call may succeed later."""
 
-    def remedy(self, error: Exception, path: str) -> str: ...
+    def remedy(self, error: Exception, path: str) -> str:
+        """What a user can do about it, in words that finish a message."""
 
 
 class LocalFolders:

@@ -49,6 +49,7 @@ def _descriptions() -> Any:
 
 
 def open_session() -> Any:
+    """A session of the S3 client: follows no redirect, reads descriptions of services once."""
     from aiobotocore.session import AioSession
 
     session = AioSession()

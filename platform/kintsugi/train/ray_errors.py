@@ -17,6 +17,11 @@ def describe_failure(
     A cause outside this code (a worker that was killed, storage that failed, too few nodes)
     becomes one line with the number of failures and where the run stands. Anything else is
     a bug: the error stays as it is, with its trace, and those facts as a note.
+
+    Args:
+        error: What Ray Train raised.
+        workers: What the run asked for; named where the cluster has too little.
+        checkpoints: The run's, from which it goes on.
     """
     cause = _ours_behind(error)
     if isinstance(cause, ConfigError):

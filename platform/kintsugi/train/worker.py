@@ -98,10 +98,12 @@ class RunReporter:
         self.uploads = Uploads(self._publish)
 
     def log(self, row: Metrics) -> None:
+        """See Reporter."""
         if self.metrics is not None:
             self.metrics.add(row)
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
+        """See Reporter."""
         self.corrupt.learn(all_gather(self.corrupt.found()))
         if self.metrics is not None:
             self.metrics.close_part()
@@ -112,6 +114,7 @@ class RunReporter:
         self.announce(row, folder, step)
 
     def finish(self) -> None:
+        """See Reporter."""
         if self.metrics is not None:
             self.metrics.flush()
             self.metrics.wait()
@@ -125,6 +128,7 @@ class RunReporter:
         self.publish(folder, step)
 
     def sample(self, row: Metrics, png: bytes, step: int) -> None:
+        """See Reporter."""
         if self.lease.is_lost():
             return
         self.run.storage.join("samples").write(f"step-{step:08d}.png", png)

@@ -45,6 +45,7 @@ class Stretch:
     checkpoints: str = ""
 
     def parsed(self) -> JobConfig:
+        """The configuration. Raises: ConfigError."""
         return parse_config(self.config, "the benchmark's configuration")
 
     def memory_batches(self, rank: int) -> Iterator[PackedBatch]:

@@ -78,6 +78,7 @@ class Variant:
 
     @property
     def name(self) -> str:
+        """For people."""
         return f"{self.precision}, {'channels last' if self.channels_last else 'channels first'}"
 
 

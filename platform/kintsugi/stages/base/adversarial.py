@@ -36,6 +36,7 @@ class AdversarialStage:
         self.discriminator = discriminator
 
     def to(self, device: torch.device) -> None:
+        """See Stage."""
         for network in (self.encoder, self.generator, self.discriminator):
             network.to(device)
 
@@ -56,6 +57,7 @@ class AdversarialStage:
         return squared_distance(self.encode(output.image), output.target_features)
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         weights = self.weights
         losses = {"perceptual": weights.perceptual * self.perceptual(output)}
         if weights.pixels:
@@ -73,6 +75,7 @@ class AdversarialStage:
         return F.l1_loss(output.image, output.target)
 
     def discriminator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
+        """See Stage."""
         if not self.weights.adversarial:
             return {}
         real, fake = self._judge(discriminator, output, output.image.detach())
