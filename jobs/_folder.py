@@ -12,7 +12,7 @@ from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED, write_results
 
 if TYPE_CHECKING:
     from kintsugi.inference.folder import Report
-    from kintsugi.inference.folder_report import Outcome, Summary
+    from kintsugi.inference.folder_report import PhotoOutcome, Summary
 
 # How many of the files that are left out are named; the report has them all.
 _MOST_NAMED = 10
@@ -60,7 +60,7 @@ def reporting() -> "Iterator[Report]":
     with progress.Progress(*columns) as bar:
         task = bar.add_task("", total=None)
 
-        def show(outcome: "Outcome", done: int, total: int) -> None:
+        def show(outcome: "PhotoOutcome", done: int, total: int) -> None:
             name = shown(outcome.id)
             bar.update(task, completed=done, total=total, description=name)
             # What failed, and what was lost, stays above the bar.
@@ -70,7 +70,7 @@ def reporting() -> "Iterator[Report]":
         yield show
 
 
-def _print_line(outcome: "Outcome", done: int, total: int) -> None:
+def _print_line(outcome: "PhotoOutcome", done: int, total: int) -> None:
     words = "; ".join(filter(None, (outcome.reason, *outcome.notes)))
     line = f"{done} of {total}: {outcome.id}: {outcome.status}{f': {words}' if words else ''}"
     print(shown(line), flush=True)

@@ -104,7 +104,7 @@ def train_config(
     json: Path | None = None,
 ) -> int:
     """Train a run, or take it up again. Returns the exit code."""
-    from kintsugi.monitor.reporting import Shown, reporting, summary
+    from kintsugi.monitor.reporting import DisplayOptions, reporting, summary
     from kintsugi.monitor.run_page import write_run_page
     from kintsugi.runs.run import Run
 
@@ -116,7 +116,7 @@ def train_config(
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    with reporting(Run.of(config), config.loop.max_steps, Shown(*shown)):
+    with reporting(Run.of(config), config.loop.max_steps, DisplayOptions(*shown)):
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))

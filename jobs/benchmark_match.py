@@ -15,7 +15,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs._bootstrap import run
 
 
-# What is not given keeps the default of `kintsugi.benchmarks.match.match_benchmark.Plan`.
+# What is not given keeps the default of `kintsugi.benchmarks.match.match_benchmark.MatchPlan`.
 @options.command(
     "kintsugi benchmark match --sizes 256,512",
     "kintsugi benchmark match --encoder vgg19.safetensors --fill --json f.json --plot f.png",
@@ -55,12 +55,12 @@ def main(
 ) -> int:
     """Time the match and its published form."""
     # Down here, like all that is slow to import: --help and usage answer without it.
-    from kintsugi.benchmarks.match.match_benchmark import Plan, run_benchmark
+    from kintsugi.benchmarks.match.match_benchmark import MatchPlan, run_benchmark
     from kintsugi.benchmarks.match.match_report import format_report
     from kintsugi.benchmarks.match.needs import GIB
     from kintsugi.benchmarks.match.plot import draw_plot
 
-    plan = Plan(
+    plan = MatchPlan(
         **options.given(
             sizes=sizes,
             holes=options.names(holes) if holes else None,

@@ -17,7 +17,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs._bootstrap import run
 
 
-# What is not given keeps the default of `kintsugi.benchmarks.serve.serve_plan.Plan`.
+# What is not given keeps the default of `kintsugi.benchmarks.serve.serve_plan.ServePlan`.
 @options.command(
     "kintsugi benchmark serve --sizes 512,1024 --holes 0.05,0.25 --seconds 60 --json f.json",
     "kintsugi benchmark serve --url http://127.0.0.1:8000 --pid 4711 --rate 2 --rounds 0",
@@ -71,7 +71,7 @@ def main(
     """Measure a service under load."""
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.benchmarks.serve.serve_benchmark import run_benchmark
-    from kintsugi.benchmarks.serve.serve_plan import Plan
+    from kintsugi.benchmarks.serve.serve_plan import ServePlan
     from kintsugi.benchmarks.serve.serve_report import format_report
 
     how = options.given(
@@ -88,7 +88,7 @@ def main(
         overload=overload,
     )
     key = os.environ.get("KINTSUGI_API_KEY", "")
-    plan = Plan(api_key=key, release=release, **how)
+    plan = ServePlan(api_key=key, release=release, **how)
     _bootstrap.interrupt_once()
     figures = run_benchmark(plan, partial(print, flush=True))
     print(f"\n{format_report(figures)}\n")

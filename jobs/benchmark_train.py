@@ -15,7 +15,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs._bootstrap import run
 
 
-# What is not given keeps the default of `kintsugi.benchmarks.train.train_plan.Plan`.
+# What is not given keeps the default of `kintsugi.benchmarks.train.train_plan.TrainPlan`.
 @options.command(
     "kintsugi benchmark train --steps 30 --rounds 5 --json figures.json",
     "kintsugi benchmark train --config debug-stage2 --workers 1",
@@ -55,7 +55,7 @@ def main(
     """Time training steps on Ray and in a plain loop."""
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.benchmarks.train.train_benchmark import run_benchmark
-    from kintsugi.benchmarks.train.train_plan import Plan, check_plan
+    from kintsugi.benchmarks.train.train_plan import TrainPlan, check_plan
     from kintsugi.benchmarks.train.train_report import format_report
     from kintsugi.config.run_config import load_config
 
@@ -67,7 +67,7 @@ def main(
         with_ray=False if without_ray else None,
         peak_tflops=peak_tflops,
     )
-    plan = Plan(load_config(options.find_config(config), overrides or ()), **how)
+    plan = TrainPlan(load_config(options.find_config(config), overrides or ()), **how)
     check_plan(plan)
     if plan.with_ray:
         _bootstrap.start_ray()

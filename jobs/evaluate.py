@@ -73,7 +73,7 @@ def main(
     opened = work.open_comparison(request)
     _bootstrap.join_ray()
     results, figures = work.compare(
-        photos, *opened, limit=limit, held_out=held_out, report=work.Progress()
+        photos, *opened, limit=limit, held_out=held_out, report=work.ProgressLines()
     )
     print(format_table(figures))
     _bootstrap.write_results(json, figures)

@@ -23,7 +23,7 @@ from kintsugi.jobs._bootstrap import DONE, FAILED, STOPPED, run, start_ray
 from kintsugi.release.pipeline import (
     Finished,
     PipelineConfig,
-    Step,
+    PipelineStep,
     failures,
     promotion,
     stages_of,
@@ -177,7 +177,7 @@ def _cluster() -> _Cluster:
     return _Cluster(int(found.get("GPU", 0)), int(found.get("CPU", 0)))
 
 
-def _run_all(config: PipelineConfig, planned: list[Step]) -> int:
+def _run_all(config: PipelineConfig, planned: list[PipelineStep]) -> int:
     finished = Finished(Storage(config.home))
     begun = finished.count(planned)
     if begun:
@@ -212,11 +212,11 @@ def _promote(config: PipelineConfig) -> int:
     return code
 
 
-def _command(step: Step) -> list[str]:
+def _command(step: PipelineStep) -> list[str]:
     return [sys.executable, str(Path(__file__).parent / f"{step.job}.py"), *step.flags]
 
 
-def _here(step: Step) -> int:
+def _here(step: PipelineStep) -> int:
     """Run a step as a process of its own, which a SIGTERM reaches. Returns its exit code."""
     process = subprocess.Popen(_command(step))
 
@@ -231,7 +231,7 @@ def _here(step: Step) -> int:
     return STOPPED if code == -signal.SIGTERM else code
 
 
-def _on_gpu(step: Step) -> int:
+def _on_gpu(step: PipelineStep) -> int:
     """Run a step on a worker with a GPU, where there is a cluster. Returns its exit code."""
     if "RAY_ADDRESS" not in os.environ:
         return _here(step)

@@ -17,7 +17,7 @@ from kintsugi.models.losses import (
     generator_adversarial,
     weighted_l1,
 )
-from kintsugi.models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.fill_discriminator import DiscriminatorOutput
 
 # Smallest mean of a map that differences are divided by: a black image has no features.
 _LEAST_MEAN = 1e-3
@@ -48,7 +48,7 @@ def feature_distance(
 
 
 def generator_judged(
-    fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
+    fake: DiscriminatorOutput, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
 ) -> Float[Tensor, ""]:
     """What the network minimises against its discriminator.
 
@@ -62,7 +62,10 @@ def generator_judged(
 
 
 def discriminator_judged(
-    real: Judged, fake: Judged, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
+    real: DiscriminatorOutput,
+    fake: DiscriminatorOutput,
+    share: Float[Tensor, "B 1 h w"],
+    kind: AdversarialLoss,
 ) -> Float[Tensor, ""]:
     """What the discriminator minimises, in the same patches of real and filled images.
 

@@ -22,7 +22,7 @@ WIDE_STRIDE = 8
 _SLOPE = 0.2
 
 
-class Judged(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What a discriminator says of an image.
 
     Attributes:
@@ -65,7 +65,7 @@ class FillDiscriminator(nn.Module):
         image: Float[Tensor, "B 3 h w"],
         share: Float[Tensor, "B 1 h w"],
         pyramid: Sequence[Tensor],
-    ) -> Judged:
+    ) -> DiscriminatorOutput:
         """Judge an image whose hole was filled, or a real one with the same hole.
 
         Args:
@@ -85,7 +85,7 @@ class FillDiscriminator(nn.Module):
         eighth = _leaky(self.fourth(mixed))
         spread = _leaky(self.spread(eighth))
         logits = self.local(mixed).float(), self.wide(spread).float()
-        return Judged(logits, (half, quarter, mixed, eighth, spread))
+        return DiscriminatorOutput(logits, (half, quarter, mixed, eighth, spread))
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from kintsugi.errors import KintsugiError
 
 # Steps between two questions, on a GPU, which each answer holds up.
-GPU_WISH_STEPS = 10
+GPU_FLAG_STEPS = 10
 _BYTES_AT_ONCE = 64 * 2**20
 
 
@@ -109,8 +109,8 @@ def _broadcast_file(file: Path, size: int, device: torch.device) -> None:
                 stream.write(part.cpu().numpy().tobytes())
 
 
-class Wishes:
-    """What all ranks do after this step: the first rank's answers, one question late.
+class SharedFlags:
+    """Flags that the first rank reads after each step and all ranks see, one step late.
 
     They travel while the next step computes, so that nobody waits for them.
 
@@ -125,7 +125,7 @@ class Wishes:
     ) -> None:
         self._asks = asks
         self._first = rank == 0
-        self._every = GPU_WISH_STEPS if device.type == "cuda" else 1
+        self._every = GPU_FLAG_STEPS if device.type == "cuda" else 1
         self._count = 0
         self._flags = torch.zeros(len(asks), device=device)
         self._travelling: dist.Work | None = None
@@ -138,8 +138,8 @@ class Wishes:
         if self._count % self._every:
             return [False] * len(self._asks)
         answers = self._arrived()
-        wishes = [self._first and ask() for ask in self._asks]
-        self._flags.copy_(torch.tensor(wishes, dtype=torch.float32))
+        flags = [self._first and ask() for ask in self._asks]
+        self._flags.copy_(torch.tensor(flags, dtype=torch.float32))
         self._travelling = dist.broadcast(self._flags, src=0, async_op=True)
         return answers
 

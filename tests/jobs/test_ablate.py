@@ -9,7 +9,7 @@ import pytest
 
 from kintsugi.evaluation.ablations import ablation
 from kintsugi.evaluation.ablations.ablation import Interrupted
-from kintsugi.evaluation.ablations.ablation_plan import Plan
+from kintsugi.evaluation.ablations.ablation_plan import AblationPlan
 from kintsugi.jobs import _bootstrap
 from kintsugi.jobs.ablate import main
 from kintsugi.train import local
@@ -20,12 +20,12 @@ from tests.kintsugi.training_runs import CONFIGS
 class Asked:
     """What the job wants done, in the place of doing it."""
 
-    plan: Plan | None = None
+    plan: AblationPlan | None = None
     fit: Any = None
     output: str = ""
     error: Exception | None = None
 
-    def __call__(self, plan: Plan, fit: Any, output: str) -> "Asked":
+    def __call__(self, plan: AblationPlan, fit: Any, output: str) -> "Asked":
         self.plan, self.fit, self.output = plan, fit, output
         if self.error is not None:
             raise self.error

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kintsugi.inference.folder_report import Outcome, failed
+from kintsugi.inference.folder_report import PhotoOutcome, failed
 from kintsugi.jobs._folder import reporting, shown
 
 
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 def report_two() -> None:
     with reporting() as report:
-        report(Outcome("a.png", "done", "a.png"), 1, 2)
+        report(PhotoOutcome("a.png", "done", "a.png"), 1, 2)
         report(failed("b[1].png", "image_bad", "it is bad"), 2, 2)
 
 

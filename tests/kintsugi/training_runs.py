@@ -18,8 +18,8 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.storage import Storage
-from kintsugi.train.feed import Delivery
 from kintsugi.train.loop import Reporter, WorkerContext, initial_state, train
+from kintsugi.train.prefetch import AnyBatch
 from kintsugi.train.step import TrainStep
 from kintsugi.train.validation import Validation
 
@@ -86,13 +86,13 @@ def setup_of(
 
 def run_loop(
     stage: Stage,
-    batches: Iterator[Delivery],
+    batches: Iterator[AnyBatch],
     order: SampleOrder,
     config: JobConfig,
     reporter: Reporter,
     *,
     context: WorkerContext | None = None,
-    held_out: Sequence[Delivery] = (),
+    held_out: Sequence[AnyBatch] = (),
     spare: bool = False,
 ) -> TrainState:
     """The loop over a stage and batches of the test's own, as `train_worker` calls it.

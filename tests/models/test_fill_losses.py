@@ -11,7 +11,7 @@ from kintsugi.models.fill_losses import (
     generator_judged,
     touched,
 )
-from kintsugi.models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.fill_discriminator import DiscriminatorOutput
 
 
 def a_share() -> torch.Tensor:
@@ -21,14 +21,14 @@ def a_share() -> torch.Tensor:
     return share
 
 
-def judged(local: float, wide: float, elsewhere: float) -> Judged:
+def judged(local: float, wide: float, elsewhere: float) -> DiscriminatorOutput:
     """Logits in the hole's patches, and what all others say."""
     grids = []
     for logit, cells in ((local, 8), (wide, 4)):
         grid = torch.full((1, 1, cells, cells), elsewhere)
         grid[touched(a_share(), cells, cells) == 1] = logit
         grids.append(grid)
-    return Judged((grids[0], grids[1]), ())
+    return DiscriminatorOutput((grids[0], grids[1]), ())
 
 
 def test_a_cell_that_touches_the_hole_counts() -> None:

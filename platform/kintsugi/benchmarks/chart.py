@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """Measurements of one name by rising x; thick ones are drawn first."""
 
     name: str
@@ -44,7 +44,7 @@ class Panel:
     """A pair of axes with its lines; at least one point."""
 
     title: str
-    lines: Sequence[Line]
+    lines: Sequence[ChartLine]
 
 
 def draw_chart(panels: Sequence[Panel], *, note: str) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from kintsugi.config.sections import DataSection, WorkersSection
-from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
+from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
 from kintsugi.data.ray_pipeline import TaskCost, stream_batches
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import ShardReader
@@ -48,7 +48,7 @@ class Waits:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReadingRow:
     """One line of the table: all workers together.
 
     Attributes:
@@ -112,7 +112,7 @@ def run_benchmark(reading: Reading, step_seconds: float) -> dict[str, Any]:
         reading: What is read.
         step_seconds: How long a step takes, for the line that says how long it would wait.
 
-    Returns: The setting and a list ``rows`` of `Row` as dictionaries.
+    Returns: The setting and a list ``rows`` of `ReadingRow` as dictionaries.
 
     Raises:
         ConfigError: The cluster is too small, or there are fewer photographs than a step takes.
@@ -228,7 +228,7 @@ def _measure_on_ray(reading: Reading, reader: ShardReader, step_seconds: float) 
 
     def measure(rank: int) -> Waits:
         corrupt = corrupt_rows(reader, data)
-        request = Request(reader, order, Position(), rank, steps + 1, corrupt)
+        request = BatchRequest(reader, order, Position(), rank, steps + 1, corrupt)
         cost = TaskCost()
         waits = consume(stream_batches(request, data, cost=cost), steps, step_seconds)
         return replace(waits, task_seconds=cost.seconds / cost.photos)
@@ -242,10 +242,10 @@ def _measure_on_ray(reading: Reading, reader: ShardReader, step_seconds: float) 
 
 def _row(
     how: str, step_seconds: float, waits: Sequence[Waits], batch_size: int, mean_bytes: float
-) -> Row:
+) -> ReadingRow:
     rate = sum(len(each.wait_seconds) * batch_size / each.seconds for each in waits)
     shares = [sum(each.wait_seconds) / each.seconds for each in waits]
-    return Row(
+    return ReadingRow(
         reading=how,
         workers=len(waits),
         step_seconds=step_seconds,

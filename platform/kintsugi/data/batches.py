@@ -84,7 +84,7 @@ class PackedBatch:
 
 
 @dataclass(frozen=True)
-class Request:
+class BatchRequest:
     """The batches that one worker asks for.
 
     Attributes:
@@ -136,8 +136,8 @@ def local_batches(
 ) -> Iterator[PackedBatch]:
     """Batches in this process, without Ray: the same as a Ray worker of that rank gets.
 
-    Args: as in `Request`; ``config``: how photographs become batches; ``corrupt`` None: a count
-        of its own.
+    Args: as in `BatchRequest`; ``config``: how photographs become batches; ``corrupt`` None: a
+        count of its own.
 
     Raises: StorageError when a shard is missing or altered, or more photographs than
         ``config.max_corrupt_share`` do not decode.

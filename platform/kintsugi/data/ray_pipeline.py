@@ -19,7 +19,7 @@ from ray.data import ExecutionResources
 from ray.data.collate_fn import NumpyBatchCollateFn
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import PackedBatch, Request, settings_of
+from kintsugi.data.batches import BatchRequest, PackedBatch, settings_of
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Read
 from kintsugi.data.samples import DecodeRead, as_row
@@ -51,7 +51,7 @@ class TaskCost:
 
 
 def stream_batches(
-    request: Request, config: DataSection, *, cost: TaskCost | None = None
+    request: BatchRequest, config: DataSection, *, cost: TaskCost | None = None
 ) -> Iterator[PackedBatch]:
     """The batches that a worker asks for, made as ``config`` says.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kintsugi.data.shard_reader import Decoded, PartRead, PartReader
-from kintsugi.data.shards.part_lists import Listed, PartInfo
+from kintsugi.data.shards.part_lists import PartEntry, PartInfo
 from kintsugi.masks.generators import draw_mask
 
 # Rows that a data task hands on at a time: bounds the memory of a block (a crop of 256 px takes
@@ -148,7 +148,8 @@ def as_row(read: PartRead) -> dict[str, Any]:
 
 def _of_row(row: dict[str, Any]) -> PartRead:
     parts = tuple(
-        Listed(**part) if "place" in part else PartInfo(**part) for part in json.loads(row["parts"])
+        PartEntry(**part) if "place" in part else PartInfo(**part)
+        for part in json.loads(row["parts"])
     )
     part, at = (np.frombuffer(row[name], _NUMBER).astype(np.int64) for name in ("part", "row"))
     return PartRead(int(row["epoch"]), parts, part, at)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from kintsugi.data.sampler import Read
 from kintsugi.data.shard_manifest import read_manifest, read_part, rows_of
-from kintsugi.data.shards.part_lists import Listed, PartInfo, PartLists, Split
+from kintsugi.data.shards.part_lists import PartEntry, PartInfo, PartLists, Split
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import InputError, StorageError
 from kintsugi.imaging.codec import decode_image
@@ -56,7 +56,7 @@ class PartRead:
     """
 
     epoch: int
-    parts: tuple[PartInfo | Listed, ...]
+    parts: tuple[PartInfo | PartEntry, ...]
     part: NDArray[np.int64]
     row: NDArray[np.int64]
 
@@ -80,7 +80,7 @@ class PartReader:
             photograph at all that decodes.
         """
         storage = Storage(self.uri)
-        parts = [part.find(storage) if isinstance(part, Listed) else part for part in read.parts]
+        parts = [part.find(storage) if isinstance(part, PartEntry) else part for part in read.parts]
         tables = [self._open(storage, part) for part in parts]
         for part, row in zip(read.part.tolist(), read.row.tolist(), strict=True):
             found = self._decode_row(tables[part], row, parts[part].name)

@@ -19,7 +19,7 @@ from kintsugi.evaluation.entrants import (
     open_context_encoder,
     open_our_release,
 )
-from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate
+from kintsugi.evaluation.evaluate import Comparison, EvaluationPhoto, PhotoResult, evaluate
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.learned_metrics import open_learned_metrics
 from kintsugi.evaluation.metrics import VggDistance
@@ -43,7 +43,7 @@ GRID_PHOTOS = 4
 _PROGRESS_SECONDS = 2.0
 
 # Called after each photograph with its result, the number of them done and of all.
-Report = Callable[[Evaluated, int, int], None]
+Report = Callable[[PhotoResult, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def compare(
     limit: int | None = None,
     held_out: float | None = None,
     report: Report | None = None,
-) -> tuple[list[Evaluated], dict[str, Any]]:
+) -> tuple[list[PhotoResult], dict[str, Any]]:
     """Evaluate photographs; the figures are the same in every run apart from ``times``.
 
     Args:
@@ -141,7 +141,7 @@ def compare(
             two of them.
         InvalidInput: none of them can be used.
     """
-    results: list[Evaluated] = []
+    results: list[PhotoResult] = []
     with open_photos(photos) as uri:
         names = list_photos(uri, limit, held_out=held_out)
         if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
@@ -178,7 +178,7 @@ def is_complete(figures: dict[str, Any]) -> bool:
     return not figures["rejects"] and not any("problems" in row for row in figures["figures"])
 
 
-def write_report(uri: str, results: Sequence[Evaluated], figures: dict[str, Any]) -> None:
+def write_report(uri: str, results: Sequence[PhotoResult], figures: dict[str, Any]) -> None:
     """Write cases.jsonl, grid.png, results.md and, last, results.json; say where they are."""
     output = Storage(uri)
     cases = "".join(json.dumps(row) + "\n" for row in case_rows(results))
@@ -189,13 +189,13 @@ def write_report(uri: str, results: Sequence[Evaluated], figures: dict[str, Any]
     print(f"wrote {output.uri}/results.json, results.md, cases.jsonl, grid.png")
 
 
-class Progress:
+class ProgressLines:
     """Lines for a log: what is amiss at once, and now and then how far it is."""
 
     def __init__(self) -> None:
         self._shown = -_PROGRESS_SECONDS
 
-    def __call__(self, result: Evaluated, done: int, total: int) -> None:
+    def __call__(self, result: PhotoResult, done: int, total: int) -> None:
         problems = {f"{fill.method}: {fill.problem}" for fill in result.filled if fill.problem}
         for why in sorted(problems | ({f"rejected: {result.reject}"} if result.reject else set())):
             print(f"{result.id}: {why}", flush=True)
@@ -217,9 +217,9 @@ def check_stems(names: Sequence[str]) -> None:
             )
 
 
-def _photos(uri: str, names: Sequence[str], *, inline: bool) -> Iterator[Photo]:
+def _photos(uri: str, names: Sequence[str], *, inline: bool) -> Iterator[EvaluationPhoto]:
     """The first few keep their pictures. ``inline``: only this machine can read them."""
     storage = Storage(uri)
     for index, name in enumerate(names):
         source = storage.read(name) if inline else storage
-        yield Photo(name, source, keep_pictures=index < GRID_PHOTOS)
+        yield EvaluationPhoto(name, source, keep_pictures=index < GRID_PHOTOS)

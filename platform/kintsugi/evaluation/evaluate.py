@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter
 from kintsugi.data.evaluation_photos import square_crop
 from kintsugi.errors import InputError, KintsugiError
 from kintsugi.evaluation.entrants import Case, Entrant
-from kintsugi.evaluation.fill_cache import Fill, FillCache
+from kintsugi.evaluation.fill_cache import FillCache, TimedFill
 from kintsugi.evaluation.learned_metrics import LearnedMetrics
 from kintsugi.evaluation.metrics import VggDistance, compose, measure
 from kintsugi.evaluation.realism.realism import HoleSampler, hole_figures
@@ -65,7 +65,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Photo:
+class EvaluationPhoto:
     """One photograph: its bytes or where they are, and whether its pictures are wanted."""
 
     id: str
@@ -80,7 +80,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Filled:
+class CaseResult:
     """One photograph under one mask set by one method.
 
     Attributes:
@@ -107,14 +107,14 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class PhotoResult:
     """One photograph under every mask set by every method.
 
     Attributes:
         id: The id of the photograph.
         filled: What came of it; empty when ``reject`` says why it cannot be used.
         pictures: For the grid: mask set -> title (input, mask, every method, truth) -> PNG.
-        inception: Inception features of the truth, by mask set; as in `Filled`.
+        inception: Inception features of the truth, by mask set; as in `CaseResult`.
         cells: The cells of the truth, by mask set: both draws of `HoleSampler`.
     """
 
@@ -123,14 +123,14 @@ class Evaluated:
     )
 
     id: str
-    filled: tuple[Filled, ...] = ()
+    filled: tuple[CaseResult, ...] = ()
     reject: str = ""
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
     inception: dict[str, bytes] = field(default_factory=dict)
     cells: dict[str, tuple[dict[str, bytes], ...]] = field(default_factory=dict)
 
 
-def evaluate(photos: Iterable[Photo], comparison: Comparison) -> Iterator[Evaluated]:
+def evaluate(photos: Iterable[EvaluationPhoto], comparison: Comparison) -> Iterator[PhotoResult]:
     """Evaluate every photograph, in order: a Ray Data job where Ray is initialised, else here."""
     if ray_is_running():
         return _evaluate_in_ray(list(photos), comparison)
@@ -138,14 +138,14 @@ def evaluate(photos: Iterable[Photo], comparison: Comparison) -> Iterator[Evalua
     return (evaluate_photo(comparison, photo) for photo in photos)
 
 
-def evaluate_photo(comparison: Comparison, photo: Photo) -> Evaluated:
+def evaluate_photo(comparison: Comparison, photo: EvaluationPhoto) -> PhotoResult:
     """Fill and measure one photograph; one that cannot be read or decoded is a reject."""
     try:
         pixels = decode_image(photo.read(), ImageLimits()).pixels
         masks = [(masks, masks.mask_of(photo.id)) for masks in comparison.mask_sets]
     except InputError as error:
-        return Evaluated(photo.id, reject=str(error))
-    filled: list[Filled] = []
+        return PhotoResult(photo.id, reject=str(error))
+    filled: list[CaseResult] = []
     pictures: dict[str, dict[str, bytes]] = {}
     inception: dict[str, bytes] = {}
     cells: dict[str, tuple[dict[str, bytes], ...]] = {}
@@ -167,17 +167,17 @@ def evaluate_photo(comparison: Comparison, photo: Photo) -> Evaluated:
         if photo.keep_pictures:
             shown = {"input": holed, "mask": _as_picture(mask), **answers, "truth": truth}
             pictures[mask_set.name] = {name: encode_image(each) for name, each in shown.items()}
-    return Evaluated(photo.id, tuple(filled), "", pictures, inception, cells)
+    return PhotoResult(photo.id, tuple(filled), "", pictures, inception, cells)
 
 
 def _fill_and_measure(
     comparison: Comparison, name: str, case: Case, truth: Pixels
-) -> tuple[Filled, Pixels | None]:
+) -> tuple[CaseResult, Pixels | None]:
     share = hole_share(case.mask)
     try:
         fill = fill_case(comparison.entrants[name], case, comparison.cache)
     except InputError as error:
-        return Filled(case.masks, name, share, {}, problem=str(error)), None
+        return CaseResult(case.masks, name, share, {}, problem=str(error)), None
     figures = hole_figures(truth, fill.pixels, case.mask)
     figures |= measure(fill.pixels, truth, case.mask, comparison.vgg)
     cells: dict[str, bytes] = {}
@@ -189,7 +189,7 @@ def _fill_and_measure(
         figures |= comparison.learned.measure(composed, truth)
         inception = comparison.learned.features(composed)
     timed = comparison.entrants[name].is_timed
-    row = Filled(
+    row = CaseResult(
         case.masks,
         name,
         share,
@@ -207,7 +207,7 @@ def _key(case: Case) -> str:
     return f"{case.masks}/{case.photo_id}"
 
 
-def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
+def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> TimedFill:
     """A fill, kept or made and then kept. Raises: InputError: this one has none."""
     # Another kind of device rounds in another way and takes another time.
     identity = f"{entrant.identity} on {_device_name()}" if entrant.identity else ""
@@ -217,7 +217,7 @@ def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> Fill:
             return found
     started = time.perf_counter()
     pixels = entrant.fill(case)
-    fill = Fill(pixels, time.perf_counter() - started)
+    fill = TimedFill(pixels, time.perf_counter() - started)
     if cache is not None and identity:
         cache.keep(case, identity, fill)
     return fill
@@ -231,7 +231,9 @@ def _device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _evaluate_in_ray(photos: Sequence[Photo], comparison: Comparison) -> Iterator[Evaluated]:
+def _evaluate_in_ray(
+    photos: Sequence[EvaluationPhoto], comparison: Comparison
+) -> Iterator[PhotoResult]:
     import logging
 
     import ray
@@ -258,7 +260,7 @@ def _evaluate_in_ray(photos: Sequence[Photo], comparison: Comparison) -> Iterato
         num_cpus=1,
         num_gpus=1 if gpus else 0,
     )
-    adapter = TypeAdapter(Evaluated)
+    adapter = TypeAdapter(PhotoResult)
     try:
         for row in results.iter_rows():
             yield adapter.validate_json(row["evaluated"])
@@ -277,10 +279,10 @@ class _Worker:
     def __init__(self, photos: Any, comparison: Any) -> None:
         import ray
 
-        self.photos: Sequence[Photo] = ray.get(photos)
+        self.photos: Sequence[EvaluationPhoto] = ray.get(photos)
         self.comparison: Comparison = ray.get(comparison)
         self.comparison.to(_device())
-        self.adapter = TypeAdapter(Evaluated)
+        self.adapter = TypeAdapter(PhotoResult)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         results = [evaluate_photo(self.comparison, self.photos[index]) for index in batch["id"]]

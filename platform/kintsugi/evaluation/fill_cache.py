@@ -22,7 +22,7 @@ from kintsugi.storage.storage import Storage
 _VERSION = 1
 
 
-class Fill(NamedTuple):
+class TimedFill(NamedTuple):
     """A picture and the seconds that it took; ``kept`` when it comes from the cache."""
 
     pixels: Pixels
@@ -44,7 +44,7 @@ class FillCache:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def find(self, case: Case, identity: str) -> Fill | None:
+    def find(self, case: Case, identity: str) -> TimedFill | None:
         """The fill that was kept for this case; None also for a damaged one."""
         key = _key(case, identity)
         if not self._storage.exists(f"{key}.json"):
@@ -59,9 +59,9 @@ class FillCache:
         data = self._storage.read(f"{key}.png")
         if hashlib.sha256(data).hexdigest() != about.png_sha256:
             return None
-        return Fill(decode_image(data).pixels, about.seconds, kept=True)
+        return TimedFill(decode_image(data).pixels, about.seconds, kept=True)
 
-    def keep(self, case: Case, identity: str, fill: Fill) -> None:
+    def keep(self, case: Case, identity: str, fill: TimedFill) -> None:
         """Write a fill; the same one written twice at a time does no harm."""
         key = _key(case, identity)
         data = encode_image(fill.pixels)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kintsugi.evaluation.evaluate import Evaluated
+from kintsugi.evaluation.evaluate import PhotoResult
 from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.imaging.arrays import Pixels
 from kintsugi.imaging.codec import encode_image
@@ -87,7 +87,7 @@ def format_markdown(figures: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def draw_grid(results: Sequence[Evaluated]) -> bytes:
+def draw_grid(results: Sequence[PhotoResult]) -> bytes:
     """A PNG with a row for each photograph and mask set that kept its pictures, titled columns.
 
     Columns are input, mask, every method and truth; where a method has no fill it is grey.

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kintsugi.evaluation.evaluate import Evaluated, Filled
+from kintsugi.evaluation.evaluate import CaseResult, PhotoResult
 from kintsugi.evaluation.learned_metrics import frechet_distance, inception_discrimination
 from kintsugi.evaluation.realism.cells import from_bytes
-from kintsugi.evaluation.realism.pooling import Sample, bootstrap_weights, pool_realism
+from kintsugi.evaluation.realism.pooling import CellSample, bootstrap_weights, pool_realism
 from kintsugi.masks.sets import HOLE_BINS, hole_bin
 
 # How many of the photographs that a method did worst on are named.
@@ -33,13 +33,13 @@ class _Group:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.fills: list[Filled] = []
+        self.fills: list[CaseResult] = []
         self.problems: dict[str, str] = {}
         self.truths: list[bytes] = []
         self.cells: list[tuple[dict[str, bytes], ...]] = []
 
 
-def summarise(results: Sequence[Evaluated], *, seed: int = 0) -> list[dict[str, Any]]:
+def summarise(results: Sequence[PhotoResult], *, seed: int = 0) -> list[dict[str, Any]]:
     """One entry for each mask set and method, in the order of the evaluation.
 
     ``realism``: as `kintsugi.evaluation.realism.pooling.Realism` has it; its layers only where
@@ -54,7 +54,7 @@ def summarise(results: Sequence[Evaluated], *, seed: int = 0) -> list[dict[str, 
     return [_entry(*key, group, seed) for key, group in _groups(results).items()]
 
 
-def summarise_times(results: Sequence[Evaluated]) -> list[dict[str, Any]]:
+def summarise_times(results: Sequence[PhotoResult]) -> list[dict[str, Any]]:
     """Seconds of a fill by mask set and method; ``kept``: how many are of an earlier run."""
     entries = []
     for (masks, method), group in _groups(results).items():
@@ -68,7 +68,7 @@ def summarise_times(results: Sequence[Evaluated]) -> list[dict[str, Any]]:
     return entries
 
 
-def case_rows(results: Sequence[Evaluated]) -> list[dict[str, Any]]:
+def case_rows(results: Sequence[PhotoResult]) -> list[dict[str, Any]]:
     """One row for each photograph, mask set and method: the figures behind the means."""
     return [
         {
@@ -97,7 +97,7 @@ def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
     return means
 
 
-def _groups(results: Sequence[Evaluated]) -> dict[tuple[str, str], _Group]:
+def _groups(results: Sequence[PhotoResult]) -> dict[tuple[str, str], _Group]:
     groups: dict[tuple[str, str], _Group] = {}
     for result in results:
         for fill in result.filled:
@@ -141,7 +141,7 @@ def _entry(masks: str, method: str, group: _Group, seed: int) -> dict[str, Any]:
 def _realism(group: _Group, seed: int) -> dict[str, Any] | None:
     """None where the figures that it needs are not among those of the fills."""
     samples = [
-        Sample(
+        CellSample(
             id=photo,
             first=from_bytes(drawn[0]),
             second=from_bytes(drawn[1]),

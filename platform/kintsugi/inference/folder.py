@@ -17,7 +17,7 @@ from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
 from kintsugi.imaging.formats import ALL_LABELS, FORMATS, is_hidden, is_photo
 from kintsugi.inference.folder_report import (
     REPORT_NAME,
-    Outcome,
+    PhotoOutcome,
     Summary,
     earlier_outcomes,
     failed,
@@ -47,7 +47,7 @@ AnItem = TypeVar("AnItem", bound=Item)
 
 
 @dataclass(frozen=True)
-class Plan(Generic[AnItem]):
+class FolderPlan(Generic[AnItem]):
     """What is to be worked on.
 
     Attributes:
@@ -57,12 +57,12 @@ class Plan(Generic[AnItem]):
     """
 
     items: tuple[AnItem, ...]
-    refused: tuple[Outcome, ...]
+    refused: tuple[PhotoOutcome, ...]
     hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Made:
+class OutputFile:
     """The bytes of an output, and what of the photograph they do not hold."""
 
     body: bytes
@@ -88,13 +88,13 @@ class FolderRun:
     report: "Report | None" = None
 
 
-Report = Callable[[Outcome, int, int], None]
+Report = Callable[[PhotoOutcome, int, int], None]
 # Makes one output; InputError is that photograph's own trouble. It travels to other processes.
-Work = Callable[[AnItem], Made]
+Work = Callable[[AnItem], OutputFile]
 
 
 def work_folder(
-    plan: Plan[AnItem], work: Work[AnItem], output: Storage, run: FolderRun = FolderRun()
+    plan: FolderPlan[AnItem], work: Work[AnItem], output: Storage, run: FolderRun = FolderRun()
 ) -> Summary:
     """Work on every photograph that has no output yet, in Ray tasks where Ray is initialised.
 
@@ -126,7 +126,7 @@ def work_folder(
     return Summary(ordered, len(waiting), len(plan.items) - len(waiting), plan.hidden)
 
 
-def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> Outcome:
+def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> PhotoOutcome:
     """Make and write one output; whatever goes wrong is this photograph's outcome."""
     work, output = shared
     started = time.perf_counter()
@@ -145,11 +145,11 @@ def work_on(shared: tuple[Work[AnItem], Storage], item: AnItem) -> Outcome:
         logger.exception("cannot do %s", ascii(item.id))
         outcome = failed(item.id, "unexpected_error", f"{type(error).__name__}: {error}")
     else:
-        outcome = Outcome(item.id, "done", item.output, notes=made.notes)
+        outcome = PhotoOutcome(item.id, "done", item.output, notes=made.notes)
     return replace(outcome, seconds=round(time.perf_counter() - started, 3))
 
 
-def plan_outputs(found: Survey, format: str = "same") -> Plan[Item]:
+def plan_outputs(found: Survey, format: str = "same") -> FolderPlan[Item]:
     """Name the output of each photograph; whatever else is there is named as left out.
 
     Args:
@@ -172,7 +172,7 @@ def plan_outputs(found: Survey, format: str = "same") -> Plan[Item]:
             refused.append(failed(name, "output_ambiguous", problem))
         else:
             items.append(Item(name, output))
-    return Plan(tuple(items), tuple(refused), tuple(sorted(filter(is_hidden, found.sizes))))
+    return FolderPlan(tuple(items), tuple(refused), tuple(sorted(filter(is_hidden, found.sizes))))
 
 
 def output_name(name: str, format: str) -> str:
@@ -181,7 +181,7 @@ def output_name(name: str, format: str) -> str:
     return clean if format == "same" else stem_of(clean) + FORMATS[format].suffixes[0]
 
 
-def check_any(plan: Plan[AnItem], photos: Storage) -> None:
+def check_any(plan: FolderPlan[AnItem], photos: Storage) -> None:
     """Raises: ConfigError: there are no photographs."""
     if not plan.items and all(outcome.status == "left_out" for outcome in plan.refused):
         others = len(plan.refused)
@@ -224,7 +224,7 @@ def same_name(name: str) -> str:
 
 def _work_through(
     waiting: list[AnItem], work: Work[AnItem], output: Storage, run: FolderRun
-) -> Iterator[Outcome]:
+) -> Iterator[PhotoOutcome]:
     unreached = 0
     results = map_tasks(
         work_on, (work, output), waiting, processes=run.processes, on_lost=_worker_died
@@ -240,7 +240,7 @@ def _work_through(
             )
 
 
-def _worker_died(item: Item, why: str) -> Outcome:
+def _worker_died(item: Item, why: str) -> PhotoOutcome:
     return failed(item.id, "worker_died", f"{why}: most often its memory did not suffice")
 
 
@@ -248,9 +248,9 @@ def _with_hint(error: InputError) -> str:
     return f"{error}: {error.hint}" if error.hint else str(error)
 
 
-def _left_out(found: Survey) -> list[Outcome]:
+def _left_out(found: Survey) -> list[PhotoOutcome]:
     return [
-        Outcome(
+        PhotoOutcome(
             name,
             "left_out",
             code="not_a_photograph",
@@ -261,7 +261,7 @@ def _left_out(found: Survey) -> list[Outcome]:
     ]
 
 
-def _locked(found: Survey) -> list[Outcome]:
+def _locked(found: Survey) -> list[PhotoOutcome]:
     return [
         failed(name or ".", "folder_unreadable", f"its files cannot be listed: {why}")
         for name, why in found.unreadable.items()
@@ -272,5 +272,5 @@ def _leads_out(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/")
 
 
-def _found(item: Item) -> Outcome:
-    return Outcome(item.id, "done", item.output, reason="the output was there already")
+def _found(item: Item) -> PhotoOutcome:
+    return PhotoOutcome(item.id, "done", item.output, reason="the output was there already")

@@ -12,7 +12,7 @@ REPORT_NAME = "report.jsonl"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PhotoOutcome:
     """What became of one photograph.
 
     Attributes:
@@ -45,34 +45,34 @@ class Summary:
         hidden: Names of hidden files, which have no row.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PhotoOutcome, ...]
     tried: int
     passed: int = 0
     hidden: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> tuple[Outcome, ...]:
+    def failed(self) -> tuple[PhotoOutcome, ...]:
         """Photographs without an output."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
     @property
-    def left_out(self) -> tuple[Outcome, ...]:
+    def left_out(self) -> tuple[PhotoOutcome, ...]:
         """Files that are no photographs."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "left_out")
 
 
-def failed(name: str, code: str, reason: str, seconds: float = 0.0) -> Outcome:
+def failed(name: str, code: str, reason: str, seconds: float = 0.0) -> PhotoOutcome:
     """The outcome of a photograph that cannot be used."""
-    return Outcome(name, "failed", code=code, reason=reason, seconds=round(seconds, 3))
+    return PhotoOutcome(name, "failed", code=code, reason=reason, seconds=round(seconds, 3))
 
 
-def write_report(output: Storage, outcomes: Mapping[str, Outcome]) -> None:
+def write_report(output: Storage, outcomes: Mapping[str, PhotoOutcome]) -> None:
     """Replace the report. Raises: StorageError."""
     lines = [json.dumps(asdict(outcomes[name])) + "\n" for name in sorted(outcomes)]
     output.write(REPORT_NAME, "".join(lines).encode())
 
 
-def earlier_outcomes(output: Storage) -> Mapping[str, Outcome]:
+def earlier_outcomes(output: Storage) -> Mapping[str, PhotoOutcome]:
     """Rows of the report that an earlier run left, by id; empty when there is none."""
     if not output.exists(REPORT_NAME):
         return {}
@@ -85,6 +85,6 @@ def earlier_outcomes(output: Storage) -> Mapping[str, Outcome]:
     return {row.id: row for row in rows}
 
 
-def _row(values: dict[str, object]) -> Outcome:
-    row = Outcome(**values)  # type: ignore[arg-type]
-    return Outcome(**{**asdict(row), "notes": tuple(row.notes)})
+def _row(values: dict[str, object]) -> PhotoOutcome:
+    row = PhotoOutcome(**values)  # type: ignore[arg-type]
+    return PhotoOutcome(**{**asdict(row), "notes": tuple(row.notes)})

@@ -11,10 +11,10 @@ from kintsugi.imaging.limits import ImageLimits
 from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
 from kintsugi.imaging.saving import Saved
 from kintsugi.inference.folder import (
+    FolderPlan,
     FolderRun,
     Item,
-    Made,
-    Plan,
+    OutputFile,
     check_any,
     check_apart,
     plan_outputs,
@@ -23,7 +23,7 @@ from kintsugi.inference.folder import (
     stem_of,
     work_folder,
 )
-from kintsugi.inference.folder_report import Outcome, Summary, failed
+from kintsugi.inference.folder_report import PhotoOutcome, Summary, failed
 from kintsugi.inference.methods import Method, PhotoMethod
 from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
@@ -34,7 +34,7 @@ _MASK_ENDING = re.compile(r"_mask\d*$")
 
 
 @dataclass(frozen=True)
-class Pair(Item):
+class PhotoAndMask(Item):
     """A photograph, the name of its fill, and its mask; "" where there is one for all, or none."""
 
     mask: str
@@ -94,7 +94,9 @@ def inpaint_folder(
     return work_folder(plan, Filling(places, method, masks, output), places.output, run)
 
 
-def plan_folder(images: Survey, masks: Survey | None, format: str = "same") -> Plan[Pair]:
+def plan_folder(
+    images: Survey, masks: Survey | None, format: str = "same"
+) -> FolderPlan[PhotoAndMask]:
     """Find each photograph's mask: of the same stem, or the stem and ``_mask``, ``_mask001``, ...
 
     Args:
@@ -123,10 +125,10 @@ def plan_folder(images: Survey, masks: Survey | None, format: str = "same") -> P
             problem = f"{' and '.join(found)} could each be its mask: remove all but one"
             refused.append(failed(item.id, "mask_ambiguous", problem))
         else:
-            pairs.append(Pair(item.id, item.output, found[0]))
+            pairs.append(PhotoAndMask(item.id, item.output, found[0]))
     if masks is not None:
         refused += _locked_masks(masks)
-    return Plan(tuple(pairs), tuple(refused), outputs.hidden)
+    return FolderPlan(tuple(pairs), tuple(refused), outputs.hidden)
 
 
 def fill_photo(
@@ -193,12 +195,12 @@ def _masks_by_photo(masks: list[str], photos: set[str] | None) -> Mapping[str, l
     return found
 
 
-def _without_masks(plan: Plan[Item]) -> Plan[Pair]:
-    pairs = tuple(Pair(item.id, item.output, "") for item in plan.items)
-    return Plan(pairs, plan.refused, plan.hidden)
+def _without_masks(plan: FolderPlan[Item]) -> FolderPlan[PhotoAndMask]:
+    pairs = tuple(PhotoAndMask(item.id, item.output, "") for item in plan.items)
+    return FolderPlan(pairs, plan.refused, plan.hidden)
 
 
-def _locked_masks(masks: Survey) -> list[Outcome]:
+def _locked_masks(masks: Survey) -> list[PhotoOutcome]:
     return [
         failed(f"masks: {name or '.'}", "folder_unreadable", f"its masks cannot be listed: {why}")
         for name, why in masks.unreadable.items()
@@ -214,11 +216,11 @@ class Filling:
     masks: MaskOptions
     output: OutputOptions
 
-    def __call__(self, pair: Pair) -> Made:
+    def __call__(self, pair: PhotoAndMask) -> OutputFile:
         """Raises: InputError: the photograph or its mask cannot be used."""
         image = read_input(self.places.images, pair.id, "image")
         mask = self.places.one_mask
         if pair.mask and self.places.masks is not None:
             mask = read_input(self.places.masks, pair.mask, "mask")
         saved = fill_photo(image, mask, self.method, masks=self.masks, output=self.output)
-        return Made(saved.body, saved.notes)
+        return OutputFile(saved.body, saved.notes)

@@ -11,7 +11,7 @@ from kintsugi.imaging.saving import Saved, save_photograph
 from kintsugi.inference.folder import (
     FolderRun,
     Item,
-    Made,
+    OutputFile,
     check_any,
     check_apart,
     plan_outputs,
@@ -128,8 +128,8 @@ class _Restyling:
     stylist: Stylist
     file: OutputOptions
 
-    def __call__(self, item: Item) -> Made:
+    def __call__(self, item: Item) -> OutputFile:
         """Raises: InputError: the photograph cannot be used."""
         data = read_input(self.content, item.id, "content")
         saved = stylize_photo(data, self.stylist, self.file)
-        return Made(saved.body, saved.notes)
+        return OutputFile(saved.body, saved.notes)

@@ -14,7 +14,7 @@ CRITERIA = ("perceptual", "reconstruction")
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayOptions:
     """Where a run is shown besides the terminal; no part of its identity.
 
     Attributes:
@@ -29,7 +29,7 @@ class Shown:
 
 
 @contextmanager
-def reporting(run: Run, max_steps: int, shown: Shown) -> Iterator[None]:
+def reporting(run: Run, max_steps: int, shown: DisplayOptions) -> Iterator[None]:
     """Show a run of `max_steps` steps that trains while inside.
 
     Raises:

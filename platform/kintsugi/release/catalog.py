@@ -18,7 +18,7 @@ from kintsugi.storage.storage import Storage
 
 
 @dataclass(frozen=True)
-class Listed:
+class CatalogEntry:
     """A release of a place.
 
     Attributes:
@@ -38,7 +38,7 @@ class Listed:
 _NAMING = ("masks", "method")
 
 
-def list_releases(uri: str) -> list[Listed]:
+def list_releases(uri: str) -> list[CatalogEntry]:
     """The whole releases below a place, at any depth, by their folders' names.
 
     Raises: StorageError: the place cannot be listed.
@@ -53,9 +53,9 @@ def list_releases(uri: str) -> list[Listed]:
             continue
         there = place.join(folder) if folder else place
         try:
-            found.append(Listed(there.uri, read_config(there.uri), sizes[weights]))
+            found.append(CatalogEntry(there.uri, read_config(there.uri), sizes[weights]))
         except StorageError as error:
-            found.append(Listed(there.uri, None, sizes[weights], str(error)))
+            found.append(CatalogEntry(there.uri, None, sizes[weights], str(error)))
     return found
 
 

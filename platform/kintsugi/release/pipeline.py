@@ -69,7 +69,7 @@ class PipelineConfig:
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """One job.
 
     Attributes:
@@ -92,7 +92,7 @@ class Step:
         return hashlib.sha256(json.dumps([self.job, *self.flags]).encode()).hexdigest()
 
 
-def steps(config: PipelineConfig, configs: Path) -> list[Step]:
+def steps(config: PipelineConfig, configs: Path) -> list[PipelineStep]:
     """The jobs up to a candidate and its evaluation, in their order.
 
     Args:
@@ -113,14 +113,16 @@ def steps(config: PipelineConfig, configs: Path) -> list[Step]:
     return [*found, _candidate(config, configs), _evaluation(config)]
 
 
-def promotion(config: PipelineConfig, figures: str) -> Step:
+def promotion(config: PipelineConfig, figures: str) -> PipelineStep:
     """The step that makes the candidate the release, with its figures in the card.
 
     Args: ``figures``: local file with what the evaluation wrote.
     """
     candidate = f"{config.home}/candidate"
     flags = ("--stage1", candidate, "--stage2", candidate, "--metrics", figures)
-    return Step("promote", "publish", (*flags, "--output", config.output, "--name", config.name))
+    return PipelineStep(
+        "promote", "publish", (*flags, "--output", config.output, "--name", config.name)
+    )
 
 
 def failures(figures: Mapping[str, Any], config: PipelineConfig) -> list[str]:
@@ -176,7 +178,7 @@ class Finished:
         found: dict[str, str] = json.loads(self._home.read(STATE_NAME))["steps"]
         return found
 
-    def count(self, planned: Sequence[Step]) -> int:
+    def count(self, planned: Sequence[PipelineStep]) -> int:
         """How many of the first steps are done as they are planned; the next one is to be done."""
         done = self.read()
         for index, step in enumerate(planned):
@@ -184,29 +186,29 @@ class Finished:
                 return index
         return len(planned)
 
-    def write(self, planned: Sequence[Step]) -> None:
+    def write(self, planned: Sequence[PipelineStep]) -> None:
         """Say that these steps, and no others, are done."""
         state = {"steps": {step.name: step.digest for step in planned}}
         self._home.write(STATE_NAME, json.dumps(state, indent=1).encode())
 
 
-def _pack(config: PipelineConfig) -> Step:
+def _pack(config: PipelineConfig) -> PipelineStep:
     flags = ["--config", f"{config.flavour}-stage1"]
     if config.photos:
         flags += ["--input", config.photos, "--held-out", str(config.held_out)]
     flags += ["--output", config.shards, "--verify"]
     # Refused photographs are listed in the log and in the manifest.
-    return Step("shards", "write_shards", tuple(flags))
+    return PipelineStep("shards", "write_shards", tuple(flags))
 
 
-def _encoder(config: PipelineConfig) -> Step:
+def _encoder(config: PipelineConfig) -> PipelineStep:
     if not config.photos:
         raise ConfigError("--teacher needs --photos: an encoder is trained on photographs")
     flags = ["--photos", config.photos, "--teacher", config.teacher]
     flags += ["--output", f"{config.home}/encoder", "--steps", str(config.encoder_steps)]
     flags += ["--held-out", str(config.held_out)]
     on_gpu = config.workers > 0
-    return Step(
+    return PipelineStep(
         "encoder", "train_encoder", (*flags, *(("--device", "cuda") if on_gpu else ())), on_gpu
     )
 
@@ -221,7 +223,7 @@ def _run(config: PipelineConfig, stage: str) -> str:
     return f"{config.name}-{stage.replace('_', '-')}"
 
 
-def _training(config: PipelineConfig, stage: str) -> Step:
+def _training(config: PipelineConfig, stage: str) -> PipelineStep:
     values = {
         **{name: str(value) for name, value in config.settings.get(stage, {}).items()},
         "run": _run(config, stage),
@@ -242,10 +244,10 @@ def _training(config: PipelineConfig, stage: str) -> Step:
     port, host = config.metrics
     if port:
         flags += ["--metrics-port", str(port), "--metrics-host", host]
-    return Step(stage, f"train_{stage}", tuple(flags))
+    return PipelineStep(stage, f"train_{stage}", tuple(flags))
 
 
-def _candidate(config: PipelineConfig, configs: Path) -> Step:
+def _candidate(config: PipelineConfig, configs: Path) -> PipelineStep:
     flags = ["--config", f"{config.flavour}-stage2"]
     for stage in stages_of(config, configs):
         flags += [f"--{stage.replace('_', '-')}", f"{config.runs}/{_run(config, stage)}"]
@@ -253,10 +255,10 @@ def _candidate(config: PipelineConfig, configs: Path) -> Step:
             # What is trained with one fills by copied pixels.
             flags.append("--pixels")
     flags += ["--output", f"{config.home}/candidate", "--name", config.name]
-    return Step("candidate", "publish", tuple(flags))
+    return PipelineStep("candidate", "publish", tuple(flags))
 
 
-def _evaluation(config: PipelineConfig) -> Step:
+def _evaluation(config: PipelineConfig) -> PipelineStep:
     flags = ["--release", f"{config.home}/candidate", "--masks", ",".join(config.masks)]
     flags += ["--methods", ",".join(["ours", *config.rivals]), "--limit", str(config.limit)]
     flags += ["--output", f"{config.home}/evaluation"]
@@ -264,4 +266,4 @@ def _evaluation(config: PipelineConfig) -> Step:
         flags += ["--photos", config.photos, "--held-out", str(config.held_out)]
     if config.teacher:
         flags += ["--encoder", config.teacher]
-    return Step("evaluation", "evaluate", tuple(flags))
+    return PipelineStep("evaluation", "evaluate", tuple(flags))

@@ -17,8 +17,8 @@ from kintsugi.release.sources import check_pair, check_runs, joint_encoder, open
 from kintsugi.runs.weights import (
     DISCRIMINATORS_KEY,
     DISCRIMINATORS_NAME,
-    Networks,
     State,
+    TrainedNetworks,
     check_fit,
     generators_of,
     open_networks,
@@ -148,7 +148,7 @@ def _write(
     return saved
 
 
-def _with_initial_fill(model: ModelConfig, predictor: Networks) -> ModelConfig:
+def _with_initial_fill(model: ModelConfig, predictor: TrainedNetworks) -> ModelConfig:
     """The architecture with a predicted initial fill. Raises: ConfigError: it cannot have it."""
     if "initial_fill" not in predictor.parts:
         raise ConfigError(

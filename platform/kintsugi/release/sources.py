@@ -11,7 +11,7 @@ from kintsugi.errors import ConfigError, StorageError
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import WEIGHTS_NAME
 from kintsugi.runs.run import CONFIG_NAME, Run
-from kintsugi.runs.weights import Networks, open_networks
+from kintsugi.runs.weights import TrainedNetworks, open_networks
 from kintsugi.stages.base.registry import stage_spec
 from kintsugi.storage.storage import Storage
 
@@ -34,7 +34,7 @@ class Source:
     """
 
     uri: str
-    networks: Networks
+    networks: TrainedNetworks
     training: dict[str, Any]
     encoder: str
     matching: dict[str, Any]
@@ -103,7 +103,7 @@ def open_source(uri: str, stage: str, checkpoint: str) -> Source:
     return Source(uri, networks, training, release.encoder, asdict(release.matching))
 
 
-def training_of(uri: str, stage: str, networks: Networks) -> dict[str, Any]:
+def training_of(uri: str, stage: str, networks: TrainedNetworks) -> dict[str, Any]:
     """What a release's config says of how a part of it was trained.
 
     Args:

@@ -81,7 +81,7 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CheckpointProgress:
     """How far a checkpoint is, without its tensors.
 
     Attributes:
@@ -264,13 +264,13 @@ class CheckpointStore:
                 return step
         return 0
 
-    def progress(self, step: int) -> Progress:
+    def progress(self, step: int) -> CheckpointProgress:
         """How far a whole checkpoint is; ``step`` 0 is that of none."""
         if step == 0:
-            return Progress()
+            return CheckpointProgress()
         saved = json.loads(self.storage.read(f"{checkpoint_name(step)}/{STATE_NAME}"))
         best = Best(**saved["best"]) if saved["best"] else None
-        return Progress(step, best, saved["stale"])
+        return CheckpointProgress(step, best, saved["stale"])
 
     def restore(self, state: TrainState, step: int) -> None:
         """Load one checkpoint into ``state``. Raises: StorageError as `fetch`."""

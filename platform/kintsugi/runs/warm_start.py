@@ -29,8 +29,8 @@ from kintsugi.models.networks.image2feature import CoarseGenerator
 from kintsugi.models.weights import current_name, read_weights
 from kintsugi.runs.run import CONFIG_NAME, Run, open_encoder
 from kintsugi.runs.weights import (
-    Networks,
     State,
+    TrainedNetworks,
     check_fit,
     join_generator,
     open_networks,
@@ -182,7 +182,7 @@ def _pin_start(run: Run, config: JobConfig) -> dict[str, Any]:
     return {"init_from": about}
 
 
-def _pin_initial_fill(run: Run, config: JobConfig, networks: Networks) -> dict[str, Any]:
+def _pin_initial_fill(run: Run, config: JobConfig, networks: TrainedNetworks) -> dict[str, Any]:
     """Keep the predictor of G1's initial fill; the rest of G1 is drawn from the seed."""
     if config.model.generator_input != "predicted":
         raise ConfigError(
@@ -195,7 +195,7 @@ def _pin_initial_fill(run: Run, config: JobConfig, networks: Networks) -> dict[s
     return {"init_from": about}
 
 
-def _check_encoder(networks: Networks, config: JobConfig) -> None:
+def _check_encoder(networks: TrainedNetworks, config: JobConfig) -> None:
     """Features of another encoder mean nothing to a network that translates them."""
     theirs = networks.open_encoder().state_dict()
     ours = open_encoder(config.encoder, config.seed).state_dict()
@@ -206,7 +206,7 @@ def _check_encoder(networks: Networks, config: JobConfig) -> None:
         )
 
 
-def _add_pixel_inputs(networks: Networks) -> Networks:
+def _add_pixel_inputs(networks: TrainedNetworks) -> TrainedNetworks:
     """The same networks, whose Feature2Image takes pixels if it did not yet."""
     if networks.model.translator_input == "features+pixels":
         return networks
@@ -216,7 +216,7 @@ def _add_pixel_inputs(networks: Networks) -> Networks:
     )
 
 
-def _add_pointers(networks: Networks, config: JobConfig) -> Networks:
+def _add_pointers(networks: TrainedNetworks, config: JobConfig) -> TrainedNetworks:
     """The same networks; queries and keys take the place of a U-Net's colours if it shall point."""
     if (networks.model.initial_fill, config.model.initial_fill) != ("unet", "pointer"):
         return networks
@@ -228,7 +228,7 @@ def _add_pointers(networks: Networks, config: JobConfig) -> Networks:
     return replace(networks, parts=parts, model=model)
 
 
-def _describe(networks: Networks, digest: str, taken: list[str]) -> dict[str, Any]:
+def _describe(networks: TrainedNetworks, digest: str, taken: list[str]) -> dict[str, Any]:
     return {
         "uri": networks.uri,
         "step": networks.step,

@@ -28,7 +28,7 @@ DISCRIMINATORS_KEY = "discriminators"
 
 
 @dataclass(frozen=True)
-class Networks:
+class TrainedNetworks:
     """What a run or a release has trained.
 
     Attributes:
@@ -60,7 +60,7 @@ class Networks:
         return f"sha256:{total.hexdigest()}"
 
 
-def open_networks(uri: str, checkpoint: str = "auto") -> Networks:
+def open_networks(uri: str, checkpoint: str = "auto") -> TrainedNetworks:
     """Read the networks of a release or of a run's checkpoint.
 
     Args:
@@ -93,13 +93,13 @@ def _initial_fill_in(parts: dict[str, State]) -> dict[str, State]:
     return {"initial_fill": state} if state else {}
 
 
-def _of_release(uri: str, folder: Path) -> Networks:
+def _of_release(uri: str, folder: Path) -> TrainedNetworks:
     try:
         inpainter, config = load_release(folder)
     except ValueError as error:
         raise StorageError(f"{uri}: {error}") from error
     parts = {name: network.state_dict() for name, network in generators_of(inpainter).items()}
-    return Networks(
+    return TrainedNetworks(
         uri,
         parts | _read_discriminators(uri, folder, config),
         config.model,
@@ -115,7 +115,7 @@ def generators_of(inpainter: Inpainter) -> dict[str, nn.Module]:
     return {"infer": inpainter.image2feature.generator, "translate": inpainter.feature2image}
 
 
-def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
+def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> TrainedNetworks:
     config = run.config()
     step = run.fetch_checkpoint(checkpoint, folder)
     averaged = (folder / AVERAGE_NAME).is_file()
@@ -124,7 +124,7 @@ def _of_run(uri: str, run: Run, checkpoint: str, folder: Path) -> Networks:
     spec = stage_spec(config.stage)
     if spec.judges(config.losses):
         parts[spec.discriminator[0]] = read_weights(folder / "discriminator.safetensors")
-    return Networks(
+    return TrainedNetworks(
         uri,
         parts,
         config.model,
@@ -157,7 +157,7 @@ def join_generator(stage: str, parts: dict[str, State]) -> State:
     return {f"{name}.{key}": value for name in names for key, value in parts[name].items()}
 
 
-def check_fit(networks: Networks, needed: list[str], model: ModelConfig, key: str) -> None:
+def check_fit(networks: TrainedNetworks, needed: list[str], model: ModelConfig, key: str) -> None:
     """Compare parts with an architecture.
 
     Args:

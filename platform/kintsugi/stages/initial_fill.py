@@ -19,7 +19,7 @@ from kintsugi.models.build import (
 )
 from kintsugi.models.fill_losses import discriminator_judged, feature_distance, generator_judged
 from kintsugi.models.losses import weighted_l1
-from kintsugi.models.networks.fill_discriminator import Judged
+from kintsugi.models.networks.fill_discriminator import DiscriminatorOutput
 from kintsugi.models.networks.image2feature import paste_known
 from kintsugi.models.networks.initial_fill import FILL_STRIDE
 from kintsugi.models.networks.pointer_fill import PointerFillPredictor
@@ -141,25 +141,31 @@ def _colour_distance(output: Output, share: Tensor) -> Tensor:
     return weighted_l1(output.coarse, target, share) + relative
 
 
-def _judge_truth(discriminator: nn.Module, output: Output, share: Tensor) -> Judged:
-    judged: Judged = discriminator(_shrunk(output.target), share, output.target_maps)
+def _judge_truth(discriminator: nn.Module, output: Output, share: Tensor) -> DiscriminatorOutput:
+    judged: DiscriminatorOutput = discriminator(_shrunk(output.target), share, output.target_maps)
     return judged
 
 
-def _judge_fill(discriminator: nn.Module, output: Output, share: Tensor) -> Judged:
-    judged: Judged = discriminator(_filled(output, share), share, output.maps)
+def _judge_fill(discriminator: nn.Module, output: Output, share: Tensor) -> DiscriminatorOutput:
+    judged: DiscriminatorOutput = discriminator(_filled(output, share), share, output.maps)
     return judged
 
 
-def _judge_both(discriminator: nn.Module, output: Output, share: Tensor) -> tuple[Judged, Judged]:
+def _judge_both(
+    discriminator: nn.Module, output: Output, share: Tensor
+) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
     """The truth and the fill in one pass: DDP allows one forward per backward."""
     images = torch.cat([_shrunk(output.target), _filled(output, share)])
     maps = [torch.cat(pair) for pair in zip(output.target_maps, output.maps, strict=True)]
-    judged: Judged = discriminator(images, torch.cat([share, share]), maps)
+    judged: DiscriminatorOutput = discriminator(images, torch.cat([share, share]), maps)
     count = len(share)
     (local, wide), activations = judged
-    real = Judged((local[:count], wide[:count]), tuple(each[:count] for each in activations))
-    fake = Judged((local[count:], wide[count:]), tuple(each[count:] for each in activations))
+    real = DiscriminatorOutput(
+        (local[:count], wide[:count]), tuple(each[:count] for each in activations)
+    )
+    fake = DiscriminatorOutput(
+        (local[count:], wide[count:]), tuple(each[count:] for each in activations)
+    )
     return real, fake
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kintsugi.collectives import Wishes
+from kintsugi.collectives import SharedFlags
 from kintsugi.config.sections import (
     ComputeSection,
     HeldOutSection,
@@ -24,12 +24,12 @@ from kintsugi.config.sections import (
 )
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import KintsugiError
-from kintsugi.runs.checkpoints import Progress, TrainState, save_checkpoint
+from kintsugi.runs.checkpoints import CheckpointProgress, TrainState, save_checkpoint
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.stages.base.stage import Stage
 from kintsugi.storage.scratch import write_scratch
-from kintsugi.train.feed import Delivery, Feed
 from kintsugi.train.optim import scaler_for
+from kintsugi.train.prefetch import AnyBatch, Prefetcher
 from kintsugi.train.step import TrainStep
 from kintsugi.train.throughput import Meter
 from kintsugi.train.validation import Validation, check_finite
@@ -114,7 +114,7 @@ def initial_state(stage: Stage, optimizer: OptimizerSection, compute: ComputeSec
 
 def train(
     step: TrainStep,
-    batches: Iterator[Delivery],
+    batches: Iterator[AnyBatch],
     order: SampleOrder,
     loop: LoopSection,
     held_out: HeldOutSection,
@@ -142,23 +142,23 @@ def train(
         NodeReclaimed: a node is about to be taken away; what is done is in a checkpoint.
     """
     state, device = step.state, context.device
-    feed = Feed(batches, device)
+    prefetched = Prefetcher(batches, device)
     start, first_step = state.position, state.step
     meter = Meter(order.batch_size * order.workers, device, step.exchange)
     clock = _Clock(loop.checkpoint_minutes)
     asks = (context.should_stop, context.is_reclaimed, clock.is_due)
-    wishes = Wishes(asks, rank=context.rank, device=device)
+    flags = SharedFlags(asks, rank=context.rank, device=device)
     if state.step == 0 and loop.sample_every:
         with meter.aside():
             _sample(validation, reporter)
     stopping = False
     while not is_finished(loop, held_out, state) and not stopping:
         with meter.waiting():
-            batch = next(feed)
+            batch = next(prefetched)
         figures = step(batch)
         state.step += 1
         meter.count()
-        asked, reclaimed, due = wishes.agreed()
+        asked, reclaimed, due = flags.agreed()
         stopping = asked or reclaimed
         turn = state.step == loop.max_steps or state.step % loop.checkpoint_every == 0
         saving = turn or stopping or due
@@ -179,7 +179,7 @@ def train(
         if reclaimed:
             reporter.finish()
             raise NodeReclaimed(f"a node is taken away: step {state.step} is in a checkpoint")
-    wishes.close()
+    flags.close()
     reporter.finish()
 
 
@@ -203,7 +203,9 @@ class _Clock:
         return True
 
 
-def is_finished(loop: LoopSection, held_out: HeldOutSection, state: TrainState | Progress) -> bool:
+def is_finished(
+    loop: LoopSection, held_out: HeldOutSection, state: TrainState | CheckpointProgress
+) -> bool:
     """Whether a run has taken all its steps, or its held-out loss has not fallen for long."""
     return 0 < held_out.patience <= state.stale or state.step >= loop.max_steps
 

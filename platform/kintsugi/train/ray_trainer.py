@@ -75,7 +75,7 @@ def fit(config: JobConfig) -> Trained:
         first = last = run.checkpoints.newest()
         if not is_finished(config.loop, config.held_out, run.checkpoints.progress(first)):
             with stop_on_sigterm() as request:
-                last = _train(config, run, {"wish": request.wish, "owner": owner})
+                last = _train(config, run, {"stop": request.signal, "owner": owner})
             stopped = request.made and not is_finished(
                 config.loop, config.held_out, run.checkpoints.progress(last)
             )
@@ -207,7 +207,7 @@ def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
         rank=rank,
         # An elastic run has not always as many as its configuration says.
         workers=ray_context.get_world_size(),
-        should_stop=asked_to_stop(settings["wish"]) if rank == 0 else never,
+        should_stop=asked_to_stop(settings["stop"]) if rank == 0 else never,
         is_reclaimed=a_node_is_reclaimed if rank == 0 else never,
         owner=settings["owner"],
     )

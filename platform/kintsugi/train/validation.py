@@ -16,7 +16,7 @@ from kintsugi.models.precision import Precision, autocast
 from kintsugi.runs.checkpoints import Best, TrainState
 from kintsugi.runs.metrics_log import Metrics, picture
 from kintsugi.stages.base.stage import Output, Stage
-from kintsugi.train.feed import Delivery
+from kintsugi.train.prefetch import AnyBatch
 
 
 def check_finite(figures: Mapping[str, float], step: int) -> None:
@@ -55,8 +55,8 @@ class Validation:
     device: torch.device
     precision: Precision
     settled_step: int = 0
-    fixed: Delivery | None = None
-    held_out: Sequence[Delivery] = ()
+    fixed: AnyBatch | None = None
+    held_out: Sequence[AnyBatch] = ()
     spare: bool = False
 
     @property

@@ -16,8 +16,8 @@ from kintsugi.collectives import all_gather, fetch_once
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import (
+    BatchRequest,
     PackedBatch,
-    Request,
     collate,
     corrupt_rows,
     local_batches,
@@ -46,7 +46,7 @@ from kintsugi.train.validation import Validation
 # Photographs in the sample pictures.
 SAMPLE_ROWS = 4
 
-BatchStream = Callable[[Request], Iterator[PackedBatch]]
+BatchStream = Callable[[BatchRequest], Iterator[PackedBatch]]
 # What the program that started the ranks learns of a checkpoint, on every rank.
 Announce = Callable[[Metrics, Path | None, int], None]
 
@@ -199,7 +199,7 @@ def train_worker(
     try:
         train(
             _step_of(config, stage, state, device, order.batch_size),
-            batches(Request(reader, order, state.position, rank, steps_left, corrupt)),
+            batches(BatchRequest(reader, order, state.position, rank, steps_left, corrupt)),
             order,
             config.loop,
             config.held_out,
@@ -369,7 +369,7 @@ def train_locally(
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     check_run(config)
 
-    def batches(request: Request) -> Iterator[PackedBatch]:
+    def batches(request: BatchRequest) -> Iterator[PackedBatch]:
         reader, order = request.reader, request.order
         return local_batches(
             reader, order, config.data, request.start, request.rank, request.corrupt

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import PackedBatch, Request, corrupt_rows, local_batches
+from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.errors import StorageError
@@ -38,7 +38,7 @@ def streamed(uri: str, start: Position, rank: int, count: int) -> tuple[Iterator
 
     reader = open_reader(uri, CONFIG.resize_px)
     order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
-    request = Request(reader, order, start, rank, count, corrupt_rows(reader, CONFIG))
+    request = BatchRequest(reader, order, start, rank, count, corrupt_rows(reader, CONFIG))
     stream = stream_batches(request, CONFIG)
     return islice(stream, count), local_batches(reader, order, CONFIG, start, rank)
 

@@ -10,14 +10,14 @@ from kintsugi.data.mask_shards import write_mask_set
 from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.evaluation.comparison import (
-    Progress,
+    ProgressLines,
     compare,
     is_complete,
     open_comparison,
     write_report,
 )
 from kintsugi.evaluation.entrants import Computed
-from kintsugi.evaluation.evaluate import Evaluated, Filled
+from kintsugi.evaluation.evaluate import CaseResult, PhotoResult
 from kintsugi.evaluation.report import format_markdown
 from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.imaging.codec import encode_image
@@ -217,11 +217,11 @@ def test_the_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_progress_reports_troubles_at_once_and_the_rest_now_and_then(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    progress = Progress()
+    progress = ProgressLines()
     for number in range(1, 5):
-        progress(Evaluated(f"{number}.png"), number, 5)
-    missing = Filled("thick-64", "lama", 0.2, {}, problem="no picture")
-    progress(Evaluated("x.png", (missing,)), 5, 5)
+        progress(PhotoResult(f"{number}.png"), number, 5)
+    missing = CaseResult("thick-64", "lama", 0.2, {}, problem="no picture")
+    progress(PhotoResult("x.png", (missing,)), 5, 5)
     assert capsys.readouterr().out.splitlines() == [
         "1 of 5: 1.png",
         "x.png: lama: no picture",

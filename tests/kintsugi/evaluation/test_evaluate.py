@@ -10,7 +10,13 @@ from kintsugi.data.evaluation_photos import square_crop
 from kintsugi.data.mask_shards import open_mask_set, write_mask_set
 from kintsugi.errors import InvalidInput
 from kintsugi.evaluation.entrants import Case, Computed
-from kintsugi.evaluation.evaluate import Comparison, Evaluated, Photo, evaluate, evaluate_photo
+from kintsugi.evaluation.evaluate import (
+    Comparison,
+    EvaluationPhoto,
+    PhotoResult,
+    evaluate,
+    evaluate_photo,
+)
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.evaluation.statistics import summarise
@@ -62,7 +68,7 @@ def test_a_photograph_through_two_methods_and_two_mask_sets() -> None:
     comparison = Comparison(
         {"grey": GREY, "marks": Computed(leaves_marks, "")}, [CENTER, parse_mask_set("random-64")]
     )
-    result = evaluate_photo(comparison, Photo("a.png", encode_image(photo(0)), True))
+    result = evaluate_photo(comparison, EvaluationPhoto("a.png", encode_image(photo(0)), True))
     assert [(row.masks, row.method) for row in result.filled] == [
         (masks, method) for masks in ("center-32-64", "random-64") for method in ("grey", "marks")
     ]
@@ -85,14 +91,14 @@ def test_a_photograph_through_two_methods_and_two_mask_sets() -> None:
 
 def test_what_cannot_be_used_is_a_reject(tmp_path: Path) -> None:
     comparison = Comparison({"grey": GREY}, [CENTER])
-    broken = evaluate_photo(comparison, Photo("a.png", b"\x89PNG\r\n\x1a\n broken"))
+    broken = evaluate_photo(comparison, EvaluationPhoto("a.png", b"\x89PNG\r\n\x1a\n broken"))
     assert "decoded" in broken.reject
     assert not broken.filled
-    gone = evaluate_photo(comparison, Photo("gone.png", Storage(tmp_path)))
+    gone = evaluate_photo(comparison, EvaluationPhoto("gone.png", Storage(tmp_path)))
     assert "gone.png" in gone.reject
     write_mask_set(CENTER, ["other.png"], Storage(tmp_path / "masks"))
     stored = Comparison({"grey": GREY}, [open_mask_set(str(tmp_path / "masks"))])
-    result = evaluate_photo(stored, Photo("a.png", encode_image(photo(0))))
+    result = evaluate_photo(stored, EvaluationPhoto("a.png", encode_image(photo(0))))
     assert "no mask for a.png" in result.reject
 
 
@@ -100,7 +106,7 @@ def test_a_method_without_a_fill_keeps_none_of_the_others_back() -> None:
     comparison = Comparison(
         {"missing": Missing(grey, ""), "grey": GREY}, [CENTER, parse_mask_set("random-64")]
     )
-    result = evaluate_photo(comparison, Photo("a.png", encode_image(photo(0)), True))
+    result = evaluate_photo(comparison, EvaluationPhoto("a.png", encode_image(photo(0)), True))
     problems = [row.problem for row in result.filled]
     assert problems == ["", "", "no picture", ""]
     assert list(result.pictures["random-64"]) == ["input", "mask", "grey", "truth"]
@@ -116,9 +122,9 @@ def test_a_fill_that_is_kept_is_not_made_again(tmp_path: Path) -> None:
     entrants = {"kept": Computed(counted, "counted 1"), "nameless": Computed(counted, "")}
     comparison = Comparison(entrants, [CENTER], cache=FillCache(Storage(tmp_path)))
     data = encode_image(photo(0))
-    first = evaluate_photo(comparison, Photo("a.png", data))
+    first = evaluate_photo(comparison, EvaluationPhoto("a.png", data))
     assert len(calls) == 2
-    second = evaluate_photo(comparison, Photo("a.png", data))
+    second = evaluate_photo(comparison, EvaluationPhoto("a.png", data))
     # Only that whose answers nothing decides is asked again.
     assert len(calls) == 3
     assert [row.kept for row in first.filled + second.filled] == [False, False, True, False]
@@ -129,7 +135,7 @@ def test_a_fill_that_is_kept_is_not_made_again(tmp_path: Path) -> None:
 def test_stored_masks_give_the_same_figures(tmp_path: Path) -> None:
     drawn = parse_mask_set("thick-64", seed=4)
     write_mask_set(drawn, ["a.png"], Storage(tmp_path))
-    photograph = Photo("a.png", encode_image(photo(0)))
+    photograph = EvaluationPhoto("a.png", encode_image(photo(0)))
     here, there = (
         evaluate_photo(Comparison({"grey": GREY}, [masks]), photograph).filled[0]
         for masks in (drawn, open_mask_set(str(tmp_path)))
@@ -143,7 +149,7 @@ def test_realism_is_judged_from_what_was_sampled_of_each_photograph() -> None:
         [CENTER],
         sampler=HoleSampler(Vgg19Relu3.random(0)),
     )
-    given = [Photo(f"{seed}.png", encode_image(photo(seed))) for seed in range(3)]
+    given = [EvaluationPhoto(f"{seed}.png", encode_image(photo(seed))) for seed in range(3)]
     results = list(evaluate(given, comparison))
     grey_entry, marked = summarise(results)
     # Two methods that fill alike are judged alike, whatever one does outside the hole.
@@ -168,15 +174,15 @@ def test_results_travel_as_json() -> None:
     sampler = HoleSampler(Vgg19Relu3.random(0))
     result = evaluate_photo(
         Comparison({"grey": GREY}, [CENTER], sampler=sampler),
-        Photo("a.png", encode_image(photo(0)), True),
+        EvaluationPhoto("a.png", encode_image(photo(0)), True),
     )
-    adapter = TypeAdapter(Evaluated)
+    adapter = TypeAdapter(PhotoResult)
     assert adapter.validate_json(adapter.dump_json(result)) == result
 
 
 def test_photographs_are_taken_as_they_are_needed() -> None:
     def photos() -> object:
-        yield Photo("a.png", encode_image(photo(0)))
+        yield EvaluationPhoto("a.png", encode_image(photo(0)))
         raise AssertionError("asked for too early")
 
     results = evaluate(photos(), Comparison({"grey": GREY}, [CENTER]))

@@ -7,8 +7,8 @@ import pytest
 
 from kintsugi.errors import StorageError
 from kintsugi.evaluation.entrants import Case, Computed, Entrant
-from kintsugi.evaluation.evaluate import Comparison, Photo, evaluate, evaluate_photo
-from kintsugi.evaluation.fill_cache import Fill, FillCache
+from kintsugi.evaluation.evaluate import Comparison, EvaluationPhoto, evaluate, evaluate_photo
+from kintsugi.evaluation.fill_cache import FillCache, TimedFill
 from kintsugi.evaluation.metrics import VggDistance
 from kintsugi.evaluation.realism.cells import from_bytes
 from kintsugi.evaluation.realism.realism import HoleSampler
@@ -23,14 +23,14 @@ MASKS = [parse_mask_set("thick-64")]
 
 
 @pytest.fixture(scope="module")
-def photos() -> list[Photo]:
+def photos() -> list[EvaluationPhoto]:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 70, 90, 3), np.uint8)
-    return [Photo(str(i), encode_image(each), i == 0) for i, each in enumerate(pixels)]
+    return [EvaluationPhoto(str(i), encode_image(each), i == 0) for i, each in enumerate(pixels)]
 
 
 @pytest.mark.ray
 def test_an_evaluation_in_ray_is_the_same(
-    local_ray: object, photos: list[Photo], tmp_path: Path
+    local_ray: object, photos: list[EvaluationPhoto], tmp_path: Path
 ) -> None:
     encoder = Vgg19Relu3.random(0)
     ours = ReleaseMethod(build_inpainter(ModelConfig("tiny"), encoder, seed=0))
@@ -42,7 +42,11 @@ def test_an_evaluation_in_ray_is_the_same(
     judges = {"vgg": VggDistance(encoder), "sampler": HoleSampler(encoder)}
     comparison = Comparison(entrants, MASKS, cache=cache, **judges)
     (tmp_path / "read.png").write_bytes(photos[0].read())
-    given = [*photos, Photo("bad", b"no image"), Photo("read.png", Storage(tmp_path))]
+    given = [
+        *photos,
+        EvaluationPhoto("bad", b"no image"),
+        EvaluationPhoto("read.png", Storage(tmp_path)),
+    ]
     there = list(evaluate(given, comparison))
     assert [result.id for result in there] == ["0", "1", "2", "bad", "read.png"]
     assert there[3].reject
@@ -65,13 +69,13 @@ def test_an_evaluation_in_ray_is_the_same(
 class FullCache(FillCache):
     """A place that takes nothing any more."""
 
-    def keep(self, case: Case, identity: str, fill: Fill) -> None:
+    def keep(self, case: Case, identity: str, fill: TimedFill) -> None:
         raise StorageError("no space left: free some")
 
 
 @pytest.mark.ray
 def test_errors_of_workers_come_as_they_were(
-    local_ray: object, photos: list[Photo], tmp_path: Path
+    local_ray: object, photos: list[EvaluationPhoto], tmp_path: Path
 ) -> None:
     telea: dict[str, Entrant] = {"telea": Computed(CLASSICAL["telea"], "telea")}
     comparison = Comparison(telea, MASKS, cache=FullCache(Storage(tmp_path)))

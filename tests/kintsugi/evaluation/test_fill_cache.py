@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kintsugi.evaluation.entrants import Case
-from kintsugi.evaluation.fill_cache import Fill, FillCache
+from kintsugi.evaluation.fill_cache import FillCache, TimedFill
 from kintsugi.storage.storage import Storage
 
 MASK = np.zeros((64, 64), np.bool_)
@@ -18,7 +18,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 def test_a_fill_comes_back_with_its_time(tmp_path: Path) -> None:
     cache = FillCache(Storage(tmp_path))
     assert cache.find(CASE, "telea 5") is None
-    cache.keep(CASE, "telea 5", Fill(PIXELS, 1.5))
+    cache.keep(CASE, "telea 5", TimedFill(PIXELS, 1.5))
     found = cache.find(CASE, "telea 5")
     assert found is not None
     assert np.array_equal(found.pixels, PIXELS)
@@ -30,7 +30,7 @@ def test_a_fill_comes_back_with_its_time(tmp_path: Path) -> None:
 
 def test_another_method_photograph_or_hole_is_another_fill(tmp_path: Path) -> None:
     cache = FillCache(Storage(tmp_path))
-    cache.keep(CASE, "telea 5", Fill(PIXELS, 1.5))
+    cache.keep(CASE, "telea 5", TimedFill(PIXELS, 1.5))
     assert cache.find(CASE, "telea 6") is None
     assert cache.find(dataclasses.replace(CASE, pixels=PIXELS), "telea 5") is None
     assert cache.find(dataclasses.replace(CASE, mask=~MASK), "telea 5") is None
@@ -38,7 +38,7 @@ def test_another_method_photograph_or_hole_is_another_fill(tmp_path: Path) -> No
 
 def test_a_damaged_or_unfinished_fill_is_made_again(tmp_path: Path) -> None:
     cache = FillCache(Storage(tmp_path))
-    cache.keep(CASE, "telea 5", Fill(PIXELS, 1.5))
+    cache.keep(CASE, "telea 5", TimedFill(PIXELS, 1.5))
     (picture,) = tmp_path.rglob("*.png")
     whole = picture.read_bytes()
     picture.write_bytes(whole[:-20])

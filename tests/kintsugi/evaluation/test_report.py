@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kintsugi.evaluation.evaluate import Evaluated, Filled
+from kintsugi.evaluation.evaluate import CaseResult, PhotoResult
 from kintsugi.evaluation.report import draw_grid, format_markdown, format_table
 from kintsugi.evaluation.statistics import summarise, summarise_times
 from kintsugi.imaging.codec import encode_image
@@ -14,18 +14,18 @@ from kintsugi.imaging.codec import encode_image
 METRICS = {"hole_l1_percent": 12.5, "hole_ssim": 0.25, "known_equal": 1.0}
 
 
-def evaluated(number: int, share: float = 0.15) -> Evaluated:
+def evaluated(number: int, share: float = 0.15) -> PhotoResult:
     figures = {**METRICS, "hole_l1_percent": 12.5 + number}
-    return Evaluated(
+    return PhotoResult(
         f"{number}|x.png",
         (
-            Filled("thick-64", "ours", share, figures, seconds=0.5, kept=number == 0),
-            Filled("thick-64", "theirs", share, figures),
+            CaseResult("thick-64", "ours", share, figures, seconds=0.5, kept=number == 0),
+            CaseResult("thick-64", "theirs", share, figures),
         ),
     )
 
 
-def figures_of(results: list[Evaluated], **others: Any) -> dict[str, Any]:
+def figures_of(results: list[PhotoResult], **others: Any) -> dict[str, Any]:
     return {
         "photos": "samples",
         "photographs": len(results),
@@ -60,7 +60,7 @@ def test_the_table() -> None:
 
 def test_realism_stands_first() -> None:
     seen = {"outline_step": 1.25, "laplacian": 0.5, **METRICS}
-    result = Evaluated("a.png", (Filled("thick-64", "ours", 0.2, seen),))
+    result = PhotoResult("a.png", (CaseResult("thick-64", "ours", 0.2, seen),))
     figures = figures_of([result])
     heading, row = format_table(figures).splitlines()[:2]
     assert heading.split()[3:7] == ["outline", "step", "(quartiles)", "Laplacian"]
@@ -87,8 +87,8 @@ def test_the_page() -> None:
 
 
 def test_a_method_without_any_fill_stays_in_the_table() -> None:
-    missing = Filled("thick-64", "theirs", 0.2, {}, problem="no picture")
-    result = Evaluated("0.png", (evaluated(0).filled[0], missing))
+    missing = CaseResult("thick-64", "theirs", 0.2, {}, problem="no picture")
+    result = PhotoResult("0.png", (evaluated(0).filled[0], missing))
     table = format_table(figures_of([result]))
     assert table.splitlines()[2].split()[:4] == ["thick-64", "theirs", "0", "-"]
     assert "- thick-64, theirs, 0.png: no picture" in format_markdown(figures_of([result]))
@@ -102,14 +102,14 @@ def test_the_grid() -> None:
         }
 
     results = [
-        Evaluated("a", pictures={"s": row("input", "mask", "telea", "ns", "truth")}),
-        Evaluated("b", pictures={"s": row("input", "mask", "ns", "truth")}),
-        Evaluated("c"),
+        PhotoResult("a", pictures={"s": row("input", "mask", "telea", "ns", "truth")}),
+        PhotoResult("b", pictures={"s": row("input", "mask", "ns", "truth")}),
+        PhotoResult("c"),
     ]
     with Image.open(io.BytesIO(draw_grid(results))) as grid:
         assert grid.size == (5 * 256, 2 * 256 + 18)
         pixels = np.asarray(grid)
     middles = pixels[18 + 128 :: 256, 128::256, 0]
     assert middles.tolist() == [[0, 10, 20, 30, 40], [0, 10, 128, 20, 30]]
-    with Image.open(io.BytesIO(draw_grid([Evaluated("c")]))) as titles:
+    with Image.open(io.BytesIO(draw_grid([PhotoResult("c")]))) as titles:
         assert titles.size == (3 * 256, 18)

@@ -5,18 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from kintsugi.evaluation.evaluate import Evaluated, Filled
+from kintsugi.evaluation.evaluate import CaseResult, PhotoResult
 from kintsugi.evaluation.statistics import bootstrap_means, case_rows, summarise, summarise_times
 
 
-def results(values: list[float], shares: list[float] | None = None) -> list[Evaluated]:
+def results(values: list[float], shares: list[float] | None = None) -> list[PhotoResult]:
     shares = shares or [0.25] * len(values)
     return [
-        Evaluated(
+        PhotoResult(
             f"{number}.png",
             (
-                Filled("thick-64", "a", share, {"hole_l1_percent": value, "ssim": 1.0}, 0.5),
-                Filled("thick-64", "b", share, {"hole_l1_percent": 2 * value, "ssim": 0.5}),
+                CaseResult("thick-64", "a", share, {"hole_l1_percent": value, "ssim": 1.0}, 0.5),
+                CaseResult("thick-64", "b", share, {"hole_l1_percent": 2 * value, "ssim": 0.5}),
             ),
         )
         for number, (value, share) in enumerate(zip(values, shares, strict=True))
@@ -84,13 +84,17 @@ def test_worst_cases_come_first_and_equal_ones_by_name() -> None:
 
 
 def test_what_has_no_fill_is_counted_out_and_reported() -> None:
-    missing = Filled("thick-64", "a", 0.25, {}, problem="no picture")
-    found = [*results([1.0, 3.0]), Evaluated("x.png", (missing,)), Evaluated("y", reject="broken")]
+    missing = CaseResult("thick-64", "a", 0.25, {}, problem="no picture")
+    found = [
+        *results([1.0, 3.0]),
+        PhotoResult("x.png", (missing,)),
+        PhotoResult("y", reject="broken"),
+    ]
     first, second = summarise(found)
     assert (first["photographs"], second["photographs"]) == (2, 2)
     assert first["problems"] == {"x.png": "no picture"}
     assert "problems" not in second
-    (alone,) = summarise([Evaluated("x.png", (missing,))])
+    (alone,) = summarise([PhotoResult("x.png", (missing,))])
     assert alone == {
         "masks": "thick-64",
         "method": "a",
@@ -131,8 +135,8 @@ def test_inceptions_features_give_the_figures_of_sets() -> None:
     found = []
     for number in range(12):
         answer, truth = rng.normal(0, 1, (2, 4)).astype(np.float32)
-        fill = Filled("m", "a", 0.2, {"hole_l1_percent": 1.0}, inception=answer.tobytes())
-        found.append(Evaluated(str(number), (fill,), inception={"m": truth.tobytes()}))
+        fill = CaseResult("m", "a", 0.2, {"hole_l1_percent": 1.0}, inception=answer.tobytes())
+        found.append(PhotoResult(str(number), (fill,), inception={"m": truth.tobytes()}))
     (row,) = summarise(found)
     assert set(row["set_metrics"]) == {"fid", "u_ids", "p_ids"}
     assert "set_metrics" not in summarise(results([1.0]))[0]

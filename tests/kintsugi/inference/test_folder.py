@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kintsugi.errors import InvalidInput, StorageError
-from kintsugi.inference.folder import FolderRun, Item, Made, plan_outputs, work_folder
-from kintsugi.inference.folder_report import Outcome, Summary
+from kintsugi.inference.folder import FolderRun, Item, OutputFile, plan_outputs, work_folder
+from kintsugi.inference.folder_report import PhotoOutcome, Summary
 from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
 
@@ -27,11 +27,11 @@ class Reversing:
 
     source: Storage
 
-    def __call__(self, item: Item) -> Made:
+    def __call__(self, item: Item) -> OutputFile:
         data = self.source.read(item.id)
         if data == b"bad":
             raise InvalidInput("it is bad", code="image_bad")
-        return Made(data[::-1], ("a note",))
+        return OutputFile(data[::-1], ("a note",))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def test_a_report_that_is_something_else_is_named(folders: Folders) -> None:
 def test_progress_is_reported(folders: Folders) -> None:
     for name in ("a.png", "b.png"):
         folders.source.write(name, b"xy")
-    reported: list[tuple[Outcome, int, int]] = []
+    reported: list[tuple[PhotoOutcome, int, int]] = []
     folders.work(report=lambda *news: reported.append(news))
     assert [(outcome.id, done, total) for outcome, done, total in reported] == [
         ("a.png", 1, 2),
@@ -135,7 +135,7 @@ def test_progress_is_reported(folders: Folders) -> None:
 class Poisoned:
     """Work that goes wrong in each way that a photograph's name asks for."""
 
-    def __call__(self, item: Item) -> Made:
+    def __call__(self, item: Item) -> OutputFile:
         match item.id:
             case "memory.png":
                 raise MemoryError
@@ -146,7 +146,7 @@ class Poisoned:
             case "death.png":
                 os._exit(9)
             case _:
-                return Made(b"done")
+                return OutputFile(b"done")
 
 
 GOOD = [f"{letter}.png" for letter in "abcde"]
@@ -201,9 +201,9 @@ def test_a_ray_worker_that_dies_is_one_row(
 def test_a_place_that_is_gone_ends_the_run_with_its_report(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Gone:
-        def __call__(self, item: Item) -> Made:
+        def __call__(self, item: Item) -> OutputFile:
             if item.id < "c":
-                return Made(b"done")
+                return OutputFile(b"done")
             raise StorageError("cannot read: the store is gone", may_pass=True)
 
     output = Storage(tmp_path / "output")

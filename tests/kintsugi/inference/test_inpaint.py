@@ -13,9 +13,9 @@ from PIL import Image
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.photo_options import OutputOptions
-from kintsugi.inference.folder import FolderRun, Plan
+from kintsugi.inference.folder import FolderPlan, FolderRun
 from kintsugi.inference.folder_report import Summary
-from kintsugi.inference.inpaint import Pair, Places, inpaint_folder, plan_folder
+from kintsugi.inference.inpaint import PhotoAndMask, Places, inpaint_folder, plan_folder
 from kintsugi.storage.backends import Survey
 from kintsugi.storage.storage import Storage
 
@@ -31,7 +31,7 @@ def inverted(pixels: Pixels, mask: Mask) -> Pixels:
     return np.where(mask[..., None], 255 - pixels[..., :3], pixels[..., :3])
 
 
-def plan(images: list[str], masks: list[str] | None) -> Plan[Pair]:
+def plan(images: list[str], masks: list[str] | None) -> FolderPlan[PhotoAndMask]:
     of_masks = None if masks is None else Survey(dict.fromkeys(masks, 1), {})
     return plan_folder(Survey(dict.fromkeys(images, 1), {}), of_masks)
 

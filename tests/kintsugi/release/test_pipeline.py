@@ -12,7 +12,7 @@ from kintsugi.jobs._command import CONFIGS, find_config
 from kintsugi.release.pipeline import (
     Finished,
     PipelineConfig,
-    Step,
+    PipelineStep,
     failures,
     promotion,
     steps,
@@ -32,12 +32,12 @@ PLAN = PipelineConfig(
 )
 
 
-def flags_of(step: Step) -> dict[str, str]:
+def flags_of(step: PipelineStep) -> dict[str, str]:
     """Values by flag; of one that is repeated the last."""
     return dict(itertools.pairwise(step.flags))
 
 
-def config_of(step: Step) -> JobConfig:
+def config_of(step: PipelineStep) -> JobConfig:
     """The configuration with which a step trains."""
     said = list(itertools.pairwise(step.flags))
     overrides = [value for flag, value in said if flag == "--set"]

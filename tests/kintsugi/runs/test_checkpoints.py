@@ -14,9 +14,9 @@ from kintsugi.data.sampler import Position, Used
 from kintsugi.errors import StorageError
 from kintsugi.runs.checkpoints import (
     Best,
+    CheckpointProgress,
     CheckpointStore,
     DamagedCheckpoint,
-    Progress,
     TrainState,
     checkpoint_name,
     save_checkpoint,
@@ -87,8 +87,8 @@ def test_what_surrounds_the_networks_comes_back_as_well(tmp_path: Path) -> None:
         assert torch.equal(restored.average.state_dict()[name], value)
     assert restored.scaler is not None
     assert restored.scaler.get_scale() == 1024
-    assert store.progress(4) == Progress(4, Best(4, 0.25), 3)
-    assert store.progress(0) == Progress()
+    assert store.progress(4) == CheckpointProgress(4, Best(4, 0.25), 3)
+    assert store.progress(0) == CheckpointProgress()
 
 
 def test_moments_take_the_memory_layout_of_their_weights(tmp_path: Path) -> None:

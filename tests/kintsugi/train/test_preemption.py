@@ -15,8 +15,8 @@ def test_the_first_sigterm_asks_and_the_second_is_as_before(local_ray: Any) -> N
 
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_sigterm() as request:
-        asked = asked_to_stop(request.wish)
-        late = asked_to_stop(request.wish)
+        asked = asked_to_stop(request.signal)
+        late = asked_to_stop(request.signal)
         time.sleep(0.5)
         assert not asked()
         assert not request.made
@@ -24,7 +24,7 @@ def test_the_first_sigterm_asks_and_the_second_is_as_before(local_ray: Any) -> N
         assert request.made
         end = time.monotonic() + 120
         while not (asked() and late()):
-            assert time.monotonic() < end, "the wish did not arrive"
+            assert time.monotonic() < end, "the signal did not arrive"
             time.sleep(0.01)
         assert signal.getsignal(signal.SIGTERM) is before
 

@@ -7,16 +7,20 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kintsugi.models.build import ModelConfig, build_fill_discriminator
-from kintsugi.models.networks.fill_discriminator import LOCAL_STRIDE, WIDE_STRIDE, Judged
+from kintsugi.models.networks.fill_discriminator import (
+    LOCAL_STRIDE,
+    WIDE_STRIDE,
+    DiscriminatorOutput,
+)
 from kintsugi.models.networks.vgg import Vgg19Relu3
 
 TINY = ModelConfig("tiny")
 
 
-def judge(network: nn.Module, encoder: Vgg19Relu3, image: torch.Tensor) -> Judged:
+def judge(network: nn.Module, encoder: Vgg19Relu3, image: torch.Tensor) -> DiscriminatorOutput:
     share = torch.zeros(len(image), 1, *image.shape[-2:])
     share[..., 8:24, 8:24] = 1
-    judged: Judged = network(image, share, encoder.pyramid(image))
+    judged: DiscriminatorOutput = network(image, share, encoder.pyramid(image))
     return judged
 
 

@@ -36,7 +36,7 @@ FEATURES_NAME, IMAGE_NAME, MASK_NAME = "features.npy", "image.npy", "mask.npy"
 
 
 @dataclass(frozen=True)
-class Case:
+class MatchCase:
     """A square photograph with a square hole in its centre.
 
     Attributes:
@@ -115,7 +115,7 @@ def coarse_fill(pixels: Pixels, mask: Mask) -> Pixels:
 
 
 @torch.no_grad()
-def write_features(folder: Path, encoder: Vgg19Relu3, photo: Pixels, case: Case) -> str:
+def write_features(folder: Path, encoder: Vgg19Relu3, photo: Pixels, case: MatchCase) -> str:
     """Write features (1 C h w, float32) and mask of a case; memory grows with the map only.
 
     Returns: in words what was done to the photograph.
@@ -128,7 +128,7 @@ def write_features(folder: Path, encoder: Vgg19Relu3, photo: Pixels, case: Case)
     return done
 
 
-def write_picture(folder: Path, photo: Pixels, case: Case) -> str:
+def write_picture(folder: Path, photo: Pixels, case: MatchCase) -> str:
     """Write the photograph with a black hole, and the mask. Returns: as `write_features`."""
     pixels, done = enlarge(photo, case.side_px)
     mask = case.mask()

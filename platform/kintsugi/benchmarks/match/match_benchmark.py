@@ -16,7 +16,7 @@ import torch
 from kintsugi.benchmarks.match.inputs import (
     FEATURES_NAME,
     SAMPLE,
-    Case,
+    MatchCase,
     read_array,
     read_photo,
     write_features,
@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class MatchPlan:
     """What is measured.
 
     Attributes:
@@ -73,17 +73,17 @@ class Plan:
     time_limit: float = 300.0
     threads: int = 0
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[MatchCase]:
         """Everything that is matched, from small to large. Raises: ConfigError."""
         cases = [
-            Case(side, side // 2 if hole == HALF else _pixels(hole))
+            MatchCase(side, side // 2 if hole == HALF else _pixels(hole))
             for side in sorted(self.sizes)
             for hole in self.holes
         ]
         return [case for case in cases if case.hole_px <= case.side_px - KNOWN_PX]
 
 
-def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, Any]:
+def run_benchmark(plan: MatchPlan, report: Report = lambda line: None) -> dict[str, Any]:
     """Measure everything.
 
     Returns: raw values, as JSON takes them: what was measured, ``matches`` and ``fills``.
@@ -121,7 +121,7 @@ def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, A
 class _Bench:
     """What the measurements of one run share; foretells from small cases what large ones take."""
 
-    def __init__(self, plan: Plan, report: Report) -> None:
+    def __init__(self, plan: MatchPlan, report: Report) -> None:
         self.plan, self.report = plan, report
         self.photo = read_photo(plan.photo)
         self.encoder = _open_encoder(plan)
@@ -129,7 +129,7 @@ class _Bench:
         # method -> work and seconds of the largest case that it has run.
         self.largest: dict[str, tuple[int, float]] = {}
 
-    def match(self, case: Case) -> dict[str, Any]:
+    def match(self, case: MatchCase) -> dict[str, Any]:
         """All methods on one case."""
         with tempfile.TemporaryDirectory(prefix="kintsugi-match-") as name:
             folder = Path(name)
@@ -149,7 +149,7 @@ class _Bench:
 
     def fill(self, side_px: int) -> dict[str, Any]:
         """A whole fill, up to 2048 px against PatchMatch."""
-        case = Case(side_px, min(side_px // 2, LARGEST_FILL_HOLE_PX))
+        case = MatchCase(side_px, min(side_px // 2, LARGEST_FILL_HOLE_PX))
         methods = FILLS if side_px <= LARGEST_PATCHMATCH_PX else OURS
         with tempfile.TemporaryDirectory(prefix="kintsugi-fill-") as name:
             picture = write_picture(Path(name), self.photo, case)
@@ -160,7 +160,7 @@ class _Bench:
         return {**asdict(case), "picture": picture, "methods": figures}
 
     def _measure(
-        self, case: Case, task: Task, needs: Mapping[str, Needs]
+        self, case: MatchCase, task: Task, needs: Mapping[str, Needs]
     ) -> dict[str, dict[str, Any]]:
         """Memory of each method in a process of its own, then times of all of them in turn."""
         task = replace(task, threads=self.plan.threads)
@@ -185,7 +185,7 @@ class _Bench:
             self.report(f"{_name(case)}: {name}: {median(seconds):.3g} s, median of {rounds}")
         return figures
 
-    def _first(self, case: Case, task: Task, need: Needs) -> dict[str, Any]:
+    def _first(self, case: MatchCase, task: Task, need: Needs) -> dict[str, Any]:
         """One call in a fresh process, unless arithmetic speaks against it."""
         name = task.methods[0]
         refusal = self._refusal(name, need)
@@ -222,7 +222,9 @@ class _Bench:
         foretold = seconds * need.work / work
         return f"takes about {foretold:.0f} s" if foretold > self.plan.time_limit else ""
 
-    def _add_agreement(self, folder: Path, case: Case, figures: dict[str, dict[str, Any]]) -> int:
+    def _add_agreement(
+        self, folder: Path, case: MatchCase, figures: dict[str, dict[str, Any]]
+    ) -> int:
         """Add to the figures how good the matches are; gives the number of queries compared."""
         matches = {
             name: torch.from_numpy(read_array(folder / f"{name}.npy"))
@@ -238,20 +240,20 @@ class _Bench:
         return sampled
 
 
-def _open_encoder(plan: Plan) -> Vgg19Relu3:
+def _open_encoder(plan: MatchPlan) -> Vgg19Relu3:
     if plan.encoder or not plan.release:
         return open_encoder(plan.encoder or RANDOM, 0)
     inpainter, _ = open_release(plan.release)
     return inpainter.image2feature.encoder
 
 
-def _describe_encoder(plan: Plan) -> str:
+def _describe_encoder(plan: MatchPlan) -> str:
     if plan.release and not plan.encoder:
         return f"of {plan.release}"
     return plan.encoder if plan.encoder not in ("", RANDOM) else f"{RANDOM} (seed 0)"
 
 
-def _name(case: Case) -> str:
+def _name(case: MatchCase) -> str:
     return f"{case.side_px}/{case.hole_px}"
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kintsugi.benchmarks.match.inputs import Case
+from kintsugi.benchmarks.match.inputs import MatchCase
 from kintsugi.models.match.windows import PATCH
 from kintsugi.models.networks.vgg import FEATURE_CHANNELS
 
@@ -27,7 +27,7 @@ class Needs:
     work: int
 
 
-def match_needs(method: str, case: Case) -> Needs:
+def match_needs(method: str, case: MatchCase) -> Needs:
     """What ``published``, ``exact`` or ``approximate`` needs for a case."""
     queries, candidates = (int(windows.sum()) for windows in case.windows())
     windows = (case.cells - PATCH + 1) ** 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from kintsugi.benchmarks.chart import Line, Panel, Point, draw_chart
+from kintsugi.benchmarks.chart import ChartLine, Panel, Point, draw_chart
 from kintsugi.benchmarks.match.needs import MIB
 from kintsugi.benchmarks.match.trial import MATCHES
 from kintsugi.errors import ConfigError
@@ -31,7 +31,7 @@ def draw_plot(figures: Mapping[str, Any]) -> bytes:
     return draw_chart(drawn, note=_NOTE)
 
 
-def _lines(figures: Mapping[str, Any], what: str) -> list[Line]:
+def _lines(figures: Mapping[str, Any], what: str) -> list[ChartLine]:
     found: dict[tuple[str, bool], list[Point]] = {}
     for row in figures["matches"]:
         half = 2 * row["hole_px"] == row["side_px"]
@@ -46,6 +46,6 @@ def _lines(figures: Mapping[str, Any], what: str) -> list[Line]:
                 point = Point(row["side_px"], value, hollow=not seconds)
                 found.setdefault((method, half), []).append(point)
     return [
-        Line(method, _COLOURS[method], points, thick=half)
+        ChartLine(method, _COLOURS[method], points, thick=half)
         for (method, half), points in found.items()
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from kintsugi.benchmarks.serve.serve_plan import Plan
+from kintsugi.benchmarks.serve.serve_plan import ServePlan
 from kintsugi.servers.cluster import ray_cluster
 from kintsugi.servers.console import Console
 from kintsugi.servers.processes import free_ports
@@ -16,7 +16,7 @@ from kintsugi.servers.service import deploy_service
 
 @contextmanager
 def running_service(
-    plan: Plan, settings: Mapping[str, object] | None = None
+    plan: ServePlan, settings: Mapping[str, object] | None = None
 ) -> Iterator[tuple[str, int]]:
     """URL of the service, and the process below which all of it runs (0: not known here).
 

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 from kintsugi.benchmarks.match.inputs import read_photo
 from kintsugi.benchmarks.serve.cluster_service import running_service
 from kintsugi.benchmarks.serve.latency_plan import GRAPH, PROCESS, LatencyPlan
-from kintsugi.benchmarks.serve.latency_worker import Fill, serve
+from kintsugi.benchmarks.serve.latency_worker import MeasuredFill, serve
 from kintsugi.benchmarks.serve.load import OK, Sender, open_sender
 from kintsugi.benchmarks.serve.memory import tree_bytes, tree_seconds
-from kintsugi.benchmarks.serve.requests import Request, make_request
-from kintsugi.benchmarks.serve.serve_plan import Case, Plan
+from kintsugi.benchmarks.serve.requests import PreparedRequest, make_request
+from kintsugi.benchmarks.serve.serve_plan import ServeCase, ServePlan
 from kintsugi.errors import ConfigError
 
 Say = Callable[[str], object]
@@ -34,13 +34,13 @@ _LOOK_SECONDS = 0.05
 class Filler(Protocol):
     """A method that can be timed."""
 
-    def fill(self, request: Request) -> Fill:
+    def fill(self, request: PreparedRequest) -> MeasuredFill:
         """Fill once."""
         ...
 
 
 @dataclass
-class Row:
+class LatencyRow:
     """What one method took for one case.
 
     Attributes:
@@ -50,16 +50,18 @@ class Row:
         left_out: Why there are none; "" where there are.
     """
 
-    case: Case
+    case: ServeCase
     method: str
-    fills: list[Fill] = field(default_factory=list)
+    fills: list[MeasuredFill] = field(default_factory=list)
     left_out: str = ""
 
     @staticmethod
-    def from_dict(row: Mapping[str, Any]) -> "Row":
+    def from_dict(row: Mapping[str, Any]) -> "LatencyRow":
         """What `to_dict` gave."""
-        fills = [Fill(**fill) for fill in row["fills"]]
-        return Row(Case(row["side_px"], row["hole_share"]), row["method"], fills, row["left_out"])
+        fills = [MeasuredFill(**fill) for fill in row["fills"]]
+        return LatencyRow(
+            ServeCase(row["side_px"], row["hole_share"]), row["method"], fills, row["left_out"]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -114,12 +116,12 @@ def _settings(plan: LatencyPlan) -> dict[str, Any]:
     }
 
 
-def _figures(plan: LatencyPlan, rows: Sequence[Row]) -> dict[str, Any]:
+def _figures(plan: LatencyPlan, rows: Sequence[LatencyRow]) -> dict[str, Any]:
     load = os.getloadavg()[0]
     return {**_settings(plan), "load_average": load, "rows": [row.to_dict() for row in rows]}
 
 
-def _rows_before(plan: LatencyPlan, before: Mapping[str, Any] | None) -> list[Row]:
+def _rows_before(plan: LatencyPlan, before: Mapping[str, Any] | None) -> list[LatencyRow]:
     if before is None:
         return []
     for name, value in _settings(plan).items():
@@ -128,16 +130,16 @@ def _rows_before(plan: LatencyPlan, before: Mapping[str, Any] | None) -> list[Ro
                 f"the figures that are there have {name}={before.get(name)!r}, and this run"
                 f" {value!r}: write them to another file"
             )
-    return [Row.from_dict(row) for row in before["rows"]]
+    return [LatencyRow.from_dict(row) for row in before["rows"]]
 
 
 def measure(
     plan: LatencyPlan,
     fillers: dict[str, Filler],
-    request_of: Callable[[Case], Request],
+    request_of: Callable[[ServeCase], PreparedRequest],
     say: Say,
-    before: Sequence[Row] = (),
-) -> Iterator[list[Row]]:
+    before: Sequence[LatencyRow] = (),
+) -> Iterator[list[LatencyRow]]:
     """Every case by every method, in rounds; see `LatencyPlan.limit`.
 
     Args:
@@ -159,7 +161,7 @@ def measure(
     for case in plan.cases():
         if case in there:
             continue
-        row = {name: Row(case, name) for name in fillers}
+        row = {name: LatencyRow(case, name) for name in fillers}
         rows += row.values()
         for name, each in row.items():
             each.left_out = too_slow.get((name, case.hole_share), "")
@@ -187,7 +189,7 @@ def _too_slow(plan: LatencyPlan) -> str:
     return f"over {plan.limit:g} s at a smaller size"
 
 
-def _is_over(fills: list[Fill], limit: float) -> bool:
+def _is_over(fills: list[MeasuredFill], limit: float) -> bool:
     return any(fill.seconds > limit for fill in fills)
 
 
@@ -198,7 +200,7 @@ def _filler(plan: LatencyPlan, method: str) -> Iterator[Filler]:
             yield filler
         return
     settings = {**_SETTINGS, "deadline_seconds": plan.limit * 4}
-    service = Plan(plan.release, url=plan.url, pid=plan.pid, api_key=plan.api_key)
+    service = ServePlan(plan.release, url=plan.url, pid=plan.pid, api_key=plan.api_key)
     with running_service(service, settings) as (url, pid):
         yield _Service(url, pid, plan.api_key, plan.limit * 4)
 
@@ -210,10 +212,10 @@ class _Service:
         self._url, self._pid, self._api_key = url, pid, api_key
         self._timeout_seconds = timeout_seconds
 
-    def fill(self, request: Request) -> Fill:
+    def fill(self, request: PreparedRequest) -> MeasuredFill:
         return asyncio.run(self._fill(request))
 
-    async def _fill(self, request: Request) -> Fill:
+    async def _fill(self, request: PreparedRequest) -> MeasuredFill:
         before, seconds_before = tree_bytes(self._pid), tree_seconds(self._pid)
         highest = before
         async with open_sender(
@@ -226,11 +228,11 @@ class _Service:
                     highest = max(highest, tree_bytes(self._pid))
             answer = task.result()
         if answer.status != OK:
-            return Fill(0.0, 0.0, 0, problem=f"HTTP {answer.status or 'nothing'}")
+            return MeasuredFill(0.0, 0.0, 0, problem=f"HTTP {answer.status or 'nothing'}")
         cpu = tree_seconds(self._pid) - seconds_before if self._pid else 0.0
-        return Fill(answer.seconds, cpu, highest - before)
+        return MeasuredFill(answer.seconds, cpu, highest - before)
 
-    async def _send(self, sender: Sender, request: Request) -> Any:
+    async def _send(self, sender: Sender, request: PreparedRequest) -> Any:
         return await sender.send(request, time.perf_counter())
 
 
@@ -258,10 +260,10 @@ class _Child:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def fill(self, request: Request) -> Fill:
+    def fill(self, request: PreparedRequest) -> MeasuredFill:
         try:
             self._connection.send((request.image, request.mask))
-            done: Fill = self._connection.recv()
+            done: MeasuredFill = self._connection.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return Fill(0.0, 0.0, 0, problem="its process ended, as for memory")
+            return MeasuredFill(0.0, 0.0, 0, problem="its process ended, as for memory")
         return done

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintsugi.benchmarks.match.inputs import SAMPLE
-from kintsugi.benchmarks.serve.serve_plan import Case
+from kintsugi.benchmarks.serve.serve_plan import ServeCase
 from kintsugi.errors import ConfigError
 
 PROCESS, GRAPH, PATCHMATCH, TELEA = "process", "graph", "patchmatch", "telea"
@@ -59,10 +59,10 @@ class LatencyPlan:
             raise ConfigError("rounds: at least 1; limit: over 0; threads: at least 0")
         self.cases()
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[ServeCase]:
         """Every size with every hole, small before large."""
         return [
-            Case(round(math.sqrt(size * 1e6)), hole)
+            ServeCase(round(math.sqrt(size * 1e6)), hole)
             for size in sorted(self.megapixels)
             for hole in sorted(self.holes)
         ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from kintsugi.benchmarks.chart import Line, Panel, Point, draw_chart
+from kintsugi.benchmarks.chart import ChartLine, Panel, Point, draw_chart
 from kintsugi.benchmarks.serve.load import percentile
 from kintsugi.errors import ConfigError
 
@@ -50,7 +50,7 @@ def draw_latency(figures: Mapping[str, Any]) -> bytes:
     for share in dict.fromkeys(row["hole_share"] for row in figures["rows"]):
         rows = [row for row in figures["rows"] if row["hole_share"] == share and row["fills"]]
         lines = [
-            Line(name, colour, [Point(row["megapixels"], _median(row)) for row in own])
+            ChartLine(name, colour, [Point(row["megapixels"], _median(row)) for row in own])
             for name, colour in _COLOURS.items()
             if (own := [row for row in rows if row["method"] == name])
         ]

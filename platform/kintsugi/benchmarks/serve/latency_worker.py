@@ -13,7 +13,7 @@ _LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class Fill:
+class MeasuredFill:
     """One fill.
 
     Attributes:
@@ -31,7 +31,7 @@ class Fill:
 
 
 def serve(connection: Connection, method: str, release: str, device: str, threads: int) -> None:
-    """Answer every (image, mask), encoded, with a `Fill` until the other end is closed."""
+    """Answer every (image, mask), encoded, with a `MeasuredFill` until the other end is closed."""
     import torch
 
     if threads:
@@ -66,7 +66,7 @@ def _refuse(problem: str) -> Any:
     return fill
 
 
-def _measure(fill: Any, image: bytes, mask: bytes, device: str) -> Fill:
+def _measure(fill: Any, image: bytes, mask: bytes, device: str) -> MeasuredFill:
     import torch
 
     from kintsugi.imaging.codec import ImageLimits, decode_image, decode_mask
@@ -82,12 +82,12 @@ def _measure(fill: Any, image: bytes, mask: bytes, device: str) -> Fill:
         try:
             fill(pixels, hole)
         except ConfigError as error:
-            return Fill(0.0, 0.0, 0, problem=str(error))
+            return MeasuredFill(0.0, 0.0, 0, problem=str(error))
         if on_gpu:
             torch.cuda.synchronize()
         seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
     most = torch.cuda.max_memory_allocated() if on_gpu else max(0, peak.bytes - before)
-    return Fill(seconds, cpu, most)
+    return MeasuredFill(seconds, cpu, most)
 
 
 class _Peak:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kintsugi.benchmarks.serve.requests import Request
+from kintsugi.benchmarks.serve.requests import PreparedRequest
 from kintsugi.benchmarks.serve.serve_plan import Arrivals
 from kintsugi.errors import ConfigError
 
@@ -27,7 +27,7 @@ NO_ANSWER = 0
 
 
 @dataclass(frozen=True)
-class Answer:
+class LoadAnswer:
     """What came of one request.
 
     Attributes:
@@ -53,7 +53,9 @@ class Sender:
     def __init__(self, client: "httpx2.AsyncClient") -> None:
         self._client = client
 
-    async def send(self, request: Request, due: float, *, keep_body: bool = False) -> Answer:
+    async def send(
+        self, request: PreparedRequest, due: float, *, keep_body: bool = False
+    ) -> LoadAnswer:
         """Send now what was due at ``due`` (`time.perf_counter`); its answer, whatever it is."""
         import httpx2
 
@@ -62,11 +64,11 @@ class Sender:
         try:
             response = await self._client.post("/v1/inpaint", content=request.body, headers=headers)
         except httpx2.TransportError:
-            return Answer(due, late, time.perf_counter() - due, NO_ANSWER, False)
+            return LoadAnswer(due, late, time.perf_counter() - due, NO_ANSWER, False)
         seconds = time.perf_counter() - due
         says_when = "retry-after" in response.headers
         body = response.content if keep_body else b""
-        return Answer(due, late, seconds, response.status_code, says_when, body)
+        return LoadAnswer(due, late, seconds, response.status_code, says_when, body)
 
 
 @asynccontextmanager
@@ -103,7 +105,9 @@ def schedule(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> list
     return moments
 
 
-async def open_loop(sender: Sender, request: Request, moments: Sequence[float]) -> list[Answer]:
+async def open_loop(
+    sender: Sender, request: PreparedRequest, moments: Sequence[float]
+) -> list[LoadAnswer]:
     """Send each request at its moment, and wait for all answers at the end."""
     start = time.perf_counter()
     tasks = []
@@ -114,7 +118,9 @@ async def open_loop(sender: Sender, request: Request, moments: Sequence[float]) 
     return [_from_start(answer, start) for answer in answers]
 
 
-async def closed_loop(sender: Sender, request: Request, *, in_flight: int, count: int) -> float:
+async def closed_loop(
+    sender: Sender, request: PreparedRequest, *, in_flight: int, count: int
+) -> float:
     """Answered requests a second, with always `in_flight` of them on their way.
 
     Raises: ConfigError: one was not answered with an image.
@@ -131,7 +137,7 @@ async def closed_loop(sender: Sender, request: Request, *, in_flight: int, count
     return count / (time.perf_counter() - start)
 
 
-def check_answered(answer: Answer) -> None:
+def check_answered(answer: LoadAnswer) -> None:
     """Raises: ConfigError when this is no image."""
     if answer.status != OK:
         said = answer.body[:200].decode(errors="replace")
@@ -147,7 +153,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, int(np.ceil(share * len(ordered))) - 1)]
 
 
-def summary(answers: Sequence[Answer]) -> dict[str, object]:
+def summary(answers: Sequence[LoadAnswer]) -> dict[str, object]:
     """What came of a load, for JSON: counts by status, and times of those with an image."""
     times = [answer.seconds for answer in answers if answer.status == OK]
     refused = [answer for answer in answers if answer.status not in (OK, NO_ANSWER)]
@@ -165,6 +171,6 @@ def summary(answers: Sequence[Answer]) -> dict[str, object]:
     }
 
 
-def _from_start(answer: Answer, start: float) -> Answer:
+def _from_start(answer: LoadAnswer, start: float) -> LoadAnswer:
     due = answer.due - start
-    return Answer(due, answer.late, answer.seconds, answer.status, answer.says_when)
+    return LoadAnswer(due, answer.late, answer.seconds, answer.status, answer.says_when)

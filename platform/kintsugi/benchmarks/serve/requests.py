@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from kintsugi.benchmarks.match.inputs import enlarge
-from kintsugi.benchmarks.serve.serve_plan import Case
+from kintsugi.benchmarks.serve.serve_plan import ServeCase
 from kintsugi.imaging.arrays import Pixels
 
 
 @dataclass(frozen=True)
-class Request:
+class PreparedRequest:
     """What is sent for one case.
 
     Attributes:
@@ -25,14 +25,14 @@ class Request:
         content_type: The content type of the form.
     """
 
-    case: Case
+    case: ServeCase
     image: bytes
     mask: bytes
     body: bytes
     content_type: str
 
 
-def make_request(photo: Pixels, case: Case) -> Request:
+def make_request(photo: Pixels, case: ServeCase) -> PreparedRequest:
     """The middle of a photograph (uint8 H W 3, RGB) at the case's size, with its hole."""
     pixels, _ = enlarge(photo, case.side_px)
     hole = max(1, round(case.side_px * math.sqrt(case.hole_share)))
@@ -47,7 +47,7 @@ def make_request(photo: Pixels, case: Case) -> Request:
         parts += [f"--{boundary}\r\n{head}\r\n\r\n".encode(), data, b"\r\n"]
     body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
     content_type = f"multipart/form-data; boundary={boundary}"
-    return Request(case, files["image"], files["mask"], body, content_type)
+    return PreparedRequest(case, files["image"], files["mask"], body, content_type)
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -20,8 +20,8 @@ from kintsugi.benchmarks.serve.load import (
     summary,
 )
 from kintsugi.benchmarks.serve.memory import watched
-from kintsugi.benchmarks.serve.requests import Request, make_request
-from kintsugi.benchmarks.serve.serve_plan import Plan
+from kintsugi.benchmarks.serve.requests import PreparedRequest, make_request
+from kintsugi.benchmarks.serve.serve_plan import ServePlan
 from kintsugi.inference.methods import open_release
 
 Say = Callable[[str], object]
@@ -35,7 +35,7 @@ _COUNT = 8
 _IDLE = 0.2
 
 
-def run_benchmark(plan: Plan, say: Say) -> dict[str, Any]:
+def run_benchmark(plan: ServePlan, say: Say) -> dict[str, Any]:
     """Measure what the plan asks for. Returns: figures for JSON and `report.format_report`.
 
     Raises:
@@ -72,7 +72,7 @@ class Target:
 
 
 async def _measure(
-    plan: Plan, requests: list[Request], local: InProcess, target: Target
+    plan: ServePlan, requests: list[PreparedRequest], local: InProcess, target: Target
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"url": target.url}
     async with open_sender(
@@ -95,7 +95,9 @@ async def _measure(
     return figures
 
 
-async def compare(plan: Plan, sender: Sender, local: InProcess, request: Request) -> dict[str, Any]:
+async def compare(
+    plan: ServePlan, sender: Sender, local: InProcess, request: PreparedRequest
+) -> dict[str, Any]:
     """Service and one process in turns, both from encoded files to an encoded image."""
     served: list[float] = []
     alone: list[float] = []
@@ -125,7 +127,7 @@ async def compare(plan: Plan, sender: Sender, local: InProcess, request: Request
     }
 
 
-async def even_load(plan: Plan, sender: Sender, request: Request) -> dict[str, Any]:
+async def even_load(plan: ServePlan, sender: Sender, request: PreparedRequest) -> dict[str, Any]:
     """Requests at a rate that the service can answer."""
     capacity = await closed_loop(sender, request, in_flight=_BUSY, count=_COUNT)
     rate = plan.rate or capacity / 2
@@ -142,7 +144,9 @@ async def even_load(plan: Plan, sender: Sender, request: Request) -> dict[str, A
     }
 
 
-async def overload(plan: Plan, sender: Sender, request: Request, pid: int) -> dict[str, Any]:
+async def overload(
+    plan: ServePlan, sender: Sender, request: PreparedRequest, pid: int
+) -> dict[str, Any]:
     """The service almost idle, then with many times what it answers."""
     capacity = await closed_loop(sender, request, in_flight=_BUSY, count=_COUNT)
     idle = schedule(capacity * _IDLE, plan.seconds, "fixed", plan.seed)
@@ -162,6 +166,6 @@ async def overload(plan: Plan, sender: Sender, request: Request, pid: int) -> di
     }
 
 
-def _case(request: Request) -> dict[str, Any]:
+def _case(request: PreparedRequest) -> dict[str, Any]:
     case = request.case
     return {"side_px": case.side_px, "hole_share": case.hole_share}

@@ -13,7 +13,7 @@ SMALLEST_SIDE = 64
 
 
 @dataclass(frozen=True)
-class Case:
+class ServeCase:
     """A square photograph with a square hole in its middle.
 
     Attributes:
@@ -40,7 +40,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServePlan:
     """One run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
         api_key: For a service that asks for one.
         photo: URI of the photograph, or ``samples/NAME``.
         sizes: Sides in pixels; the first is the comparison's and the overload's.
-        holes: Shares of the area, as in `Case`; likewise.
+        holes: Shares of the area, as in `ServeCase`; likewise.
         rounds: In which graph and one process take turns; 0 leaves the comparison out.
         threads: The threads of PyTorch in one process.
         seconds: How long each load lasts.
@@ -91,6 +91,6 @@ class Plan:
             raise ConfigError("seconds must be over 0, and threads at least 1")
         self.cases()
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[ServeCase]:
         """Every size with every hole."""
-        return [Case(side, hole) for side in self.sizes for hole in self.holes]
+        return [ServeCase(side, hole) for side in self.sizes for hole in self.holes]

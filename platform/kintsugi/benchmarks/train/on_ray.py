@@ -21,7 +21,7 @@ from kintsugi.benchmarks.train.timing import (
     mean_step_seconds,
 )
 from kintsugi.config.sections import DataSection, WorkersSection
-from kintsugi.data.batches import PackedBatch, Request
+from kintsugi.data.batches import BatchRequest, PackedBatch
 from kintsugi.errors import ConfigError
 from kintsugi.runs.warm_start import open_run
 from kintsugi.train.loop import WorkerContext
@@ -100,7 +100,7 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     clock = Clock(context.device, stretch.steps)
     made = stretch.memory_batches(context.rank)
 
-    def batches(_: Request) -> Iterator[PackedBatch]:
+    def batches(_: BatchRequest) -> Iterator[PackedBatch]:
         return clock.watch(made)
 
     def publish(folder: Path, step: int) -> None:

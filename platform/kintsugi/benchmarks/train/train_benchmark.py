@@ -16,7 +16,7 @@ import torch
 
 from kintsugi.benchmarks.train.timing import WARM_UP_STEPS, Stretch, Timing
 from kintsugi.benchmarks.train.torchrun import run_plain
-from kintsugi.benchmarks.train.train_plan import Plan, Variant, check_plan, quick_config
+from kintsugi.benchmarks.train.train_plan import NumberFormat, TrainPlan, check_plan, quick_config
 from kintsugi.runs.warm_start import open_run
 from kintsugi.storage.storage import Storage
 
@@ -32,7 +32,7 @@ LOOPS: tuple[Loop, ...] = get_args(Loop)
 Report = Callable[[str], None]
 
 
-def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, Any]:
+def run_benchmark(plan: TrainPlan, report: Report = lambda line: None) -> dict[str, Any]:
     """Measure everything; Ray must be running for it, unless the plan goes without.
 
     Returns: raw values, as JSON takes them; see `kintsugi.benchmarks.train.train_report`.
@@ -58,8 +58,8 @@ def run_benchmark(plan: Plan, report: Report = lambda line: None) -> dict[str, A
 class _Bench:
     """What the rounds share, and what came of them."""
 
-    plan: Plan
-    variants: Sequence[Variant]
+    plan: TrainPlan
+    variants: Sequence[NumberFormat]
     storage: str
     report: Report
     # (loop, workers, what) -> one for each round.
@@ -143,10 +143,10 @@ class _Bench:
                 stretches.append(self.plan.stretch(variant.name, replace(config, compute=compute)))
         return stretches
 
-    def _name_of(self, variant: Variant) -> str:
+    def _name_of(self, variant: NumberFormat) -> str:
         """The configuration's own format and layout are measured anyway."""
         compute = self.plan.config.compute
-        same = variant == Variant(compute.precision, compute.channels_last)
+        same = variant == NumberFormat(compute.precision, compute.channels_last)
         return MEMORY if same else variant.name
 
     def _keep(
@@ -200,7 +200,7 @@ class _Bench:
             },
         }
 
-    def _variant(self, variant: Variant) -> dict[str, Any]:
+    def _variant(self, variant: NumberFormat) -> dict[str, Any]:
         timings = self.timings["plain", self.plan.first, self._name_of(variant)]
         return {
             **asdict(variant),

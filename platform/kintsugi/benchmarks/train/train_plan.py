@@ -14,7 +14,7 @@ from kintsugi.models.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """What is measured.
 
     Attributes:
@@ -70,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Variant:
+class NumberFormat:
     """A number format and a memory layout."""
 
     precision: Precision
@@ -82,7 +82,7 @@ class Variant:
         return f"{self.precision}, {'channels last' if self.channels_last else 'channels first'}"
 
 
-def check_plan(plan: Plan) -> list[Variant]:
+def check_plan(plan: TrainPlan) -> list[NumberFormat]:
     """What is measured next to the configuration's own format. Raises: ConfigError."""
     for name, number in (("--steps", plan.steps), ("--rounds", plan.rounds)):
         if number < 1:
@@ -104,14 +104,16 @@ def check_plan(plan: Plan) -> list[Variant]:
                 f"--precisions {precision}: choose of {', '.join(sorted(known))} (float16 on a GPU)"
             )
     return [
-        Variant(precision, layout)
+        NumberFormat(precision, layout)
         for precision in PRECISIONS
         for layout in (False, True)
         if precision in chosen
     ]
 
 
-def quick_config(plan: Plan, storage: str, *, workers: int, run: str = "benchmark") -> JobConfig:
+def quick_config(
+    plan: TrainPlan, storage: str, *, workers: int, run: str = "benchmark"
+) -> JobConfig:
     """The plan's configuration for a few steps, as it computes after all its schedules."""
     config = plan.config
     # One more than are timed: the clock looks when the next is about to begin.

@@ -52,7 +52,7 @@ class Reject:
 
 
 @dataclass(frozen=True)
-class Listed:
+class PartEntry:
     """Where a part is described: its list, what that must be, and the place in it."""
 
     list_name: str
@@ -103,10 +103,10 @@ class PartLists(Sequence[PartInfo]):
         rows = self.rows[start:stop]
         return PartLists(self._storage, rows, self._digests, train=self._train, first=start)
 
-    def place(self, index: int) -> Listed:
+    def place(self, index: int) -> PartEntry:
         """Where the part of this number is described; nothing is read."""
         number, place = divmod(self._first + index, PER_LIST)
-        return Listed(_list_name(number), self._digests[number], place)
+        return PartEntry(_list_name(number), self._digests[number], place)
 
     @overload
     def __getitem__(self, index: int) -> PartInfo: ...

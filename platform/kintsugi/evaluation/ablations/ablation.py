@@ -12,16 +12,16 @@ from typing import Any
 
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.ablations.ablation_plan import (
+    AblationPlan,
+    AblationVariant,
     Needed,
-    Plan,
-    Variant,
     needed_runs,
     runs_in_order,
 )
 from kintsugi.evaluation.ablations.ablation_table import format_ablation
 from kintsugi.evaluation.ablations.paired import format_differences, paired_differences
 from kintsugi.evaluation.comparison import (
-    Progress,
+    ProgressLines,
     Provenance,
     compare,
     open_comparison,
@@ -45,7 +45,7 @@ class Interrupted(Exception):
 class Ablation:
     """What came of a plan: ``figures`` as kintsugi evaluate has them, and the runs behind them."""
 
-    plan: Plan
+    plan: AblationPlan
     needed: Sequence[Needed]
     # By the names of the runs.
     trained: Mapping[str, Trained]
@@ -71,7 +71,7 @@ class Ablation:
         return plain
 
 
-def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
+def ablate(plan: AblationPlan, fit: Fit, output: str) -> Ablation:
     """Train, publish, evaluate, write.
 
     Args:
@@ -96,7 +96,7 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
         provenance,
         limit=plan.limit,
         held_out=plan.held_out,
-        report=Progress(),
+        report=ProgressLines(),
     )
     ablation = Ablation(plan, needed, trained, figures)
     write_report(output, results, figures)
@@ -111,7 +111,7 @@ def ablate(plan: Plan, fit: Fit, output: str) -> Ablation:
     return ablation
 
 
-def _check_names(plan: Plan) -> None:
+def _check_names(plan: AblationPlan) -> None:
     """Before hours of training. Raises: ConfigError."""
     for label in specs_of(plan.methods):
         if label in {variant.name for variant in plan.variants}:
@@ -131,7 +131,7 @@ def _train(needed: Sequence[Needed], fit: Fit) -> dict[str, Trained]:
     return trained
 
 
-def _publish(plan: Plan, needed: Needed) -> str:
+def _publish(plan: AblationPlan, needed: Needed) -> str:
     """Returns: URI of the variant's release."""
     one, two = (f"{config.storage}/{config.run}" for config in (needed.stage1, needed.stage2))
     variant = needed.variant
@@ -139,7 +139,7 @@ def _publish(plan: Plan, needed: Needed) -> str:
     return publish(one, two, output, name=variant.name, matching=variant.matching).uri
 
 
-def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, Provenance]:
+def _open(plan: AblationPlan, releases: Mapping[str, str]) -> tuple[Comparison, Provenance]:
     first = next(iter(releases.values()))
     request = EvaluationRequest(
         methods=[*(f"{name}={RELEASE}{uri}" for name, uri in releases.items()), *plan.methods],
@@ -157,7 +157,7 @@ def _open(plan: Plan, releases: Mapping[str, str]) -> tuple[Comparison, Provenan
     return replace(comparison, entrants=entrants), replace(provenance, identities=identities)
 
 
-def _as_wanted(entrant: Entrant, variant: Variant) -> Entrant:
+def _as_wanted(entrant: Entrant, variant: AblationVariant) -> Entrant:
     """A release as its variant fills with it."""
     if variant.part == "whole" and variant.scales == "auto":
         return entrant

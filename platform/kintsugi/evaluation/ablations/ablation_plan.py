@@ -30,7 +30,7 @@ _DIGITS = 10
 
 
 @dataclass(frozen=True)
-class Variant:
+class AblationVariant:
     """One row of the table."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -67,7 +67,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AblationPlan:
     """What kintsugi ablate does."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -80,7 +80,7 @@ class Plan:
     """The same."""
     end_to_end: str
     """The same."""
-    variants: tuple[Variant, ...]
+    variants: tuple[AblationVariant, ...]
     set: tuple[str, ...] = ()
     """`section.key=value` of all runs."""
     seeds: tuple[int, ...] = ()
@@ -114,19 +114,21 @@ class Plan:
 class Needed:
     """The runs of one variant: stage 1 and stage 2, or the same run of both twice."""
 
-    variant: Variant
+    variant: AblationVariant
     stage1: JobConfig
     stage2: JobConfig
 
 
-def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
+def load_plan(path: Path, overrides: Sequence[str] = ()) -> AblationPlan:
     """Read a plan; ``overrides`` are added to what every run changes.
 
     Raises: ConfigError naming the file and the key.
     """
     try:
         raw = read_layers(path)
-        plan = TypeAdapter(Plan).validate_json(json.dumps({**raw, "folder": str(path.parent)}))
+        plan = TypeAdapter(AblationPlan).validate_json(
+            json.dumps({**raw, "folder": str(path.parent)})
+        )
     except FileNotFoundError as error:
         raise ConfigError(
             f"--config {path}: no such file; jobs/configs has ablation.toml,"
@@ -149,7 +151,7 @@ def seeded(name: str, seed: int) -> str:
     return f"{name}.{seed}"
 
 
-def _seeded_variants(plan: Plan) -> Iterator[Variant]:
+def _seeded_variants(plan: AblationPlan) -> Iterator[AblationVariant]:
     for seed in plan.seeds:
         for variant in plan.variants:
             settings = (*variant.set, f"seed={seed}")
@@ -157,9 +159,9 @@ def _seeded_variants(plan: Plan) -> Iterator[Variant]:
             yield replace(variant, name=name, root=variant.name, set=settings)
 
 
-def chosen(plan: Plan, names: Sequence[str]) -> Plan:
+def chosen(plan: AblationPlan, names: Sequence[str]) -> AblationPlan:
     """The plan with some of its variants. Raises: ConfigError naming those that there are."""
-    known: dict[str, list[Variant]] = {}
+    known: dict[str, list[AblationVariant]] = {}
     for variant in plan.variants:
         known.setdefault(variant.root or variant.name, []).append(variant)
     for name in names:
@@ -168,7 +170,7 @@ def chosen(plan: Plan, names: Sequence[str]) -> Plan:
     return replace(plan, variants=tuple(variant for name in names for variant in known[name]))
 
 
-def needed_runs(plan: Plan, variant: Variant) -> Needed:
+def needed_runs(plan: AblationPlan, variant: AblationVariant) -> Needed:
     """The configurations of a variant's runs. Raises: ConfigError when one is impossible."""
     if variant.stages == "end_to_end":
         both = _load(plan, plan.end_to_end, (*variant.set, *variant.stage1, *variant.stage2))
@@ -188,7 +190,7 @@ def runs_in_order(needed: Sequence[Needed]) -> dict[str, JobConfig]:
     return runs
 
 
-def _load(plan: Plan, name: str, overrides: Sequence[str]) -> JobConfig:
+def _load(plan: AblationPlan, name: str, overrides: Sequence[str]) -> JobConfig:
     config = load_config(plan.folder / name, [*plan.set, *overrides])
     if config.translate.prediction_share == 0:
         # It is not looked at: whatever stage 1 is, this is the same run.

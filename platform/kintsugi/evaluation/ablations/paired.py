@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kintsugi.evaluation.ablations.ablation_plan import BASE, Plan, seeded
-from kintsugi.evaluation.evaluate import Evaluated
+from kintsugi.evaluation.ablations.ablation_plan import BASE, AblationPlan, seeded
+from kintsugi.evaluation.evaluate import PhotoResult
 from kintsugi.evaluation.report import COLUMNS, markdown_table
 from kintsugi.evaluation.statistics import bootstrap_means
 
@@ -41,7 +41,7 @@ class Difference:
         return same and not self.low <= 0 <= self.high
 
 
-def paired_differences(results: Sequence[Evaluated], plan: Plan) -> list[Difference]:
+def paired_differences(results: Sequence[PhotoResult], plan: AblationPlan) -> list[Difference]:
     """Every variant of a plan with seeds against its base; of what both have filled.
 
     Empty where the plan has no base or no seeds.
@@ -82,7 +82,7 @@ def format_differences(differences: Sequence[Difference]) -> str:
 _Values = dict[tuple[str, str], dict[str, float]]
 
 
-def _values(results: Sequence[Evaluated], masks: str) -> _Values:
+def _values(results: Sequence[PhotoResult], masks: str) -> _Values:
     """By method and photograph its figures."""
     return {
         (fill.method, result.id): fill.figures

@@ -15,7 +15,7 @@ from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.storage.storage import Storage
 
 
-class Outcome(NamedTuple):
+class Printed(NamedTuple):
     """Text to print, figures to keep, and whether nothing is missing."""
 
     text: str
@@ -38,7 +38,7 @@ def sheet(
     cache: str | None,
     output: str,
     key: Path,
-) -> Outcome:
+) -> Printed:
     """Write a sheet's pages, and its key elsewhere; the flags of the command line.
 
     Raises: ConfigError: a name is not known, or the key would be among the pages.
@@ -64,10 +64,10 @@ def sheet(
         f"{figures['pairs']} pairs on {figures['pages']} pages in {target.uri}: fill in"
         f" {ANSWERS} there; the key is {key.absolute()}"
     )
-    return Outcome("\n".join(lines), figures, not made.left_out)
+    return Printed("\n".join(lines), figures, not made.left_out)
 
 
-def count(*, key: Path, answers: Path) -> Outcome:
+def count(*, key: Path, answers: Path) -> Printed:
     """Count a filled-in form. Raises: ConfigError: a file cannot be read or used."""
     texts = []
     for path in (key, answers):
@@ -77,8 +77,8 @@ def count(*, key: Path, answers: Path) -> Outcome:
             raise ConfigError(f"{path} cannot be read: {error}") from error
     hidden = read_key(texts[0])
     found = tally(hidden, read_answers(texts[1], hidden))
-    return Outcome(format_tally(found), found, not found["unanswered"])
+    return Printed(format_tally(found), found, not found["unanswered"])
 
 
 # By the subcommand of kintsugi compare.
-RUN: dict[str, Callable[..., Outcome]] = {"sheet": sheet, "tally": count}
+RUN: dict[str, Callable[..., Printed]] = {"sheet": sheet, "tally": count}

@@ -36,7 +36,7 @@ _OUTLINE = (255, 0, 255)
 
 
 @dataclass(frozen=True)
-class Pair:
+class SheetPair:
     """One line of a sheet.
 
     Attributes:
@@ -73,7 +73,7 @@ class Key:
     seed: int
     photos: str
     identities: dict[str, str]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SheetPair, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     version: int = _VERSION
 
@@ -133,13 +133,13 @@ def write_sheet(
     comparison.to("cuda" if torch.cuda.is_available() else "cpu")
     first, second = comparison.entrants
     left_out: dict[str, str] = {}
-    pairs: list[Pair] = []
+    pairs: list[SheetPair] = []
     page: list[Pixels] = []
     for shown in _fill_all(comparison, Storage(photos), names, seed, left_out):
         number = len(pairs) + 1
         name = f"page-{(number - 1) // layout.pairs_per_page + 1:03d}.png"
         a, b = (first, second) if shown.left_first else (second, first)
-        pairs.append(Pair(number, shown.photo, shown.masks, a, b, name))
+        pairs.append(SheetPair(number, shown.photo, shown.masks, a, b, name))
         page.append(draw_pair(number, shown.fills, shown.mask, layout))
         if len(page) == layout.pairs_per_page:
             output.write(name, encode_image(_stack(page)))

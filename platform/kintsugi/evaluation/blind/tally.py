@@ -17,7 +17,7 @@ _DEVIATIONS = 1.959964
 _LEFT, _RIGHT, _EQUAL = "A", "B", "="
 
 
-class Answer(NamedTuple):
+class Preference(NamedTuple):
     """Which of a pair looks better: A, B or =; and why, as it was written."""
 
     choice: str
@@ -80,7 +80,7 @@ def read_key(text: str) -> Key:
         ) from error
 
 
-def read_answers(text: str, key: Key) -> dict[int, Answer]:
+def read_answers(text: str, key: Key) -> dict[int, Preference]:
     """Answers by the pair's number; a line without an answer is none.
 
     Args:
@@ -90,7 +90,7 @@ def read_answers(text: str, key: Key) -> dict[int, Answer]:
     Raises: ConfigError naming the line: no such pair, one answered twice, or another answer.
     """
     known = {pair.number for pair in key.pairs}
-    answers: dict[int, Answer] = {}
+    answers: dict[int, Preference] = {}
     for at, row in enumerate(csv.reader(io.StringIO(text.lstrip("\ufeff"))), start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or cells[0].lower() == "number":
@@ -105,11 +105,11 @@ def read_answers(text: str, key: Key) -> dict[int, Answer]:
             raise ConfigError(f"line {at}: {cells[1]!r} is no answer: write A, B or =")
         if number in answers:
             raise ConfigError(f"line {at}: pair {number} is answered twice: leave one line")
-        answers[number] = Answer(choice, ", ".join(cell for cell in cells[2:] if cell))
+        answers[number] = Preference(choice, ", ".join(cell for cell in cells[2:] if cell))
     return answers
 
 
-def tally(key: Key, answers: Mapping[int, Answer]) -> dict[str, Any]:
+def tally(key: Key, answers: Mapping[int, Preference]) -> dict[str, Any]:
     """Count: for each mask set and for all, and every answer with what it was of.
 
     Returns:

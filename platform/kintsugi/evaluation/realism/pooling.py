@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sample:
+class CellSample:
     """One photograph and one fill of its hole, as `HoleSampler` samples them.
 
     Attributes:
@@ -108,7 +108,7 @@ class Realism:
         return asdict(self)
 
 
-def pool_realism(samples: Sequence[Sample], *, seed: int = 0) -> Realism:
+def pool_realism(samples: Sequence[CellSample], *, seed: int = 0) -> Realism:
     """Put the samples of photographs together. Raises: ValueError when there are none."""
     if not samples:
         raise ValueError("no photographs to judge: give at least one")
@@ -206,7 +206,7 @@ def bootstrap_weights(ids: Sequence[str], seed: int, resamples: int = RESAMPLES)
     return np.stack(counts, axis=1)
 
 
-def _pool_layer(name: str, samples: Sequence[Sample], seed: int) -> LayerRealism:
+def _pool_layer(name: str, samples: Sequence[CellSample], seed: int) -> LayerRealism:
     first = [sample.first[name].astype(np.float64) for sample in samples]
     mean, deviation = _scale_of(np.concatenate(first))
     first, second, fill = (

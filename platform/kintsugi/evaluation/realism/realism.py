@@ -25,7 +25,7 @@ from kintsugi.evaluation.realism.cells import (
     sample_original,
 )
 from kintsugi.evaluation.realism.pixels import laplacian_energy, outline_step
-from kintsugi.evaluation.realism.pooling import Realism, Sample, pool_realism
+from kintsugi.evaluation.realism.pooling import CellSample, Realism, pool_realism
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor
 
@@ -99,7 +99,7 @@ def measure_realism(
         first, second = sample_original(original, mask, seen, key=f"{seed}/{name}", cells=cells)
         drawn = sample_fill(original, fill, mask, seen, key=f"{seed}/{name}", cells=cells)
         step, laplacian = outline_step(original, fill, mask), laplacian_energy(original, fill, mask)
-        samples.append(Sample(name, first, second, drawn, step, laplacian))
+        samples.append(CellSample(name, first, second, drawn, step, laplacian))
     return pool_realism(samples, seed=seed)
 
 

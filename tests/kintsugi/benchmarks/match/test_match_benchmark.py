@@ -14,14 +14,14 @@ from PIL import Image
 
 from kintsugi.benchmarks.match.inputs import (
     FEATURES_NAME,
-    Case,
+    MatchCase,
     coarse_fill,
     enlarge,
     read_array,
     read_photo,
     write_features,
 )
-from kintsugi.benchmarks.match.match_benchmark import Plan, run_benchmark
+from kintsugi.benchmarks.match.match_benchmark import MatchPlan, run_benchmark
 from kintsugi.benchmarks.match.match_report import format_report, times_faster
 from kintsugi.benchmarks.match.needs import GIB, MIB, available_bytes, match_needs
 from kintsugi.benchmarks.match.plot import draw_plot
@@ -72,12 +72,12 @@ def pixels_in(pixels: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 def test_a_case_has_its_hole_on_whole_cells_in_the_centre() -> None:
-    for case in (Case(256, 128), Case(256, 224), Case(72, 36)):
+    for case in (MatchCase(256, 128), MatchCase(256, 224), MatchCase(72, 36)):
         rows, columns = np.nonzero(case.mask())
         assert (rows.min() % 4, columns.min() % 4) == (0, 0)
         assert case.mask().sum() == case.hole_px**2
         assert abs(rows.min() - (case.side_px - 1 - rows.max())) <= 4
-    queries, candidates = Case(256, 128).windows()
+    queries, candidates = MatchCase(256, 128).windows()
     # The table of the literature: 34 x 34 windows touch 32 x 32 cells.
     assert (int(queries.sum()), int(candidates.sum())) == (1156, 2688)
 
@@ -85,7 +85,7 @@ def test_a_case_has_its_hole_on_whole_cells_in_the_centre() -> None:
 @pytest.mark.parametrize("side", [60, 100, 0])
 def test_a_side_that_the_networks_do_not_take_is_refused(side: int) -> None:
     with pytest.raises(ConfigError, match=f"size {side}"):
-        Case(side, 32)
+        MatchCase(side, 32)
 
 
 def test_a_photograph_is_enlarged_twice_at_most_and_then_mirrored() -> None:
@@ -99,7 +99,7 @@ def test_a_photograph_is_enlarged_twice_at_most_and_then_mirrored() -> None:
 
 
 def test_the_hole_is_blurry_and_the_rest_untouched() -> None:
-    mask = Case(128, 64).mask()
+    mask = MatchCase(128, 64).mask()
     photo = noise(128, 128)
     filled = coarse_fill(photo, mask)
     assert np.array_equal(filled[~mask], photo[~mask])
@@ -107,7 +107,7 @@ def test_the_hole_is_blurry_and_the_rest_untouched() -> None:
 
 
 def test_features_are_the_encoders_of_the_coarse_fill(tmp_path: Path) -> None:
-    encoder, case = Vgg19Relu3.random(0), Case(64, 32)
+    encoder, case = Vgg19Relu3.random(0), MatchCase(64, 32)
     write_features(tmp_path, encoder, noise(64, 64), case)
     image = torch.tensor(coarse_fill(noise(64, 64), case.mask())).permute(2, 0, 1)[None] / 255
     expected = encoder(image).numpy()
@@ -127,26 +127,26 @@ def test_a_photograph_comes_from_a_file_or_the_samples(tmp_path: Path) -> None:
 
 def test_the_published_form_needs_what_its_score_matrix_needs() -> None:
     # 254 x 254 windows against 47,616 known ones, in float32: 11.4 GiB of scores, twice.
-    needs = match_needs("published", Case(1024, 512)).bytes / GIB
+    needs = match_needs("published", MatchCase(1024, 512)).bytes / GIB
     assert 22.9 < needs < 24.5
-    assert match_needs("exact", Case(1024, 512)).bytes < GIB
+    assert match_needs("exact", MatchCase(1024, 512)).bytes < GIB
 
 
 def test_the_plan_leaves_out_holes_that_leave_too_little() -> None:
-    sides = [(case.side_px, case.hole_px) for case in Plan(sizes=(512, 64, 256)).cases()]
+    sides = [(case.side_px, case.hole_px) for case in MatchPlan(sizes=(512, 64, 256)).cases()]
     assert sides == [(64, 32), (256, 128), (256, 224), (512, 256), (512, 224)]
 
 
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (Plan(methods=("magic",)), "magic.*published, exact, approximate"),
-        (Plan(rounds=0), "0 pairs"),
-        (Plan(holes=("third",)), "third"),
-        (Plan(sizes=(100,)), "size 100"),
+        (MatchPlan(methods=("magic",)), "magic.*published, exact, approximate"),
+        (MatchPlan(rounds=0), "0 pairs"),
+        (MatchPlan(holes=("third",)), "third"),
+        (MatchPlan(sizes=(100,)), "size 100"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(plan: Plan, message: str) -> None:
+def test_what_cannot_be_planned_is_refused(plan: MatchPlan, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run_benchmark(plan)
 
@@ -160,7 +160,7 @@ def test_memory_of_this_machine_is_known() -> None:
 
 @pytest.mark.slow
 def test_a_process_reports_seconds_memory_and_matches(tmp_path: Path) -> None:
-    case = Case(128, 64)
+    case = MatchCase(128, 64)
     write_features(tmp_path, Vgg19Relu3.random(0), noise(128, 128), case)
     task = Task(str(tmp_path), ("published",), rounds=2, threads=1, keep=True)
     trial = run_trial(task, time_limit=60)
@@ -207,7 +207,7 @@ def test_a_run_measures_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda task, *, time_limit: measure(task),
     )
     reported: list[str] = []
-    plan = Plan(sizes=(128,), holes=("half",), rounds=2, encoder="random", threads=1)
+    plan = MatchPlan(sizes=(128,), holes=("half",), rounds=2, encoder="random", threads=1)
     figures = run_benchmark(plan, reported.append)
     (measured,) = figures["matches"]
     assert all(len(method["seconds"]) == 2 for method in measured["methods"].values())
@@ -228,7 +228,7 @@ def test_first_calls_of_processes_are_marked_and_not_compared(
         return measure(task) if len(task.methods) == 1 else Trial({}, failure="not done")
 
     monkeypatch.setattr("kintsugi.benchmarks.match.match_benchmark.run_trial", alone_only)
-    figures = run_benchmark(Plan(sizes=(64,), holes=("half",), encoder="random", threads=1))
+    figures = run_benchmark(MatchPlan(sizes=(64,), holes=("half",), encoder="random", threads=1))
     methods = figures["matches"][0]["methods"]
     assert [len(method["seconds"]) for method in methods.values()] == [1, 1, 1]
     assert times_faster(methods, "exact", "published") is None
@@ -243,7 +243,7 @@ def test_fills_beyond_patchmatch_are_timed_without_it(monkeypatch: pytest.Monkey
         return Trial({name: [1.0] for name in task.methods}, MIB, 2 * MIB)
 
     monkeypatch.setattr("kintsugi.benchmarks.match.match_benchmark.run_trial", reported)
-    figures = run_benchmark(Plan(sizes=(2048, 4096), holes=(), encoder="random", fill=True))
+    figures = run_benchmark(MatchPlan(sizes=(2048, 4096), holes=(), encoder="random", fill=True))
     ours = ["fill float32", "fill bfloat16"]
     half, large = figures["fills"]
     assert list(half["methods"]) == [*ours, "patchmatch"]
@@ -253,7 +253,9 @@ def test_fills_beyond_patchmatch_are_timed_without_it(monkeypatch: pytest.Monkey
 
 
 def test_what_needs_more_memory_than_allowed_is_not_run() -> None:
-    plan = Plan(sizes=(128,), methods=("published",), rounds=1, encoder="random", max_memory=MIB)
+    plan = MatchPlan(
+        sizes=(128,), methods=("published",), rounds=1, encoder="random", max_memory=MIB
+    )
     (measured,) = run_benchmark(plan)["matches"]
     assert measured["methods"]["published"]["not_run"] == "needs 19 MiB"
     assert measured["methods"]["published"]["seconds"] == []

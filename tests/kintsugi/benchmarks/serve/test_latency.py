@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kintsugi.benchmarks.serve.latency import Row, measure, run_latency
+from kintsugi.benchmarks.serve.latency import LatencyRow, measure, run_latency
 from kintsugi.benchmarks.serve.latency_plan import LatencyPlan
 from kintsugi.benchmarks.serve.latency_report import draw_latency, format_latency
-from kintsugi.benchmarks.serve.latency_worker import Fill
+from kintsugi.benchmarks.serve.latency_worker import MeasuredFill
 from kintsugi.benchmarks.serve.memory import tree_seconds
-from kintsugi.benchmarks.serve.requests import Request, make_request
-from kintsugi.benchmarks.serve.serve_plan import Case
+from kintsugi.benchmarks.serve.requests import PreparedRequest, make_request
+from kintsugi.benchmarks.serve.serve_plan import ServeCase
 from kintsugi.errors import ConfigError
 
 
@@ -24,20 +24,20 @@ class Timed:
         self.factor = factor
         self.seen: list[float] = []
 
-    def fill(self, request: Request) -> Fill:
+    def fill(self, request: PreparedRequest) -> MeasuredFill:
         megapixels = round(request.case.megapixels, 2)
         self.seen.append(megapixels)
         if megapixels > 3:
-            return Fill(0.0, 0.0, 0, problem="HTTP 413")
+            return MeasuredFill(0.0, 0.0, 0, problem="HTTP 413")
         seconds = self.factor * megapixels
-        return Fill(seconds, 2 * seconds, round(megapixels * 2**20))
+        return MeasuredFill(seconds, 2 * seconds, round(megapixels * 2**20))
 
 
-def request_of(case: Case) -> Request:
-    return Request(case, b"", b"", b"", "")
+def request_of(case: ServeCase) -> PreparedRequest:
+    return PreparedRequest(case, b"", b"", b"", "")
 
 
-def measured(rounds: int = 2) -> tuple[list[Row], dict[str, Timed]]:
+def measured(rounds: int = 2) -> tuple[list[LatencyRow], dict[str, Timed]]:
     plan = LatencyPlan("x", megapixels=(4, 0.25, 1), holes=(0.1,), rounds=rounds, limit=0.9)
     fillers = {"process": Timed(1.0), "telea": Timed(0.1)}
     *_, rows = measure(plan, dict(fillers), request_of, lambda _: None)
@@ -60,7 +60,7 @@ def test_a_table_that_was_cut_off_goes_on() -> None:
     plan = LatencyPlan("x", megapixels=(4, 0.25, 1), holes=(0.1,), rounds=2, limit=0.9)
     fillers = {"process": Timed(1.0), "telea": Timed(0.1)}
     first = next(iter(measure(plan, dict(fillers), request_of, lambda _: None)))
-    before = [Row.from_dict(row.to_dict()) for row in first]
+    before = [LatencyRow.from_dict(row.to_dict()) for row in first]
     assert {round(row.case.megapixels, 2) for row in before} == {0.25}
     again = {"process": Timed(1.0), "telea": Timed(0.1)}
     *_, rows = measure(plan, dict(again), request_of, lambda _: None, before)
@@ -137,6 +137,6 @@ def test_a_method_is_measured_in_a_process_of_its_own() -> None:
 
 
 def test_a_hole_of_a_thousandth_is_there() -> None:
-    made = make_request(np.zeros((300, 300, 3), np.uint8), Case(256, 0.001))
+    made = make_request(np.zeros((300, 300, 3), np.uint8), ServeCase(256, 0.001))
     mask = np.asarray(Image.open(io.BytesIO(made.mask)))
     assert (mask > 0).sum() == 8**2

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request as Received
+from starlette.requests import PreparedRequest as Received
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kintsugi.benchmarks.serve.load import (
-    Answer,
+    LoadAnswer,
     closed_loop,
     open_loop,
     open_sender,
@@ -25,22 +25,22 @@ from kintsugi.benchmarks.serve.load import (
     summary,
 )
 from kintsugi.benchmarks.serve.memory import tree_bytes, watched
-from kintsugi.benchmarks.serve.requests import Request, make_request
-from kintsugi.benchmarks.serve.serve_plan import Case, Plan
+from kintsugi.benchmarks.serve.requests import PreparedRequest, make_request
+from kintsugi.benchmarks.serve.serve_plan import ServeCase, ServePlan
 from kintsugi.errors import ConfigError
 from tests.http_server import serving as serving_app
 
 # The first request that a server lets wait.
 FIRST = 10
-SENT = Request(Case(64, 0.2), b"", b"", b"form", "multipart/form-data; boundary=b")
+SENT = PreparedRequest(ServeCase(64, 0.2), b"", b"", b"form", "multipart/form-data; boundary=b")
 
 
 def serving(answer: Callable[[Received], Awaitable[Response]]) -> AbstractContextManager[str]:
     return serving_app(Starlette(routes=[Route("/v1/inpaint", answer, methods=["POST"])]))
 
 
-def load(url: str, moments: list[float], timeout_seconds: float = 20) -> list[Answer]:
-    async def run() -> list[Answer]:
+def load(url: str, moments: list[float], timeout_seconds: float = 20) -> list[LoadAnswer]:
+    async def run() -> list[LoadAnswer]:
         async with open_sender(url, api_key="", timeout_seconds=timeout_seconds) as sender:
             return await open_loop(sender, SENT, moments)
 
@@ -179,7 +179,7 @@ def test_memory_of_a_process_and_what_it_started() -> None:
 
 def test_a_request_has_the_hole_it_says() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
-    request = make_request(photo, Case(128, 0.25))
+    request = make_request(photo, ServeCase(128, 0.25))
     for part in (b'name="image"; filename=', request.image, b'name="mask"', request.mask):
         assert part in request.body
     from kintsugi.imaging.codec import ImageLimits, decode_image, decode_mask
@@ -201,4 +201,4 @@ def test_a_request_has_the_hole_it_says() -> None:
 )
 def test_what_cannot_be_measured(wrong: dict[str, object], named: str, tmp_path: object) -> None:
     with pytest.raises(ConfigError, match=named):
-        Plan(release="r", **wrong)  # type: ignore[arg-type]
+        ServePlan(release="r", **wrong)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from kintsugi.benchmarks.train.timing import CheckpointCost, Stretch, Timing
 from kintsugi.benchmarks.train.torchrun import run_plain
 from kintsugi.benchmarks.train.train_benchmark import run_benchmark
-from kintsugi.benchmarks.train.train_plan import Plan
+from kintsugi.benchmarks.train.train_plan import TrainPlan
 from kintsugi.benchmarks.train.train_report import format_report
 from kintsugi.errors import KintsugiError
 from kintsugi.storage.storage import Storage
@@ -45,7 +45,7 @@ def test_rounds_turn_the_order_round_and_figures_find_each_other(
 ) -> None:
     config = debug_config(tmp_path, batch_size=2)
     reported: list[str] = []
-    plan = Plan(config, rounds=2, precisions=["bfloat16"], with_ray=False)
+    plan = TrainPlan(config, rounds=2, precisions=["bfloat16"], with_ray=False)
     figures = run_benchmark(plan, reported.append)
     first = ["memory", "bfloat16, channels first", "bfloat16, channels last"]
     assert [[stretch.name for stretch in turn] for turn in turns] == [
@@ -70,7 +70,7 @@ def test_rounds_turn_the_order_round_and_figures_find_each_other(
 def test_the_runs_own_format_is_measured_once(tmp_path: Path, turns: list[list[Stretch]]) -> None:
     config = debug_config(tmp_path)
     figures = run_benchmark(
-        Plan(config, rounds=1, workers=[1], precisions=["float32"], with_ray=False)
+        TrainPlan(config, rounds=1, workers=[1], precisions=["float32"], with_ray=False)
     )
     assert [stretch.name for stretch in turns[0]] == ["memory", "float32, channels last"]
     assert [row["seconds"] for row in figures["variants"]] == [[1], [2]]
@@ -106,7 +106,9 @@ def test_a_plain_loop_that_fails_says_why(tmp_path: Path) -> None:
 def test_the_platform_next_to_the_plain_loop(local_ray: object, tmp_path: Path) -> None:
     pack_photos(tmp_path)
     config = debug_config(tmp_path, batch_size=1, checkpoint_every=500)
-    figures = run_benchmark(Plan(config, steps=2, rounds=1, workers=[2], precisions=["float32"]))
+    figures = run_benchmark(
+        TrainPlan(config, steps=2, rounds=1, workers=[2], precisions=["float32"])
+    )
     rows = figures["step_times"]
     assert [(row["workers"], row["batches"]) for row in rows] == [(2, "memory"), (2, "shards")]
     assert all(len(row["platform"]) == len(row["plain"]) == 1 for row in rows)

@@ -9,16 +9,16 @@ import pytest
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.ablations.ablation import Interrupted, ablate
-from kintsugi.evaluation.ablations.ablation_plan import Plan, Variant
+from kintsugi.evaluation.ablations.ablation_plan import AblationPlan, AblationVariant
 from kintsugi.runs.run import Trained
 from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS, pack_photos
 
 VARIANTS = (
-    Variant("base"),
-    Variant("coarse", "G1 alone", part="coarse"),
-    Variant("matched", matching={"keys": "matched"}, scales=1),
-    Variant("hinge", stage2=("losses.kind=hinge",)),
+    AblationVariant("base"),
+    AblationVariant("coarse", "G1 alone", part="coarse"),
+    AblationVariant("matched", matching={"keys": "matched"}, scales=1),
+    AblationVariant("hinge", stage2=("losses.kind=hinge",)),
 )
 
 
@@ -30,7 +30,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> AblationPlan:
     shards = pack_photos(tmp_path, count=4)
     quick = (
         "encoder=random",
@@ -39,7 +39,7 @@ def plan(tmp_path: Path) -> Plan:
         "loop.sample_every=0",
         "workers.threads=1",
     )
-    return Plan(
+    return AblationPlan(
         storage=str(tmp_path / "ablation"),
         stage1="debug-stage1.toml",
         stage2="debug-stage2.toml",
@@ -67,7 +67,7 @@ class Trainer:
 
 @pytest.mark.slow
 def test_variants_are_trained_published_and_compared_and_nothing_is_done_twice(
-    plan: Plan, tmp_path: Path
+    plan: AblationPlan, tmp_path: Path
 ) -> None:
     output = tmp_path / "table"
     trainer = Trainer()
@@ -107,7 +107,7 @@ def test_variants_are_trained_published_and_compared_and_nothing_is_done_twice(
     assert (output / "grid.png").exists()
 
 
-def test_a_run_that_is_asked_to_end_ends_the_ablation(plan: Plan, tmp_path: Path) -> None:
+def test_a_run_that_is_asked_to_end_ends_the_ablation(plan: AblationPlan, tmp_path: Path) -> None:
     def stopped(config: JobConfig) -> Trained:
         return Trained("run", 0, 3, True, [])
 
@@ -118,7 +118,7 @@ def test_a_run_that_is_asked_to_end_ends_the_ablation(plan: Plan, tmp_path: Path
 
 @pytest.mark.slow
 def test_names_that_clash_are_refused_before_anything_is_trained(
-    plan: Plan, tmp_path: Path
+    plan: AblationPlan, tmp_path: Path
 ) -> None:
     def never(config: JobConfig) -> Trained:
         pytest.fail("it trains")

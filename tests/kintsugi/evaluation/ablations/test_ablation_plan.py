@@ -7,8 +7,8 @@ import pytest
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.ablations import ablation_plan
 from kintsugi.evaluation.ablations.ablation_plan import (
-    Plan,
-    Variant,
+    AblationPlan,
+    AblationVariant,
     chosen,
     load_plan,
     needed_runs,
@@ -18,18 +18,18 @@ from tests.kintsugi.training_runs import CONFIGS
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
-    return Plan(
+def plan(tmp_path: Path) -> AblationPlan:
+    return AblationPlan(
         storage=str(tmp_path),
         stage1="debug-stage1.toml",
         stage2="debug-stage2.toml",
         end_to_end="debug-end-to-end.toml",
-        variants=(Variant("base"),),
+        variants=(AblationVariant("base"),),
         folder=CONFIGS,
     )
 
 
-def runs_of(plan: Plan, variant: Variant) -> tuple[str, str]:
+def runs_of(plan: AblationPlan, variant: AblationVariant) -> tuple[str, str]:
     needed = needed_runs(plan, variant)
     return needed.stage1.run, needed.stage2.run
 
@@ -49,38 +49,40 @@ def test_the_shipped_plans_have_the_papers_questions(name: str) -> None:
     assert len(runs_in_order(needed)) < 2 * len(needed) - 8
 
 
-def test_variants_share_the_runs_that_they_do_not_change(plan: Plan) -> None:
-    base = runs_of(plan, Variant("base"))
+def test_variants_share_the_runs_that_they_do_not_change(plan: AblationPlan) -> None:
+    base = runs_of(plan, AblationVariant("base"))
     for same in (
-        Variant("a", matching={"keys": "matched", "guard": 3}),
-        Variant("b", scales=1),
-        Variant("c", part="coarse"),
-        Variant("d", set=("loop.log_every=7",)),
+        AblationVariant("a", matching={"keys": "matched", "guard": 3}),
+        AblationVariant("b", scales=1),
+        AblationVariant("c", part="coarse"),
+        AblationVariant("d", set=("loop.log_every=7",)),
     ):
         assert runs_of(plan, same) == base
-    one, two = runs_of(plan, Variant("e", stage2=("losses.kind=hinge",)))
+    one, two = runs_of(plan, AblationVariant("e", stage2=("losses.kind=hinge",)))
     assert (one == base[0], two == base[1]) == (True, False)
     # What learns from predictions depends on who makes them, what learns from the truth does not.
     other = ("model.generator_upsampling=transposed",)
     truth = ("translate.prediction_share=0.0",)
-    one, two = runs_of(plan, Variant("f", stage1=other))
+    one, two = runs_of(plan, AblationVariant("f", stage1=other))
     assert (one == base[0], two == base[1]) == (False, False)
-    alike = [runs_of(plan, Variant("g", stage1=stage1, stage2=truth)) for stage1 in ((), other)]
+    alike = [
+        runs_of(plan, AblationVariant("g", stage1=stage1, stage2=truth)) for stage1 in ((), other)
+    ]
     assert alike[0][0] != alike[1][0]
     assert alike[0][1] == alike[1][1]
-    assert runs_of(plan, Variant("h", set=("loop.max_steps=7",)))[0] != base[0]
+    assert runs_of(plan, AblationVariant("h", set=("loop.max_steps=7",)))[0] != base[0]
 
 
 def test_a_key_that_configurations_get_later_leaves_the_runs_their_names(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+    plan: AblationPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, now = runs_of(plan, Variant("base")), ablation_plan.deciding_values
+    before, now = runs_of(plan, AblationVariant("base")), ablation_plan.deciding_values
     monkeypatch.setattr(ablation_plan, "deciding_values", lambda c: now(c) | {"loop.later": 0})
-    assert runs_of(plan, Variant("base")) == before
+    assert runs_of(plan, AblationVariant("base")) == before
 
 
-def test_stage_1_comes_before_what_learns_from_it(plan: Plan) -> None:
-    variants = (Variant("base"), Variant("lsgan", set=("losses.kind=lsgan",)))
+def test_stage_1_comes_before_what_learns_from_it(plan: AblationPlan) -> None:
+    variants = (AblationVariant("base"), AblationVariant("lsgan", set=("losses.kind=lsgan",)))
     runs = runs_in_order([needed_runs(plan, each) for each in variants])
     assert [config.stage for config in runs.values()] == ["stage1", "stage2"] * 2
     one, two = list(runs.values())[:2]
@@ -88,13 +90,13 @@ def test_stage_1_comes_before_what_learns_from_it(plan: Plan) -> None:
     assert one.storage == f"{plan.storage}/runs"
 
 
-def test_both_stages_at_once_are_one_run(plan: Plan) -> None:
-    needed = needed_runs(plan, Variant("x", stages="end_to_end"))
+def test_both_stages_at_once_are_one_run(plan: AblationPlan) -> None:
+    needed = needed_runs(plan, AblationVariant("x", stages="end_to_end"))
     assert needed.stage1 is needed.stage2
     assert needed.stage1.stage == "end_to_end"
 
 
-def test_some_variants_can_be_chosen(plan: Plan) -> None:
+def test_some_variants_can_be_chosen(plan: AblationPlan) -> None:
     full = load_plan(CONFIGS / "ablation-debug.toml", ["loop.max_steps=3"])
     assert full.set[-1] == "loop.max_steps=3"
     assert [each.name for each in chosen(full, ["hinge", "base"]).variants] == ["hinge", "base"]

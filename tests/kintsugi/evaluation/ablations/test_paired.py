@@ -4,36 +4,38 @@ from dataclasses import replace
 
 import pytest
 
-from kintsugi.evaluation.ablations.ablation_plan import Plan, Variant, seeded
+from kintsugi.evaluation.ablations.ablation_plan import AblationPlan, AblationVariant, seeded
 from kintsugi.evaluation.ablations.paired import format_differences, paired_differences
-from kintsugi.evaluation.evaluate import Evaluated, Filled
+from kintsugi.evaluation.evaluate import CaseResult, PhotoResult
 
 SEEDS = (0, 1)
 PHOTOS = [f"{number:02d}" for number in range(20)]
 
 
-def plan() -> Plan:
+def plan() -> AblationPlan:
     variants = [
-        Variant(seeded(name, seed), root=name)
+        AblationVariant(seeded(name, seed), root=name)
         for seed in SEEDS
         for name in ("base", "worse", "either")
     ]
-    return Plan("x", "a", "b", "c", tuple(variants), seeds=SEEDS)
+    return AblationPlan("x", "a", "b", "c", tuple(variants), seeds=SEEDS)
 
 
-def fills_of(number: int) -> list[Filled]:
+def fills_of(number: int) -> list[CaseResult]:
     """The base differs from photograph to photograph by more than any variant from it."""
     base = float(number)
     difference = {"base": (0.0, 0.0), "worse": (0.3, 0.2), "either": (0.3, -0.2)}
     return [
-        Filled("random-256", seeded(name, seed), 0.1, figures={"hole_l1_percent": base + by[seed]})
+        CaseResult(
+            "random-256", seeded(name, seed), 0.1, figures={"hole_l1_percent": base + by[seed]}
+        )
         for name, by in difference.items()
         for seed in SEEDS
     ]
 
 
 def test_a_small_difference_shows_through_large_ones_of_photographs() -> None:
-    results = [Evaluated(photo, tuple(fills_of(number))) for number, photo in enumerate(PHOTOS)]
+    results = [PhotoResult(photo, tuple(fills_of(number))) for number, photo in enumerate(PHOTOS)]
     found = {one.variant: one for one in paired_differences(results, plan())}
     assert found.keys() == {"worse", "either"}
     assert found["worse"].mean == pytest.approx(0.25)
@@ -48,7 +50,7 @@ def test_a_small_difference_shows_through_large_ones_of_photographs() -> None:
 
 
 def test_without_seeds_or_a_base_there_is_nothing_to_pair() -> None:
-    results = [Evaluated(photo, tuple(fills_of(number))) for number, photo in enumerate(PHOTOS)]
+    results = [PhotoResult(photo, tuple(fills_of(number))) for number, photo in enumerate(PHOTOS)]
     assert paired_differences(results, replace(plan(), seeds=())) == []
     alone = [variant for variant in plan().variants if variant.root != "base"]
     assert paired_differences(results, replace(plan(), variants=tuple(alone))) == []

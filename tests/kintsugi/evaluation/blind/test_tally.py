@@ -5,9 +5,9 @@ import json
 import pytest
 
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.blind.sheet import Key, Pair
+from kintsugi.evaluation.blind.sheet import Key, SheetPair
 from kintsugi.evaluation.blind.tally import (
-    Answer,
+    Preference,
     format_tally,
     read_answers,
     read_key,
@@ -16,11 +16,11 @@ from kintsugi.evaluation.blind.tally import (
 )
 
 PAIRS = (
-    Pair(1, "a.png", "thick-64", "ours", "theirs", "page-001.png"),
-    Pair(2, "b.png", "thick-64", "theirs", "ours", "page-001.png"),
-    Pair(3, "c.png", "thick-64", "theirs", "ours", "page-001.png"),
-    Pair(4, "a.png", "center-32-64", "ours", "theirs", "page-002.png"),
-    Pair(5, "b.png", "center-32-64", "ours", "theirs", "page-002.png"),
+    SheetPair(1, "a.png", "thick-64", "ours", "theirs", "page-001.png"),
+    SheetPair(2, "b.png", "thick-64", "theirs", "ours", "page-001.png"),
+    SheetPair(3, "c.png", "thick-64", "theirs", "ours", "page-001.png"),
+    SheetPair(4, "a.png", "center-32-64", "ours", "theirs", "page-002.png"),
+    SheetPair(5, "b.png", "center-32-64", "ours", "theirs", "page-002.png"),
 )
 KEY = Key(("ours", "theirs"), 0, "photos", {"ours": "1", "theirs": "2"}, PAIRS)
 FORM = """number,answer,reason
@@ -49,13 +49,13 @@ def test_wilson_by_published_values() -> None:
 def test_the_form_is_read() -> None:
     answers = read_answers(FORM, KEY)
     assert answers == {
-        1: Answer("A", "a seam, on the left"),
-        2: Answer("A", "fog, and a mesh"),
-        3: Answer("=", ""),
-        4: Answer("A", ""),
+        1: Preference("A", "a seam, on the left"),
+        2: Preference("A", "fog, and a mesh"),
+        3: Preference("=", ""),
+        4: Preference("A", ""),
     }
     # Without a heading, with a byte order mark and empty lines.
-    assert read_answers("\ufeff1,B\n\n,,\n", KEY) == {1: Answer("B", "")}
+    assert read_answers("\ufeff1,B\n\n,,\n", KEY) == {1: Preference("B", "")}
 
 
 def test_counts_by_hand() -> None:
@@ -92,9 +92,9 @@ def test_the_text_reports_counts_intervals_and_reasons() -> None:
 
 
 def test_only_ties_decide_nothing() -> None:
-    (found,) = tally(KEY, {3: Answer("=", "")})["tallies"]
+    (found,) = tally(KEY, {3: Preference("=", "")})["tallies"]
     assert (found["of_decided"], found["left"], found["preferred"][0]) == (None, None, 0)
-    assert "of the decided" not in format_tally(tally(KEY, {3: Answer("=", "")}))
+    assert "of the decided" not in format_tally(tally(KEY, {3: Preference("=", "")}))
 
 
 @pytest.mark.parametrize(

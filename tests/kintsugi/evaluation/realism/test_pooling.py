@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kintsugi.evaluation.realism.pooling import (
+    CellSample,
     Rows,
-    Sample,
     bootstrap_weights,
     discrimination_error,
     frechet,
@@ -99,12 +99,12 @@ def test_bootstrap_weights_are_a_photographs_own() -> None:
     assert weights.mean() == pytest.approx(1, abs=0.05)
 
 
-def sample(number: int, shift: float = 0) -> Sample:
+def sample(number: int, shift: float = 0) -> CellSample:
     rng = np.random.default_rng(number)
     first, second, fill = (
         {"relu2_1": (rng.normal(10 + at, 2, (20, 8))).astype(np.float16)} for at in (0, 0, shift)
     )
-    return Sample(str(number), first, second, fill, 1.0 + number, 0.5)
+    return CellSample(str(number), first, second, fill, 1.0 + number, 0.5)
 
 
 def test_pooled_figures_are_in_units_of_the_originals() -> None:
@@ -132,7 +132,7 @@ def test_of_many_photographs_a_part_of_the_cells_is_paired(
 
 
 def test_a_channel_that_the_originals_do_not_use_does_not_decide() -> None:
-    def with_dead_channel(number: int, value: float) -> Sample:
+    def with_dead_channel(number: int, value: float) -> CellSample:
         known = sample(number)
         for side, level in ((known.first, 0.0), (known.second, 0.0), (known.fill, value)):
             side["relu2_1"][:, 0] = level
@@ -145,7 +145,7 @@ def test_a_channel_that_the_originals_do_not_use_does_not_decide() -> None:
 
 def test_photographs_without_cells_are_left_out_of_a_layer() -> None:
     empty = {"relu2_1": np.zeros((0, 8), np.float16)}
-    thin = Sample("thin", empty, empty, empty, 1.0, 1.0)
+    thin = CellSample("thin", empty, empty, empty, 1.0, 1.0)
     found = pool_realism([*(sample(i) for i in range(4)), thin])
     assert (found.photographs, found.layers["relu2_1"].photographs) == (5, 4)
     assert pool_realism([thin]).layers == {}

@@ -7,11 +7,11 @@ import torch
 from kintsugi.data.batches import Batch, PackedBatch
 
 # What can be brought to a device.
-Delivery = Batch | PackedBatch
+AnyBatch = Batch | PackedBatch
 
 
-class Feed:
-    """A worker's batches on its device.
+class Prefetcher:
+    """A worker's batches on its device, each copied there while the step before computes.
 
     On a GPU the copy and the conversion to float run on a stream of their own: launched right
     after the step before, they pass while that step computes. From memory that is not pinned
@@ -22,7 +22,7 @@ class Feed:
         device: Where they are used.
     """
 
-    def __init__(self, batches: Iterator[Delivery], device: torch.device) -> None:
+    def __init__(self, batches: Iterator[AnyBatch], device: torch.device) -> None:
         self._batches = batches
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
@@ -40,5 +40,5 @@ class Feed:
             part.record_stream(computing)
         return batch
 
-    def __iter__(self) -> "Feed":
+    def __iter__(self) -> "Prefetcher":
         return self
