@@ -7,16 +7,16 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from kintsugi.deploy.admission.fair_turns import FairTurns
+from kintsugi.deploy.admission.fair_queue import FairQueue
 from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.async_jobs import add_batch_routes, add_job_routes, open_jobs
 from kintsugi.deploy.engine import Engine, Observer
-from kintsugi.deploy.http.auth import Entrance, guard, open_keys
-from kintsugi.deploy.http.codec import Answer, answer_format
-from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.auth import BodyAdmission, guard, open_keys
+from kintsugi.deploy.http.codec import EncodedAnswer, answer_format
+from kintsugi.deploy.http.image_service import ImageService
 from kintsugi.deploy.http.kserve import add_kserve_routes
-from kintsugi.deploy.http.middleware import Boundary
+from kintsugi.deploy.http.middleware import RequestMiddleware
 from kintsugi.deploy.http.problems import add_problem_handlers, problem_responses
 from kintsugi.deploy.http.request_kinds import (
     INPAINT_FORM,
@@ -66,13 +66,13 @@ def build_api(
     stop = stop or OrderlyStop()
     keys = open_keys(args)
     weight_of = (lambda key: 1.0) if keys is None else keys.weight_of
-    turns = FairTurns(
+    turns = FairQueue(
         args.slots,
         max_megapixels=args.max_large_megapixels,
         max_jobs=args.jobs_running,
         weight_of=weight_of,
     )
-    work = Work(engine, args, observer, turns)
+    work = ImageService(engine, args, observer, turns)
     jobs = open_jobs(work, args, observer)
 
     @asynccontextmanager
@@ -96,7 +96,7 @@ def build_api(
         lifespan=lifespan,
     )
     app.add_middleware(
-        Boundary, args=args, observer=observer, stop=stop, echo_request_id=echo_request_id
+        RequestMiddleware, args=args, observer=observer, stop=stop, echo_request_id=echo_request_id
     )
     add_problem_handlers(app)
     # Guards each route below /v1 and /v2; and of those among them that take a picture.
@@ -104,7 +104,7 @@ def build_api(
     limits = GateLimits(
         args.slots + args.max_waiting, args.max_waiting_bytes, args.deadline_seconds
     )
-    entrance = Depends(Entrance(Gate(limits, turns, weight_of=weight_of), args.max_bytes))
+    entrance = Depends(BodyAdmission(Gate(limits, turns, weight_of=weight_of), args.max_bytes))
     with_body = (*guards, entrance)
     add_image_routes(app, work, guards, with_body)
     add_batch_routes(app, add_job_routes(app, jobs, guards, with_body), guards, with_body)
@@ -115,7 +115,7 @@ def build_api(
 
 
 def add_image_routes(
-    app: FastAPI, work: Work, guards: Sequence[Any], with_body: Sequence[Any]
+    app: FastAPI, work: ImageService, guards: Sequence[Any], with_body: Sequence[Any]
 ) -> None:
     """Fill, style transfer, and the release that makes them."""
     routes = ImageRoutes(work)
@@ -178,7 +178,9 @@ def add_image_routes(
     )(routes.models)
 
 
-def add_health_routes(app: FastAPI, work: Work, stop: OrderlyStop, guards: Sequence[Any]) -> None:
+def add_health_routes(
+    app: FastAPI, work: ImageService, stop: OrderlyStop, guards: Sequence[Any]
+) -> None:
     """What probes ask, without a key; and what the edge asks with one."""
     routes = HealthRoutes(work, stop)
     app.get("/healthz", summary="Whether this process runs")(routes.healthz)
@@ -200,7 +202,7 @@ def add_health_routes(app: FastAPI, work: Work, stop: OrderlyStop, guards: Seque
 class ImageRoutes:
     """What each route under /v1 does."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: ImageService) -> None:
         self._work = work
 
     async def inpaint(self, request: Request) -> Response:
@@ -265,7 +267,7 @@ class ImageRoutes:
 class HealthRoutes:
     """Whether the service lives, and can work."""
 
-    def __init__(self, work: Work, stop: OrderlyStop) -> None:
+    def __init__(self, work: ImageService, stop: OrderlyStop) -> None:
         self._work = work
         self._stop = stop
 
@@ -297,7 +299,7 @@ class HealthRoutes:
         return JSONResponse(body, status_code=200 if ready else 503)
 
 
-def _image_response(answer: Answer, *, version: str = "") -> Response:
+def _image_response(answer: EncodedAnswer, *, version: str = "") -> Response:
     headers = {
         # Bytes of unknown origin went in: no browser shall see anything else in them.
         "x-content-type-options": "nosniff",

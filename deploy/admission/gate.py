@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kintsugi.deploy.admission.fair_turns import FairTurns
+from kintsugi.deploy.admission.fair_queue import FairQueue
 from kintsugi.deploy.engine import Busy
 
 # More than this part of the deadline is not spent in a queue.
@@ -55,7 +55,7 @@ class Gate:
     def __init__(
         self,
         limits: GateLimits,
-        turns: FairTurns,
+        turns: FairQueue,
         *,
         weight_of: Callable[[str], float] = lambda key: 1.0,
     ) -> None:

@@ -106,7 +106,7 @@ class Result(_Record):
     notes: str
 
 
-class Outcome(_Record):
+class JobOutcome(_Record):
     """How a job ended, written last: with a result it is done, with a problem it failed."""
 
     finished: float
@@ -176,7 +176,7 @@ class Job:
     finished: float | None
     expires: float
     step: JobStep | None
-    outcome: Outcome | None
+    outcome: JobOutcome | None
 
 
 def is_job_id(text: str) -> bool:

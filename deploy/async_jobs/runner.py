@@ -14,10 +14,10 @@ from kintsugi.deploy.async_jobs.forms import job_form
 from kintsugi.deploy.async_jobs.job_queue import JobQueue
 from kintsugi.deploy.async_jobs.records import (
     Claim,
+    JobOutcome,
     JobProblem,
     JobRecord,
     JobStep,
-    Outcome,
     Result,
     digest,
     fresh_id,
@@ -27,7 +27,7 @@ from kintsugi.deploy.async_jobs.store_calls import StoreCalls, until_it_can
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.engine import Observer
-from kintsugi.deploy.http.image_service import Made
+from kintsugi.deploy.http.image_service import ImageAnswer
 from kintsugi.deploy.http.problems import Problem, to_problem
 from kintsugi.errors import StorageError
 from kintsugi.models.progress import Step
@@ -81,7 +81,7 @@ class JobRunner:
         self._call = self._calls.call
         self._claims = Claims(store, self._calls, lease_seconds=limits.lease_seconds)
         # Jobs that this service has claimed, those in the queue and those that run.
-        self._mine: dict[str, _Mine] = {}
+        self._mine: dict[str, _ClaimedJob] = {}
         self._queue = JobQueue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._damaged: set[str] = set()
@@ -127,7 +127,7 @@ class JobRunner:
         """
         self._check_room(record.key_name)
         # At once: others come in while this one is written.
-        self._mine[record.id] = _Mine(record.key_name, record.created)
+        self._mine[record.id] = _ClaimedJob(record.key_name, record.created)
         try:
             await self._claims.ensure_alive()
             await call(self._store.create, record, files, self._claims.owner)
@@ -191,7 +191,7 @@ class JobRunner:
             for job_id in bids:
                 self._mine.pop(job_id, None)
 
-    async def _read_mine(self, job_id: str) -> "_Mine":
+    async def _read_mine(self, job_id: str) -> "_ClaimedJob":
         """What is known of a job that was claimed; of one that cannot be read nothing is."""
         try:
             job = await self._call(self._store.job, job_id)
@@ -199,11 +199,11 @@ class JobRunner:
             # The service that runs it says so.
             job = None
         if job is None:
-            return _Mine("", self._store.now())
-        return _Mine(job.record.key_name, job.record.created)
+            return _ClaimedJob("", self._store.now())
+        return _ClaimedJob(job.record.key_name, job.record.created)
 
     async def _bid(self, job_id: str) -> bool:
-        self._mine[job_id] = _Mine("", self._store.now())
+        self._mine[job_id] = _ClaimedJob("", self._store.now())
         bidden = False
         try:
             bidden = await self._claims.bid(job_id)
@@ -259,7 +259,7 @@ class JobRunner:
         if job.record.webhook:
             await _logged(partial(self._hooks.notify, job_id, self._call))
 
-    async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[Outcome, bytes]:
+    async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[JobOutcome, bytes]:
         """How a job ends, and its image. Raises: _NotOurs."""
         try:
             if claim.starts >= _MOST_STARTS:
@@ -282,7 +282,7 @@ class JobRunner:
             return self._failed(problem), b""
         return self._done(made), made.answer.body
 
-    async def _made(self, record: JobRecord) -> Made:
+    async def _made(self, record: JobRecord) -> ImageAnswer:
         files = await self._kept(record.id, lambda: self._call(self._store.files, record))
         form = job_form(record.kind, record.options, files)
         del files
@@ -312,7 +312,7 @@ class JobRunner:
         if step is not None:
             await self._call(self._store.report, job_id, JobStep.model_validate(step._asdict()))
 
-    def _done(self, made: Made) -> Outcome:
+    def _done(self, made: ImageAnswer) -> JobOutcome:
         result = Result(
             file=f"result-{fresh_id()}",
             sha256=digest(made.answer.body),
@@ -320,17 +320,17 @@ class JobRunner:
             model_version=made.model.version,
             notes="; ".join(made.answer.notes),
         )
-        return Outcome(finished=self._store.now(), result=result)
+        return JobOutcome(finished=self._store.now(), result=result)
 
-    def _failed(self, problem: Problem) -> Outcome:
+    def _failed(self, problem: Problem) -> JobOutcome:
         kept = JobProblem(
             status=problem.status, code=problem.code, detail=problem.detail, hint=problem.hint
         )
-        return Outcome(finished=self._store.now(), problem=kept)
+        return JobOutcome(finished=self._store.now(), problem=kept)
 
 
 @dataclass(frozen=True)
-class _Mine:
+class _ClaimedJob:
     """A job that this service has claimed: the name of its key, and when it was sent."""
 
     key_name: str

@@ -14,7 +14,7 @@ from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.engine import Observer
-from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.image_service import ImageService
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
 from kintsugi.deploy.settings import AppArgs
@@ -153,7 +153,7 @@ class Jobs:
         return await self._call(self._store.image, job)
 
 
-def open_jobs(work: Work, args: AppArgs, observer: Observer) -> Jobs | None:
+def open_jobs(work: ImageService, args: AppArgs, observer: Observer) -> Jobs | None:
     """What the settings say of jobs; None where there shall be none.
 
     Raises: ConfigError: `jobs` names no place.

@@ -29,10 +29,10 @@ from kintsugi.deploy.async_jobs.records import (
     BatchRecord,
     Claim,
     Job,
+    JobOutcome,
     JobRecord,
     JobStep,
     Mark,
-    Outcome,
     State,
     digest,
     is_job_id,
@@ -116,7 +116,7 @@ class JobStore:
         record = read(_RECORD, JobRecord)
         if record is None:
             return None
-        claim, outcome = read(_CLAIM, Claim), read(_OUTCOME, Outcome)
+        claim, outcome = read(_CLAIM, Claim), read(_OUTCOME, JobOutcome)
         cancelled = read(_CANCELLED, Mark)
         finished = cancelled.time if cancelled else outcome.finished if outcome else None
         expires = (record.created if finished is None else finished) + self._ttl_seconds
@@ -188,7 +188,7 @@ class JobStore:
         """Say how far a job is."""
         self._write(f"jobs/{job_id}/{_STEP}", step)
 
-    def finish(self, record: JobRecord, outcome: Outcome, image: bytes = b"") -> None:
+    def finish(self, record: JobRecord, outcome: JobOutcome, image: bytes = b"") -> None:
         """End a job: with its image first, then how it ended; what was sent is deleted."""
         folder = f"jobs/{record.id}"
         if outcome.result is not None:
@@ -360,7 +360,7 @@ def _listed(record: JobRecord) -> str:
     return f"lists/{digest(record.key_name.encode())}/{when}-{record.id}"
 
 
-def _state(claim: Claim | None, outcome: Outcome | None, cancelled: Mark | None) -> State:
+def _state(claim: Claim | None, outcome: JobOutcome | None, cancelled: Mark | None) -> State:
     if cancelled is not None:
         return "cancelled"
     if outcome is not None:

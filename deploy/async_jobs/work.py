@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from kintsugi.deploy.http.access_log import Record
-from kintsugi.deploy.http.image_service import Made, Work
+from kintsugi.deploy.http.access_log import AccessRecord
+from kintsugi.deploy.http.image_service import ImageAnswer, ImageService
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.models.progress import Progress
 
@@ -11,7 +11,7 @@ from kintsugi.models.progress import Progress
 class JobWork:
     """Checks what is sent when a job is made, and computes it later."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: ImageService) -> None:
         self._work = work
 
     async def check(self, form: InpaintForm | StylizeForm) -> None:
@@ -24,8 +24,8 @@ class JobWork:
         key_name: str,
         progress: Progress,
         begin: Callable[[], Awaitable[None]],
-    ) -> Made:
-        """Compute a job's image when its turn comes. Arguments and errors as `Work.run_job`."""
+    ) -> ImageAnswer:
+        """Compute a job's image when its turn comes; as `ImageService.run_job`."""
         # The log and its lines are for requests; a job only has a turn, that of its key.
-        unlogged = Record(key_name=key_name)
+        unlogged = AccessRecord(key_name=key_name)
         return await self._work.run_job(form, unlogged, progress=progress, begin=begin)

@@ -67,7 +67,7 @@ class Scale(NamedTuple):
     previous: IndexArray | None
 
 
-class Fill(NamedTuple):
+class ScaleResult(NamedTuple):
     """What it ends with; as `kintsugi.models.plan.walk.ScaleFill`."""
 
     image: FloatArray
@@ -244,7 +244,7 @@ class RefinerNode(Node):
                 scale = await asyncio.to_thread(_next_scale, walk, fill)
         return scale
 
-    async def _fill_scale(self, context: RequestContext, scale: Scale, seed: int) -> Fill:
+    async def _fill_scale(self, context: RequestContext, scale: Scale, seed: int) -> ScaleResult:
         """The steps of `Inpainter`, by calls to the other nodes.
 
         What one node gives is not awaited: the next one gets a reference and fetches it itself.
@@ -255,7 +255,7 @@ class RefinerNode(Node):
             searched = self._patch_swap.search.remote(
                 context, scale.image, scale.mask, None, None, scale.previous, seed
             )
-            return Fill(*await answer_of(searched))
+            return ScaleResult(*await answer_of(searched))
         if scale.level:
             encoded = self._image2feature.encode.remote(context, scale.image)
         else:
@@ -263,11 +263,11 @@ class RefinerNode(Node):
         swapped = self._patch_swap.swap.remote(context, encoded, scale.mask, scale.previous, seed)
         translated = self._feature2image.translate.remote(context, swapped, scale.needed)
         if not searches:
-            return Fill(*await answer_of(translated, encoded, swapped))
+            return ScaleResult(*await answer_of(translated, encoded, swapped))
         searched = self._patch_swap.search.remote(
             context, scale.image, scale.mask, translated, encoded, None, seed
         )
-        return Fill(*await answer_of(searched, encoded, swapped, translated))
+        return ScaleResult(*await answer_of(searched, encoded, swapped, translated))
 
     async def _stylize(
         self,
@@ -327,7 +327,7 @@ class RefinerNode(Node):
 
 
 def _next_scale(
-    walk: Generator[ScaleInput, ScaleFill, Tensor], fill: Fill | None
+    walk: Generator[ScaleInput, ScaleFill, Tensor], fill: ScaleResult | None
 ) -> Scale | Tensor:
     """The next scale of a walk that is sent the fill of the last one, or its end."""
     with torch.inference_mode():

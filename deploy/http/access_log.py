@@ -14,7 +14,7 @@ access_logger = logging.getLogger("kintsugi.access")
 
 
 @dataclass
-class Record:
+class AccessRecord:
     """What becomes known of one request while it is answered.
 
     Attributes:

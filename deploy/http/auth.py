@@ -78,7 +78,7 @@ class Access:
             _check_rate(self._rate.take(found.name))
 
 
-class Entrance:
+class BodyAdmission:
     """Takes a place for a request before its body is read; as a dependency of a route, after
     `Access`. `kintsugi.deploy.http.middleware` gives the place back."""
 

@@ -19,7 +19,7 @@ _PREVIEW_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Photo:
+class HoledPhoto:
     """A photograph with a hole.
 
     Attributes:
@@ -42,7 +42,7 @@ class StylePair:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EncodedAnswer:
     """The bytes of the answer, their format, and what of the request's files they do not hold."""
 
     body: bytes
@@ -58,13 +58,13 @@ def answer_format(options: FileOptions, photograph: bytes) -> str:
     return sniff_format(photograph) or "png"
 
 
-def decode_photo(form: InpaintForm, limits: ImageLimits) -> Photo:
+def decode_photo(form: InpaintForm, limits: ImageLimits) -> HoledPhoto:
     """Decode image and mask; in the alpha convention the hole is opaque in the answer.
 
     Raises: InputError as `kintsugi.imaging.holed.open_holed`.
     """
     holed = open_holed(form.image, form.mask, form.options.mask, limits)
-    return Photo(holed.photo, holed.hole, holed.original)
+    return HoledPhoto(holed.photo, holed.hole, holed.original)
 
 
 def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: int) -> StylePair:
@@ -88,7 +88,7 @@ def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: i
     return StylePair(content, style.pixels)
 
 
-def make_preview(form: PreviewForm, limits: ImageLimits) -> tuple[Answer, tuple[int, int]]:
+def make_preview(form: PreviewForm, limits: ImageLimits) -> tuple[EncodedAnswer, tuple[int, int]]:
     """A photograph as every browser shows it, JPEG, or PNG with alpha; and its height and width.
 
     Raises: InputError as `decode_image`.
@@ -103,10 +103,10 @@ def make_preview(form: PreviewForm, limits: ImageLimits) -> tuple[Answer, tuple[
         icc_profile=image.icc_profile,
     )
     height, width = image.pixels.shape[:2]
-    return Answer(body, image.notes, format), (height, width)
+    return EncodedAnswer(body, image.notes, format), (height, width)
 
 
-def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[Answer, tuple[int, int]]:
+def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[EncodedAnswer, tuple[int, int]]:
     """The file that ``form.image`` is with the pixels of ``form.filled``; its height and width.
 
     Raises: InputError as `open_photograph`, by the field's name, and InvalidInput
@@ -122,7 +122,7 @@ def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[Answer, tuple[int,
             hint="send both at the same size; a photograph's is taken as it is displayed",
         )
     saved = save_photograph(photo, _in_depth_of(photo, filled), form.options.output)
-    return Answer(saved.body, saved.notes, saved.format), (height, width)
+    return EncodedAnswer(saved.body, saved.notes, saved.format), (height, width)
 
 
 def _in_depth_of(photo: Photograph, filled: Pixels) -> Pixels:
@@ -142,7 +142,7 @@ def encode_answer(
     options: AnswerOptions,
     *,
     original: Photograph | None = None,
-) -> Answer:
+) -> EncodedAnswer:
     """Encode the answer's pixels (H W 3) as the photograph was, or as is asked for."""
     saved = save_photograph(image, pixels, options.output, original=original)
-    return Answer(saved.body, saved.notes, saved.format)
+    return EncodedAnswer(saved.body, saved.notes, saved.format)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Sample:
+class ExamplePhoto:
     """One photograph.
 
     Attributes:
@@ -29,12 +29,12 @@ _PHOTOS = (
 )
 
 
-def find_samples() -> dict[str, Sample]:
+def find_samples() -> dict[str, ExamplePhoto]:
     """By name; without the package there are none."""
     # Found without importing it: that would take seconds.
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
         return {}
     folder = Path(found.origin).parent
-    samples = [Sample(Path(path).name, title, folder / path) for path, title in _PHOTOS]
+    samples = [ExamplePhoto(Path(path).name, title, folder / path) for path, title in _PHOTOS]
     return {sample.name: sample for sample in samples if sample.file.is_file()}

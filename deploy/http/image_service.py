@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kintsugi.deploy.admission.cached_call import CachedCall
-from kintsugi.deploy.admission.fair_turns import Asker, FairTurns, Kind
+from kintsugi.deploy.admission.fair_queue import FairQueue, Kind, TurnRequest
 from kintsugi.deploy.admission.gate import PATIENCE_SHARE, retry_after
 from kintsugi.deploy.deadline import answered_within
 from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer, find_model
-from kintsugi.deploy.http.access_log import Record
-from kintsugi.deploy.http.codec import Answer
+from kintsugi.deploy.http.access_log import AccessRecord
+from kintsugi.deploy.http.codec import EncodedAnswer
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.urgency import Urgency, urgent
+from kintsugi.imaging.decode_cost import DecodeCost
 from kintsugi.imaging.limits import check_header
-from kintsugi.imaging.promises import Promises
 from kintsugi.models.progress import Progress, no_progress
 
 Result = TypeVar("Result")
@@ -35,26 +35,26 @@ _PATIENCE_SHARE, _MOST_PATIENCE_SECONDS = 0.02, 10.0
 
 
 @dataclass(frozen=True)
-class Made:
+class ImageAnswer:
     """An answer's file, its format, such as png, and the release that made it."""
 
-    answer: Answer
+    answer: EncodedAnswer
     format: str
     model: ModelInfo
 
 
-class Work:
+class ImageService:
     """What every interface asks for, each in its turn and within its deadline."""
 
     def __init__(
-        self, engine: Engine, args: AppArgs, observer: Observer, turns: FairTurns | None = None
+        self, engine: Engine, args: AppArgs, observer: Observer, turns: FairQueue | None = None
     ) -> None:
         self._engine = engine
         self._observer = observer
         self._memory = MemoryReturn()
         # It takes a call to each node, and anybody may ask.
         self._ready = CachedCall(lambda: engine.ready(), seconds=_READY_SECONDS)
-        self._turns = turns or FairTurns(
+        self._turns = turns or FairQueue(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
         self._limits = args.limits
@@ -71,7 +71,7 @@ class Work:
         """End the threads; nothing can be asked for afterwards."""
         self._codecs.close()
 
-    async def inpaint(self, form: InpaintForm, record: Record) -> Made:
+    async def inpaint(self, form: InpaintForm, record: AccessRecord) -> ImageAnswer:
         """Fill the hole of a photograph.
 
         Args:
@@ -85,18 +85,18 @@ class Work:
         """
         return await self._requested(form, record)
 
-    async def stylize(self, form: StylizeForm, record: Record) -> Made:
+    async def stylize(self, form: StylizeForm, record: AccessRecord) -> ImageAnswer:
         """Give a photograph the look of a picture. Arguments and errors as `inpaint`."""
         return await self._requested(form, record)
 
     async def run_job(
         self,
         form: InpaintForm | StylizeForm,
-        record: Record,
+        record: AccessRecord,
         *,
         progress: Progress,
         begin: Callable[[], Awaitable[None]],
-    ) -> Made:
+    ) -> ImageAnswer:
         """Compute a job's image: it waits for its turn however long that takes.
 
         Args:
@@ -109,8 +109,8 @@ class Work:
             InputError: The options do not fit the photograph.
             Problem: 504 `deadline_exceeded`.
         """
-        asker = await self._asker(form, record, "job")
-        async with self._turns.turn(asker):
+        request = await self._turn_request(form, record, "job")
+        async with self._turns.turn(request):
             await begin()
             with urgent(Urgency.JOB):
                 async with self._deadline(self._jobs_deadline_seconds):
@@ -123,7 +123,7 @@ class Work:
         async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
             await files.check()
 
-    async def rewrite(self, form: PreviewForm | SaveForm, record: Record) -> Answer:
+    async def rewrite(self, form: PreviewForm | SaveForm, record: AccessRecord) -> EncodedAnswer:
         """A photograph in another form, by no network.
 
         Raises: InputError, as `make_preview` and `save_edited`; Problem 504.
@@ -142,26 +142,28 @@ class Work:
         """For every node by name whether it answers, or did within the last second."""
         return await self._ready.get()
 
-    async def _requested(self, form: InpaintForm | StylizeForm, record: Record) -> Made:
+    async def _requested(
+        self, form: InpaintForm | StylizeForm, record: AccessRecord
+    ) -> ImageAnswer:
         await self._check_model(form)
-        asker = await self._asker(form, record, "request")
+        request = await self._turn_request(form, record, "request")
         await self._codecs.start()
         patience = min(_MOST_PATIENCE_SECONDS, _PATIENCE_SHARE * self._deadline_seconds)
-        async with self._deadline(self._deadline_seconds), self._turn(asker):
-            with urgent(Urgency.LARGE if asker.is_large else Urgency.SMALL):
+        async with self._deadline(self._deadline_seconds), self._turn(request):
+            with urgent(Urgency.LARGE if request.is_large else Urgency.SMALL):
                 return await self._made(form, record, no_progress, patience)
 
     @asynccontextmanager
-    async def _turn(self, asker: Asker) -> AsyncIterator[None]:
+    async def _turn(self, request: TurnRequest) -> AsyncIterator[None]:
         """A turn that leaves time to answer. Raises: Busy: it did not come by then."""
         async with AsyncExitStack() as turn:
             self._observer.waiting(self._turns.all_waiting() + 1)
             try:
                 async with asyncio.timeout(PATIENCE_SHARE * self._deadline_seconds):
-                    await turn.enter_async_context(self._turns.turn(asker))
+                    await turn.enter_async_context(self._turns.turn(request))
             except TimeoutError as error:
                 # Estimates let it in, and were wrong. Still no 504: later it will be computed.
-                after = retry_after(self._turns.wait(asker.key))
+                after = retry_after(self._turns.wait(request.key))
                 raise Busy("its turn did not come in time", retry_after=after) from error
             finally:
                 self._observer.waiting(self._turns.all_waiting())
@@ -172,7 +174,9 @@ class Work:
         if form.options.model:
             find_model(await self.models(), form.options.model)
 
-    async def _asker(self, form: InpaintForm | StylizeForm, record: Record, kind: Kind) -> Asker:
+    async def _turn_request(
+        self, form: InpaintForm | StylizeForm, record: AccessRecord, kind: Kind
+    ) -> TurnRequest:
         """The client, and how large the picture is by its header.
 
         Raises: InputError: A header says that the file is none that is read. It waits for no turn.
@@ -182,20 +186,20 @@ class Work:
         else:
             files = {"content": form.content, "style": form.style}
 
-        def check() -> list[Promises]:
+        def check() -> list[DecodeCost]:
             given = [(data, name) for name, data in files.items() if data is not None]
             return [check_header(data, self._limits, name)[1] for data, name in given]
 
         first, *_ = await asyncio.to_thread(check)
-        return Asker(record.key_name, kind, first.pixels / 1e6)
+        return TurnRequest(record.key_name, kind, first.pixels / 1e6)
 
     async def _made(
         self,
         form: InpaintForm | StylizeForm,
-        record: Record,
+        record: AccessRecord,
         progress: Progress,
         patience: float,
-    ) -> Made:
+    ) -> ImageAnswer:
         """Open, compute, write."""
         self._memory.soon()
         followed: dict[str, Progress] = {} if progress is no_progress else {"progress": progress}
@@ -218,10 +222,10 @@ class Work:
                 )
             record.model_version = filled.model.version
             answer = await files.write(filled.pixels)
-            return Made(answer, answer.format, filled.model)
+            return ImageAnswer(answer, answer.format, filled.model)
 
     def _saw(
-        self, record: Record, height: int, width: int, hole_share: float | None = None
+        self, record: AccessRecord, height: int, width: int, hole_share: float | None = None
     ) -> None:
         record.saw(height, width, hole_share)
         self._observer.opened(height, width, hole_share)

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from kintsugi.deploy.engine import ModelInfo
-from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.image_service import ImageService
 from kintsugi.deploy.http.kserve_tensors import (
     HEADER_LENGTH,
     infer_response,
@@ -40,7 +40,7 @@ _EXAMPLE = {
 
 def add_kserve_routes(
     app: FastAPI,
-    work: Work,
+    work: ImageService,
     guards: Sequence[Any],
     with_body: Sequence[Any],
     *,
@@ -88,7 +88,7 @@ def add_kserve_routes(
 class KserveRoutes:
     """What each route under /v2 does."""
 
-    def __init__(self, work: Work, max_json_bytes: int) -> None:
+    def __init__(self, work: ImageService, max_json_bytes: int) -> None:
         self._work = work
         self._max_json_bytes = max_json_bytes
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.engine import Answered, Busy, Observer
-from kintsugi.deploy.http.access_log import Record, api_path, documented_route
+from kintsugi.deploy.http.access_log import AccessRecord, api_path, documented_route
 from kintsugi.deploy.http.problems import Problem, problem_response
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import TooLarge
@@ -27,7 +27,7 @@ PAUSE_SECONDS, LEAST_BYTES_A_SECOND = 30.0, 16_000
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live"})
 
 
-class Boundary:
+class RequestMiddleware:
     """ASGI middleware around everything else.
 
     Refuses a body from its declared length before anything of it is read, and one
@@ -58,7 +58,7 @@ class Boundary:
             return
         request = Request(scope)
         request.state.request_id = request_id(request.headers)
-        request.state.record = record = Record()
+        request.state.record = record = AccessRecord()
 
         async def send_named(message: Message) -> None:
             record.bytes_out += len(message.get("body", b""))
@@ -123,7 +123,7 @@ def _check_declared_length(headers: Headers, limit: int) -> None:
         raise _too_large(f"{declared} bytes", limit)
 
 
-def _limited(receive: Receive, record: Record, limit: int) -> Receive:
+def _limited(receive: Receive, record: AccessRecord, limit: int) -> Receive:
     """The body, until it is longer than its limit, or slower than the least rate."""
     is_whole = False
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.deploy.engine import Observer, Pixels, WorkerDied
-from kintsugi.deploy.http.codec import Answer
+from kintsugi.deploy.http.codec import EncodedAnswer
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer
 from kintsugi.deploy.sandbox.wire import (
@@ -115,7 +115,7 @@ class Opened:
         pixels = samples(content, (*head["size"], 3), head["bits"])
         return OpenedPair(pixels, array(style, (*head["style"], 3)))
 
-    async def rewritten(self) -> tuple[Answer, tuple[int, int]]:
+    async def rewritten(self) -> tuple[EncodedAnswer, tuple[int, int]]:
         """What a preview or a save asks for, and its height and width.
 
         Raises: InputError, as `make_preview` and `save_edited`; WorkerDied.
@@ -123,20 +123,20 @@ class Opened:
         head, (body,) = await self._pool.observed("decode", self._open)
         height, width = head["size"]
         notes = tuple(str(note) for note in head["notes"])
-        return Answer(bytes(body), notes, str(head["format"])), (height, width)
+        return EncodedAnswer(bytes(body), notes, str(head["format"])), (height, width)
 
     async def check(self) -> None:
         """Open all and give nothing back. Raises: as above."""
         await self._pool.observed("decode", lambda: self._open(check=True))
 
-    async def write(self, pixels: Pixels) -> Answer:
+    async def write(self, pixels: Pixels) -> EncodedAnswer:
         """The answer's file, with these pixels where `photo` or `pair` gave some.
 
         Raises: InvalidInput `image_too_costly`; WorkerDied.
         """
         head, (body,) = await self._pool.observed("encode", lambda: self._finish(pixels))
         notes = tuple(str(note) for note in head["notes"])
-        return Answer(bytes(body), notes, str(head["format"]))
+        return EncodedAnswer(bytes(body), notes, str(head["format"]))
 
     async def close(self) -> None:
         """Kill the process."""

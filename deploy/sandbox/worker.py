@@ -16,7 +16,7 @@ from typing import Any
 
 from kintsugi.deploy.engine import Pixels
 from kintsugi.deploy.http.codec import (
-    Answer,
+    EncodedAnswer,
     decode_pair,
     decode_photo,
     encode_answer,
@@ -35,10 +35,10 @@ from kintsugi.deploy.sandbox.wire import (
 )
 from kintsugi.errors import InputError, InvalidInput
 from kintsugi.imaging.codec import ImageLimits
+from kintsugi.imaging.decode_cost import read_decode_cost
 from kintsugi.imaging.fill_window import Box, fill_window
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.photograph import Photograph
-from kintsugi.imaging.promises import read_promises
 
 # Seconds of a processor for opening any file, and in addition for each megapixel and scan that it
 # promises; for writing an answer, which compresses harder. Several times what was measured.
@@ -169,7 +169,7 @@ def _styled(content: Photograph, blob: bytearray, options: AnswerOptions) -> Rep
     return _encoded(content, samples(blob, seen.shape, 8 * seen.itemsize), options)
 
 
-def _rewritten(promised: int, work: Callable[[], tuple[Answer, tuple[int, int]]]) -> Reply:
+def _rewritten(promised: int, work: Callable[[], tuple[EncodedAnswer, tuple[int, int]]]) -> Reply:
     """A file that is opened and written at once; `promised` are the pixels of its files."""
     opening = _OPEN_SECONDS + _OPEN_SECONDS_A_MEGAPIXEL * promised / 1e6
     _limit(opening + _WRITE_SECONDS + _WRITE_SECONDS_A_MEGAPIXEL * promised / 1e6)
@@ -195,7 +195,7 @@ def _refused(kind: str, message: str, code: str, hint: str) -> dict[str, Any]:
 
 def _promised_pixels(data: bytes) -> int:
     format = sniff_format(data)
-    return 0 if format is None else min(2**40, read_promises(data, format).pixels)
+    return 0 if format is None else min(2**40, read_decode_cost(data, format).pixels)
 
 
 def _total(files: dict[str, bytes]) -> int:

@@ -75,7 +75,7 @@ class Restartable:
         raise TimeoutError(f"nothing answers at {self.url}")
 
     def allow(self, scales: int | None) -> None:
-        """Let each fill begin so many scales, the last of which waits; None for all."""
+        """Let each fill begin so many scales; the last one waits. None for all."""
         path = self._folder / "allowed"
         if scales is None:
             path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ class Pairs:
     scores: Float[Tensor, "n"]
 
     def only(self, keep: Tensor) -> "Pairs":
-        """Those of which the boolean ``keep`` (n) is true."""
+        """Those where the boolean ``keep`` (n) is true."""
         return Pairs(self.queries[keep], self.candidates[keep], self.scores[keep])
 
 

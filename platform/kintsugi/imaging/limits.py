@@ -7,6 +7,7 @@ container. Nothing is decoded.
 from dataclasses import dataclass
 
 from kintsugi.errors import InvalidInput, TooLarge, UnsupportedFormat
+from kintsugi.imaging.decode_cost import DecodeCost, read_decode_cost
 from kintsugi.imaging.formats import ALL_LABELS
 from kintsugi.imaging.headers import (
     container_problem,
@@ -14,7 +15,6 @@ from kintsugi.imaging.headers import (
     sniff_format,
 )
 from kintsugi.imaging.heif import reads_heif
-from kintsugi.imaging.promises import Promises, read_promises
 
 # How files with places of eight bytes begin, in either order of bytes.
 _BIG_TIFF = (b"II+\x00", b"MM\x00+")
@@ -63,12 +63,12 @@ def check_bytes(data: bytes, limits: ImageLimits, name: str) -> str:
     return format
 
 
-def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Promises]:
+def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, DecodeCost]:
     """Check what the header says, in time that does not grow with what it claims.
 
     Args and errors: as `check_bytes`.
 
-    Returns: The format, and what the file promises to take.
+    Returns: The format, and what decoding takes by the header.
     """
     if not data:
         raise InvalidInput(
@@ -102,9 +102,9 @@ def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Prom
     size = declared_size(data, format)
     if size is not None:
         check_size(*size, limits, name)
-    promises = read_promises(data, format)
-    _check_promises(promises, limits, name)
-    return format, promises
+    cost = read_decode_cost(data, format)
+    _check_cost(cost, limits, name)
+    return format, cost
 
 
 def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:
@@ -121,33 +121,33 @@ def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:
         )
 
 
-def _check_promises(promises: Promises, limits: ImageLimits, name: str) -> None:
+def _check_cost(cost: DecodeCost, limits: ImageLimits, name: str) -> None:
     """Refuse a file that says itself that it would take more than any photograph."""
-    if promises.problem:
-        raise too_costly(promises.problem, name)
-    if promises.size is not None:
-        check_size(*promises.size, limits, name)
-    if promises.scans > limits.max_scans:
-        raise too_costly(f"it has {promises.scans} scans, the limit is {limits.max_scans}", name)
-    if promises.segments > limits.max_segments:
+    if cost.problem:
+        raise too_costly(cost.problem, name)
+    if cost.size is not None:
+        check_size(*cost.size, limits, name)
+    if cost.scans > limits.max_scans:
+        raise too_costly(f"it has {cost.scans} scans, the limit is {limits.max_scans}", name)
+    if cost.segments > limits.max_segments:
         raise too_costly(
-            f"it is in {promises.segments} segments, the limit is {limits.max_segments}", name
+            f"it is in {cost.segments} segments, the limit is {limits.max_segments}", name
         )
-    if promises.scan_megapixels > limits.max_scan_megapixels:
+    if cost.scan_megapixels > limits.max_scan_megapixels:
         raise too_costly(
-            f"it has {promises.scans} scans of {promises.pixels / 1e6:.1f} megapixels, the limit is"
+            f"it has {cost.scans} scans of {cost.pixels / 1e6:.1f} megapixels, the limit is"
             f" {limits.max_scan_megapixels:g} megapixels in all scans together",
             name,
         )
-    if promises.tiles > limits.max_tiles:
-        raise too_costly(f"it is in {promises.tiles} parts, the limit is {limits.max_tiles}", name)
-    if promises.largest_tile > promises.pixels + limits.max_tile_surplus:
+    if cost.tiles > limits.max_tiles:
+        raise too_costly(f"it is in {cost.tiles} parts, the limit is {limits.max_tiles}", name)
+    if cost.largest_tile > cost.pixels + limits.max_tile_surplus:
         raise too_costly(
-            f"one of its tiles has {promises.largest_tile} px, more than the whole picture", name
+            f"one of its tiles has {cost.largest_tile} px, more than the whole picture", name
         )
-    if promises.profile_bytes > limits.max_profile_bytes:
+    if cost.profile_bytes > limits.max_profile_bytes:
         raise too_costly(
-            f"its colour profile has {promises.profile_bytes} bytes, the limit is"
+            f"its colour profile has {cost.profile_bytes} bytes, the limit is"
             f" {limits.max_profile_bytes}",
             name,
         )

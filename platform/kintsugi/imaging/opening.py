@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS
+from kintsugi.imaging.decode_cost import read_decode_cost
 from kintsugi.imaging.encoders.tiff_file import is_preview
 from kintsugi.imaging.formats import FORMATS
 from kintsugi.imaging.limits import (
@@ -19,7 +20,6 @@ from kintsugi.imaging.limits import (
     undecodable,
 )
 from kintsugi.imaging.metadata import jpeg_segments, png_chunks
-from kintsugi.imaging.promises import read_promises
 
 # Tags of TIFF: bits of each sample, and whether its colours lie together or apart.
 _BITS, _PLANES = 258, 284
@@ -81,7 +81,7 @@ def _check_samples(image: Image.Image, name: str) -> None:
 def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:
     """What is said of a file with several pictures, which are not counted: there may be many."""
     if format == "tiff":
-        several = read_promises(data, format).frames > 1
+        several = read_decode_cost(data, format).frames > 1
     else:
         # A JPEG with several (MPO) is what phones write: the photograph first, then previews or
         # gain maps, which its segments name.

@@ -15,7 +15,7 @@ CRITERIA = ("perceptual", "reconstruction")
 
 @dataclass(frozen=True)
 class DisplayOptions:
-    """Where a run is shown besides the terminal; no part of its identity.
+    """Where else than on the terminal a run is shown; no part of its identity.
 
     Attributes:
         tensorboard: Write event files into the run's folder `tensorboard`.

@@ -44,7 +44,7 @@ class Run:
 
     @property
     def checkpoints(self) -> CheckpointStore:
-        """Its checkpoints, of which there may be none."""
+        """Its checkpoints; there may be none."""
         return CheckpointStore(self.storage.join("checkpoints"))
 
     def fetch_checkpoint(self, which: str, folder: Path) -> int:

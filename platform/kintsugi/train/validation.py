@@ -64,7 +64,7 @@ class Validation:
         return self.state.average or self.stage.generator
 
     def sample(self) -> tuple[Metrics, bytes]:
-        """Losses and a picture (PNG) of the fixed photographs, of which there must be some."""
+        """Losses and a picture (PNG) of the fixed photographs; there must be some."""
         assert self.fixed is not None
         batch = self.fixed.to(self.device)
         losses = self._losses([batch])

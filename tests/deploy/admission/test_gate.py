@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
+from kintsugi.deploy.admission.fair_queue import FairQueue, TurnRequest
 from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.engine import Busy
 
@@ -23,29 +23,29 @@ def fill_up(gate: Gate, key: str, size: int = 1) -> int:
 
 
 def test_one_key_takes_half_and_each_further_one_a_part_of_the_rest() -> None:
-    gate = Gate(LIMITS, FairTurns(2))
+    gate = Gate(LIMITS, FairQueue(2))
     assert fill_up(gate, "a") == 8
     assert [fill_up(gate, key) for key in "bcd"] == [4, 2, 1]
 
 
 def test_a_heavier_key_takes_more() -> None:
-    turns = FairTurns(2)
+    turns = FairQueue(2)
     gate = Gate(LIMITS, turns, weight_of=lambda key: 3.0 if key == "b" else 1.0)
     assert fill_up(gate, "b") == 12
     assert fill_up(gate, "a") == 2
 
 
 def test_bytes_are_shared_too_and_one_body_always_fits() -> None:
-    gate = Gate(LIMITS, FairTurns(2))
+    gate = Gate(LIMITS, FairQueue(2))
     assert fill_up(gate, "a", 100) == 5
     assert fill_up(gate, "b", 100) == 2
-    assert Gate(LIMITS, FairTurns(2)).enter("a", 1000)
+    assert Gate(LIMITS, FairQueue(2)).enter("a", 1000)
     with pytest.raises(Busy):
-        Gate(LIMITS, FairTurns(2)).enter("a", 1001)
+        Gate(LIMITS, FairQueue(2)).enter("a", 1001)
 
 
 def test_leaving_gives_the_place_back_once() -> None:
-    gate = Gate(LIMITS, FairTurns(2))
+    gate = Gate(LIMITS, FairQueue(2))
     ticket = gate.enter("a", 600)
     with pytest.raises(Busy):
         gate.enter("b", 600)
@@ -57,10 +57,10 @@ def test_leaving_gives_the_place_back_once() -> None:
 
 def test_who_would_wait_too_long_is_refused_with_a_time_to_retry() -> None:
     async def go() -> Busy:
-        turns = FairTurns(1)
+        turns = FairQueue(1)
         turns.mean_seconds = 10.0
         gate = Gate(LIMITS, turns)
-        waiting = [asyncio.create_task(turns.turn(Asker("a")).__aenter__()) for _ in range(6)]
+        waiting = [asyncio.create_task(turns.turn(TurnRequest("a")).__aenter__()) for _ in range(6)]
         await asyncio.sleep(0)
         # Five wait 10 s each: more than half of the 60 s.
         gate.enter("a", 1)

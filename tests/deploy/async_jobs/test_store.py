@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kintsugi.deploy.async_jobs.records import (
+    JobOutcome,
     JobRecord,
-    Outcome,
     Result,
     digest,
     digests,
@@ -55,7 +55,7 @@ def finish(store: JobStore, job: JobRecord) -> None:
     result = Result(
         file="result-1", sha256=digest(b"i"), media_type="image/png", model_version="m", notes=""
     )
-    store.finish(job, Outcome(finished=store.now(), result=result), b"i")
+    store.finish(job, JobOutcome(finished=store.now(), result=result), b"i")
 
 
 def files_of(folder: Path, job: JobRecord) -> set[str]:

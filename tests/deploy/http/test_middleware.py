@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
+from kintsugi.deploy.admission.fair_queue import FairQueue, TurnRequest
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
 from kintsugi.deploy.api import build_api
 from kintsugi.deploy.engine import Busy, Filled, ModelInfo, Observer
 from kintsugi.deploy.http import middleware
-from kintsugi.deploy.http.access_log import Record
-from kintsugi.deploy.http.image_service import Work
+from kintsugi.deploy.http.access_log import AccessRecord
+from kintsugi.deploy.http.image_service import ImageService
 from kintsugi.deploy.http.request_kinds import InpaintForm
 from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
@@ -181,14 +181,14 @@ def test_the_deadline_gives_the_work_up(make_client: MakeClient) -> None:
 
 def test_a_turn_that_does_not_come_in_time_is_no_504() -> None:
     """Nothing was computed, and later it will be: who asked hears when."""
-    args, turns = AppArgs(release="unused", deadline_seconds=0.5), FairTurns(1)
-    work = Work(FailingEngine(), args, Observer(), turns)
+    args, turns = AppArgs(release="unused", deadline_seconds=0.5), FairQueue(1)
+    work = ImageService(FailingEngine(), args, Observer(), turns)
     form = InpaintForm(encode(PHOTO), encode(MASK), InpaintOptions())
 
     async def go() -> int:
-        async with turns.turn(Asker("other")):
+        async with turns.turn(TurnRequest("other")):
             with pytest.raises(Busy) as caught:
-                await work.inpaint(form, Record())
+                await work.inpaint(form, AccessRecord())
         assert turns.all_waiting() == turns.running() == 0
         return caught.value.retry_after
 

@@ -46,7 +46,7 @@ def test_equal_vectors_have_no_direction_and_do_no_harm() -> None:
 def test_of_every_leaf_looked_into_the_nearest_is_found() -> None:
     vectors, queries = clustered(1000), clustered(77)
     leaves = grow_leaves(vectors, generator=generator(), budget=BUDGET)
-    # Eight leaves, all of which are looked into.
+    # Eight leaves; all are looked into.
     assert len(leaves.members) == tree.PROBES
     places, scores = search_leaves(queries, vectors, leaves, budget=BUDGET)
     best, index = (queries @ vectors.T).max(dim=1)

@@ -1,1 +1,1 @@
-"""What a folder of shards holds besides the shards."""
+"""What a folder of shards holds in addition to the shards."""

@@ -1,9 +1,9 @@
-"""What a file promises to take when it is decoded: size, passes, frames, tiles; decodes nothing.
+"""What decoding a file takes, by its headers: size, passes, frames, tiles; decodes nothing.
 
-A file of 200 kB can ask for 15 s of a processor: a progressive JPEG with hundreds of scans, each
-of which goes over every pixel. What a file promises is read from its headers, in time that
-grows with its bytes and not with what they claim. A file that lies is left to the limits of the
-process that decodes it.
+A file of 200 kB can ask for 15 s of a processor: a progressive JPEG with hundreds of scans, and
+each scan goes over every pixel. The headers are read in time that grows with the file's bytes
+and not with what they claim. A file that lies is left to the limits of the process that decodes
+it.
 """
 
 import re
@@ -28,7 +28,7 @@ _JP2_TILE = b"\xff\x90\0\x0a"
 
 
 @dataclass(frozen=True)
-class Promises:
+class DecodeCost:
     """What the headers of one file say.
 
     Attributes:
@@ -62,7 +62,7 @@ class Promises:
         return self.scans * self.pixels / 1e6
 
 
-def read_promises(data: bytes, format: str) -> Promises:
+def read_decode_cost(data: bytes, format: str) -> DecodeCost:
     """Read the headers of a file of a format that `sniff_format` names; never raises.
 
     A header that is cut short or broken promises what could be read of it.
@@ -80,21 +80,21 @@ def read_promises(data: bytes, format: str) -> Promises:
     }
     reader = readers.get(format)
     if reader is None:
-        return Promises()
+        return DecodeCost()
     try:
         return reader(data)
     except (struct.error, IndexError):
-        return Promises()
+        return DecodeCost()
 
 
-def _png(data: bytes) -> Promises:
+def _png(data: bytes) -> DecodeCost:
     width, height = struct.unpack_from(">II", data, 16)
     position, chunks, frames, profile = 8, 0, 1, 0
     while position + 8 <= len(data):
         chunks += 1
         if chunks > _MOST_PARTS:
             problem = f"it is in more than {_MOST_PARTS} chunks"
-            return Promises((height, width), frames=frames, problem=problem)
+            return DecodeCost((height, width), frames=frames, problem=problem)
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"acTL" and position + 12 <= len(data):
             (frames,) = struct.unpack_from(">I", data, position + 8)
@@ -103,7 +103,7 @@ def _png(data: bytes) -> Promises:
         elif kind == b"IEND":
             break
         position += 12 + length
-    return Promises((height, width), frames=max(1, min(frames, 2)), profile_bytes=profile)
+    return DecodeCost((height, width), frames=max(1, min(frames, 2)), profile_bytes=profile)
 
 
 @dataclass
@@ -115,7 +115,7 @@ class _JpegWalk:
     problem: str = ""
 
 
-def _jpeg(data: bytes) -> Promises:
+def _jpeg(data: bytes) -> DecodeCost:
     seen = _JpegWalk()
     for parts, (marker, start, end) in enumerate(_jpeg_segments(data), start=1):
         seen.segments = parts
@@ -128,7 +128,7 @@ def _jpeg(data: bytes) -> Promises:
             seen.scans += 1
         elif marker == 0xE2 and data[start : start + 12] == b"ICC_PROFILE\0":
             seen.profile += end - start
-    return Promises(
+    return DecodeCost(
         seen.size,
         scans=max(1, seen.scans),
         segments=seen.segments,
@@ -155,13 +155,13 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = max(end, start)
 
 
-def _webp(data: bytes) -> Promises:
+def _webp(data: bytes) -> DecodeCost:
     canvas: tuple[int, int] | None = None
     frames, profile, parts, position = 0, 0, 0, 12
     while position + 8 <= len(data):
         parts += 1
         if parts > _MOST_PARTS:
-            return Promises(canvas, problem=f"it is in more than {_MOST_PARTS} chunks")
+            return DecodeCost(canvas, problem=f"it is in more than {_MOST_PARTS} chunks")
         kind = data[position : position + 4]
         length, content = int.from_bytes(data[position + 4 : position + 8], "little"), position + 8
         if kind == b"VP8X" and content + 10 <= len(data):
@@ -174,7 +174,7 @@ def _webp(data: bytes) -> Promises:
         elif kind == b"ICCP":
             profile += length
         position = content + length + (length & 1)
-    return Promises(canvas, frames=max(1, min(frames, 2)), profile_bytes=profile)
+    return DecodeCost(canvas, frames=max(1, min(frames, 2)), profile_bytes=profile)
 
 
 def _webp_canvas(header: bytes) -> tuple[int, int]:
@@ -197,12 +197,12 @@ def _larger(one: tuple[int, int] | None, two: tuple[int, int] | None) -> tuple[i
     return max((size for size in (one, two) if size), key=lambda s: s[0] * s[1], default=None)
 
 
-def _tiff(data: bytes) -> Promises:
+def _tiff(data: bytes) -> DecodeCost:
     order = "<" if data[:2] == b"II" else ">"
     (first,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, first)
     if count > _MOST_IFD_ENTRIES:
-        return Promises(problem=f"its directory has {count} entries")
+        return DecodeCost(problem=f"its directory has {count} entries")
     values, counts = _tiff_entries(data, order, first + 2, count)
     (second,) = struct.unpack_from(f"{order}I", data, first + 2 + 12 * count)
     height, width = values.get(257, 0), values.get(256, 0)
@@ -213,7 +213,7 @@ def _tiff(data: bytes) -> Promises:
         tiles = counts.get(273, 1)
     # Each tile of a JPEG in a TIFF may have scans of its own.
     scans = data.count(b"\xff\xda") if values.get(259) in _TIFF_JPEG else 1
-    return Promises(
+    return DecodeCost(
         (height, width),
         scans=max(1, -(-scans // max(1, tiles))),
         frames=2 if second else 1,
@@ -238,12 +238,12 @@ def _tiff_entries(
     return values, counts
 
 
-def _heif(data: bytes) -> Promises:
+def _heif(data: bytes) -> DecodeCost:
     sizes: list[tuple[int, int]] = []
     profile, items = 0, 1
     for parts, (kind, start, end) in enumerate(_boxes(data, 0, len(data), 0), start=1):
         if parts > _MOST_PARTS:
-            return Promises(problem=f"it is in more than {_MOST_PARTS} boxes")
+            return DecodeCost(problem=f"it is in more than {_MOST_PARTS} boxes")
         if kind == b"ispe" and start + 12 <= len(data):
             width, height = struct.unpack_from(">II", data, start + 4)
             sizes.append((height, width))
@@ -253,34 +253,34 @@ def _heif(data: bytes) -> Promises:
         elif kind == b"colr" and data[start : start + 4] in (b"prof", b"rICC"):
             profile += end - start
     size = max(sizes, key=lambda s: s[0] * s[1], default=None)
-    return Promises(size, tiles=items, profile_bytes=profile)
+    return DecodeCost(size, tiles=items, profile_bytes=profile)
 
 
-def _gif(data: bytes) -> Promises:
+def _gif(data: bytes) -> DecodeCost:
     width, height = struct.unpack_from("<HH", data, 6)
-    return Promises((height, width))
+    return DecodeCost((height, width))
 
 
-def _bmp(data: bytes) -> Promises:
+def _bmp(data: bytes) -> DecodeCost:
     (header,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
     # A negative height: its rows run from the top.
-    return Promises((abs(height), abs(width)))
+    return DecodeCost((abs(height), abs(width)))
 
 
-def _jp2(data: bytes) -> Promises:
+def _jp2(data: bytes) -> DecodeCost:
     # The codestream's size, which its boxes repeat: marker, length, capabilities, then numbers.
     at = data.find(_JP2_SIZE)
     if at < 0:
-        return Promises()
+        return DecodeCost()
     right, bottom, left, top, across, down = struct.unpack_from(">6I", data, at + 8)
     width, height = right - left, bottom - top
     if width <= 0 or height <= 0 or not across or not down:
-        return Promises(problem="its header makes no sense")
+        return DecodeCost(problem="its header makes no sense")
     tiles = -(-width // across) * -(-height // down)
     (components,) = struct.unpack_from(">H", data, at + 40)
     parts = _jp2_precincts(data, at + 2, min(across, width), min(down, height), components)
-    return Promises((height, width), tiles=tiles if parts == 1 else tiles * components * parts)
+    return DecodeCost((height, width), tiles=tiles if parts == 1 else tiles * components * parts)
 
 
 def _jp2_precincts(data: bytes, position: int, width: int, height: int, components: int) -> int:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from kintsugi.deploy.admission.fair_turns import Asker, FairTurns
+from kintsugi.deploy.admission.fair_queue import FairQueue, TurnRequest
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 
 
 async def serve(
-    turns: FairTurns, clock: Clock, load: dict[str, int], rounds: int, seconds: dict[str, float]
+    turns: FairQueue, clock: Clock, load: dict[str, int], rounds: int, seconds: dict[str, float]
 ) -> Counter[str]:
     """Clients of each key that ask again as soon as they had a turn. Returns turns per key."""
     had: Counter[str] = Counter()
@@ -29,7 +29,7 @@ async def serve(
 
     async def client(key: str) -> None:
         while not ended.is_set():
-            async with turns.turn(Asker(key)):
+            async with turns.turn(TurnRequest(key)):
                 await asyncio.sleep(0)
                 clock.now += seconds.get(key, 1.0)
                 had[key] += 1
@@ -48,14 +48,14 @@ async def serve(
 @pytest.mark.parametrize("slots", [1, 3])
 def test_who_asks_most_gets_no_more(slots: int) -> None:
     clock = Clock()
-    turns = FairTurns(slots, clock=clock)
+    turns = FairQueue(slots, clock=clock)
     had = asyncio.run(serve(turns, clock, {"a": 20, "b": 4}, 400, {}))
     assert 0.45 < had["b"] / 400 < 0.55
 
 
 def test_shares_are_weighted() -> None:
     clock = Clock()
-    turns = FairTurns(2, clock=clock, weight_of=lambda key: {"b": 3.0}.get(key, 1.0))
+    turns = FairQueue(2, clock=clock, weight_of=lambda key: {"b": 3.0}.get(key, 1.0))
     had = asyncio.run(serve(turns, clock, {"a": 20, "b": 20}, 400, {}))
     assert 0.7 < had["b"] / 400 < 0.8
     assert turns.share_of("b") == 1.0
@@ -64,14 +64,14 @@ def test_shares_are_weighted() -> None:
 def test_time_is_shared_and_not_turns() -> None:
     """Whose turns take ten times as long gets a tenth of them, whatever was estimated."""
     clock = Clock()
-    turns = FairTurns(1, clock=clock)
+    turns = FairQueue(1, clock=clock)
     had = asyncio.run(serve(turns, clock, {"slow": 20, "quick": 5}, 400, {"slow": 10.0}))
     assert 8 < had["quick"] / had["slow"] < 12
 
 
 def test_who_was_away_has_saved_up_nothing() -> None:
     clock = Clock()
-    turns = FairTurns(1, clock=clock)
+    turns = FairQueue(1, clock=clock)
 
     async def go() -> Counter[str]:
         await serve(turns, clock, {"a": 2, "b": 2}, 20, {})
@@ -82,7 +82,7 @@ def test_who_was_away_has_saved_up_nothing() -> None:
 
 
 async def start(
-    turns: FairTurns, asker: Asker, order: list[Asker], stack: AsyncExitStack
+    turns: FairQueue, request: TurnRequest, order: list[TurnRequest], stack: AsyncExitStack
 ) -> "asyncio.Task[Callable[[], None]]":
     """Ask for a turn in a task; what it returns ends the turn."""
 
@@ -91,8 +91,8 @@ async def start(
         began = asyncio.Event()
 
         async def keep() -> None:
-            async with turns.turn(asker):
-                order.append(asker)
+            async with turns.turn(request):
+                order.append(request)
                 began.set()
                 await done.wait()
 
@@ -114,12 +114,16 @@ async def start(
     return task
 
 
-LARGE, SMALL, JOB = Asker("a", megapixels=8.3), Asker("a", megapixels=0.3), Asker("a", "job")
+LARGE, SMALL, JOB = (
+    TurnRequest("a", megapixels=8.3),
+    TurnRequest("a", megapixels=0.3),
+    TurnRequest("a", "job"),
+)
 
 
 def test_small_ones_pass_large_ones() -> None:
     async def go() -> None:
-        turns, order = FairTurns(3), list[Asker]()
+        turns, order = FairQueue(3), list[TurnRequest]()
         async with AsyncExitStack() as stack:
             large = [await start(turns, LARGE, order, stack) for _ in range(3)]
             assert order == [LARGE]
@@ -136,16 +140,16 @@ def test_small_ones_pass_large_ones() -> None:
 
 def test_large_ones_fit_into_their_megapixels() -> None:
     async def go() -> None:
-        turns, order = FairTurns(8, max_megapixels=40), list[Asker]()
-        huge = Asker("a", megapixels=100)
+        turns, order = FairQueue(8, max_megapixels=40), list[TurnRequest]()
+        huge = TurnRequest("a", megapixels=100)
         async with AsyncExitStack() as stack:
             for megapixels in (30, 8, 8):
-                await start(turns, Asker("a", megapixels=megapixels), order, stack)
+                await start(turns, TurnRequest("a", megapixels=megapixels), order, stack)
             assert [one.megapixels for one in order] == [30, 8]
         async with AsyncExitStack() as stack:
             order.clear()
             # Alone even what is larger than all of it.
-            await start(FairTurns(8, max_megapixels=40), huge, order, stack)
+            await start(FairQueue(8, max_megapixels=40), huge, order, stack)
             assert order == [huge]
 
     asyncio.run(go())
@@ -153,7 +157,7 @@ def test_large_ones_fit_into_their_megapixels() -> None:
 
 def test_a_job_begins_when_no_request_waits_and_is_in_nobodys_way() -> None:
     async def go() -> None:
-        turns, order = FairTurns(1), list[Asker]()
+        turns, order = FairQueue(1), list[TurnRequest]()
         async with AsyncExitStack() as stack:
             first = await start(turns, SMALL, order, stack)
             await start(turns, JOB, order, stack)
@@ -180,10 +184,10 @@ def test_a_wait_is_estimated_from_what_is_waited_for() -> None:
 
     async def go() -> None:
         clock = Clock()
-        turns, order = FairTurns(2, clock=clock), list[Asker]()
+        turns, order = FairQueue(2, clock=clock), list[TurnRequest]()
 
-        async def take(asker: Asker, seconds: float) -> None:
-            async with turns.turn(asker):
+        async def take(request: TurnRequest, seconds: float) -> None:
+            async with turns.turn(request):
                 clock.now += seconds
 
         for _ in range(20):
@@ -198,8 +202,8 @@ def test_a_wait_is_estimated_from_what_is_waited_for() -> None:
             # One large one at a time.
             assert turns.wait("a") == pytest.approx(40 * 6)
             # What waits of another is shared with.
-            await start(turns, Asker("b", megapixels=0.3), order, stack)
-            await start(turns, Asker("b", megapixels=0.3), order, stack)
+            await start(turns, TurnRequest("b", megapixels=0.3), order, stack)
+            await start(turns, TurnRequest("b", megapixels=0.3), order, stack)
             assert turns.wait("b") == pytest.approx(0.1 / 2 / 0.5)
             assert turns.wait("c") == 0
 
@@ -208,11 +212,11 @@ def test_a_wait_is_estimated_from_what_is_waited_for() -> None:
 
 def test_who_gives_up_leaves_no_trace() -> None:
     async def go() -> None:
-        turns, order = FairTurns(1), list[Asker]()
+        turns, order = FairQueue(1), list[TurnRequest]()
         async with AsyncExitStack() as stack:
             first = await start(turns, SMALL, order, stack)
             second = await start(turns, SMALL, order, stack)
-            third = await start(turns, Asker("b"), order, stack)
+            third = await start(turns, TurnRequest("b"), order, stack)
             second.cancel()
             for _ in range(10):
                 await asyncio.sleep(0)

@@ -1,7 +1,7 @@
-"""Turns shared out between keys: each gets its weighted share, however much any of them asks.
+"""A weighted fair queue: each key gets its share of the turns, however much any of them asks.
 
-Every key has a clock of the time that it has used, divided by its weight; the next turn is that
-of the key whose clock is furthest behind. What a turn will take is estimated from its size, and
+Every key has a virtual time, what it has used divided by its weight; the next turn is that of
+the key whose virtual time is furthest behind. What a turn will take is estimated from its size, and
 corrected when it has ended. A key that was away gains no time by that.
 """
 
@@ -29,7 +29,7 @@ _FIRST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Asker:
+class TurnRequest:
     """A request for a turn.
 
     Attributes:
@@ -50,7 +50,7 @@ class Asker:
 
 @dataclass(eq=False)
 class _Turn:
-    asker: Asker
+    request: TurnRequest
     number: int
     begin: "asyncio.Future[None]"
     charged: float = 0.0
@@ -67,7 +67,7 @@ class _Key:
         return not self.waiting and not self.running
 
 
-class FairTurns:
+class FairQueue:
     """So many turns at one time."""
 
     def __init__(
@@ -105,10 +105,10 @@ class FairTurns:
         self._means: dict[int, float] = {}
 
     @asynccontextmanager
-    async def turn(self, asker: Asker) -> AsyncIterator[None]:
+    async def turn(self, request: TurnRequest) -> AsyncIterator[None]:
         """Wait for a turn, and hold it while the block runs; cancelled, it leaves no trace."""
-        turn = _Turn(asker, next(self._numbers), asyncio.get_running_loop().create_future())
-        key = self._keys[asker.key]
+        turn = _Turn(request, next(self._numbers), asyncio.get_running_loop().create_future())
+        key = self._keys[request.key]
         if key.is_away:
             # Time that was not asked for is not saved up.
             key.used = max(key.used, self._now)
@@ -121,7 +121,7 @@ class FairTurns:
                 self._end(turn, 0.0)
             else:
                 key.waiting.remove(turn)
-                self._forget(asker.key)
+                self._forget(request.key)
             raise
         began = self._clock()
         try:
@@ -135,7 +135,7 @@ class FairTurns:
 
     def running(self, kind: Kind = "request") -> int:
         """Turns of a kind that are held now."""
-        return sum(turn.asker.kind == kind for turn in self._running)
+        return sum(turn.request.kind == kind for turn in self._running)
 
     def all_waiting(self) -> int:
         """Turns that are waited for."""
@@ -150,9 +150,9 @@ class FairTurns:
         """Seconds, about, until all that this key waits for has begun, as large as that is."""
         if key not in self._keys:
             return 0.0
-        waiting = [turn.asker for turn in self._keys[key].waiting]
-        all_of_it = sum(self._estimate(asker) for asker in waiting) / self.slots
-        large = sum(self._estimate(asker) for asker in waiting if asker.is_large)
+        waiting = [turn.request for turn in self._keys[key].waiting]
+        all_of_it = sum(self._estimate(request) for request in waiting) / self.slots
+        large = sum(self._estimate(request) for request in waiting if request.is_large)
         return max(all_of_it, large / self._max_large) / self.share_of(key)
 
     def seconds_a_turn(self, key: str) -> float:
@@ -162,48 +162,48 @@ class FairTurns:
     def _begin(self) -> None:
         """Give away every turn that can be had."""
         while (turn := self._next()) is not None:
-            key = self._keys[turn.asker.key]
+            key = self._keys[turn.request.key]
             key.waiting.remove(turn)
             key.running += 1
             self._now = max(self._now, key.used)
-            turn.charged = self._estimate(turn.asker)
-            key.used += turn.charged / self._weight_of(turn.asker.key)
+            turn.charged = self._estimate(turn.request)
+            key.used += turn.charged / self._weight_of(turn.request.key)
             self._running.add(turn)
             turn.begin.set_result(None)
 
     def _next(self) -> _Turn | None:
         found = [
-            (self._keys[turn.asker.key].used, turn.number, turn)
+            (self._keys[turn.request.key].used, turn.number, turn)
             for key in self._keys.values()
             for turn in _firsts(key)
-            if not turn.begin.done() and self._has_room(turn.asker)
+            if not turn.begin.done() and self._has_room(turn.request)
         ]
-        requests = [one for one in found if one[2].asker.kind == "request"]
+        requests = [one for one in found if one[2].request.kind == "request"]
         if requests:
             return min(requests)[2]
         # Nor does a job begin while a request waits that has no room just now.
-        if any(t.asker.kind == "request" for key in self._keys.values() for t in key.waiting):
+        if any(t.request.kind == "request" for key in self._keys.values() for t in key.waiting):
             return None
         return min(found)[2] if found else None
 
-    def _has_room(self, asker: Asker) -> bool:
-        if asker.kind == "job":
+    def _has_room(self, request: TurnRequest) -> bool:
+        if request.kind == "job":
             if self.running("job") >= self._max_jobs or len(self._running) >= self.slots:
                 return False
         elif self.running() >= self.slots:
             return False
-        if not asker.is_large:
+        if not request.is_large:
             return True
-        large = [turn.asker for turn in self._running if turn.asker.is_large]
+        large = [turn.request for turn in self._running if turn.request.is_large]
         if not large:
             return True
         held = sum(other.megapixels for other in large)
-        fits = held + asker.megapixels <= self._max_megapixels
+        fits = held + request.megapixels <= self._max_megapixels
         return fits and len(large) < self._max_large
 
-    def _estimate(self, asker: Asker) -> float:
+    def _estimate(self, request: TurnRequest) -> float:
         """Of its class; else of the next smaller one that was measured, or the next larger."""
-        own = bisect.bisect(_CLASSES, asker.megapixels)
+        own = bisect.bisect(_CLASSES, request.megapixels)
         smaller = [size for size in self._means if size <= own]
         larger = [size for size in self._means if size > own]
         if not smaller and not larger:
@@ -212,16 +212,16 @@ class FairTurns:
 
     def _end(self, turn: _Turn, seconds: float) -> None:
         self._running.discard(turn)
-        key = self._keys[turn.asker.key]
+        key = self._keys[turn.request.key]
         key.running -= 1
-        key.used += (seconds - turn.charged) / self._weight_of(turn.asker.key)
-        if seconds and turn.asker.kind == "request":
+        key.used += (seconds - turn.charged) / self._weight_of(turn.request.key)
+        if seconds and turn.request.kind == "request":
             self.mean_seconds += _NEWEST_SHARE * (seconds - self.mean_seconds)
-            size = bisect.bisect(_CLASSES, turn.asker.megapixels)
+            size = bisect.bisect(_CLASSES, turn.request.megapixels)
             before = self._means.setdefault(size, seconds)
             self._means[size] = before + _NEWEST_SHARE * (seconds - before)
         self._begin()
-        self._forget(turn.asker.key)
+        self._forget(turn.request.key)
 
     def _forget(self, name: str) -> None:
         """Names come from outside: those of whom nothing is owed are not kept."""
@@ -234,5 +234,5 @@ def _firsts(key: _Key) -> list[_Turn]:
     """The first of each lane: a large one or a job does not hold up what is behind it."""
     firsts: dict[tuple[Kind, bool], _Turn] = {}
     for turn in key.waiting:
-        firsts.setdefault((turn.asker.kind, turn.asker.is_large), turn)
+        firsts.setdefault((turn.request.kind, turn.request.is_large), turn)
     return list(firsts.values())
