@@ -41,6 +41,20 @@ IDEMPOTENCY_PARAMETER: dict[str, Any] = {
     "schema": {"type": "string", "maxLength": 255},
     "example": "order-4711",
 }
+_PAGE_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "limit",
+        "in": "query",
+        "description": f"at most so many, 1 to {_MOST_LISTED}",
+        "schema": {"type": "integer", "minimum": 1, "maximum": _MOST_LISTED, "default": 50},
+    },
+    {
+        "name": "after",
+        "in": "query",
+        "description": "`next` of the page before",
+        "schema": {"type": "string", "maxLength": 100},
+    },
+]
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -60,10 +74,7 @@ def add_job_routes(
             200: {**document, "description": "The job that this Idempotency-Key has made before"},
             **problems(400, 413, 415, 422),
         },
-        openapi_extra={
-            "requestBody": job_schema(),
-            "parameters": [IDEMPOTENCY_PARAMETER],
-        },
+        openapi_extra={"requestBody": job_schema(), "parameters": [IDEMPOTENCY_PARAMETER]},
     )(routes.create)
     app.get(
         "/v1/jobs",
@@ -71,27 +82,7 @@ def add_job_routes(
         response_model=JobsDocument,
         dependencies=guards,
         responses=problems(422),
-        openapi_extra={
-            "parameters": [
-                {
-                    "name": "limit",
-                    "in": "query",
-                    "description": f"at most so many, 1 to {_MOST_LISTED}",
-                    "schema": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": _MOST_LISTED,
-                        "default": 50,
-                    },
-                },
-                {
-                    "name": "after",
-                    "in": "query",
-                    "description": "`next` of the page before",
-                    "schema": {"type": "string", "maxLength": 100},
-                },
-            ]
-        },
+        openapi_extra={"parameters": _PAGE_PARAMETERS},
     )(routes.list)
     app.get(
         "/v1/jobs/{job_id}",

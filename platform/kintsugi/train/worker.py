@@ -162,17 +162,8 @@ def train_worker(
     rank, device = context.rank, context.device
     lease = Lease(run, context.owner, rank=rank, device=device)
     lease.check()
-    with scratch_folder("a checkpoint") as temporary:
-        folder = temporary / "newest"
-        step = _fetch_newest(run, folder, device)
-        stage = build_stage(config, device)
-        if config.init_from and not step:
-            load_start(run, stage.generator, stage.discriminator)
-        stage.to(device)
-        state = initial_state(stage, config.optimizer, config.compute)
-        if step:
-            load_checkpoint(folder, state)
-            run.checkpoints.forget_lost_best(state)
+    stage, state = _resumed(config, run, device)
+    step = state.step
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
     held_out, spare = _held_out(config, rank, context.workers)
@@ -211,6 +202,22 @@ def train_worker(
         # However it ends: a checkpoint that was written arrives.
         reporter.uploads.join()
     return state.step
+
+
+def _resumed(config: JobConfig, run: Run, device: torch.device) -> tuple[Stage, TrainState]:
+    """A run's networks and state at its newest whole checkpoint, or as it begins."""
+    with scratch_folder("a checkpoint") as temporary:
+        folder = temporary / "newest"
+        step = _fetch_newest(run, folder, device)
+        stage = build_stage(config, device)
+        if config.init_from and not step:
+            load_start(run, stage.generator, stage.discriminator)
+        stage.to(device)
+        state = initial_state(stage, config.optimizer, config.compute)
+        if step:
+            load_checkpoint(folder, state)
+            run.checkpoints.forget_lost_best(state)
+    return stage, state
 
 
 def first_step(config: JobConfig, device: torch.device) -> TrainStep:
