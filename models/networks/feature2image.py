@@ -44,9 +44,9 @@ class Feature2Image(nn.Module):
     its skip's size, so any number of cells works. Resize-convolutions instead of
     transposed ones remove the checkerboard (paper section 4.4).
 
-    With "features+pixels" it is given the pixels of the copied cells too, and its image is a
-    blend of what it draws and of those, in shares that it chooses for each pixel: the detail
-    of what was copied need not be learnt. This goes beyond the paper.
+    With "features+pixels", which goes beyond the paper, it also gets the pixels of the copied
+    cells. Its image is a blend of what it draws and of those pixels; it chooses the share for
+    each pixel. So the detail of what was copied need not be learnt.
 
     Attributes:
         takes_pixels: Whether it is given pixels.

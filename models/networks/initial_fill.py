@@ -1,7 +1,7 @@
 """An initial fill of a hole whose colours a small network predicts; knows no other network.
 
-Beyond the paper. What a hole's colours are on the whole is learnt at a quarter of the
-resolution with a few hundredths of the work that G1 and its perceptual loss take, so that a
+Beyond the paper. It works at a quarter of the resolution, which is enough for the colours of a
+hole as a whole. That takes a few hundredths of the work of G1 and its perceptual loss, so a
 short training sees many times as many photographs. The network adds to the smooth fill
 (`kintsugi.models.networks.smooth_fill`); untrained it adds nothing.
 

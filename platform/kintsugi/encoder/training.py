@@ -1,9 +1,9 @@
 """An encoder of our own: VGG19's layers to relu3_1, taught by a teacher's; knows no Ray.
 
-The student has the teacher's layers and begins with random weights. It learns to give the
-teacher's values before each of three ReLUs (conv1_2, conv2_2, conv3_1), every channel in units
-of its own deviation, so that quiet channels count as much as loud ones: the match compares all
-of them. Photographs come as they are in their folder; those that are held out only measure.
+The student has the teacher's layers and begins with random weights. It learns the teacher's
+values before each of three ReLUs (conv1_2, conv2_2, conv3_1). Each channel is divided by its own
+standard deviation: the match compares all channels, so weak ones must count as much as strong
+ones. Photographs come as they are in their folder; those that are held out only measure.
 """
 
 import json

@@ -1,8 +1,8 @@
 """An ablation: trains what its variants lack, publishes and evaluates all alike; knows no Ray.
 
 The caller says how a run is trained: `kintsugi.train.ray_trainer.fit` or
-`kintsugi.train.local.fit`. What is trained already is kept, what is filled already is found by
-its content, so that the same command goes on where it was ended and adds variants to a table.
+`kintsugi.train.local.fit`. Runs that are trained are kept, and fills that are made are found by
+their content. So the same command goes on where it was ended, and adds variants to a table.
 """
 
 import json

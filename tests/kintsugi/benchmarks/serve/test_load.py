@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import PreparedRequest as Received
+from starlette.requests import Request as Received
 from starlette.responses import Response
 from starlette.routing import Route
 
