@@ -2,20 +2,16 @@
 
 import json
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kintsugi.data.packing import Packing
 from kintsugi.data.shard_manifest import Manifest, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
-from kintsugi.data.shard_writer import write_shards
 from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
-from tests.kintsugi.pictures import photo
 
 # Where a manifest that lists its parts itself looks for nothing.
 NOWHERE = Storage("/nowhere")
@@ -30,17 +26,6 @@ EXAMPLE = Manifest(
     ignored=1,
     held_out_share=0.5,
 )
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Storage:
-    """Six photographs in two parts."""
-    for index in range(6):
-        Storage(tmp_path / "photos").write(f"{index}.png", photo(64 + index, 64, "PNG"))
-    write_shards(
-        str(tmp_path / "photos"), str(tmp_path / "shards"), packing=Packing(rows_per_part=3)
-    )
-    return Storage(tmp_path / "shards")
 
 
 def test_json_and_back() -> None:

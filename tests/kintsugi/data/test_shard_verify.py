@@ -6,27 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from kintsugi.data.packing import Packing
 from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, read_manifest
 from kintsugi.data.shard_verify import verify_shards
-from kintsugi.data.shard_writer import write_shards
 from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
-from tests.kintsugi.pictures import photo
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Storage:
-    """Six photographs in two parts."""
-    for index in range(6):
-        Storage(tmp_path / "photos").write(f"{index}.png", photo(64 + index, 64, "PNG"))
-    write_shards(
-        str(tmp_path / "photos"), str(tmp_path / "shards"), packing=Packing(rows_per_part=3)
-    )
-    return Storage(tmp_path / "shards")
 
 
 def test_whole_shards_have_no_problems(shards: Storage) -> None:
