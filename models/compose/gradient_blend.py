@@ -7,8 +7,8 @@ is wrong at one place does not spread over all of a large hole.
 Where colours step by little more than was wished, two shades of one thing meet, and the step is
 spread: far in a sky, where the eye sees the faintest edge. Where they step by much, two things
 meet: spread far, a mast's colour hangs as fog in the sky; left as it is, the hole's outline is a
-cut. Such a step becomes an edge as sharp as those around it: one or two pixels wide, or twenty in
-a background out of focus.
+cut. Such a step falls off as fast as the sharpest edge around: over two pixels, or over ten in a
+background out of focus.
 """
 
 import torch
@@ -26,16 +26,17 @@ _TEXTURE, _AROUND = 0.04, 4
 _SHADE, _SHADE_OF_TEXTURE = 0.025, 0.5
 # And where no edge is around: in a sky, or out of focus. An edge differs by so much at one pixel.
 _SMOOTH_SHADE, _EDGE = 0.15, 0.1
-# Pixels around a step in which the sharpest edge is looked for, and the bounds of the screening
-# that gives the step an edge like it: 14 px and 2 px.
-_EDGES_AROUND, _WIDE_EDGE, _SHARP_EDGE = 32, 0.005, 0.25
+# Pixels around a step in which the sharpest edge is looked for, pixels along an edge of which the
+# mean counts, since grain is no edge, and the bounds of the screening that gives a step an edge
+# like it: it falls to a third over 14 px and 2 px.
+_EDGES_AROUND, _ALONG, _WIDE_EDGE, _SHARP_EDGE = 32, 9, 0.005, 0.25
 # A step that cannot be seen: a quarter of a grey level.
 _UNSEEN = 1e-3
 # Pixels to a cell of the coarse grid, on which what is spread far is solved first, and edges are
 # looked for.
 _CELL = 4
-# Steps of conjugate gradients there, then on pixels, and for edges.
-_COARSE_STEPS, _STEPS, _EDGE_STEPS = 60, 25, 12
+# Steps of conjugate gradients there, and then on pixels.
+_COARSE_STEPS, _STEPS = 60, 20
 
 
 def blend_gradients(
@@ -60,26 +61,33 @@ def blend_gradients(
     box = _box_of(hole, margin=1)
     part, inside = image[0][:, *box], hole[box]
     free = inside.to(image)
+    axes = (-1, -2)
     right, down = right[:, *box][..., :-1], down[:, *box][..., :-1, :]
-    texture = _texture(right, down, free)
-    # What the wishes ask for beyond the colours as they are, in two parts.
-    steps = [wished - part.diff(dim=axis) for wished, axis in ((right, -1), (down, -2))]
-    sharpest = _sharpness(image[0], hole, box, right, down)
-    limit = _most_of_shade(texture, sharpest)
-    shades = [_shade(step, limit, axis) for step, axis in zip(steps, (-1, -2), strict=True)]
-    right_edges, down_edges = (
-        (step - shade) * _touching(inside, axis)
-        for step, shade, axis in zip(steps, shades, (-1, -2), strict=True)
+    right, down = (
+        _where(_touching(inside, axis), wished)
+        for wished, axis in zip((right, down), axes, strict=True)
     )
-    # Times ``free``: what is wished of known pixels, and between two of them, does not count.
-    wanted = _adjoint(*shades) * free
-    screening = _screening(texture)
-    change = _coarse(wanted, screening, free)
-    change = _conjugate_gradients(wanted, screening, free, change, _STEPS)
-    screening = _edge_screening(right_edges, down_edges, sharpest)
-    wanted = _adjoint(right_edges, down_edges) * free
-    nothing = torch.zeros_like(wanted)
-    change = change + _conjugate_gradients(wanted, screening, free, nothing, _EDGE_STEPS)
+    texture, sharpest = _texture(right, down, free), _sharpness(image[0], hole, box, right, down)
+    # What the wishes ask for beyond the colours as they are, in two parts.
+    steps = [
+        _where(_touching(inside, axis), wished - part.diff(dim=axis))
+        for wished, axis in zip((right, down), axes, strict=True)
+    ]
+    limit = _most_of_shade(texture, sharpest)
+    shades = [_shade(step, limit, axis) for step, axis in zip(steps, axes, strict=True)]
+    edges = [step - shade for step, shade in zip(steps, shades, strict=True)]
+    # Inside the hole both sides change, each by half.
+    seen = (
+        edge.abs().amax(0) * torch.where(_crossing(inside, axis), 1.0, 0.5)
+        for edge, axis in zip(edges, axes, strict=True)
+    )
+    sharp = _edge_screening(_on_pixels(*seen), sharpest)
+    change = torch.zeros_like(part)
+    for wishes, screening in ((shades, _screening(texture)), (edges, sharp)):
+        # Times ``free``: what is wished of known pixels, and between two of them, does not count.
+        wanted = _adjoint(*wishes) * free
+        start = _coarse(wanted, screening, free)
+        change = change + _conjugate_gradients(wanted, screening, free, start, _STEPS)
     blended = image.clone()
     blended[0][:, *box] = torch.where(inside, (part + change).clamp(0, 1), part)
     return blended
@@ -106,11 +114,10 @@ def _shade(
 
 
 def _edge_screening(
-    right: Float[Tensor, "3 h v"], down: Float[Tensor, "3 g w"], sharpest: Float[Tensor, "h w"]
+    steps: Float[Tensor, "h w"], sharpest: Float[Tensor, "h w"]
 ) -> Float[Tensor, "h w"]:
-    """That with which the largest step around a pixel is as steep as the sharpest edge there."""
-    largest = _largest_around(_on_pixels(right.abs().amax(0), down.abs().amax(0)))
-    steepness = sharpest / largest.clamp_min(_UNSEEN)
+    """That with which the largest step around begins as steep as the sharpest edge there."""
+    steepness = sharpest / _largest_around(steps).clamp_min(_UNSEEN)
     return steepness.square().clamp(_WIDE_EDGE, _SHARP_EDGE)
 
 
@@ -121,16 +128,18 @@ def _sharpness(
     right: Float[Tensor, "3 h v"],
     down: Float[Tensor, "3 g w"],
 ) -> Float[Tensor, "h w"]:
-    """The largest difference of neighbours around each pixel of the hole's box.
+    """The sharpest edge around each pixel of the hole's box, as a difference of neighbours.
 
-    Of known pixels, and in the hole of those that are wished; not across the outline, where the
-    steps are that are to be judged.
+    Of known pixels, and in the hole of those that are wished. Across the outline neither counts:
+    there are the steps that are to be judged.
     """
-    wide = _box_of(hole, margin=1 + _EDGES_AROUND)
+    wide = tuple(
+        slice(max(0, part.start - _EDGES_AROUND), part.stop + _EDGES_AROUND) for part in box
+    )
     inside = hole[wide]
-    known = _on_pixels(
+    found = _on_pixels(
         *(
-            image[:, *wide].diff(dim=axis).abs().amax(0) * ~_touching(inside, axis)
+            _edges(image[:, *wide].diff(dim=axis), ~_touching(inside, axis), axis)
             for axis in (-1, -2)
         )
     )
@@ -140,18 +149,39 @@ def _sharpness(
     )
     wished = _on_pixels(
         *(
-            each.abs().amax(0) * _touching(inside[inner], axis)
+            _edges(each, _touching(inside[inner], axis) & ~_crossing(inside[inner], axis), axis)
             for each, axis in ((right, -1), (down, -2))
         )
     )
-    known[inner] = torch.maximum(known[inner], wished)
-    return _largest_around(known)[inner]
+    found[inner] = torch.maximum(found[inner], wished)
+    return _largest_around(found)[inner]
+
+
+def _edges(
+    differences: Float[Tensor, "3 g v"], counted: Bool[Tensor, "g v"], axis: int
+) -> Float[Tensor, "g v"]:
+    """The largest channel's mean difference along an edge; what is not counted is 0."""
+    side = (_ALONG, 1) if axis == -1 else (1, _ALONG)
+    pads = tuple(each // 2 for each in side)
+    mean = F.avg_pool2d(_where(counted, differences)[None], side, 1, pads)[0]
+    return mean.abs().amax(0)
 
 
 def _touching(inside: Bool[Tensor, "h w"], axis: int) -> Bool[Tensor, "g v"]:
     """Which pairs of neighbours have a pixel in the hole."""
     count = inside.shape[axis] - 1
     return inside.narrow(axis, 0, count) | inside.narrow(axis, 1, count)
+
+
+def _crossing(inside: Bool[Tensor, "h w"], axis: int) -> Bool[Tensor, "g v"]:
+    """Which pairs of neighbours lie across the outline."""
+    count = inside.shape[axis] - 1
+    return inside.narrow(axis, 0, count) != inside.narrow(axis, 1, count)
+
+
+def _where(counted: Bool[Tensor, "g v"], values: Float[Tensor, "3 g v"]) -> Float[Tensor, "3 g v"]:
+    """0 where it does not count, be it NaN."""
+    return torch.where(counted, values, 0)
 
 
 def _on_pixels(right: Float[Tensor, "h v"], down: Float[Tensor, "g w"]) -> Float[Tensor, "h w"]:

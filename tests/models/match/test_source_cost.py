@@ -19,37 +19,58 @@ def grid_of(image: Tensor) -> PatchGrid:
     return PatchGrid.of(image, mask_of(*image.shape[-2:], (8, 16, 8, 16)), 3)
 
 
-def test_rows_cost_more_than_columns_and_columns_nothing_up_to_the_holes_depth() -> None:
+def test_rows_cost_three_times_columns_and_columns_nothing_up_to_the_holes_depth() -> None:
     grid = grid_of(noise(24, 24))
     sketches = torch.randn(len(grid.is_source), 4)
     cost = place_cost(sketches, grid, 24, torch.tensor(4.0))
     at = torch.tensor([15 * grid.width + 15])
+    mean = float(mean_distance(sketches, grid))
     assert float(cost(at, at + 4)) == 0
-    assert 0 < float(cost(at, at + 10)) < float(cost(at, at + 10 * grid.width))
-    # A picture's longer side away, in rows: three mean distances.
-    far = float(cost(at, at + 12 * grid.width))
-    assert far == pytest.approx(0.25 * 3 * float(mean_distance(sketches, grid)), rel=1e-4)
+    assert float(cost(at, at + 5)) == pytest.approx(mean * (1 / 24) ** 2, rel=1e-3)
+    assert float(cost(at, at - 10)) == pytest.approx(mean * (6 / 24) ** 2, rel=1e-3)
+    assert float(cost(at, at + 12 * grid.width)) == pytest.approx(3 * mean * 0.25, rel=1e-3)
 
 
-def test_what_is_like_nothing_else_costs_most(generator: torch.Generator) -> None:
+def test_the_mean_distance_is_that_of_two_sources_drawn_at_random() -> None:
+    grid = grid_of(noise(24, 24))
+    sketches = torch.randn(len(grid.is_source), 4)
+    drawn = sketches[grid.sources]
+    every = torch.cdist(drawn, drawn).square().mean()
+    assert float(mean_distance(sketches, grid)) == pytest.approx(float(every), rel=1e-3)
+
+
+def test_what_is_like_nothing_far_from_it_costs_most(generator: torch.Generator) -> None:
     grid = grid_of(noise(40, 40))
     sketches = torch.zeros(len(grid.is_source), 2)
-    alone = grid.sources[0]
+    # Two that are alike, next to each other, are one thing.
+    alone = grid.sources[:2]
     sketches[alone] = 3.0
     cost = rarity(sketches, grid, most=torch.tensor(10.0), generator=generator)
-    assert float(cost[alone]) == pytest.approx(0.3 * 10)
-    assert float(cost.sum()) == pytest.approx(0.3 * 10)
+    assert cost[alone].tolist() == pytest.approx([0.3 * 10, 0.3 * 10])
+    assert float(cost.sum()) == pytest.approx(2 * 0.3 * 10)
+
+
+def test_in_a_small_image_where_all_is_near_nothing_is_rare(generator: torch.Generator) -> None:
+    image = noise(9, 9)
+    grid = PatchGrid.of(image, mask_of(9, 9, (0, 1, 0, 1)), 3)
+    sketches = torch.randn(len(grid.is_source), 2)
+    cost = rarity(sketches, grid, most=torch.tensor(10.0), generator=generator)
+    assert cost.tolist() == [0.0] * len(cost)
 
 
 def test_copied_often_costs_more_by_how_rare_it_is(generator: torch.Generator) -> None:
-    grid = grid_of(noise(24, 24))
+    grid = grid_of(noise(40, 40))
     rare = torch.zeros(len(grid.is_source))
-    once, often, common = grid.sources[0], grid.sources[-1], grid.sources[20]
+    once, often, common = grid.sources[0], grid.sources[200], grid.sources[-1]
     rare[once] = rare[often] = 1.0
     sketches = torch.randn(len(grid.is_source), 2, generator=generator)
-    match = often.repeat(len(grid.queries))
+    count = len(grid.queries)
+    match = torch.where(torch.arange(count) < count // 2, often, common)
     field = Field(grid, sketches, sketches[grid.queries], match)
     cost = with_repetition(rare, grid, field)
+    # Half of the copies are of one place: over 7x7 px so many each, times as many as alike.
+    times = (count // 2) / 49 / max(count / len(grid.sources), 0.5)
+    assert times > 1.5
+    assert float(cost[often]) == pytest.approx(1 + 0.5 * (times - 1), rel=1e-3)
     assert float(cost[once]) == 1
-    assert float(cost[often]) > 1.1
     assert float(cost[common]) == 0
