@@ -23,7 +23,7 @@ def test_only_the_state_of_the_ingress_differs() -> None:
         each for each in stopped["applications"][0]["deployments"] if each["name"] == "Ingress"
     ]
     assert IngressState.model_validate(ingress.pop("user_config")).stopping
-    # Else Serve would start it anew, and drop what it has begun.
+    # Else Serve would start it again, and drop what it has begun.
     assert yaml.safe_dump(stopped) == before
 
 
