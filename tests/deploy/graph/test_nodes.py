@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from kintsugi.deploy.graph.nodes import (
 )
 from kintsugi.deploy.graph.refiner import RefinerNode
 from kintsugi.deploy.graph.request_context import Release, RequestContext
+from kintsugi.deploy.observability.metrics import BATCH_SIZE
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models import matching
 from kintsugi.models.build import ModelConfig, build_inpainter
@@ -145,7 +145,9 @@ def test_what_waits_and_is_of_one_shape_is_computed_together(
     holes = [generator.random((1, 1, 64, 96)) < share for share in (0.1, 0.3, 0.5, 0.7, 0.2)]
     counts: list[int] = []
     for node in (encoder, translator):
-        node._batch_size = SimpleNamespace(observe=lambda count, tags: counts.append(count))
+        node._record = lambda metric, value, labels: (
+            counts.append(value) if metric is BATCH_SIZE else None
+        )
 
     async def all_at_once() -> tuple[list[Encoded], list[Translated]]:
         pairs = zip(images, holes, strict=True)

@@ -16,7 +16,6 @@ from kintsugi.data.splits import is_held_out
 from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
-from kintsugi.train import loop
 from kintsugi.train.validation import evaluate_losses
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
@@ -139,7 +138,7 @@ def test_the_best_checkpoint_is_kept_and_every_row_of_one_says_how_good_it_is(
         losses = evaluate_losses(*args, **more)
         return losses | {"perceptual": losses["perceptual"] + next(added)}
 
-    monkeypatch.setattr(loop, "evaluate_losses", rising)
+    monkeypatch.setattr("kintsugi.train.validation.evaluate_losses", rising)
     train_to(config, 4)
     run = Run.of(config)
     rows = read_metrics(run.storage.join("metrics"))
