@@ -12,9 +12,14 @@ background out of focus.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
+
+from kintsugi.models.plan.components import components_of
+
+# Rows and columns.
+Box = tuple[slice, slice]
 
 # How much the colours count for each pixel, against gradients: in texture, and at least. A step at
 # the hole's edge is spread over 1 / sqrt of it, 7 px and 32 px.
@@ -35,6 +40,9 @@ _UNSEEN = 1e-3
 # Pixels to a cell of the coarse grid, on which what is spread far is solved first, and edges are
 # looked for.
 _CELL = 4
+# Holes that lie apart by a block of so many pixels are solved each by itself; where that were more
+# than so many, by larger blocks.
+_BLOCK, _MOST_PARTS = 8, 64
 # Steps of conjugate gradients there, and then on pixels.
 _COARSE_STEPS, _STEPS = 60, 20
 
@@ -58,16 +66,31 @@ def blend_gradients(
 
     Returns: The image, RGB 0-1; outside the hole bit-equal.
     """
-    box = _box_of(hole, margin=1)
-    part, inside = image[0][:, *box], hole[box]
-    free = inside.to(image)
+    blended = image.clone()
+    for box, inside in _parts(hole):
+        part = image[0][:, *box]
+        change = _change_of(image[0], hole, box, inside, right, down)
+        blended[0][:, *box] = torch.where(inside, (part + change).clamp(0, 1), blended[0][:, *box])
+    return blended
+
+
+def _change_of(
+    image: Float[Tensor, "3 H W"],
+    hole: Bool[Tensor, "H W"],
+    box: Box,
+    inside: Bool[Tensor, "h w"],
+    right: Float[Tensor, "3 H W"],
+    down: Float[Tensor, "3 H W"],
+) -> Float[Tensor, "3 h w"]:
+    """What is added in one part of the hole, whose pixels in ``box`` are ``inside``."""
+    part, free = image[:, *box], inside.to(image)
     axes = (-1, -2)
     right, down = right[:, *box][..., :-1], down[:, *box][..., :-1, :]
     right, down = (
         _where(_touching(inside, axis), wished)
         for wished, axis in zip((right, down), axes, strict=True)
     )
-    texture, sharpest = _texture(right, down, free), _sharpness(image[0], hole, box, right, down)
+    texture, sharpest = _texture(right, down, free), _sharpness(image, hole, box, right, down)
     # What the wishes ask for beyond the colours as they are, in two parts.
     steps = [
         _where(_touching(inside, axis), wished - part.diff(dim=axis))
@@ -88,9 +111,42 @@ def blend_gradients(
         wanted = _adjoint(*wishes) * free
         start = _coarse(wanted, screening, free)
         change = change + _conjugate_gradients(wanted, screening, free, start, _STEPS)
-    blended = image.clone()
-    blended[0][:, *box] = torch.where(inside, (part + change).clamp(0, 1), part)
-    return blended
+    return change
+
+
+def _parts(hole: Bool[Tensor, "H W"]) -> list[tuple[Box, Bool[Tensor, "h w"]]]:
+    """Parts of a hole that do not touch: the box of each, a pixel around it, and its pixels there.
+
+    Specks all over a photograph cost what they cover, not what lies between them.
+    """
+    side, blocks = _BLOCK, F.max_pool2d(hole[None, None].float().cpu(), _BLOCK, ceil_mode=True)
+    labels = components_of(blocks > 0)
+    while len(_found(labels)) > _MOST_PARTS:
+        side, blocks = 2 * side, F.max_pool2d(blocks, 2, ceil_mode=True)
+        labels = components_of(blocks > 0)
+    height, width = hole.shape
+    row, column = (torch.arange(length, device="cpu") // side for length in (height, width))
+    parts = []
+    for label in _found(labels):
+        rows, columns = (labels == label).nonzero(as_tuple=True)
+        top, left = int(rows.min()) * side, int(columns.min()) * side
+        span = (
+            slice(top, min(height, (int(rows.max()) + 1) * side)),
+            slice(left, min(width, (int(columns.max()) + 1) * side)),
+        )
+        own = labels[row[span[0]][:, None], column[span[1]]] == label
+        down, right = _box_of(hole[span] & own.to(hole.device), margin=0)
+        box = (
+            slice(max(0, top + down.start - 1), min(height, top + down.stop + 1)),
+            slice(max(0, left + right.start - 1), min(width, left + right.stop + 1)),
+        )
+        own = labels[row[box[0]][:, None], column[box[1]]] == label
+        parts.append((box, hole[box] & own.to(hole.device)))
+    return parts
+
+
+def _found(labels: Int64[Tensor, "h w"]) -> list[int]:
+    return [label for label in torch.unique(labels).tolist() if label]
 
 
 def _most_of_shade(
@@ -124,7 +180,7 @@ def _edge_screening(
 def _sharpness(
     image: Float[Tensor, "3 H W"],
     hole: Bool[Tensor, "H W"],
-    box: tuple[slice, slice],
+    box: Box,
     right: Float[Tensor, "3 h v"],
     down: Float[Tensor, "3 g w"],
 ) -> Float[Tensor, "h w"]:
@@ -283,7 +339,7 @@ def _adjoint(right: Tensor, down: Tensor) -> Tensor:
     )
 
 
-def _box_of(hole: Bool[Tensor, "H W"], *, margin: int) -> tuple[slice, slice]:
+def _box_of(hole: Bool[Tensor, "H W"], *, margin: int) -> Box:
     """The hole's rows and columns, and ``margin`` more on every side where the image has them."""
     rows, columns = (hole.any(axis).nonzero()[:, 0] for axis in (1, 0))
     return (

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.networks.image2feature import GENERATOR_STRIDE
+from kintsugi.models.plan.components import components_of
 from kintsugi.models.plan.resizing import SMALLEST_SIDE, padded_side
 
 Box = tuple[int, int, int, int]
@@ -172,7 +173,7 @@ def _near_groups(hole: Float[Tensor, "1 1 H W"]) -> list[Box]:
     block = BLOCK
     while True:
         blocks = F.max_pool2d(hole, block, ceil_mode=True)
-        near = _components(F.max_pool2d(blocks, NEAR_BLOCKS + 1, 1, NEAR_BLOCKS // 2) > 0)
+        near = components_of(F.max_pool2d(blocks, NEAR_BLOCKS + 1, 1, NEAR_BLOCKS // 2) > 0)
         labels = torch.unique(near[blocks[0, 0] > 0]).tolist()
         if len(labels) <= MOST_NEAR_GROUPS:
             break
@@ -184,21 +185,6 @@ def _near_groups(hole: Float[Tensor, "1 1 H W"]) -> list[Box]:
         bottom, right = block * int(rows.max() + 1), block * int(columns.max() + 1)
         groups.append((top, min(height, bottom), left, min(width, right)))
     return groups
-
-
-def _components(places: Tensor) -> Int64[Tensor, "h w"]:
-    """One label for the true places (1 1 h w) of each connected part, corners included."""
-    height, width = places.shape[-2:]
-    # A place's label is the number of a place of its part, from its own upwards.
-    numbers = torch.arange(1, height * width + 1, dtype=torch.float64)
-    labels = numbers.view(1, 1, height, width) * places.cpu()
-    while True:
-        spread = F.max_pool2d(labels, 3, 1, 1) * (labels > 0)
-        # Long parts in few rounds: take on the label of the place that my label names.
-        spread = spread.flatten()[spread.long() - 1] * (labels > 0)
-        if torch.equal(spread, labels):
-            return labels[0, 0].long()
-        labels = spread
 
 
 def _context(box: Box, height: int, width: int) -> Box:

@@ -6,10 +6,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.compose.gradient_blend import (
+    _conjugate_gradients,
     _crossing,
     _edge_screening,
     _most_of_shade,
     _on_pixels,
+    _parts,
     _screening,
     _shade,
     _sharpness,
@@ -291,3 +293,39 @@ def test_a_picture_that_is_all_hole_keeps_to_its_colours() -> None:
     image = waves(32, 32)
     hole = torch.ones(32, 32, dtype=torch.bool)
     torch.testing.assert_close(blend_gradients(image, hole, *gradients(image)), image)
+
+
+SPECKS: list[Box] = [(10, 14, 10, 15), (60, 66, 100, 104), (12, 15, 180, 186)]
+
+
+def test_parts_that_lie_apart_are_solved_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noise(80, 200)
+    wished = (torch.rand(2, 3, 80, 200) - 0.5) / 4
+    hole = mask_of(80, 200, *SPECKS)[0, 0] > 0
+    sizes: list[int] = []
+
+    def solve(wanted: Tensor, *args: object) -> Tensor:
+        sizes.append(wanted[0].numel())
+        return _conjugate_gradients(wanted, *args)
+
+    monkeypatch.setattr("kintsugi.models.compose.gradient_blend._conjugate_gradients", solve)
+    blended = blend_gradients(image, hole, *wished)
+    # A pixel around each: on cells and on pixels, for shades and for edges.
+    assert sum(sizes) < 4 * 2 * (6 * 7 + 8 * 6 + 5 * 8)
+    for speck in SPECKS:
+        alone = mask_of(80, 200, speck)[0, 0] > 0
+        # The others' pixels are known ones here.
+        one = blend_gradients(image, alone, *wished)
+        torch.testing.assert_close(blended[0][:, alone], one[0][:, alone], atol=0.01, rtol=0)
+    assert off(blended, image, hole).mean() > 0.01
+
+
+def test_a_thousand_specks_are_solved_in_few_parts() -> None:
+    hole = torch.zeros(400, 600, dtype=torch.bool)
+    hole[5::20, 5::20] = True
+    parts = _parts(hole)
+    assert 1 <= len(parts) <= 64
+    covered = torch.zeros_like(hole, dtype=torch.int)
+    for box, inside in parts:
+        covered[box] += inside
+    assert torch.equal(covered, hole.int())
