@@ -68,29 +68,17 @@ def to_problem(error: Exception, request: Request | None = None) -> Problem:
             status = next(code for kind, code in _INPUT_STATUS.items() if isinstance(error, kind))
             return Problem(status, error.code, detail=str(error), hint=error.hint)
         case NodeGone():
-            return Problem(
-                503,
-                "node_gone",
-                detail=f"a part of the service is being replaced: {error}",
-                hint=f"send the same request again in {error.retry_after} seconds",
-                headers={"retry-after": str(error.retry_after)},
+            return _later(
+                "node_gone", f"a part of the service is being replaced: {error}", error.retry_after
             )
         case Stopping():
-            return Problem(
-                503,
+            return _later(
                 "stopping",
-                detail=f"{error}: what it has begun is answered, and nothing else",
-                hint=f"send the same request again in {error.retry_after} seconds",
-                headers={"retry-after": str(error.retry_after)},
+                f"{error}: what it has begun is answered, and nothing else",
+                error.retry_after,
             )
         case Busy():
-            return Problem(
-                503,
-                "busy",
-                detail="no worker is free for it now",
-                hint=f"send the same request again in {error.retry_after} seconds",
-                headers={"retry-after": str(error.retry_after)},
-            )
+            return _later("busy", "no worker is free for it now", error.retry_after)
         case WorkerDied():
             return Problem(
                 500,
@@ -107,6 +95,17 @@ def to_problem(error: Exception, request: Request | None = None) -> Problem:
                 detail="something failed that should not have",
                 hint="report the request_id",
             )
+
+
+def _later(code: str, detail: str, seconds: int) -> Problem:
+    """A 503 that says when to come again."""
+    return Problem(
+        503,
+        code,
+        detail=detail,
+        hint=f"send the same request again in {seconds} seconds",
+        headers={"retry-after": str(seconds)},
+    )
 
 
 def problem_response(error: Exception, request: Request) -> Response:
