@@ -213,3 +213,15 @@ class IngressState(BaseModel):
     stopping: bool = Field(
         default=False, description="Answer what has begun, and refuse what comes with 503"
     )
+
+
+class RefinerState(BaseModel):
+    """What may change of a Refiner while it runs: its `user_config`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    release: str = Field(
+        default="",
+        description="Answers new requests in place of the `release` of the `args`, with which each"
+        " replica starts; the other nodes load it when they are asked for it. Empty: that one",
+    )

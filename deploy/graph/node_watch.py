@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ray import serve
 from ray.exceptions import RayError
@@ -17,32 +17,22 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# A replica that died is replaced within seconds; a node without one for longer is gone.
+# A replica that died is replaced within seconds; a node without one for longer is gone. So is one
+# whose only replica is stopped before its successor starts: who waited for that would hold a place,
+# and meet the deadline.
 PATIENCE_SECONDS = 15.0
-# Its operator replaces it: a node of one replica has none until the next one has started.
-ROLL_PATIENCE_SECONDS = 75.0
 _LOOK_SECONDS = 1.0
 
 
-class Seen(NamedTuple):
-    """A node as Serve's controller sees it: its running replicas, and whether it is rolled out."""
-
-    running: int
-    rolled: bool = False
-
-
-def seen_replicas() -> Mapping[str, Seen]:
-    """Each deployment of this application, as Serve's controller says."""
+def running_replicas() -> Mapping[str, int]:
+    """How many of each deployment of this application run, as Serve's controller says."""
     name = serve.get_replica_context().app_name
     application = serve.status().applications[name]
     return {
-        deployment: Seen(
-            sum(
-                count
-                for state, count in found.replica_states.items()
-                if str(getattr(state, "value", state)) in ("RUNNING", "UPDATING")
-            ),
-            found.status_trigger == "CONFIG_UPDATE_STARTED",
+        deployment: sum(
+            count
+            for state, count in found.replica_states.items()
+            if str(getattr(state, "value", state)) in ("RUNNING", "UPDATING")
         )
         for deployment, found in application.deployments.items()
     }
@@ -54,7 +44,7 @@ class NodeWatch:
     def __init__(
         self,
         nodes: Iterable[str],
-        look: Callable[[], Mapping[str, Seen]] = seen_replicas,
+        look: Callable[[], Mapping[str, int]] = running_replicas,
         *,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -64,14 +54,13 @@ class NodeWatch:
         Args:
             nodes: Names of the deployments that a fill needs.
             look: Says how many replicas of each run.
-            patience: Seconds that a node may be without one, but for one that is rolled out.
+            patience: Seconds that a node may be without one.
             clock: Gives seconds.
         """
         self._look = look
         self._patience = patience
         self._clock = clock
         self._seen = dict.fromkeys(nodes, clock())
-        self._rolled: set[str] = set()
         # By this clock they are judged: should the looking end, nobody is gone by that.
         self._looked = clock()
         self._started = False
@@ -84,9 +73,7 @@ class NodeWatch:
 
     def gone(self) -> list[str]:
         """The nodes that are."""
-        return [
-            name for name, seen in self._seen.items() if self._looked - seen > self._patient(name)
-        ]
+        return [name for name, seen in self._seen.items() if self._looked - seen > self._patience]
 
     async def while_all_are_there(self, work: Awaitable[Result]) -> Result:
         """Await work, for as long as no node is gone. Raises: NodeGone; what the work raises."""
@@ -104,15 +91,11 @@ class NodeWatch:
             found = self._look()
         except (RayError, RayServeException, KeyError):
             # The controller is being replaced, or the application is being deployed.
-            found = dict.fromkeys(self._seen, Seen(1))
+            found = dict.fromkeys(self._seen, 1)
         self._looked = self._clock()
-        self._rolled = {name for name, seen in found.items() if seen.rolled}
         for name in self._seen:
-            if name in found and found[name].running:
+            if found.get(name):
                 self._seen[name] = self._looked
-
-    def _patient(self, name: str) -> float:
-        return ROLL_PATIENCE_SECONDS if name in self._rolled else self._patience
 
     def _start(self) -> None:
         if not self._started:

@@ -44,9 +44,10 @@ from kintsugi.deploy.planning import (
 )
 from kintsugi.deploy.progress_stream import report_progress, stream_progress
 from kintsugi.deploy.release_files import local_release
-from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.settings import AppArgs, RefinerState
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
+from kintsugi.errors import KintsugiError
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -87,6 +88,8 @@ class RefinerNode(Node):
         feature2image: DeploymentHandle,
     ) -> None:
         super().__init__(args)
+        self._own_uri = args.release
+        self._started = False
         self._releases = [_sound_release(uri) for uri in (args.release, *args.more_releases)]
         check_names([release.model for release in self._releases])
         # The jobs of a replica of the Ingress come in addition to its requests.
@@ -97,6 +100,38 @@ class RefinerNode(Node):
         self._image2feature = image2feature
         self._patch_swap = patch_swap
         self._feature2image = feature2image
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Called by Serve with the deployment's `user_config`, also while the replica runs.
+
+        Requests that have begun end with the release that they began with. A replica that runs
+        keeps its release when the new one cannot be read, and says so in its log: Serve would stop
+        one that raises, and there may be no other.
+
+        Raises:
+            ValidationError: A replica that starts is given no `RefinerState`.
+            StorageError, ValueError: It is given a release that is none.
+        """
+        try:
+            await self._change_release(RefinerState.model_validate(user_config).release)
+        except (KintsugiError, ValueError, OSError):
+            if not self._started:
+                raise
+            kept = self._releases[0].model.version
+            logger.exception("user_config %s is refused, %s goes on to answer", user_config, kept)
+
+    async def _change_release(self, uri: str) -> None:
+        uri = uri or self._own_uri
+        if uri == self._releases[0].uri:
+            return
+        release = await asyncio.to_thread(_sound_release, uri)
+        check_names([release.model, *(more.model for more in self._releases[1:])])
+        self._releases[0] = release
+        logger.info("%s answers from now on", release.model.version)
+
+    def check_health(self) -> None:
+        """Called by Serve when the replica has started, and then again and again."""
+        self._started = True
 
     async def ready(self) -> NodeStatus:
         """Which releases answer new requests, and how many have been answered."""
@@ -203,7 +238,9 @@ class RefinerNode(Node):
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
             release = await asyncio.to_thread(_sound_release, context.release.uri)
-            self._releases[number] = release
+            # Unless another place was named meanwhile.
+            if self._releases[number] is context.release:
+                self._releases[number] = release
             context = RequestContext(release, deadline, urgency)
             describe_span(release=context.release.model.version)
             pixels = await walk(context)

@@ -36,6 +36,9 @@ applications:
           {{- with $node.groups }}
           label_selector: {kintsugi-group: "in({{ join "," . }})"}
           {{- end }}
+        {{- if eq $name "Refiner" }}
+        user_config: {release: {{ $serving.releaseInPlace | quote }}}
+        {{- end }}
         max_ongoing_requests: {{ $node.ongoing }}
         max_queued_requests: {{ $node.queued }}
         max_surge_percent: {{ $node.surge }}

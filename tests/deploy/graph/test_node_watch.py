@@ -7,7 +7,7 @@ from ray.exceptions import RayError
 
 from kintsugi.deploy.engine import NodeGone
 from kintsugi.deploy.graph import node_watch
-from kintsugi.deploy.graph.node_watch import NodeWatch, Seen
+from kintsugi.deploy.graph.node_watch import NodeWatch
 from kintsugi.deploy.http.problems import to_problem
 
 NODES = ("Refiner", "PatchSwap")
@@ -19,12 +19,11 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.running: dict[str, int] | None = dict.fromkeys(NODES, 1)
-        self.rolled = False
 
-    def look(self) -> dict[str, Seen]:
+    def look(self) -> dict[str, int]:
         if self.running is None:
             raise RayError("no controller")
-        return {name: Seen(count, self.rolled) for name, count in self.running.items()}
+        return self.running
 
     def watch(self) -> NodeWatch:
         watch = NodeWatch(NODES, self.look, patience=15, clock=lambda: self.now)
@@ -51,28 +50,6 @@ def test_who_is_gone_for_long_is_named() -> None:
     world.running = dict.fromkeys(NODES, 1)
     watch.look()
     watch.check()
-
-
-def test_a_node_that_is_rolled_out_may_take_longer() -> None:
-    """With one replica of it and no room for two there is none until the next one has started."""
-    world = World()
-    watch = world.watch()
-    world.running, world.rolled = {"Refiner": 0, "PatchSwap": 2}, True
-    for world.now in (1, 16, node_watch.ROLL_PATIENCE_SECONDS):
-        watch.look()
-        watch.check()
-    world.now += 1
-    watch.look()
-    with pytest.raises(NodeGone, match="Refiner"):
-        watch.check()
-    # Nor is one that crashes then taken for one that is rolled out.
-    world.running = dict.fromkeys(NODES, 1)
-    watch.look()
-    world.running, world.rolled = {"Refiner": 0, "PatchSwap": 2}, False
-    world.now += 16
-    watch.look()
-    with pytest.raises(NodeGone, match="Refiner"):
-        watch.check()
 
 
 def test_without_a_controller_nobody_is_gone() -> None:

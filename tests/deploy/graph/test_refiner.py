@@ -39,13 +39,16 @@ def refiner(folder: Path) -> RefinerNode:
     return RefinerNode(args, UNUSED, UNUSED, UNUSED)
 
 
+def changed() -> Inpainter:
+    return build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=2)
+
+
 def test_a_request_begins_again_when_its_release_is_no_more(
     inpainter: Inpainter, tmp_path: Path
 ) -> None:
     publish(tmp_path, inpainter, "first")
     node = refiner(tmp_path)
-    other = build_inpainter(ModelConfig("tiny"), Vgg19Relu3.random(0), seed=2)
-    digest = publish(tmp_path, other, "second")
+    digest = publish(tmp_path, changed(), "second")
     asked: list[str] = []
 
     async def walk(context: RequestContext) -> Pixels:
@@ -113,3 +116,75 @@ def test_more_than_may_be_in_progress_are_refused_at_once(
         await two[1]
 
     asyncio.run(load())
+
+
+def test_its_release_changes_while_it_runs(inpainter: Inpainter, tmp_path: Path) -> None:
+    """What has begun ends with the release that it began with."""
+    digests = {
+        name: publish(tmp_path / name, inpainter if name == "first" else changed(), name)
+        for name in ("first", "second")
+    }
+    node = refiner(tmp_path / "first")
+    node.check_health()
+
+    async def go() -> None:
+        going_on, begun = asyncio.Event(), asyncio.Event()
+
+        async def walk(context: RequestContext) -> Pixels:
+            begun.set()
+            await going_on.wait()
+            return np.zeros((8, 8, 3), np.uint8)
+
+        before = asyncio.create_task(node._with_one_release(InpaintOptions(), 0.0, walk))
+        await begun.wait()
+        await node.reconfigure({"release": str(tmp_path / "second")})
+        going_on.set()
+        after = await node._with_one_release(InpaintOptions(), 0.0, walk)
+        assert (await before).model.digest == digests["first"]
+        assert after.model.digest == digests["second"]
+        assert (await node.ready()).model == after.model
+        # Without a name it is the one that it was started with.
+        await node.reconfigure({})
+        assert (await node.ready()).model.name == "first"
+
+    asyncio.run(go())
+
+
+def test_a_request_that_begins_again_does_not_undo_the_change(
+    inpainter: Inpainter, tmp_path: Path
+) -> None:
+    publish(tmp_path / "first", inpainter, "first")
+    publish(tmp_path / "second", changed(), "second")
+    node = refiner(tmp_path / "first")
+    asked: list[str] = []
+
+    async def walk(context: RequestContext) -> Pixels:
+        asked.append(context.release.model.name)
+        if len(asked) == 1:
+            await node.reconfigure({"release": str(tmp_path / "second")})
+            raise ReleaseChanged("at its place is another one")
+        return np.zeros((8, 8, 3), np.uint8)
+
+    filled = asyncio.run(node._with_one_release(InpaintOptions(), 0.0, walk))
+    assert (filled.model.name, asked) == ("first", ["first", "first"])
+    assert asyncio.run(node.ready()).model.name == "second"
+
+
+@pytest.mark.parametrize("wrong", ["missing", "cut", "misspelt"])
+def test_a_release_that_is_none_stops_no_replica_that_answers(
+    inpainter: Inpainter, tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    publish(tmp_path / "first", inpainter, "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "cut")
+    weights = tmp_path / "cut" / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-1])
+    config = {"relaese": "x"} if wrong == "misspelt" else {"release": str(tmp_path / wrong)}
+    node = refiner(tmp_path / "first")
+    # Serve calls it as soon as a replica has started. Until then there is one that answers.
+    with pytest.raises((ValueError, OSError)):
+        asyncio.run(node.reconfigure(config))
+    node.check_health()
+    asyncio.run(node.reconfigure(config))
+    assert asyncio.run(node.ready()).model.name == "first"
+    assert "is refused" in caplog.text
+    assert "first@sha256:" in caplog.text
