@@ -1,5 +1,6 @@
 """Several ranks of a run as processes of this machine, for tests of what they do together."""
 
+import datetime
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,12 @@ from torch import multiprocessing
 _IMPORTED = ["torch", "torch.distributed", "kintsugi.train.loop", "kintsugi.train.worker"]
 
 
-def run_ranks(count: int, task: Callable[..., None], *arguments: Any) -> None:
+def run_ranks(
+    count: int, task: Callable[..., None], *arguments: Any, timeout_s: float = 1800.0
+) -> None:
     """Run ``task(rank, *arguments)`` in a process for each rank, in one group.
+
+    Args: ``timeout_s``: for how long a rank waits for another.
 
     Raises: what the first one that failed raised, as text.
     """
@@ -21,14 +26,25 @@ def run_ranks(count: int, task: Callable[..., None], *arguments: Any) -> None:
         # They meet at a file: a port that is free now may be another program's a moment later.
         address = f"file://{folder}/meeting"
         multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]
-            _join, args=(count, address, task, arguments), nprocs=count, start_method="forkserver"
+            _join,
+            args=(count, address, timeout_s, task, arguments),
+            nprocs=count,
+            start_method="forkserver",
         )
 
 
 def _join(
-    rank: int, count: int, address: str, task: Callable[..., None], arguments: tuple[Any, ...]
+    rank: int,
+    count: int,
+    address: str,
+    timeout_s: float,
+    task: Callable[..., None],
+    arguments: tuple[Any, ...],
 ) -> None:
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
+    timeout = datetime.timedelta(seconds=timeout_s)
+    dist.init_process_group(
+        "gloo", init_method=address, rank=rank, world_size=count, timeout=timeout
+    )
     try:
         task(rank, *arguments)
     finally:

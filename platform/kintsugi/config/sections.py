@@ -355,7 +355,7 @@ class WorkersSection:
     """PyTorch's threads per worker on the CPU."""
     timeout_s: int = 300
     """Seconds that workers wait for one another, and so for one's data, before the step has failed;
-    longer than storage may be gone."""
+    longer than storage may be gone. At 0.7 of it all write their stacks into the run's folder."""
     max_failures: int = 3
     """Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes that are
     taken away with notice do not count."""

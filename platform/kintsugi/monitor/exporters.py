@@ -33,7 +33,10 @@ _NAMED_GAUGES = {
     "loss": ("loss", "Losses of the newest row, weighted, by name."),
     "grad_norm": ("grad_norm", "Length of the gradients by network."),
     "held_out": ("held_out_loss", "Losses on held-out photographs by name."),
-    "ranks": ("ranks", "Seconds a step of the fastest and the slowest worker, and which it is."),
+    "ranks": (
+        "ranks",
+        "Seconds a step of the fastest and the slowest worker, which it is; memory alike.",
+    ),
     "fixed": ("fixed_loss", "Losses on the photographs of the sample pictures by name."),
 }
 

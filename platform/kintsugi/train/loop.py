@@ -7,7 +7,7 @@ else trains. Gradients are averaged by DDP when a process group exists.
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from kintsugi.runs.checkpoints import CheckpointProgress, TrainState, save_check
 from kintsugi.runs.metrics_log import Metrics
 from kintsugi.stages.base.stage import Stage
 from kintsugi.storage.scratch import write_scratch
+from kintsugi.train.hangs import Place
 from kintsugi.train.optim import scaler_for
 from kintsugi.train.prefetch import AnyBatch, Prefetcher
 from kintsugi.train.step import TrainStep
@@ -75,6 +76,7 @@ class WorkerContext:
             checkpoint and fail, to be started elsewhere; the first rank's is asked.
         owner: Token of the submission that this process belongs to (`kintsugi.runs.lease`);
             "": of none, and no lease is checked.
+        place: Where this process is in the run, for who watches it.
     """
 
     device: torch.device
@@ -83,6 +85,7 @@ class WorkerContext:
     should_stop: Callable[[], bool] = never
     is_reclaimed: Callable[[], bool] = never
     owner: str = ""
+    place: Place = field(default_factory=Place)
 
 
 def initial_state(stage: Stage, optimizer: OptimizerSection, compute: ComputeSection) -> TrainState:
@@ -144,12 +147,12 @@ def train(
     state, device = step.state, context.device
     prefetched = Prefetcher(batches, device)
     start, first_step = state.position, state.step
-    meter = Meter(order.batch_size * order.workers, device, step.exchange)
+    meter = Meter(order.batch_size * order.workers, device, step.exchange, context.place)
     clock = _Clock(loop.checkpoint_minutes)
     asks = (context.should_stop, context.is_reclaimed, clock.is_due)
     flags = SharedFlags(asks, rank=context.rank, device=device)
     if state.step == 0 and loop.sample_every:
-        with meter.aside():
+        with meter.aside("drawing the sample pictures"):
             _sample(validation, reporter)
     stopping = False
     while not is_finished(loop, held_out, state) and not stopping:
@@ -157,7 +160,7 @@ def train(
             batch = next(prefetched)
         figures = step(batch)
         state.step += 1
-        meter.count()
+        meter.count(state.step)
         asked, reclaimed, due = flags.agreed()
         stopping = asked or reclaimed
         turn = state.step == loop.max_steps or state.step % loop.checkpoint_every == 0
@@ -165,16 +168,17 @@ def train(
         if saving or state.step % loop.log_every == 0:
             row = _row(state, figures, meter, loop.max_steps - state.step)
             if turn and not stopping:
-                with meter.aside():
+                with meter.aside("measuring held-out photographs"):
                     row |= validation.measure(counts=state.step % loop.checkpoint_every == 0)
-            reporter.log(row)
+            with meter.aside("writing metrics"):
+                reporter.log(row)
         ending = is_finished(loop, held_out, state)
         if loop.sample_every and (ending or state.step % loop.sample_every == 0):
-            with meter.aside():
+            with meter.aside("drawing the sample pictures"):
                 _sample(validation, reporter)
         if saving:
             state.position = order.advance(start, state.step - first_step)
-            with meter.aside():
+            with meter.aside("saving a checkpoint"):
                 _save(state, context.rank, reporter, row)
         if reclaimed:
             reporter.finish()

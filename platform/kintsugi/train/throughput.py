@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kintsugi.collectives import all_gather_rows
 from kintsugi.runs.metrics_log import Metrics
+from kintsugi.train.hangs import Place
 
 # Readings over which the time left is estimated: one slow step or checkpoint must not move it.
 _READINGS = 50
@@ -62,18 +63,29 @@ class Exchange:
 
     The rank that comes last waits least. Attached to a network by DDP's hook for exchanges,
     which averages as DDP does by itself.
+
+    Attributes:
+        watch: The seconds.
+        place: Where this rank is, in which what ranks do together is counted; the meter's.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.watch = Stopwatch(device)
+        self.place = Place()
 
     def attach(self, network: nn.Module) -> None:
         """Watch a network that DDP wraps; before its first step."""
         if isinstance(network, DistributedDataParallel):
+            # Forward, too, ranks may wait for one another: DDP shares buffers and buckets there.
+            network.register_forward_pre_hook(self._begin)
             network.register_comm_hook(None, self._average)
+
+    def _begin(self, network: nn.Module, inputs: object) -> None:
+        self.place.joint += 1
 
     def _average(self, _: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         launched = self.watch.mark()
+        self.place.joint += 1
         sums = bucket.buffer().mul_(1 / dist.get_world_size())
         travelling = dist.all_reduce(sums, async_op=True).get_future()
 
@@ -103,6 +115,7 @@ class Meter:
         images_per_step: The images per step of all workers together.
         device: Whose memory is watched.
         exchange: Of this rank's gradients; None where there are no others.
+        place: Where this rank is, kept up to date; None: nobody asks.
         now: A clock in seconds.
     """
 
@@ -111,11 +124,15 @@ class Meter:
         images_per_step: int,
         device: torch.device,
         exchange: Exchange | None = None,
+        place: Place | None = None,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._images_per_step = images_per_step
         self._device = device
         self._exchange = exchange
+        self._place = place or Place()
+        if exchange is not None:
+            exchange.place = self._place
         self._now = now
         self._idle = Stopwatch(device)
         self._recent: deque[tuple[int, float]] = deque(maxlen=_READINGS)
@@ -129,27 +146,36 @@ class Meter:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around the wait for a batch."""
+        self._place.enter("waiting for data")
         start = self._idle.mark()
         yield
         self._idle.add(start, self._idle.mark())
+        self._place.enter("computing")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Around what is no part of a step: its time counts for the time left alone."""
+    def aside(self, doing: str) -> Iterator[None]:
+        """Around what is no part of a step: its time counts for the time left alone.
+
+        Args: ``doing``: what, in words; all ranks go through it.
+        """
         since = self._now()
+        self._place.enter(doing)
         yield
         self._aside += self._now() - since
+        self._place.arrive(self._place.step)
 
-    def count(self) -> None:
-        """A step is done."""
+    def count(self, step: int) -> None:
+        """A step is done, the run's ``step``-th."""
         self._steps += 1
+        self._place.arrive(step)
 
     def read(self, steps_left: int) -> Metrics:
         """Figures since the last reading, of at least one step; each rank must call it.
 
         They are of all ranks: the mean share of the time that they waited for data, and the
-        most memory. With more than one, `ranks/...` has for data and for computing the seconds
-        a step of the rank that took least and of that which took most, and which that was.
+        most memory. With more than one, `ranks/...` has for data, computing and exchange the
+        seconds a step of the rank that took least and of that which took most, and which that was;
+        and the same for memory, in MiB.
 
         Args: ``steps_left``: until the run's end, all that is done in between included.
         """
@@ -171,6 +197,7 @@ class Meter:
             row |= _spread("compute", computing)
             row |= _spread("data", [rank.waited for rank in ranks])
             row |= _spread("exchange", [rank.exchanged for rank in ranks])
+            row |= _spread("memory_mib", [rank.memory_mib for rank in ranks])
         self._reset()
         return row
 

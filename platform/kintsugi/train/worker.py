@@ -38,6 +38,7 @@ from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_sta
 from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.scratch import scratch_folder
+from kintsugi.train.hangs import hang_watch
 from kintsugi.train.loop import WorkerContext, initial_state, never, train
 from kintsugi.train.step import TrainStep
 from kintsugi.train.upload import Uploads
@@ -154,9 +155,27 @@ def train_worker(
 
     Returns: the last step.
     """
+    run = Run.of(config)
+    with hang_watch(
+        run.storage,
+        context.place,
+        rank=context.rank,
+        workers=context.workers,
+        limit_s=config.workers.timeout_s,
+    ):
+        return _train_rank(config, run, context, batches, announce, publish)
+
+
+def _train_rank(
+    config: JobConfig,
+    run: Run,
+    context: WorkerContext,
+    batches: BatchStream,
+    announce: Announce,
+    publish: Callable[[Path, int], None] | None,
+) -> int:
     torch.set_num_threads(config.workers.threads)
     choose_algorithms(context.device, deterministic=config.compute.deterministic)
-    run = Run.of(config)
     reader = open_run_reader(config.data)
     order = order_of(config, reader, context.workers)
     rank, device = context.rank, context.device

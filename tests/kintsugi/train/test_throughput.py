@@ -65,7 +65,7 @@ def test_a_wait_while_the_gpu_computes_is_no_wait(
             queue.now += data
         queue.now += 0.001
         queue.launch(computing)
-        meter.count()
+        meter.count(1)
     # Looking at the losses waits for them.
     queue.now = queue.done
     row = meter.read(0)
@@ -78,15 +78,15 @@ def test_what_is_aside_counts_for_the_time_left_alone_and_one_slow_row_moves_it_
     for number in range(20):
         for _ in range(10):
             now[0] += 1.0
-            meter.count()
-        with meter.aside():
+            meter.count(1)
+        with meter.aside("saving"):
             now[0] += 10.0
         row = meter.read(1000)
         assert row["step_seconds"] == 1.0, number
         assert row["images_per_second"] == 8.0
         assert row["seconds_left"] == 2000.0
     now[0] += 100.0
-    meter.count()
+    meter.count(1)
     assert 1900 < meter.read(1000)["seconds_left"] < 2600
 
 
@@ -117,11 +117,18 @@ def train_slowly(rank: int, config: JobConfig, folder: str) -> None:
     order = SampleOrder((100,), seed=0, shuffle_parts=1, workers=2, batch_size=2)
     stage, rows = SlowStage(), Rows()
     context = WorkerContext(CPU, rank, 2)
+    # 400 MB that only one of them holds.
+    ballast = torch.ones(10**8 if rank == 0 else 1)
     run_loop(stage, batches(rank, 2), order, config, rows, context=context)
     if rank == 0:
         named = [row["ranks/compute_most_rank"] for row in rows.rows]
         lines = "\n".join(format_line(row, 3) for row in rows.rows)
         assert "rank 1 computes" in lines, lines
+        for row in rows.rows:
+            assert row["ranks/memory_mib_most_rank"] == 0
+            most, least = row["ranks/memory_mib_most"], row["ranks/memory_mib_least"]
+            assert most - least > ballast.nbytes / 2**20 / 2
+            assert row["memory_mib"] == most
         save_file({"named": torch.tensor(named)}, f"{folder}/named")
 
 

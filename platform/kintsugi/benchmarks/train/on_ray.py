@@ -24,8 +24,8 @@ from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import BatchRequest, PackedBatch
 from kintsugi.errors import ConfigError
 from kintsugi.runs.warm_start import open_run
+from kintsugi.train.cluster.ray_errors import describe_failure
 from kintsugi.train.loop import WorkerContext
-from kintsugi.train.ray_errors import describe_failure
 from kintsugi.train.ray_trainer import ensure_shards, fit, scaling_of
 from kintsugi.train.resources import check_resources
 from kintsugi.train.worker import train_worker

@@ -16,7 +16,7 @@ from kintsugi.errors import ConfigError, KintsugiError, StorageError
 from kintsugi.runs.checkpoints import CheckpointStore
 from kintsugi.storage.checksums import MANIFEST_NAME
 from kintsugi.storage.storage import Storage
-from kintsugi.train.ray_errors import describe_failure
+from kintsugi.train.cluster.ray_errors import describe_failure
 from tests.kintsugi.training_runs import debug_config
 
 
