@@ -1,15 +1,17 @@
 """What a header promises is refused before anything is decoded; honest files are read as before."""
 
+import struct
 from typing import Any
 
 import pytest
-from PIL import ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import ImageLimits, decode_image
 from kintsugi.imaging.decode_cost import DecodeCost, read_decode_cost
+from kintsugi.imaging.heif import reads_heif
 from tests.kintsugi import bombs
-from tests.kintsugi.pictures import photo, srgb_profile
+from tests.kintsugi.pictures import encode, gradient, photo, png_header, srgb_profile
 
 
 @pytest.mark.parametrize("kind", bombs.costly())
@@ -102,3 +104,73 @@ def test_a_jpeg_2000_of_small_pieces_is_walked_to_its_end() -> None:
     assert read_decode_cost(whole, "jp2").tiles == 32 * 32 + 16 * 16
     for length in range(len(whole)):
         assert isinstance(read_decode_cost(whole[:length], "jp2"), DecodeCost)
+
+
+@pytest.mark.parametrize("how", [{"wide": True}, {"open_ended": True}, {}])
+def test_boxes_of_every_length_are_read(how: dict[str, bool]) -> None:
+    whole = photo(80, 112, "JPEG2000")
+    at = whole.index(b"jp2c") - 4
+    data = whole[:at] + bombs.box(b"jp2c", whole[at + 8 :], **how)
+    assert read_decode_cost(data, "jp2") == read_decode_cost(whole, "jp2")
+    assert decode_image(data).pixels.shape == (80, 112, 3)
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("said", [(64, 48), (320, 240)])
+def test_a_size_that_is_not_the_pictures_is_refused(format: str, said: tuple[int, int]) -> None:
+    """An AVIF is decoded all the same otherwise, at the size that it has, and scaled."""
+    if format == "HEIF" and not reads_heif():
+        pytest.skip("the extra heic is not installed")
+    whole = photo(240, 160, format)
+    size = b"ispe\0\0\0\0" + struct.pack(">II", 160, 240)
+    assert whole.count(size) == 1
+    decode_image(whole)
+    data = whole.replace(size, size[:8] + struct.pack(">II", *said))
+    with pytest.raises(InvalidInput) as caught:
+        decode_image(data)
+    codes = {"HEIF": "image_undecodable", "AVIF": "image_too_costly"}
+    assert caught.value.code == codes[format]
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_honest_heic_is_made_of_itself(format: str, mode: str) -> None:
+    """Its transparency is another picture of the same size."""
+    if format == "HEIF" and not reads_heif():
+        pytest.skip("the extra heic is not installed")
+    data = encode(Image.fromarray(gradient(240, 160)).convert(mode), format)
+    cost = read_decode_cost(data, format.lower())
+    assert (cost.size, cost.scans, cost.problem) == ((240, 160), 1, "")
+    for length in range(0, len(data), 7):
+        assert isinstance(read_decode_cost(data[:length], format.lower()), DecodeCost)
+
+
+def test_a_grid_costs_its_tiles() -> None:
+    assert read_decode_cost(bombs.heif_grid(named=6), "heif").scans == 6
+    # Of itself: no end.
+    endless = bombs.heif_grid(named=1).replace(
+        struct.pack(">HHH", 1, 1, 2), struct.pack(">HHH", 1, 1, 1)
+    )
+    assert read_decode_cost(endless, "heif").scans > 10**9
+
+
+def test_a_png_has_one_header() -> None:
+    whole = photo(64, 48, "PNG")
+    header = bombs.png(png_header(20_000, 20_000))[8:]
+    with pytest.raises(InvalidInput, match="one header") as caught:
+        decode_image(whole[:33] + header + whole[33:])
+    assert caught.value.code == "image_undecodable"
+
+
+def test_the_first_page_of_a_tiff_is_priced() -> None:
+    """The second one claims what nobody decodes."""
+    data = bytearray(bombs.pages(2))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    (second,) = struct.unpack_from("<I", data, first + 2 + 12 * count)
+    struct.pack_into("<I", data, second + 2 + 8, 60_000)
+    assert read_decode_cost(bytes(data), "tiff").size == (16, 16)
+    assert decode_image(bytes(data)).pixels.shape == (16, 16, 3)
+    # With the directories the other way round it is the one that counts.
+    struct.pack_into("<I", data, 4, second)
+    assert read_decode_cost(bytes(data), "tiff").size == (16, 60_000)

@@ -1,0 +1,1 @@
+"""What decoding a file takes, for containers that can say one thing and hold another."""

@@ -1,0 +1,215 @@
+"""What decoding the main picture of a HEIC or AVIF takes: every picture that it is made of.
+
+A grid of small size may be made of large tiles, and name one of them many times. What an AVIF's
+boxes call small is decoded at the size that its sequence header says, and scaled; libheif refuses
+the same of a HEIC by itself.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from kintsugi.imaging.costs.av1_size import av1_sizes
+from kintsugi.imaging.costs.boxes import walk_boxes
+from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
+
+# Boxes that hold boxes, and after how many bytes of their own.
+_HOLD = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"iref": 4}
+# More pixels than any limit.
+_ENDLESS = 2**62
+
+_Size = tuple[int, int]
+
+
+@dataclass
+class _Items:
+    """What the boxes say of a file's pictures, by their number; sizes are (height, width).
+
+    Attributes:
+        properties: The size that each property is; None for another kind of property.
+        made_of: The pictures that each is made of, as often as they are named.
+        places: Where the bytes of each are: from, to.
+    """
+
+    main: int | None = None
+    count: int = 1
+    kinds: dict[int, bytes] = field(default_factory=dict)
+    properties: list[_Size | None] = field(default_factory=list)
+    sizes: dict[int, set[_Size]] = field(default_factory=lambda: defaultdict(set))
+    made_of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    profile_bytes: int = 0
+
+
+def heif_cost(data: bytes) -> DecodeCost:
+    """The cost of the main picture."""
+    items = _Items()
+    problem = _read(data, items) or _problem(data, items)
+    known = [size for size in items.properties if size is not None]
+    largest = max(known, key=lambda size: size[0] * size[1], default=None)
+    pixels, scans = largest[0] * largest[1] if largest else 0, 1
+    if pixels and items.main is not None:
+        scans = max(1, -(-_decoded_pixels(items, items.main, {}) // pixels))
+    return DecodeCost(
+        largest,
+        scans=scans,
+        tiles=items.count,
+        profile_bytes=items.profile_bytes,
+        problem=problem,
+    )
+
+
+def _read(data: bytes, items: _Items) -> str:
+    """Read all boxes. Returns: what is wrong with them."""
+    lists: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
+    properties, own_data = (0, 0), 0
+    for parts, (kind, start, end) in enumerate(walk_boxes(data, _HOLD), start=1):
+        if parts > MOST_PARTS:
+            return f"it is in more than {MOST_PARTS} boxes"
+        if properties[0] <= start < properties[1]:
+            sized = kind == b"ispe" and end - start >= 12
+            items.properties.append(_size(data, start) if sized else None)
+            if kind == b"colr" and data[start : start + 4] in (b"prof", b"rICC"):
+                items.profile_bytes += end - start
+        elif kind == b"ipco":
+            properties = (start, end)
+        elif kind == b"idat":
+            own_data = start
+        else:
+            lists[kind].append((start, end))
+    readers: dict[bytes, Callable[[bytes, int, int, _Items], None]] = {
+        b"pitm": _read_main,
+        b"iinf": _read_kinds,
+        b"dimg": _read_references,
+        b"ipma": _read_links,
+        b"iloc": partial(_read_places, own_data=own_data),
+    }
+    for kind, read in readers.items():
+        for start, end in lists[kind]:
+            # What is cut short is found by the decoder, too, and the others count all the same.
+            with suppress(struct.error, IndexError):
+                read(data, start, end, items)
+    return ""
+
+
+def _problem(data: bytes, items: _Items) -> str:
+    """What is wrong with the pictures themselves."""
+    ranges = [place for places in items.places.values() for place in places]
+    if sum(end - start for start, end in ranges) > 2 * len(data):
+        return "its pictures share their bytes"
+    for item, places in items.places.items():
+        if items.kinds.get(item) != b"av01" or not items.sizes[item]:
+            continue
+        parts = [memoryview(data)[start:end] for start, end in places]
+        for size in av1_sizes(parts[0] if len(parts) == 1 else memoryview(b"".join(parts))):
+            if items.sizes[item] != {size}:
+                return "its boxes name another size than its picture has"
+    return ""
+
+
+def _decoded_pixels(items: _Items, item: int, known: dict[int, int], depth: int = 0) -> int:
+    """Pixels of all pictures that one is made of, each as often as it is named."""
+    if item not in known:
+        # Until it is known: one that is made of itself has no end.
+        known[item] = _ENDLESS
+        if depth > 16:
+            return _ENDLESS
+        parts = items.made_of.get(item)
+        if parts:
+            found = sum(_decoded_pixels(items, part, known, depth + 1) for part in parts)
+        else:
+            found = max((h * w for h, w in items.sizes.get(item, ())), default=0)
+        known[item] = min(found, _ENDLESS)
+    return known[item]
+
+
+def _size(data: bytes, start: int) -> _Size:
+    width, height = struct.unpack_from(">II", data, start + 4)
+    return height, width
+
+
+def _read_main(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`pitm`: the picture that is shown."""
+    (items.main,) = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)
+
+
+def _read_kinds(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`iinf`: how many items there are, and of which kind each is."""
+    wide = data[start] != 0
+    (items.count,) = struct.unpack_from(">I" if wide else ">H", data, start + 4)
+    listed = start + (8 if wide else 6)
+    for number, (kind, at, stop) in enumerate(walk_boxes(data, {}, listed, end)):
+        if number > MOST_PARTS:
+            return
+        if kind == b"infe" and data[at] >= 2 and stop - at >= 12:
+            long = data[at] > 2
+            (item,) = struct.unpack_from(">I" if long else ">H", data, at + 4)
+            where = at + (10 if long else 8)
+            items.kinds[item] = data[where : where + 4]
+
+
+def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`dimg`: what an item is made of. Numbers have two bytes, or four in wide lists."""
+    source, count = struct.unpack_from(">HH", data, start)
+    if end - start == 4 + 2 * count:
+        items.made_of[source] += struct.unpack_from(f">{count}H", data, start + 4)
+    else:
+        source, count = struct.unpack_from(">IH", data, start)
+        items.made_of[source] += struct.unpack_from(f">{count}I", data, start + 6)
+
+
+def _read_links(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`ipma`: which properties an item has."""
+    wide, long = data[start] > 0, data[start + 3] & 1
+    (entries,) = struct.unpack_from(">I", data, start + 4)
+    at = start + 8
+    for _ in range(min(entries, MOST_PARTS)):
+        if at >= end:
+            return
+        item, count = struct.unpack_from(">IB" if wide else ">HB", data, at)
+        at += 5 if wide else 3
+        numbers = struct.unpack_from(f">{count}{'H' if long else 'B'}", data, at)
+        at += count * (2 if long else 1)
+        for number in numbers:
+            # The first bit says whether it may be passed over.
+            index = (number & (0x7FFF if long else 0x7F)) - 1
+            size = items.properties[index] if 0 <= index < len(items.properties) else None
+            if size is not None:
+                items.sizes[item].add(size)
+
+
+def _read_places(data: bytes, start: int, end: int, items: _Items, own_data: int) -> None:
+    """`iloc`: where the bytes of each item are in the file, or behind ``own_data`` (`idat`)."""
+    version = data[start]
+    sizes, more = data[start + 4], data[start + 5]
+    offset, length, base, index = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
+    (count,) = struct.unpack_from(">I" if version == 2 else ">H", data, start + 6)
+    numbers = _Numbers(data, start + (10 if version == 2 else 8), end)
+    for _ in range(min(count, MOST_PARTS)):
+        item = numbers.take(4 if version == 2 else 2)
+        origin = own_data if version and numbers.take(2) & 15 == 1 else 0
+        numbers.take(2)
+        origin += numbers.take(base)
+        for _ in range(numbers.take(2)):
+            numbers.take(index)
+            at = origin + numbers.take(offset)
+            size = numbers.take(length)
+            stop = min(at + size, len(data)) if size else len(data)
+            items.places[item].append((min(at, stop), stop))
+
+
+class _Numbers:
+    """Numbers of so many bytes, one after the other. Raises: struct.error behind the end."""
+
+    def __init__(self, data: bytes, at: int, end: int) -> None:
+        self._data, self._at, self._end = data, at, end
+
+    def take(self, size: int) -> int:
+        if self._at + size > self._end:
+            raise struct.error("behind the end of its box")
+        number = int.from_bytes(self._data[self._at : self._at + size], "big")
+        self._at += size
+        return number
