@@ -84,6 +84,18 @@ def case_rows(results: Sequence[PhotoResult]) -> list[dict[str, Any]]:
     ]
 
 
+def cell_sample(photo: str, drawn: Sequence[dict[str, bytes]], fill: CaseResult) -> CellSample:
+    """What realism is pooled of. Args: ``drawn``: both draws of the original's cells."""
+    return CellSample(
+        id=photo,
+        first=from_bytes(drawn[0]),
+        second=from_bytes(drawn[1]),
+        fill=from_bytes(fill.cells),
+        outline_step=fill.figures["outline_step"],
+        laplacian=fill.figures["laplacian"],
+    )
+
+
 def bootstrap_means(values: Rows, ids: Sequence[str], seed: int) -> Rows:
     """Means of the rows of ``values`` (n x metrics), resampled with replacement.
 
@@ -141,14 +153,7 @@ def _entry(masks: str, method: str, group: _Group, seed: int) -> dict[str, Any]:
 def _realism(group: _Group, seed: int) -> dict[str, Any] | None:
     """None where the figures that it needs are not among those of the fills."""
     samples = [
-        CellSample(
-            id=photo,
-            first=from_bytes(drawn[0]),
-            second=from_bytes(drawn[1]),
-            fill=from_bytes(fill.cells),
-            outline_step=fill.figures["outline_step"],
-            laplacian=fill.figures["laplacian"],
-        )
+        cell_sample(photo, drawn, fill)
         for photo, drawn, fill in zip(group.ids, group.cells, group.fills, strict=True)
         if all(name in fill.figures for name in SPREAD_FIGURES)
     ]

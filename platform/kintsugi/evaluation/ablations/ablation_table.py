@@ -1,7 +1,9 @@
 """An ablation's figures as a Markdown page that says how little they were made with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from kintsugi.evaluation.realism.table import realism_columns
 from kintsugi.evaluation.report import COLUMNS, markdown_table, vgg_note
@@ -17,6 +19,8 @@ def format_ablation(ablation: Mapping[str, Any]) -> str:
     parts = ["# Ablation", _made_with(ablation)]
     for masks in figures["masks"]:
         rows = [row for row in figures["figures"] if row["masks"] == masks]
+        if any(each["root"] for each in variants.values()):
+            parts += [f"## {masks}, over the seeds", markdown_table(_seed_lines(rows, variants))]
         parts += [f"## {masks}", markdown_table(_lines(rows, variants, ablation["runs"]))]
     return "\n\n".join(parts) + "\n"
 
@@ -77,6 +81,48 @@ def _lines(
             )
         lines.append([row["method"], *cells])
     return lines
+
+
+def _seed_lines(rows: Sequence[Mapping[str, Any]], variants: Mapping[str, Any]) -> list[list[str]]:
+    """A line for each variant: the mean of its seeds' figures, and the least and the most."""
+    by_root: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        root = variants.get(row["method"], {}).get("root") or row["method"]
+        by_root.setdefault(root, []).append(_figures_of(row))
+    names = list(dict.fromkeys(name for each in by_root.values() for name in each[0]))
+    lines = [["variant", "seeds", *names]]
+    for root, seeds in by_root.items():
+        cells = []
+        for name in names:
+            values = [each[name] for each in seeds if name in each]
+            cells.append(_mean_and_range(values) if values else "-")
+        lines.append([root, str(len(seeds)), *cells])
+    return lines
+
+
+def _figures_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """By heading, realism first; empty where nothing was filled."""
+    found: dict[str, float] = {}
+    if realism := row.get("realism"):
+        layers = realism["layers"]
+        found |= {f"distance {name}": layer["distance"] for name, layer in layers.items()}
+        for heading, key in (("KID", "kid"), ("classifier error", "error")):
+            found |= {
+                f"{heading} {name}": layer[key]
+                for name, layer in layers.items()
+                if layer[key] is not None
+            }
+        found["outline step"] = realism["outline_step"]["median"]
+        found["Laplacian"] = realism["laplacian"]["median"]
+    metrics = row.get("metrics", {})
+    return found | {
+        column.heading: metrics[name]["mean"] for name, column in COLUMNS.items() if name in metrics
+    }
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
 
 
 def _difference(variant: Mapping[str, Any]) -> str:

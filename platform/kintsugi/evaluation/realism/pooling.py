@@ -115,8 +115,7 @@ def pool_realism(samples: Sequence[CellSample], *, seed: int = 0) -> Realism:
     names = dict.fromkeys(name for sample in samples for name in sample.first)
     layers = {}
     for name in names:
-        # What is one cell has no second draw; thin holes have none.
-        usable = [sample for sample in samples if len(sample.first[name])]
+        usable = _usable(samples, name)
         if sum(len(sample.first[name]) for sample in usable) > 1:
             layers[name] = _pool_layer(name, usable, seed)
     return Realism(
@@ -206,24 +205,34 @@ def bootstrap_weights(ids: Sequence[str], seed: int, resamples: int = RESAMPLES)
     return np.stack(counts, axis=1)
 
 
+def kernel_resamples(samples: Sequence[CellSample], layer: str, *, seed: int = 0) -> Rows:
+    """A layer's kernel distance of all photographs, and then of each of RESAMPLES resamples.
+
+    The same resamples for every method: where two methods have the same photographs, the
+    differences row by row are those of the pair.
+
+    Raises: ValueError with fewer than two photographs that have cells of the layer.
+    """
+    usable = _usable(samples, layer)
+    if len(usable) < 2:
+        raise ValueError(
+            f"{len(usable)} photographs with cells of {layer}: a kernel distance takes two"
+        )
+    first, _, fill = _standardised(layer, usable)
+    ids = [sample.id for sample in usable]
+    weights = np.concatenate([np.ones((1, len(ids))), bootstrap_weights(ids, seed)])
+    return kernel_distance(_some(first), _some(fill), weights)
+
+
 def _pool_layer(name: str, samples: Sequence[CellSample], seed: int) -> LayerRealism:
-    first = [sample.first[name].astype(np.float64) for sample in samples]
-    mean, deviation = _scale_of(np.concatenate(first))
-    first, second, fill = (
-        [(each.astype(np.float64) - mean) / deviation for each in side]
-        for side in (first, [s.second[name] for s in samples], [s.fill[name] for s in samples])
-    )
-    ids = [sample.id for sample in samples]
+    first, second, fill = _standardised(name, samples)
     kid = kid_low = kid_high = kid_floor = None
     if len(samples) > 1:
-        weights = np.concatenate([np.ones((1, len(ids))), bootstrap_weights(ids, seed)])
-        # A draw is in no order: its beginning is a draw as well.
-        most = max(2, KERNEL_CELLS // len(ids))
-        some = [[each[:most] for each in side] for side in (first, second, fill)]
-        found = kernel_distance(some[0], some[2], weights)
+        found = kernel_resamples(samples, name, seed=seed)
         kid = float(found[0])
         kid_low, kid_high = map(float, np.nanpercentile(found[1:], (2.5, 97.5)))
-        kid_floor = float(kernel_distance(some[0], some[1], weights[:1])[0])
+        alike = kernel_distance(_some(first), _some(second), np.ones((1, len(samples))))
+        kid_floor = float(alike[0])
     pooled = [np.concatenate(side) for side in (first, second, fill)]
     return LayerRealism(
         distance=frechet(pooled[0], pooled[2]),
@@ -232,10 +241,35 @@ def _pool_layer(name: str, samples: Sequence[CellSample], seed: int) -> LayerRea
         kid_low=kid_low,
         kid_high=kid_high,
         kid_floor=kid_floor,
-        error=discrimination_error(first, fill, ids),
+        error=discrimination_error(first, fill, [sample.id for sample in samples]),
         cells=len(pooled[0]),
         photographs=len(samples),
     )
+
+
+def _usable(samples: Sequence[CellSample], layer: str) -> list[CellSample]:
+    """Those with cells: what is one cell has no second draw, and thin holes have none."""
+    return [sample for sample in samples if len(sample.first.get(layer, ()))]
+
+
+def _standardised(
+    layer: str, samples: Sequence[CellSample]
+) -> tuple[list[Rows], list[Rows], list[Rows]]:
+    """First and second draw and the fills' cells, in the originals' deviations."""
+    first = [sample.first[layer].astype(np.float64) for sample in samples]
+    mean, deviation = _scale_of(np.concatenate(first))
+    first, second, fill = (
+        [(each.astype(np.float64) - mean) / deviation for each in side]
+        for side in (first, [s.second[layer] for s in samples], [s.fill[layer] for s in samples])
+    )
+    return first, second, fill
+
+
+def _some(side: Sequence[Rows]) -> list[Rows]:
+    """As many of each photograph's cells as KERNEL_CELLS allows."""
+    # A draw is in no order: its beginning is a draw as well.
+    most = max(2, KERNEL_CELLS // len(side))
+    return [each[:most] for each in side]
 
 
 def _scale_of(cells: Rows) -> tuple[Rows, Rows]:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from kintsugi.evaluation.realism.pooling import (
+    RESAMPLES,
     CellSample,
     Rows,
     bootstrap_weights,
     discrimination_error,
     frechet,
     kernel_distance,
+    kernel_resamples,
     pool_realism,
 )
 
@@ -149,3 +151,14 @@ def test_photographs_without_cells_are_left_out_of_a_layer() -> None:
     found = pool_realism([*(sample(i) for i in range(4)), thin])
     assert (found.photographs, found.layers["relu2_1"].photographs) == (5, 4)
     assert pool_realism([thin]).layers == {}
+
+
+def test_resamples_of_a_kernel_distance_begin_with_all_and_are_those_of_the_interval() -> None:
+    samples = [sample(number, 0.5) for number in range(6)]
+    found = kernel_resamples(samples, "relu2_1")
+    layer = pool_realism(samples).layers["relu2_1"]
+    assert len(found) == 1 + RESAMPLES
+    assert found[0] == layer.kid
+    assert (layer.kid_low, layer.kid_high) == tuple(np.nanpercentile(found[1:], (2.5, 97.5)))
+    with pytest.raises(ValueError, match="1 photographs with cells of relu2_1"):
+        kernel_resamples(samples[:1], "relu2_1")
