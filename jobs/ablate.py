@@ -33,6 +33,14 @@ def main(
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="in the place of the plan's")
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="by whose features fills are judged: path, URI, random",
+            show_default="the variants'",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +58,12 @@ def main(
     plan = load_plan(options.find_config(config), overrides or ())
     if variants:
         plan = chosen(plan, options.names(variants))
-    plan = replace(plan, photos=photos or plan.photos, limit=limit or plan.limit)
+    plan = replace(
+        plan,
+        photos=photos or plan.photos,
+        limit=limit or plan.limit,
+        encoder=encoder or plan.encoder,
+    )
     if without_ray:
         from kintsugi.train.local import fit
     else:

@@ -44,18 +44,27 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def test_flags_stand_over_the_plan(asked: Asked, tmp_path: Path) -> None:
     words = ["--without-ray", "--variants", "coarse,base", "--limit", "2", "--photos", "s3://p"]
-    words += ["--set", "loop.max_steps=3", "--json", str(tmp_path / "figures.json")]
+    words += [
+        "--encoder",
+        "random",
+        "--set",
+        "loop.max_steps=3",
+        "--json",
+        str(tmp_path / "figures.json"),
+    ]
     assert main(words) == _bootstrap.DONE
     plan = asked.plan
     assert plan is not None
     assert [each.name for each in plan.variants] == ["coarse", "base"]
     assert (plan.limit, plan.photos, plan.set[-1]) == (2, "s3://p", "loop.max_steps=3")
+    assert plan.encoder == "random"
     assert asked.fit is local.fit
     assert asked.output == f"{plan.storage}/table"
     assert (tmp_path / "figures.json").exists()
     assert main(["--without-ray", "--config", str(CONFIGS / "ablation.toml")]) == _bootstrap.DONE
     assert asked.plan is not None
     assert (asked.plan.limit, asked.plan.photos) == (200, "s3://photos/test")
+    assert asked.plan.encoder is None
 
 
 def test_a_run_that_was_stopped_has_the_exit_code_of_a_stopped_job(

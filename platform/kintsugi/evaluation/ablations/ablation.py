@@ -144,8 +144,9 @@ def _open(plan: AblationPlan, releases: Mapping[str, str]) -> tuple[Comparison, 
     request = EvaluationRequest(
         methods=[*(f"{name}={RELEASE}{uri}" for name, uri in releases.items()), *plan.methods],
         masks=plan.masks,
-        # With whose encoder the VGG distance sees.
+        # Whose encoder judges where the plan names none.
         release=first,
+        encoder=plan.encoder,
         seed=plan.seed,
         cache=f"{plan.storage}/fills",
     )

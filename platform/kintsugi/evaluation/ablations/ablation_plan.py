@@ -96,6 +96,9 @@ class AblationPlan:
     """Mask sets, or URIs of written ones."""
     methods: tuple[str, ...] = ()
     """What the variants are compared with, as kintsugi evaluate names it."""
+    encoder: str | None = None
+    """By whose features realism and the VGG distance are judged, as a run's configuration names it;
+    none = the encoder of the first variant's release."""
     seed: int = 0
     """Decides every mask."""
     folder: Path = Path()

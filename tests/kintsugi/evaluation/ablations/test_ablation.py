@@ -50,6 +50,7 @@ def plan(tmp_path: Path) -> AblationPlan:
         limit=2,
         masks=("center-32-64",),
         methods=("telea",),
+        encoder="random",
         folder=CONFIGS,
     )
 
@@ -83,6 +84,8 @@ def test_variants_are_trained_published_and_compared_and_nothing_is_done_twice(
     )
     identities = {done.figures["methods"][name] for name in ("base", "coarse", "matched")}
     assert len(identities) == 3
+    # The plan's, not that of a release, which has no seed in its name.
+    assert done.figures["vgg_encoder"] == "random (seed 0)"
     # Again, with one more: its stage 2 alone is trained, and what was filled is kept.
     again = ablate(plan, trainer, str(output))
     assert [(each.first_step, each.last_step) for each in trainer.asked[2:]] == [
