@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 # Import paths of tools that run outside the editable install.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve release test test-fast check format clean sbom audit
+.PHONY: demo serve release test test-fast test-clouds check format clean sbom audit
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -104,6 +104,16 @@ test-browser: $(STAMP) $(AXE)  ## The page, in Debian's Chromium.
 	@command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium \
 		|| echo "No chromium, and it cannot be installed here: its tests are skipped"
 	AXE_FOLDER=$(CURDIR)/$(dir $(AXE)) $(BIN)/pytest -m browser
+
+# Not vendored: Azure's emulator. Without npm its tests are skipped.
+AZURITE := $(VENV)/azurite-3.37.0
+$(AZURITE)/package.json: | $(STAMP)
+	mkdir -p $(AZURITE)
+	-cd $(AZURITE) && npm install --silent --no-audit --no-fund azurite@3.37.0
+
+test-clouds: $(STAMP) $(AZURITE)/package.json  ## Object stores of Google and Azure, by servers that speak as they do.
+	AZURITE_FOLDER=$(CURDIR)/$(AZURITE)/node_modules/.bin $(BIN)/pytest -m "(slow or not slow) and not ray" \
+		tests/kintsugi/storage/test_clouds.py tests/kintsugi/data/sources/test_listing.py
 
 # Faults of bytes, of storage and of clients that need no cluster; `make test` runs them as well.
 FAULTS_ALONE := tests/deploy/test_edge.py $(addprefix tests/kintsugi/,runs/test_checkpoints.py \

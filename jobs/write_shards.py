@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.command(
     "kintsugi shards --input ~/photos --output ~/.kintsugi/shards/mine --verify",
     "kintsugi shards --input s3://photos --output s3://shards/all --held-out 0.02",
+    "kintsugi shards --input gs://photos/webdataset --output s3://shards/all",
     "kintsugi shards --output s3://shards/all --verify --decode",
 )
 def main(
@@ -54,9 +55,18 @@ def main(
     strict: Annotated[
         bool, typer.Option("--strict", help="end with an error if any photograph is rejected")
     ] = False,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="photos, tar, parquet or lmdb; auto = what is there")
+    ] = "auto",
+    image_column: Annotated[
+        str, typer.Option(metavar="NAME", help="of Parquet files", show_default="found")
+    ] = "",
+    id_column: Annotated[
+        str, typer.Option(metavar="NAME", help="that names photographs", show_default="found")
+    ] = "",
     json: options.Json = None,
 ) -> int:
-    """Pack photographs into shards."""
+    """Pack photographs into shards: files in folders, tars, Parquet files or an LMDB."""
     if decode and not verify:
         raise ConfigError("--decode belongs to --verify: give both")
     # Down here, like all that is slow to import: --help and usage answer without it.
@@ -66,6 +76,7 @@ def main(
     from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
     from kintsugi.data.shard_verify import verify_shards
     from kintsugi.data.shard_writer import write_shards
+    from kintsugi.data.sources.items import read_intake
     from kintsugi.storage.storage import Storage
 
     settings = load_config(options.find_config(config), overrides or ())
@@ -80,8 +91,11 @@ def main(
         seed = settings.seed if seed is None else seed
         share = settings.data.held_out_share if held_out is None else held_out
         how = Packing(overwrite=overwrite, held_out_share=share, max_side=max_side)
+        intake = read_intake(kind, image_column, id_column)
         with open_photos(source) as photos:
-            manifest = write_shards(photos, output, seed=seed, packing=how, report=report_part)
+            manifest = write_shards(
+                photos, output, seed=seed, packing=how, intake=intake, report=report_part
+            )
     problems = verify_shards(output, decode=decode) if verify else []
     seconds = round(time.monotonic() - started, 1)
     figures = {**manifest.to_dict(), "problems": problems, "seconds": seconds, "output": output}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.object_store", "tests.local_ray"]
+pytest_plugins = ["tests.object_store", "tests.cloud_stores", "tests.local_ray"]
 
 # Left unset, each cluster that a test starts would make up its own token.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")

@@ -1,11 +1,11 @@
 """Which photographs go into which shard, as a pure function of their names and sizes."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kintsugi.data.shard_manifest import part_name
-from kintsugi.data.shards.part_lists import Reject, Split
+from kintsugi.data.shards.part_lists import Split
+from kintsugi.data.sources.items import Item
 from kintsugi.data.splits import HELD_OUT, TRAIN, is_held_out
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.codec import ImageLimits
@@ -48,62 +48,35 @@ class PartPlan:
     """Which photographs go into which file."""
 
     name: str
-    ids: tuple[str, ...]
+    items: tuple[Item, ...]
     split: Split = TRAIN
 
 
-def plan_parts(
-    sizes: dict[str, int], packing: Packing, seed: int
-) -> tuple[list[PartPlan], tuple[Reject, ...]]:
-    """Divide photographs among parts; those of training come first.
+def place_of(name: str, packing: Packing, seed: int) -> tuple[Split, bytes]:
+    """By what photographs are ordered: the split, those of training first, then a number.
 
-    The order is that of a hash of seed and id: neighbours in a part are unrelated, and adding a
-    photograph does not reorder the others.
+    That is a hash of seed and id: neighbours in a part are unrelated, and adding a photograph does
+    not reorder the others.
+    """
+    split: Split = HELD_OUT if is_held_out(name, packing.held_out_share) else TRAIN
+    return split, hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def rows_of_parts(sizes: Iterable[int], packing: Packing) -> Iterator[int]:
+    """How many photographs each part of a split takes.
 
     Args:
-        sizes: Id of each photograph -> bytes of its file.
-        packing: How large a part may be, and which share is held out.
-        seed: Decides the order.
-
-    Returns: The plans, and the photographs whose names cannot be stored.
+        sizes: Bytes of the split's photographs, in their order.
+        packing: How large a part may be.
     """
-    misnamed = {name for name in sizes if not _is_unicode(name)}
-    order = sorted(sizes.keys() - misnamed, key=lambda name: _shuffle_key(seed, name))
-    held_out = {name for name in order if is_held_out(name, packing.held_out_share)}
-    splits: dict[Split, list[str]] = {
-        TRAIN: [name for name in order if name not in held_out],
-        HELD_OUT: [name for name in order if name in held_out],
-    }
-    plans: list[PartPlan] = []
-    for split, names in splits.items():
-        for group in _groups(names, sizes, packing):
-            plans.append(PartPlan(part_name(len(plans)), tuple(group), split))
-    return plans, tuple(_misnamed(name) for name in misnamed)
-
-
-def _groups(names: Sequence[str], sizes: dict[str, int], packing: Packing) -> Iterator[list[str]]:
-    group: list[str] = []
-    room = 0
-    for name in names:
-        if group and (len(group) == packing.rows_per_part or sizes[name] > room):
-            yield group
-            group = []
-        if not group:
+    rows = room = 0
+    for size in sizes:
+        if rows and (rows == packing.rows_per_part or size > room):
+            yield rows
+            rows = 0
+        if not rows:
             room = packing.max_part_bytes
-        group.append(name)
-        room -= sizes[name]
-    if group:
-        yield group
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _misnamed(name: str) -> Reject:
-    readable = name.encode("utf-8", "replace").decode()
-    return Reject(readable, "name_not_unicode", "its name is not UTF-8: rename it")
-
-
-def _shuffle_key(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        rows += 1
+        room -= size
+    if rows:
+        yield rows

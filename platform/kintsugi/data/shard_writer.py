@@ -7,7 +7,7 @@ bounded by the size of a part and not by the data set.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from kintsugi.data.packing import Packing, PartPlan, plan_parts
+from kintsugi.data.packing import Packing, PartPlan
 from kintsugi.data.shard_manifest import (
     MANIFEST_NAME,
     SCHEMA,
@@ -25,10 +25,13 @@ from kintsugi.data.shard_manifest import (
     part_name,
 )
 from kintsugi.data.shards.part_lists import PartInfo, Reject
+from kintsugi.data.sources.items import Intake
+from kintsugi.data.sources.listing import Source, list_photos, open_source
+from kintsugi.data.sources.parquet_input import COPIES
+from kintsugi.data.sources.spool import Spool, spool
 from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
-from kintsugi.errors import ConfigError, InputError, InvalidInput, StorageError
+from kintsugi.errors import ConfigError, InputError, InvalidInput
 from kintsugi.imaging.codec import decode_image, encode_image
-from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_photo
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
@@ -48,18 +51,22 @@ def write_shards(
     *,
     seed: int = 0,
     packing: Packing = Packing(),
+    intake: Intake = Intake(),
     report: Report | None = None,
 ) -> Manifest:
-    """Pack all photographs under a folder or bucket into shards.
+    """Pack all photographs of a place into shards.
 
-    Parts are Ray tasks where this process has initialised Ray. The same input, packing and
-    library versions give the same files. An unreadable photograph is listed and left out.
+    Parts are Ray tasks where this process has initialised Ray. The same photographs under the same
+    ids, packing and library versions give the same files, whatever they come from. An unreadable
+    photograph is listed and left out.
 
     Args:
-        input_uri: Where the photographs are, at any depth; found by extension.
+        input_uri: A folder or bucket of photographs, found by extension at any depth; or of tar
+            or Parquet files or an LMDB that they are in; or one such file.
         output_uri: Folder of the shards.
         seed: Decides the order of the rows.
         packing: Sizes, limits and the share to hold out.
+        intake: What photographs are in, and how they are found there.
         report: Called with each part once it is done, in the order of the plans.
 
     Returns: What was written; also in `manifest.json`, which is written last.
@@ -67,64 +74,51 @@ def write_shards(
     Raises:
         ConfigError: No photographs there, or shards or other parts are there already.
         InvalidInput: None of the photographs can be used.
-        StorageError: Reading or writing failed.
+        StorageError: Reading, listing or writing failed.
     """
-    source, target = Storage(input_uri), Storage(output_uri)
+    target = Storage(output_uri)
     if not packing.overwrite:
         _check_free(target)
-    sizes = source.sizes()
-    photos = {name: size for name, size in sizes.items() if is_photo(name)}
-    if not photos:
-        raise ConfigError(
-            f"no photographs in {source.uri} ({len(sizes)} other files): it must hold files"
-            f" that end in {', '.join(PHOTO_SUFFIXES)}"
-        )
-    plans, misnamed = plan_parts(photos, packing, seed)
-    unfinished = Unfinished(target, _digest(source, photos, packing, seed))
-    earlier = unfinished.begin()
-    done = unfinished.done()
-    results = list(_pack_all(_Work(source, target, packing), plans, done, report))
+    source = open_source(input_uri, target, intake)
+    with spool(list_photos(source), packing, seed) as photos:
+        unfinished = Unfinished(target, photos.digest(f"{source.uri} {packing} {seed}"))
+        earlier = unfinished.begin()
+        results = list(_pack_all(_Work(source, target, packing), photos, unfinished.done(), report))
     parts = tuple(result.part for result in results if result.part)
-    rejects = misnamed + tuple(reject for result in results for reject in result.rejects)
+    rejects = [*photos.rejects, *(reject for result in results for reject in result.rejects)]
     if not parts:
         unfinished.end(earlier)  # Nothing was written: what was there is still whole.
+        target.delete_folder(COPIES)
+        first = f"; the first: {rejects[0].id}: {rejects[0].detail}" if rejects else ""
         raise InvalidInput(
-            f"none of the {len(photos)} photographs in {source.uri} can be used;"
-            f" the first: {rejects[0].id}: {rejects[0].detail}",
+            f"none of the {photos.count} photographs in {source.uri} can be used{first}",
             code="no_usable_photographs",
         )
     manifest = Manifest(
         seed=seed,
         rows=sum(part.rows for part in parts),
         parts=parts,
-        rejects=tuple(sorted(rejects, key=lambda reject: reject.id)),
-        ignored=len(sizes) - len(photos),
+        rejects=tuple(sorted(rejects, key=lambda reject: (reject.id, reject.detail))),
+        ignored=photos.ignored,
         held_out_share=packing.held_out_share,
     )
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
     unfinished.end(describe_parts(manifest, target))
+    target.delete_folder(COPIES)
     return manifest
-
-
-def _digest(source: Storage, photos: dict[str, int], packing: Packing, seed: int) -> str:
-    """Of what decides every part: the same photographs packed in the same way."""
-    digest = hashlib.sha256(f"{source.uri} {packing} {seed}".encode())
-    for name in sorted(photos):
-        digest.update(f"\n{photos[name]} {name}".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class _Work:
     """What all parts share; it travels to the tasks."""
 
-    source: Storage
+    source: Source
     target: Storage
     packing: Packing
 
 
-def pack_part(source: Storage, target: Storage, plan: PartPlan, packing: Packing) -> PartResult:
+def pack_part(source: Source, target: Storage, plan: PartPlan, packing: Packing) -> PartResult:
     """Check the photographs of one plan and write those that are good as one shard.
 
     Args:
@@ -138,14 +132,13 @@ def pack_part(source: Storage, target: Storage, plan: PartPlan, packing: Packing
     """
     rows: list[dict[str, object]] = []
     rejects: list[Reject] = []
-    for name in plan.ids:
+    for item in plan.items:
         try:
-            data = _read_photo(source, name)
-            data, height, width = _checked(data, packing)
+            data, height, width = _checked(source.read(item), packing)
         except InputError as error:
-            rejects.append(Reject(name, error.code, str(error)))
+            rejects.append(Reject(item.id, error.code, str(error)))
         else:
-            rows.append({"id": name, "image": data, "height": height, "width": width})
+            rows.append({"id": item.id, "image": data, "height": height, "width": width})
     if not rows:
         return PartResult(None, tuple(rejects))
     buffer = pa.BufferOutputStream()
@@ -181,17 +174,20 @@ def _checked(data: bytes, packing: Packing) -> tuple[bytes, int, int]:
 
 
 def _pack_all(
-    work: _Work, plans: Sequence[PartPlan], done: dict[str, PartResult], report: Report | None
+    work: _Work, photos: Spool, done: dict[str, PartResult], report: Report | None
 ) -> Iterator[PartResult]:
     """Pack every plan that is not done, here or in Ray; results come in the plans' order."""
-    left = [plan for plan in plans if plan.name not in done]
+    total = len(photos)
+    left = [index for index in range(total) if part_name(index) not in done]
+    plans = map(photos.plan, left)
     # One part is not worth a task, and may lie in a folder that only this machine has.
-    one_here = len(left) == 1
-    packed = iter([_pack(work, left[0])] if one_here else map_tasks(_pack, work, left))
-    for number, plan in enumerate(plans, start=1):
-        result = done[plan.name] if plan.name in done else next(packed)
+    here = len(left) == 1
+    packed = (_pack(work, plan) for plan in plans) if here else map_tasks(_pack, work, plans)
+    for index in range(total):
+        name = part_name(index)
+        result = done[name] if name in done else next(packed)
         if report is not None:
-            report(result, number, len(plans))
+            report(result, index + 1, total)
         yield result
 
 
@@ -214,13 +210,3 @@ def _check_free(target: Storage) -> None:
             f"{target.uri} holds {len(found)} Parquet files such as {found[0]} but no manifest:"
             f" choose another output, or --overwrite, which deletes those named like {part_name(0)}"
         )
-
-
-def _read_photo(source: Storage, name: str) -> bytes:
-    try:
-        return source.read(name)
-    except StorageError as error:
-        # One photograph's own trouble; anything else concerns them all.
-        if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
-            raise InvalidInput(str(error), code="image_unreadable") from error
-        raise

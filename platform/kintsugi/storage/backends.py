@@ -1,4 +1,4 @@
-"""The two places that `kintsugi.storage.storage` reads and writes: a local folder and an S3 bucket.
+"""Places that `kintsugi.storage.storage` reads and writes: local folders and S3 buckets.
 
 Plain operations without retries; each backend says which of its errors may
 pass by themselves and what a user can do about the others.
@@ -12,8 +12,11 @@ import shutil
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +24,8 @@ from kintsugi.storage.s3 import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_se
 from kintsugi.storage.s3_errors import read_answer
 
 _PARTIAL_SUFFIX = ".partial"
+# Files of a local folder that are listed at one time.
+_PAGE_FILES = 10_000
 # A write that has not ended after so long was killed.
 _ABANDONED_SECONDS = 3600.0
 # What says one of these will say it again.
@@ -43,9 +48,13 @@ _LASTING_ERRNOS = {
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
+# Makes one request of several, with what a place's requests are repeated by.
+Ask = Callable[[Callable[[], Any]], Any]
+
+
 @dataclass(frozen=True)
 class Survey:
-    """What a listing found.
+    """What a listing found, or a page of one.
 
     Attributes:
         sizes: Bytes of each file by its name.
@@ -68,8 +77,14 @@ class Backend(Protocol):
     def exists(self, path: str) -> bool:
         """Whether there is such a file, or a folder with anything in it."""
 
-    def survey(self, path: str) -> Survey:
-        """What is under the folder, by names relative to it."""
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """So many bytes of a file from one on; fewer where it ends. Raises: as `read`."""
+
+    def size(self, path: str) -> int:
+        """Bytes of a file. Raises: as `read`."""
+
+    def pages(self, path: str, ask: Ask) -> Iterator[Survey]:
+        """What is under the folder, by names relative to it, a bounded number at a time."""
 
     def delete(self, path: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -119,10 +134,17 @@ class LocalFolders:
     def exists(self, path: str) -> bool:
         return Path(path).exists()
 
-    def survey(self, path: str) -> Survey:
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def pages(self, path: str, ask: Ask) -> Iterator[Survey]:
+        """What a folder holds needs no request, and none is repeated."""
         root = Path(path)
-        sizes: dict[str, int] = {}
-        unreadable: dict[str, str] = {}
         # Folders behind links are folders; each is visited once, since links can go in circles.
         waiting, visited = [root], set[tuple[int, int]]()
         while waiting:
@@ -132,23 +154,16 @@ class LocalFolders:
                 if (about.st_dev, about.st_ino) in visited:
                     continue
                 visited.add((about.st_dev, about.st_ino))
-                entries = list(os.scandir(folder))
+                with os.scandir(folder) as entries:
+                    while some := list(islice(entries, _PAGE_FILES)):
+                        waiting += [Path(entry.path) for entry in some if _is_folder(entry)]
+                        yield Survey(_sizes_of(some, root), {})
             except (FileNotFoundError, NotADirectoryError):
                 # Not there, or not any more: an empty one.
                 continue
             except OSError as error:
                 name = "" if folder == root else folder.relative_to(root).as_posix()
-                unreadable[name] = error.strerror or str(error)
-                continue
-            for entry in entries:
-                file = Path(entry.path)
-                if _is_folder(entry):
-                    waiting.append(file)
-                elif not entry.name.endswith(_PARTIAL_SUFFIX):
-                    size = _size_of(entry)
-                    if size is not None:
-                        sizes[file.relative_to(root).as_posix()] = size
-        return Survey(sizes, unreadable)
+                yield Survey({}, {name: error.strerror or str(error)})
 
     def delete(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
@@ -224,20 +239,35 @@ class Buckets:
     def exists(self, path: str) -> bool:
         return bool(self._s3().exists(path))
 
-    def survey(self, path: str) -> Survey:
-        found = self._s3().find(path, detail=True)
-        names = {key[len(path) + 1 :]: int(info["size"]) for key, info in found.items()}
-        # Some tools mark a folder by an empty object whose name ends with a slash.
-        files = {name: size for name, size in names.items() if name and not name.endswith("/")}
-        return Survey(files, {})
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        data: bytes = self._s3().cat_file(path, start=start, end=start + length, max_concurrency=1)
+        return data
+
+    def size(self, path: str) -> int:
+        return int(self._s3().info(path)["size"])
+
+    def pages(self, path: str, ask: Ask) -> Iterator[Survey]:
+        bucket, _, prefix = path.partition("/")
+        start = f"{prefix}/" if prefix else ""
+        more: dict[str, str] = {}
+        while True:
+            answer = ask(partial(self._page, bucket, start, more))
+            names = {each["Key"][len(start) :]: each["Size"] for each in answer.get("Contents", ())}
+            yield Survey(only_files(names), {})
+            if not answer.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def _page(self, bucket: str, start: str, more: dict[str, str]) -> Any:
+        return self._s3().call_s3("list_objects_v2", Bucket=bucket, Prefix=start, **more)
 
     def delete(self, path: str) -> None:
         self._s3().rm_file(path)
 
     def delete_folder(self, path: str) -> None:
-        files = [f"{path}/{name}" for name in self.survey(path).sizes]
-        if files:
-            self._s3().rm(files)
+        for page in self.pages(path, lambda request: request()):
+            if page.sizes:
+                self._s3().rm([f"{path}/{name}" for name in page.sizes])
 
     def sweep(self, path: str) -> None:
         """Nothing: a cut upload is no object, and its parts are for the bucket's lifecycle rule."""
@@ -300,6 +330,11 @@ class Buckets:
             return self._clients[key]
 
 
+def only_files(names: dict[str, int]) -> dict[str, int]:
+    """Without the empty objects whose names end with a slash, by which tools mark folders."""
+    return {name: int(size) for name, size in names.items() if name and not name.endswith("/")}
+
+
 def room_at(folder: Path) -> str:
     """Words for how much room is left on the disk of a folder that may not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -307,6 +342,17 @@ def room_at(folder: Path) -> str:
     return (
         f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free on the disk of {there}"
     )
+
+
+def _sizes_of(entries: list[os.DirEntry[str]], root: Path) -> dict[str, int]:
+    """Bytes of the files among the entries of a folder, by their names from ``root``."""
+    sizes = {}
+    for entry in entries:
+        if not _is_folder(entry) and not entry.name.endswith(_PARTIAL_SUFFIX):
+            size = _size_of(entry)
+            if size is not None:
+                sizes[Path(entry.path).relative_to(root).as_posix()] = size
+    return sizes
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

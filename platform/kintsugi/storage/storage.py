@@ -1,22 +1,27 @@
 """One door to folders and object stores; knows nothing of what is stored.
 
-A place is named by a URI: a plain path, `~`, `file://...` or
-`s3://bucket/prefix`. Endpoint and credentials of an object store come from
-AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION.
-Names inside a place are relative and use `/`.
+A place is named by a URI: a plain path, `~`, `file://...`, `s3://bucket/prefix`,
+`gs://bucket/prefix` or `az://container/prefix`. Endpoint and credentials of an S3 store come from
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; of the others see
+`kintsugi.storage.clouds`. Names inside a place are relative and use `/`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage.backends import Backend, Buckets, LocalFolders, Survey
+from kintsugi.storage.clouds import CLOUDS, Clouds, check_installed
 from kintsugi.storage.retry import Retry, call_with_retries
 
 Result = TypeVar("Result")
+# Starts of the URIs of object stores, and what such a store calls a bucket.
+_BUCKETS = {"s3://": "bucket", **{f"{name}://": cloud.bucket for name, cloud in CLOUDS.items()}}
+_AWS_SECRETS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_KNOWN = "a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
 
 class Storage:
@@ -39,7 +44,7 @@ class Storage:
         """
         self.uri = _normalise(os.fspath(uri))
         self._retry = retry or Retry()
-        self._backend: Backend = Buckets() if self.is_bucket else LocalFolders()
+        self._backend: Backend = _backend_of(self.uri)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _open, (self.uri, self._retry)
@@ -50,7 +55,7 @@ class Storage:
     @property
     def is_bucket(self) -> bool:
         """True for an object store, False for a folder of this machine."""
-        return self.uri.startswith("s3://")
+        return self.uri.startswith(tuple(_BUCKETS))
 
     def join(self, *parts: str) -> "Storage":
         """Name a place below this one; both share their connection."""
@@ -76,29 +81,68 @@ class Storage:
 
         Raises: StorageError: a part of it cannot be listed, too.
         """
-        found = self.survey(prefix)
-        if found.unreadable:
-            names = sorted(found.unreadable)
+        return {name: size for page in self.walk(prefix) for name, size in page.items()}
+
+    def size(self, name: str) -> int:
+        """Bytes of one file. Raises: StorageError: it is not there, too."""
+        return self._do("look for", name, self._backend.size)
+
+    def walk(self, prefix: str = "") -> Iterator[dict[str, int]]:
+        """`sizes` page by page and in no order, so that a listing is never in memory whole.
+
+        Raises: StorageError: a part of it cannot be listed; said at the end, of all such parts.
+        """
+        unreadable: dict[str, str] = {}
+        for page in self._pages(prefix):
+            unreadable |= page.unreadable
+            if page.sizes:
+                yield page.sizes
+        if unreadable:
+            names = sorted(unreadable)
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise StorageError(
                 f"cannot list {', '.join(f'{self.uri}/{name}'.rstrip('/') for name in names[:3])}"
-                f"{more}: {found.unreadable[names[0]]}: check who may read there; half a listing"
-                " is none"
+                f"{more}: {unreadable[names[0]]}: check who may read there; half a listing is none"
             )
-        return found.sizes
 
     def survey(self, prefix: str = "") -> Survey:
         """What is under a folder, as `list`, and which folders in it cannot be listed."""
-        found = self._do("list", prefix, self._backend.survey)
+        found = Survey({}, {})
+        for page in self._pages(prefix):
+            found.sizes.update(page.sizes)
+            found.unreadable.update(page.unreadable)
+        return found
+
+    def _pages(self, prefix: str) -> Iterator[Survey]:
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        return Survey(
-            {start + name: size for name, size in found.sizes.items()},
-            {(start + name).rstrip("/"): why for name, why in found.unreadable.items()},
-        )
+
+        def ask(request: Callable[[], Any]) -> Any:
+            return self._do("list", prefix, lambda _: request())
+
+        for page in self._backend.pages(self._path(prefix), ask):
+            yield Survey(
+                {start + name: size for name, size in page.sizes.items()},
+                {(start + name).rstrip("/"): why for name, why in page.unreadable.items()},
+            )
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
         return self._do("read", name, self._backend.read)
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """Read so many bytes of a file, from its byte ``start`` on.
+
+        Raises: StorageError: it ends before, too.
+        """
+        if not length:
+            return b""
+        data = self._do("read", name, lambda path: self._backend.read_range(path, start, length))
+        if len(data) != length:
+            raise StorageError(
+                f"{self.uri}/{name} ends after {start + len(data)} bytes, and {length} were to be"
+                f" read from {start} on: it was cut short or replaced"
+            )
+        return data
 
     def write(self, name: str, data: bytes) -> None:
         """Write a whole file: it appears complete or not at all."""
@@ -157,11 +201,12 @@ class Storage:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts:
             raise StorageError(f"{name!r} leads out of {self.uri}: use a name inside it")
-        return "/".join(part for part in [self.uri.removeprefix("s3://"), name.strip("/")] if part)
+        place = self.uri.partition("://")[2] if self.is_bucket else self.uri
+        return "/".join(part for part in [place, name.strip("/")] if part)
 
     def _do(self, verb: str, name: str, operation: Callable[[str], Result]) -> Result:
         path, backend = self._path(name), self._backend
-        where = f"s3://{path}" if self.is_bucket else path
+        where = f"{self.uri.partition('://')[0]}://{path}" if self.is_bucket else path
         try:
             return call_with_retries(
                 lambda: operation(path),
@@ -172,7 +217,9 @@ class Storage:
         except Exception as error:
             if not backend.is_storage_error(error):
                 raise
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            # Of some stores' answers the first line says it, and the rest is all of the answer.
+            first = str(error).partition("\n")[0]
+            why = getattr(error, "strerror", None) or first or type(error).__name__
             remedy = backend.remedy(error, path)
             raise StorageError(
                 f"cannot {verb} {where}: {why}: {remedy}", may_pass=backend.is_transient(error)
@@ -208,20 +255,27 @@ def _normalise(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return str(Path(unquote(parts.path)).absolute())
-    if parts.scheme == "s3":
+    if f"{parts.scheme}://" in _BUCKETS:
         return _normalise_bucket(uri)
-    raise ConfigError(
-        f"{parts.scheme}:// in {uri} is not known: use a path, file:///path or s3://bucket/prefix"
-    )
+    raise ConfigError(f"{parts.scheme}:// in {uri} is not known: use {_KNOWN}")
 
 
 def _normalise_bucket(uri: str) -> str:
     # Not through urlsplit: a key may hold `?` and `#`.
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    scheme, _, rest = uri.partition("://")
+    bucket, _, prefix = rest.partition("/")
     if "@" in bucket:
-        raise ConfigError(
-            "an s3:// URI holds no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
+        secrets = CLOUDS[scheme].secrets if scheme in CLOUDS else _AWS_SECRETS
+        raise ConfigError(f"an {scheme}:// URI holds no credentials: set {secrets}")
     if not bucket:
-        raise ConfigError(f"{uri} names no bucket: write s3://bucket/prefix")
-    return "/".join(["s3:/", bucket, *(part for part in prefix.split("/") if part)])
+        kind = _BUCKETS[f"{scheme}://"]
+        raise ConfigError(f"{uri} names no {kind}: write {scheme}://{kind}/prefix")
+    return "/".join([f"{scheme}:/", bucket, *(part for part in prefix.split("/") if part)])
+
+
+def _backend_of(uri: str) -> Backend:
+    scheme = uri.partition("://")[0]
+    if scheme in CLOUDS:
+        check_installed(scheme)
+        return Clouds(scheme)
+    return Buckets() if uri.startswith("s3://") else LocalFolders()

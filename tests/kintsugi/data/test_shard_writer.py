@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kintsugi.data.packing import Packing, plan_parts
+from kintsugi.data.packing import Packing, PartPlan
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import PartResult, write_shards
+from kintsugi.data.sources.items import Item, Page
+from kintsugi.data.sources.spool import spool
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.imaging.codec import ImageLimits, decode_image
 from kintsugi.storage.storage import Storage
@@ -109,19 +111,27 @@ def test_the_same_input_gives_the_same_files(few: Storage, tmp_path: Path) -> No
     assert sorted(ids[0]) == sorted(ids[2]) != ids[0], "the order is shuffled"
 
 
+def planned(sizes: dict[str, int], packing: Packing) -> list[PartPlan]:
+    with spool([Page([Item(*each) for each in sizes.items()])], packing, seed=0) as photos:
+        return [photos.plan(index) for index in range(len(photos))]
+
+
+def ids_of(plan: PartPlan) -> list[str]:
+    return [item.id for item in plan.items]
+
+
 def test_parts_are_bounded_by_rows_and_by_bytes() -> None:
     sizes = {f"{index:03d}": 10 + index for index in range(100)} | {"large": 5000}
     packing = Packing(rows_per_part=7, max_part_bytes=300)
-    plans, misnamed = plan_parts(sizes, packing, seed=0)
-    assert misnamed == ()
-    assert sorted(name for plan in plans for name in plan.ids) == sorted(sizes)
+    plans = planned(sizes, packing)
+    assert sorted(name for plan in plans for name in ids_of(plan)) == sorted(sizes)
     assert [plan.name for plan in plans[:2]] == ["part-00000.parquet", "part-00001.parquet"]
     for plan in plans:
-        assert len(plan.ids) <= 7
-        assert plan.ids == ("large",) or sum(sizes[name] for name in plan.ids) <= 300
+        assert len(plan.items) <= 7
+        assert ids_of(plan) == ["large"] or sum(item.size for item in plan.items) <= 300
     without = {name: size for name, size in sizes.items() if name != "050"}
-    order = [name for plan in plans for name in plan.ids if name != "050"]
-    again = [name for plan in plan_parts(without, packing, seed=0)[0] for name in plan.ids]
+    order = [name for plan in plans for name in ids_of(plan) if name != "050"]
+    again = [name for plan in planned(without, packing) for name in ids_of(plan)]
     assert order == again, "one photograph less does not reorder the others"
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from kintsugi.config.sections import DataSection
-from kintsugi.data.packing import Packing, plan_parts
+from kintsugi.data.packing import Packing
 from kintsugi.data.shard_manifest import read_manifest, read_part
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import write_shards
+from kintsugi.data.sources.items import Item, Page
+from kintsugi.data.sources.spool import spool
 from kintsugi.data.splits import HELD_OUT, TRAIN, is_held_out
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage.storage import Storage
@@ -35,13 +37,15 @@ def test_the_choice_never_changes() -> None:
 
 def test_plans_keep_splits_apart_and_training_first() -> None:
     packing = Packing(rows_per_part=7, held_out_share=0.2)
-    plans, _ = plan_parts(dict.fromkeys(NAMES[:100], 10), packing, seed=0)
+    page = Page([Item(name, 10) for name in NAMES[:100]])
+    with spool([page], packing, seed=0) as photos:
+        plans = [photos.plan(index) for index in range(len(photos))]
     for plan in plans:
-        assert {is_held_out(name, 0.2) for name in plan.ids} == {plan.split == HELD_OUT}
+        assert {is_held_out(item.id, 0.2) for item in plan.items} == {plan.split == HELD_OUT}
     splits = [plan.split for plan in plans]
     assert splits == sorted(splits, key=[TRAIN, HELD_OUT].index)
     assert {TRAIN, HELD_OUT} == set(splits)
-    assert sorted(name for plan in plans for name in plan.ids) == sorted(NAMES[:100])
+    assert sorted(item.id for plan in plans for item in plan.items) == sorted(NAMES[:100])
     assert [plan.name for plan in plans] == sorted(plan.name for plan in plans)
 
 

@@ -11,6 +11,7 @@ from kintsugi.data import shard_writer
 from kintsugi.data.packing import Packing, PartPlan
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest, read_part
 from kintsugi.data.shard_writer import write_shards
+from kintsugi.data.sources.listing import Source
 from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.codec import encode_image
@@ -35,7 +36,7 @@ def packed(monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> list[str
     names: list[str] = []
     pack_part = shard_writer.pack_part
 
-    def counted(source: Storage, target: Storage, plan: PartPlan, how: Packing) -> PartResult:
+    def counted(source: Source, target: Storage, plan: PartPlan, how: Packing) -> PartResult:
         if len(names) == most:
             raise Killed
         names.append(plan.name)

@@ -195,7 +195,7 @@ def test_uris_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ("uri", "message"),
     [
         ("", "is empty"),
-        ("gs://bucket/x", "gs:// in gs://bucket/x is not known: use a path"),
+        ("ftp://bucket/x", "ftp:// in ftp://bucket/x is not known: use a path"),
         ("file://host/x", "file:// in file://host/x"),
         ("s3:///x", "names no bucket"),
         ("s3://key:word@bucket/x", "holds no credentials"),

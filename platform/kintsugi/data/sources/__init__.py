@@ -1,0 +1,1 @@
+"""Where photographs come from before they are packed: folders, tars, tables, databases."""

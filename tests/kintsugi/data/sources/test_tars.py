@@ -1,0 +1,111 @@
+"""kintsugi.data.sources.tars: which members of a tar are photographs, and where; none is lost."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from kintsugi.data.sources.items import Page
+from kintsugi.data.sources.tars import index_tar
+from kintsugi.errors import StorageError
+from kintsugi.storage import range_file
+from kintsugi.storage.storage import Storage
+from tests.kintsugi.data.sources.collections import tar_of
+
+LONG = 80 * "f" + "/" + 90 * "n" + ".jpg"
+
+
+def indexed(tmp_path: Path, data: bytes) -> Page:
+    place = Storage(tmp_path)
+    place.write("a.tar", data)
+    return index_tar(place, "a.tar", len(data))
+
+
+def found(tmp_path: Path, data: bytes) -> dict[str, bytes]:
+    return {
+        item.id: data[item.start : item.start + item.size] for item in indexed(tmp_path, data).items
+    }
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("window", [512, 3000, 2**22])
+def test_bytes_lie_where_the_index_says(
+    tmp_path: Path, format: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_file, "_WINDOW_BYTES", window)
+    files = {LONG: b"1" * 700, "b.jpg": b"2", "d/e.png": b"3" * 5000, "é.webp": b"4" * 512}
+    assert found(tmp_path, tar_of(files, format)) == files
+
+
+def test_a_sample_has_one_photograph(tmp_path: Path) -> None:
+    files = {
+        "0.jpg": b"photo",
+        "0.json": b"{}",
+        "0.seg.png": b"not this",
+        "1.cls": b"7",
+        "1.in.png": b"this",
+        "2.jpg": b"first",
+        "2.png": b"second",
+        "sub/2.jpg": b"another folder's",
+        "._3.jpg": b"hidden",
+        "./4.JPG": b"here",
+    }
+    page = indexed(tmp_path, tar_of(files))
+    assert [item.id for item in page.items] == ["0.jpg", "1.in.png", "2.jpg", "sub/2.jpg", "4.JPG"]
+    assert [(each.id, each.reason) for each in page.rejects] == [("2.png", "second_of_sample")]
+    assert page.ignored == 4
+
+
+def test_a_link_is_a_reject_and_a_folder_is_nothing(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, kind in (("d", tarfile.DIRTYPE), ("d/a.jpg", tarfile.SYMTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "elsewhere.jpg"
+            tar.addfile(member)
+    page = indexed(tmp_path, buffer.getvalue())
+    assert (page.items, page.ignored) == ([], 0)
+    assert [(each.id, each.reason) for each in page.rejects] == [("d/a.jpg", "no_file")]
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (100, "is no tar file"),
+        (512 + 300, "ends inside of a.jpg"),
+        (512 + 1024, "has no end mark after 1536 bytes"),
+        (512 + 1024 + 200, "has no end mark after 1536 bytes"),
+        (2 * (512 + 1024), "has no end mark after 3072 bytes"),
+    ],
+)
+def test_a_tar_that_was_cut_short_is_an_error(tmp_path: Path, length: int, message: str) -> None:
+    whole = tar_of({"a.jpg": b"1" * 1024, "b.jpg": b"2" * 1024})
+    with pytest.raises(StorageError, match=rf"a\.tar {message}.*copy it once more"):
+        indexed(tmp_path, whole[:length])
+
+
+def test_a_damaged_header_is_an_error(tmp_path: Path) -> None:
+    data = bytearray(tar_of({"a.jpg": b"1" * 1024, "b.jpg": b"2" * 1024, "c.jpg": b"3"}))
+    data[1536 + 20] ^= 1
+    with pytest.raises(StorageError, match="no end mark after 1536 bytes"):
+        indexed(tmp_path, bytes(data))
+
+
+def test_what_lies_between_headers_is_read_once_or_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_file, "_WINDOW_BYTES", 4096)
+    lengths: list[int] = []
+    read_range = Storage.read_range
+
+    def count(self: Storage, name: str, start: int, length: int) -> bytes:
+        lengths.append(length)
+        return read_range(self, name, start, length)
+
+    monkeypatch.setattr(Storage, "read_range", count)
+    indexed(tmp_path, tar_of({f"{n}.jpg": b"x" * 100 for n in range(20)}))
+    assert sum(lengths) <= 7 * 4096, "small ones are read in one go"
+    lengths.clear()
+    indexed(tmp_path, tar_of({f"{n}.jpg": b"x" * 100_000 for n in range(20)}))
+    assert sum(lengths) <= 21 * 4096, "large ones are stepped over"

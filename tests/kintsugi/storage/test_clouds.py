@@ -1,0 +1,138 @@
+"""kintsugi.storage.clouds: gs:// and az:// as folders and S3 are, against servers that run here."""
+
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import fs
+
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.storage import clouds
+from kintsugi.storage.clouds import Clouds
+from kintsugi.storage.retry import Retry
+from kintsugi.storage.storage import Storage, file_at
+
+ONCE = Retry(tries=1)
+FILES = {"a": b"", "b/c d+e%20#?.txt": b"\0\xff", "b/d/e": b"deep", "bb": b"2"}
+
+
+def filled(uri: str) -> Storage:
+    storage = Storage(uri, retry=ONCE)
+    for name, data in FILES.items():
+        storage.write(name, data)
+    return storage
+
+
+def test_what_is_written_is_read_and_listed(cloud: str) -> None:
+    assert Storage(cloud).list() == []
+    storage = filled(cloud)
+    assert {name: storage.read(name) for name in FILES} == FILES
+    assert storage.sizes() == {name: len(data) for name, data in FILES.items()}
+    assert storage.list("b") == ["b/c d+e%20#?.txt", "b/d/e"], "and not all that starts so"
+    assert [storage.exists(name) for name in ("a", "b", "c")] == [True, True, False]
+    again = pickle.loads(pickle.dumps(storage))  # noqa: S301
+    assert again.join("b", "d").read("e") == b"deep"
+    storage.write("a", b"new")
+    assert storage.read("a") == b"new"
+    for _ in range(2):
+        storage.delete("a")
+        storage.delete_folder("b")
+    assert storage.list() == ["bb"]
+
+
+def test_a_long_listing_comes_in_pages(cloud: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = filled(cloud)
+    monkeypatch.setattr(clouds, "_PAGE_OBJECTS", 2)
+    pages = list(storage.walk())
+    assert [len(page) for page in pages] == [2, 2]
+    assert sorted(name for page in pages for name in page) == sorted(FILES)
+
+
+def test_a_range_is_read_and_a_short_one_is_an_error(cloud: str) -> None:
+    storage = filled(cloud)
+    assert storage.read_range("b/d/e", 1, 2) == b"ee"
+    assert storage.read_range("b/d/e", 4, 0) == b""
+    with pytest.raises(StorageError, match=r"b/d/e ends after 4 bytes.*cut short or replaced"):
+        storage.read_range("b/d/e", 2, 9)
+
+
+def test_arrow_reads_it(cloud: str) -> None:
+    storage = filled(cloud)
+    filesystem, path = storage.arrow_filesystem()
+    found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
+    names = {info.path.removeprefix(f"{path}/") for info in found if info.is_file}
+    assert names == set(FILES)
+
+
+def test_errors_name_the_place_and_the_remedy(cloud: str) -> None:
+    storage = filled(cloud)
+    with pytest.raises(StorageError, match=rf"cannot read {cloud}/none: .*check the URI") as caught:
+        storage.read("none")
+    assert "\n" not in str(caught.value)
+    assert not caught.value.may_pass
+    missing = Storage(cloud.replace("kintsugi-tests", "nobody-made-this"), retry=ONCE)
+    with pytest.raises(StorageError, match="nobody-made-this") as caught:
+        missing.list()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("az", "azure")])
+def test_without_the_client_the_extra_is_named(
+    scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf'{scheme}:// needs .*inpainting\[{extra}\]"'):
+        Storage(f"{scheme}://bucket/photos")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("gs://", "names no bucket: write gs://bucket/prefix"),
+        ("az:///x", "names no container: write az://container/prefix"),
+        ("az://key:word@account/x", "holds no credentials: set AZURE_STORAGE_ACCOUNT_NAME"),
+    ],
+)
+def test_uris_that_name_no_place(uri: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Storage(uri)
+    assert "word" not in str(caught.value)
+
+
+def test_a_file_is_named_by_its_uri() -> None:
+    storage, name = file_at("gs://bucket/photos/a.tar")
+    assert (storage.uri, name) == ("gs://bucket/photos", "a.tar")
+
+
+def test_azure_without_an_account_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CONNECTION_STRING", "ACCOUNT_NAME", "ACCOUNT_KEY"):
+        monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
+    with pytest.raises(ConfigError, match=r"cannot be opened: .*AZURE_STORAGE_CONNECTION_STRING"):
+        Storage("az://photos/train", retry=ONCE).list()
+
+
+class Answered(Exception):
+    """An answer of a store, as its clients raise it."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.status_code = code
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (Answered(503), True),
+        (Answered(429), True),
+        (Answered(403), False),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (FileNotFoundError(), False),
+        (PermissionError(), False),
+        (OSError("Forbidden"), False),
+    ],
+)
+def test_what_is_tried_again(error: Any, passes: bool) -> None:
+    assert Clouds("gs").is_transient(error) == passes
