@@ -1,10 +1,11 @@
 """What the training jobs share: configuration in, a trained run and its figures out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,9 +59,25 @@ def training(stage: str) -> Command:
             int, typer.Option(metavar="N", help="serve Prometheus metrics; 0: no")
         ] = 0,
         metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+        mlflow: Annotated[
+            str, typer.Option(metavar="URI", help="send the rows to this MLflow store as well")
+        ] = "",
+        mlflow_experiment: Annotated[
+            str, typer.Option(metavar="NAME", help="of the run there")
+        ] = "kintsugi",
+        wandb: Annotated[
+            str, typer.Option(metavar="PROJECT", help="send the rows to Weights & Biases as well")
+        ] = "",
         json: options.Json = None,
     ) -> int:
-        shown = tensorboard, metrics_port, metrics_host
+        shown = {
+            "tensorboard": tensorboard,
+            "metrics_port": metrics_port,
+            "metrics_host": metrics_host,
+            "mlflow": mlflow,
+            "mlflow_experiment": mlflow_experiment,
+            "wandb": wandb,
+        }
         how = "print" if print_config else "dry" if dry_run else "here" if without_ray else "ray"
         return _train(stage, options.find_config(config), overrides or (), how, shown, json)
 
@@ -73,7 +90,7 @@ def _train(
     file: Path,
     overrides: Sequence[str],
     how: str,
-    shown: tuple[bool, int, str],
+    shown: Mapping[str, Any],
     json: Path | None,
 ) -> int:
     # Down here, like all that is slow to import: --help and usage answer without it.
@@ -100,10 +117,13 @@ def train_config(
     stage: str,
     config: "JobConfig",
     on_ray: bool,
-    shown: tuple[bool, int, str] = (False, 0, "127.0.0.1"),
+    shown: Mapping[str, Any] = MappingProxyType({}),
     json: Path | None = None,
 ) -> int:
-    """Train a run, or take it up again. Returns the exit code."""
+    """Train a run, or take it up again. Returns the exit code.
+
+    Args: ``shown``: values of `DisplayOptions` by name, which is not imported yet.
+    """
     from kintsugi.monitor.reporting import DisplayOptions, reporting, summary
     from kintsugi.monitor.run_page import write_run_page
     from kintsugi.runs.run import Run
@@ -116,7 +136,7 @@ def train_config(
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    with reporting(Run.of(config), config.loop.max_steps, DisplayOptions(*shown)):
+    with reporting(config, DisplayOptions(**shown)):
         trained = fit(config)
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))

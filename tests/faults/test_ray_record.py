@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kintsugi.storage.storage import Storage
+from kintsugi.train.cluster.ray_record import RAY_SNAPSHOT
 from tests.fault_proxy import FaultProxy, ServerError, fault_proxy
 from tests.faults.conftest import FAULTS, OneNode
 from tests.kintsugi.training_runs import NUM_STEPS, debug_config
@@ -31,7 +32,7 @@ def store(
 
 
 def test_one_failed_write_of_it_is_not_seen(store: FaultProxy, folder: Path, s3_uri: str) -> None:
-    from kintsugi.train.ray_trainer import RAY_SNAPSHOT, fit
+    from kintsugi.train.ray_trainer import fit
 
     config = debug_config(folder)
     checkpoints = Storage(s3_uri).join("runs", config.run, "checkpoints")

@@ -329,40 +329,52 @@ class TranslateSection:
 
 @dataclass(frozen=True)
 class WorkersSection:
-    """Where it runs: one process per worker, joined by DDP; one GPU each, if any."""
+    """Where it runs: one process per worker, joined by DDP; one GPU each, if any.
+
+    Ray's own name of a value stands behind it.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     count: int = 1
-    """Processes, each with a model of its own; the most of an elastic run."""
+    """Processes, each with a model of its own; the most of an elastic run
+    (ScalingConfig.num_workers)."""
     min_count: int = 0
     """Fewest workers of an elastic run: it goes on with as many as find room when nodes are lost,
     and takes more again as they come back. 0 = always `count`. A step of fewer workers holds fewer
-    photographs."""
+    photographs (the first of two ScalingConfig.num_workers)."""
     cpus: float = 0.5
-    """Logical CPUs that Ray sets aside per worker, in addition to those for reading (data.tasks).
-    """
+    """Logical CPUs that Ray sets aside per worker, in addition to those for reading (data.tasks;
+    "CPU" of ScalingConfig.resources_per_worker)."""
     resources: dict[str, float] = field(default_factory=dict)
-    """What else it sets aside per worker: memory in bytes or the cluster's own resources."""
+    """What else it sets aside per worker: memory in bytes or the cluster's own resources
+    (ScalingConfig.resources_per_worker)."""
     use_gpu: bool = False
-    """One GPU per worker, NCCL between them; else CPU and gloo."""
+    """One GPU per worker, NCCL between them; else CPU and gloo (ScalingConfig.use_gpu,
+    TorchConfig.backend)."""
     accelerator_type: str = ""
-    """Kind of GPU, such as "A100"; "" = any."""
+    """Kind of GPU, such as "A100"; "" = any (ScalingConfig.accelerator_type)."""
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
     """"PACK" on few nodes or "SPREAD" over many; "STRICT_PACK" all on one, "STRICT_SPREAD" each on
-    its own."""
+    its own (ScalingConfig.placement_strategy)."""
     threads: int = 2
     """PyTorch's threads per worker on the CPU."""
     timeout_s: int = 300
     """Seconds that workers wait for one another, and so for one's data, before the step has failed;
-    longer than storage may be gone. At 0.7 of it all write their stacks into the run's folder."""
+    longer than storage may be gone. At 0.7 of it all write their stacks into the run's folder
+    (TorchConfig.timeout_s)."""
     max_failures: int = 3
     """Lost workers or nodes that a run survives by itself, from the last checkpoint. Nodes that are
-    taken away with notice do not count."""
+    taken away with notice do not count (FailureConfig.max_failures)."""
     autoscaling: bool = False
     """Nodes are added on demand: what the cluster lacks now is waited for, not refused."""
     wait_s: int = 3600
-    """Seconds that a run waits for missing nodes, all waits together."""
+    """Seconds that a run waits for missing nodes, all waits together
+    (FailureConfig.controller_failure_limit)."""
+    callbacks: tuple[str, ...] = ()
+    """Ray Train's callbacks (ray.train.UserCallback) as "package.module:Class"; called after every
+    checkpoint and failure, by Ray's controller. Without Ray nothing calls them
+    (RunConfig.callbacks)."""
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "count", "threads", "timeout_s", "wait_s")

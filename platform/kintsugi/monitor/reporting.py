@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from kintsugi.config.run_config import JobConfig, deciding_values
 from kintsugi.monitor.exporters import PrometheusExporter, TensorBoardWriter
+from kintsugi.monitor.mlflow_tracker import MlflowTracker
 from kintsugi.monitor.tail import Watcher, following
 from kintsugi.monitor.terminal import format_duration, watcher_for_terminal
+from kintsugi.monitor.trackers import Tracker, TrackerWatcher
+from kintsugi.monitor.wandb_tracker import WandbTracker
 from kintsugi.runs.run import Run, Trained
 
 # The losses by which stages' checkpoints are compared.
@@ -21,23 +25,31 @@ class DisplayOptions:
         tensorboard: Write event files into the run's folder `tensorboard`.
         metrics_port: Serve Prometheus metrics at this port while the job runs; 0 = do not.
         metrics_host: Address to serve them at.
+        mlflow: URI of an MLflow store that gets the rows; "" = none.
+        mlflow_experiment: Of the run there.
+        wandb: Project of Weights & Biases that gets the rows; "" = none.
     """
 
     tensorboard: bool = False
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
+    mlflow: str = ""
+    mlflow_experiment: str = "kintsugi"
+    wandb: str = ""
 
 
 @contextmanager
-def reporting(run: Run, max_steps: int, shown: DisplayOptions) -> Iterator[None]:
-    """Show a run of `max_steps` steps that trains while inside.
+def reporting(config: JobConfig, shown: DisplayOptions) -> Iterator[None]:
+    """Show a run that trains while inside.
 
     Raises:
-        ConfigError: the port is taken, or TensorBoard's writer is not installed.
+        ConfigError: the port is taken, or what is asked for is not installed.
         StorageError: the run's folder cannot be read at the beginning.
     """
+    run = Run.of(config)
     with ExitStack() as stack:
         watchers: list[Watcher] = []
+        trackers = _trackers(config, run, shown)
         if shown.metrics_port:
             exporter = PrometheusExporter(
                 run.name, host=shown.metrics_host, port=shown.metrics_port
@@ -50,9 +62,24 @@ def reporting(run: Run, max_steps: int, shown: DisplayOptions) -> Iterator[None]
             stack.callback(board.close)
             watchers.append(board)
             print(f"tensorboard --logdir {board.storage.uri}", flush=True)
-        watchers.append(watcher_for_terminal(max_steps))
-        stack.enter_context(following(run.storage.join("metrics"), watchers))
-        yield
+        watchers.append(watcher_for_terminal(config.loop.max_steps))
+        stack.enter_context(following(run.storage.join("metrics"), [*watchers, *trackers]))
+        try:
+            yield
+        except BaseException:
+            for tracker in trackers:
+                tracker.fail()
+            raise
+
+
+def _trackers(config: JobConfig, run: Run, shown: DisplayOptions) -> list[TrackerWatcher]:
+    values = deciding_values(config.to_dict())
+    asked: list[Tracker] = []
+    if shown.mlflow:
+        asked.append(MlflowTracker(shown.mlflow, shown.mlflow_experiment, run.name, values))
+    if shown.wandb:
+        asked.append(WandbTracker(shown.wandb, run.name, run.storage, values))
+    return [TrackerWatcher(tracker, run.storage) for tracker in asked]
 
 
 def summary(trained: Trained, seconds: float) -> list[str]:

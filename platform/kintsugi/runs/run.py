@@ -27,7 +27,8 @@ class Run:
 
     It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
     predictions), start/ (with init_from), checkpoints/, metrics/, samples/, owner/ (who
-    trains it), stacks/ (of steps that did not end) and, where it was asked for, tensorboard/.
+    trains it), stacks/ (of steps that did not end) and, where they were asked for, tensorboard/
+    and trackers/.
     """
 
     storage: Storage

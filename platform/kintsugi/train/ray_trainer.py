@@ -28,7 +28,9 @@ from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
 from kintsugi.runs.warm_start import check_run, open_run
 from kintsugi.storage.storage import Storage
+from kintsugi.train.cluster.ray_callbacks import load_callbacks
 from kintsugi.train.cluster.ray_errors import describe_failure
+from kintsugi.train.cluster.ray_record import mend_record
 from kintsugi.train.loop import WorkerContext, is_finished, never
 from kintsugi.train.preemption import a_node_is_reclaimed, asked_to_stop, stop_on_sigterm
 from kintsugi.train.resources import check_resources, worker_resources
@@ -36,8 +38,6 @@ from kintsugi.train.worker import train_worker
 
 logger = logging.getLogger(__name__)
 
-# Ray's own record of checkpoints.
-RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 # RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S of jobs/_bootstrap.py.
 START_TIMEOUT_S = 20.0
 # What Ray logs of every checkpoint and every pipeline, up to these levels: a job's log is for
@@ -65,6 +65,7 @@ def fit(config: JobConfig) -> Trained:
     check_resources(
         config.workers, config.data, [node["Resources"] for node in ray.nodes() if node["Alive"]]
     )
+    load_callbacks(config.workers.callbacks)
     ensure_shards(config.data)
     # What is refused leaves nothing behind.
     check_run(config)
@@ -76,6 +77,8 @@ def fit(config: JobConfig) -> Trained:
         if not is_finished(config.loop, config.held_out, run.checkpoints.progress(first)):
             with stop_on_sigterm() as request:
                 last = _train(config, run, {"stop": request.signal, "owner": owner})
+            # For who reads the run by Ray's own means.
+            mend_record(run.checkpoints, ray.__version__)
             stopped = request.made and not is_finished(
                 config.loop, config.held_out, run.checkpoints.progress(last)
             )
@@ -111,9 +114,9 @@ def _train(config: JobConfig, run: Run, submission: dict[str, Any]) -> int:
     """
     failures, before = 0, run.checkpoints.newest()
     while True:
-        # Our manifests say what can be resumed. Ray's own record is only a way to fail: one
-        # cut short blocks every later start.
-        run.checkpoints.storage.delete(RAY_SNAPSHOT)
+        # Our manifests say what can be resumed. One of Ray's own that was cut short, or names what
+        # was pruned, would block every later start.
+        mend_record(run.checkpoints, ray.__version__)
         try:
             ended: int | KintsugiError = _trainer(config, run, submission).fit().return_value
             if isinstance(ended, KintsugiError):
@@ -160,6 +163,7 @@ def _trainer(config: JobConfig, run: Run, submission: dict[str, Any]) -> TorchTr
             name="checkpoints",
             storage_path=path,
             storage_filesystem=filesystem,
+            callbacks=load_callbacks(workers.callbacks),
             logging_config=LoggingConfig(log_level="WARNING"),
             failure_config=FailureConfig(
                 max_failures=workers.max_failures,

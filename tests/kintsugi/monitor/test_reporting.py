@@ -13,7 +13,7 @@ import pytest
 from kintsugi.errors import ConfigError
 from kintsugi.monitor.exporters import PrometheusExporter
 from kintsugi.monitor.reporting import DisplayOptions, reporting, summary
-from kintsugi.runs.run import Run, Trained
+from kintsugi.runs.run import Trained
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
@@ -43,9 +43,7 @@ def test_a_run_is_shown_in_lines_over_http_and_to_tensorboard(
 ) -> None:
     pack_photos(tmp_path)
     config, port = debug_config(tmp_path, sample_every=3), free_port()
-    with reporting(
-        Run.of(config), config.loop.max_steps, DisplayOptions(tensorboard=True, metrics_port=port)
-    ):
+    with reporting(config, DisplayOptions(tensorboard=True, metrics_port=port)):
         run = train_locally(config)
         step = 'kintsugi_train_step{run="debug-stage1"} 3.0'
         until(lambda: step in scrape(port))
@@ -77,7 +75,7 @@ def test_on_a_terminal_there_is_a_bar_instead(
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    with reporting(Run.of(debug_config(tmp_path)), 2, DisplayOptions()):
+    with reporting(debug_config(tmp_path, max_steps=2), DisplayOptions()):
         train_locally(debug_config(tmp_path, max_steps=2))
         print("said meanwhile")
     shown = terminal.getvalue()
@@ -91,9 +89,7 @@ def test_a_taken_port_ends_the_job_before_it_begins(tmp_path: Path) -> None:
     try:
         with (
             pytest.raises(ConfigError, match="choose another port"),
-            reporting(
-                Run.of(debug_config(tmp_path)), 2, DisplayOptions(metrics_port=exporter.port)
-            ),
+            reporting(debug_config(tmp_path), DisplayOptions(metrics_port=exporter.port)),
         ):
             pytest.fail("it began")
     finally:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -166,3 +167,25 @@ def test_scaling_is_what_the_configuration_says(tmp_path: Path) -> None:
     needs = elastic.total_resources
     assert (needs["CPU"], needs["GPU"], needs["memory"]) == (4, 4, 4e9)
     assert "accelerator_type:A100" in needs
+
+
+def test_the_table_of_rays_names_has_names_of_ray_and_keys_of_here(tmp_path: Path) -> None:
+    import ray.train
+    import ray.train.torch
+
+    from kintsugi.config.descriptions import describe_keys
+    from kintsugi.config.run_config import JobConfig
+
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "ray.md").read_text()
+    rows = re.findall(r"^\| `(\w+Config)\.(\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) == 16
+    keys = describe_keys(JobConfig)
+    described = " ".join(keys.values())
+    for kind, parameter, here in rows:
+        owner = ray.train.torch if kind == "TorchConfig" else ray.train
+        fields = {field.name for field in dataclasses.fields(getattr(owner, kind))}
+        assert parameter in fields, (kind, parameter)
+        for key in re.findall(r"`(\w+\.\w+)`", here):
+            assert key in keys, key
+            if key.startswith("workers."):
+                assert f"{kind}.{parameter}" in described, f"{key} does not name it"

@@ -1,0 +1,87 @@
+"""A run in MLflow, on a server or in a file of this machine; imports it only when it is used."""
+
+import importlib.util
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kintsugi.errors import ConfigError
+from kintsugi.monitor.tail import Row
+from kintsugi.monitor.trackers import scalars
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# As many as MLflow takes in one call.
+_METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
+_PARAM_CHARACTERS = 500
+
+
+class MlflowTracker:
+    """See `Tracker`."""
+
+    name = "mlflow"
+
+    def __init__(self, uri: str, experiment: str, run: str, values: Mapping[str, Any]) -> None:
+        """
+        Args:
+            uri: Of MLflow's store: http://..., sqlite:///...
+            experiment: That the run belongs to; made if there is none of this name.
+            run: The name that it is shown by.
+            values: What decides the run, for its parameters.
+
+        Raises: ConfigError: MLflow is not installed.
+        """
+        if importlib.util.find_spec("mlflow") is None:
+            raise ConfigError('--mlflow needs mlflow: pip install "kintsugi-inpainting[mlflow]"')
+        self.place = f"{uri} {experiment}"
+        self._uri = uri
+        self._experiment = experiment
+        self._run = run
+        self._values = values
+        self._identity = ""
+        self._client: MlflowClient | None = None
+
+    def open(self, identity: str) -> str:
+        """See Tracker."""
+        # Read when it is imported: what a run does is told to nobody else.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=self._uri)
+        self._identity = identity or self._begin(self._client)
+        self._client.update_run(self._identity, status="RUNNING")
+        return self._identity
+
+    def _begin(self, client: "MlflowClient") -> str:
+        from mlflow.entities import Param
+
+        known = client.get_experiment_by_name(self._experiment)
+        where = known.experiment_id if known else client.create_experiment(self._experiment)
+        identity: str = client.create_run(where, run_name=self._run).info.run_id
+        params = [Param(key, str(value)[:_PARAM_CHARACTERS]) for key, value in self._values.items()]
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            client.log_batch(identity, params=params[start : start + _PARAMS_AT_ONCE])
+        return identity
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """See Tracker."""
+        from mlflow.entities import Metric
+
+        assert self._client is not None
+        now = round(1000 * time.time())
+        metrics = [
+            Metric(key, value, now, row["step"])
+            for row in rows
+            for key, value in scalars(row).items()
+        ]
+        for start in range(0, len(metrics), _METRICS_AT_ONCE):
+            self._client.log_batch(
+                self._identity, metrics=metrics[start : start + _METRICS_AT_ONCE]
+            )
+
+    def close(self, *, failed: bool) -> None:
+        """See Tracker."""
+        assert self._client is not None
+        self._client.set_terminated(self._identity, "FAILED" if failed else "FINISHED")

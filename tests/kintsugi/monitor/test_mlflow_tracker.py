@@ -1,0 +1,66 @@
+"""A run's rows in MLflow's own store: those of the run, and of a resumed one in the same run."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import pytest
+
+from kintsugi.errors import ConfigError
+from kintsugi.monitor import mlflow_tracker
+from kintsugi.monitor.mlflow_tracker import MlflowTracker
+from kintsugi.monitor.reporting import DisplayOptions, reporting
+from kintsugi.monitor.trackers import scalars
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.train.worker import train_locally
+from tests.kintsugi.training_runs import debug_config, pack_photos
+
+
+def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_tracker.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install \"kintsugi-inpainting\[mlflow\]\""):
+        MlflowTracker("sqlite:///a.db", "kintsugi", "first", {})
+
+
+@pytest.mark.slow
+# MLflow's own libraries have some.
+@pytest.mark.filterwarnings("ignore")
+def test_its_store_holds_the_rows_of_a_run_that_was_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("mlflow", reason="pip install 'kintsugi-inpainting[mlflow]'")
+    pytest.importorskip("sqlalchemy", reason="pip install 'kintsugi-inpainting[mlflow]'")
+    pack_photos(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    shown = DisplayOptions(mlflow=uri, mlflow_experiment="holes")
+    config = debug_config(tmp_path, max_steps=2, sample_every=2, batch_size=1)
+    with reporting(config, shown):
+        run = train_locally(config)
+    longer = dataclasses.replace(config, loop=dataclasses.replace(config.loop, max_steps=4))
+    with pytest.raises(RuntimeError, match="lost"), reporting(longer, shown):  # noqa: PT012
+        train_locally(longer)
+        raise RuntimeError("the machine is lost")
+    assert not caplog.records
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("holes")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert (found.info.run_name, found.info.status) == ("debug-stage1", "FAILED")
+    assert found.data.params["losses.perceptual"] == "10.0"
+    assert "loop.max_steps" not in found.data.params, "it may change"
+    rows = read_metrics(run.storage.join("metrics"))
+    assert rows[-1]["step"] == 4
+    assert sum("fixed/perceptual" in row for row in rows) == 3
+    expected = sorted(
+        (key, row["step"], value) for row in rows for key, value in scalars(row).items()
+    )
+    stored = sorted(
+        (metric.key, metric.step, metric.value)
+        for key in found.data.metrics
+        for metric in client.get_metric_history(found.info.run_id, key)
+    )
+    assert stored == expected

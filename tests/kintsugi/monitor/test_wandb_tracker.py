@@ -1,0 +1,92 @@
+"""A run's rows in the files of Weights & Biases, offline: of one run, resumed or not."""
+
+import dataclasses
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kintsugi.errors import ConfigError
+from kintsugi.monitor import wandb_tracker
+from kintsugi.monitor.reporting import DisplayOptions, reporting
+from kintsugi.monitor.trackers import scalars
+from kintsugi.monitor.wandb_tracker import WandbTracker
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.storage.storage import Storage
+from kintsugi.train.worker import train_locally
+from tests.kintsugi.training_runs import debug_config, pack_photos
+
+# Of its files: LevelDB's log, behind seven bytes of its own.
+_BLOCK, _HEADER, _IDENT = 32768, 7, 7
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+def test_without_wandb_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wandb_tracker.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install \"kintsugi-inpainting\[wandb\]\""):
+        WandbTracker("holes", "first", Storage(tmp_path), {})
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The records of such a file, whole."""
+    at, parts = _IDENT, b""
+    while at + _HEADER <= len(data):
+        if _BLOCK - at % _BLOCK < _HEADER:
+            at += _BLOCK - at % _BLOCK
+            continue
+        _, size, kind = struct.unpack("<IHB", data[at : at + _HEADER])
+        if not kind:
+            return
+        parts += data[at + _HEADER : at + _HEADER + size]
+        at += _HEADER + size
+        if kind in (_FULL, _LAST):
+            yield parts
+            parts = b""
+
+
+def history(file: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The identity of a run, and its rows in their order."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    identity, rows = "", []
+    for data in records(file.read_bytes()):
+        record = Record.FromString(data)
+        identity = record.run.run_id or identity
+        items = record.history.item
+        row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+        if row:
+            rows.append(row)
+    return identity, rows
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_its_files_hold_the_rows_of_a_run_that_was_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=2, sample_every=2, batch_size=1)
+    for max_steps in (2, 4):
+        loop = dataclasses.replace(config.loop, max_steps=max_steps)
+        config = dataclasses.replace(config, loop=loop)
+        with reporting(config, DisplayOptions(wandb="holes")):
+            run = train_locally(config)
+    assert not caplog.records
+    files = sorted(Path(run.storage.uri).glob("wandb/offline-run-*/*.wandb"))
+    (one, first), (other, second) = map(history, files)
+    assert one == other, "the same run there"
+    rows = read_metrics(run.storage.join("metrics"))
+    assert rows[-1]["step"] == 4
+    sent = [
+        {key: value for key, value in row.items() if not key.startswith("_")}
+        for row in first + second
+    ]
+    assert sent == [{"step": row["step"], **scalars(row)} for row in rows]
