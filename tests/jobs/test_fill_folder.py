@@ -1,7 +1,10 @@
 """kintsugi fill of a folder, from the command line with a real, tiny release."""
 
+import contextlib
 import io
 import json
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,32 @@ def test_fills_a_folder(
     assert (figures["photographs"], figures["tried"], figures["failed"]) == (1, 1, 0)
     assert main(arguments) == DONE
     assert json.loads((tmp_path / "figures.json").read_text())["tried"] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_what_is_no_file_has_a_row_and_holds_nothing_up(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    os.mkfifo(images / "pipe.jpg")
+    os.mkfifo(masks / "b.png")
+    (images / "b.png").write_bytes((images / "a.png").read_bytes())
+    (images / "zero.jpg").symlink_to("/dev/zero")
+    # Its path may have 107 bytes, and this one has more.
+    with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(images):
+        bound.bind("socket.png")
+    assert main(arguments) == SOME_REJECTED
+    report = (tmp_path / "output" / "report.jsonl").read_text()
+    rows = {row["id"]: row for row in map(json.loads, report.splitlines())}
+    assert {name: (row["status"], row["code"], row["reason"]) for name, row in rows.items()} == {
+        "a.png": ("done", "", ""),
+        "b.png": ("failed", "mask_missing", "no mask named b or b_mask: add one"),
+        "masks: b.png": ("left_out", "not_a_file", "it is a pipe, and no file"),
+        "pipe.jpg": ("left_out", "not_a_file", "it is a pipe, and no file"),
+        "socket.png": ("left_out", "not_a_file", "it is a socket, and no file"),
+        "zero.jpg": ("left_out", "not_a_file", "it is a device, and no file"),
+    }
+    assert "left out, since none is a photograph: masks: b.png, pipe.jpg" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def plan_outputs(found: Survey, format: str = "same") -> FolderPlan[Item]:
     names = {name: output_name(name, format) for name in photos}
     # Two spellings of one name, or `a//b` and `a/b`, are one file on many systems.
     counts = Counter(same_name(each) for each in names.values())
-    items, refused = [], [*_left_out(found), *_locked(found)]
+    items, refused = [], [*_left_out(found), *left_out_special(found.special), *_locked(found)]
     for name, output in names.items():
         if _leads_out(name):
             refused.append(
@@ -258,6 +258,17 @@ def _left_out(found: Survey) -> list[PhotoOutcome]:
         )
         for name in found.sizes
         if not is_photo(name) and not is_hidden(name) and name != REPORT_NAME
+    ]
+
+
+def left_out_special(special: Mapping[str, str], where: str = "") -> list[PhotoOutcome]:
+    """Rows of what is no file; ``where`` comes before the names."""
+    return [
+        PhotoOutcome(
+            f"{where}{name}", "left_out", code="not_a_file", reason=f"it is {what}, and no file"
+        )
+        for name, what in special.items()
+        if not is_hidden(name)
     ]
 
 

@@ -17,6 +17,7 @@ from kintsugi.inference.folder import (
     OutputFile,
     check_any,
     check_apart,
+    left_out_special,
     plan_outputs,
     read_input,
     same_name,
@@ -110,6 +111,7 @@ def plan_folder(
         images = Survey(
             {name: size for name, size in images.sizes.items() if name not in set(names)},
             images.unreadable,
+            images.special,
         )
     outputs = plan_outputs(images, format)
     photos = {same_name(stem_of(item.id)) for item in outputs.items}
@@ -127,7 +129,7 @@ def plan_folder(
         else:
             pairs.append(PhotoAndMask(item.id, item.output, found[0]))
     if masks is not None:
-        refused += _locked_masks(masks)
+        refused += [*_locked_masks(masks), *left_out_special(masks.special, "masks: ")]
     return FolderPlan(tuple(pairs), tuple(refused), outputs.hidden)
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,13 @@ _LASTING_ERRNOS = {
     errno.ENOSYS,
 }
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+# What reading may wait for without end.
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 # Makes one request of several, with what a place's requests are repeated by.
@@ -59,10 +66,12 @@ class Survey:
     Attributes:
         sizes: Bytes of each file by its name.
         unreadable: Folders that could not be listed, and why.
+        special: What is neither file nor folder, and what it is: reading it may never end.
     """
 
     sizes: dict[str, int]
     unreadable: dict[str, str]
+    special: dict[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -157,7 +166,7 @@ class LocalFolders:
                 with os.scandir(folder) as entries:
                     while some := list(islice(entries, _PAGE_FILES)):
                         waiting += [Path(entry.path) for entry in some if _is_folder(entry)]
-                        yield Survey(_sizes_of(some, root), {})
+                        yield _survey_of(some, root)
             except (FileNotFoundError, NotADirectoryError):
                 # Not there, or not any more: an empty one.
                 continue
@@ -344,15 +353,18 @@ def room_at(folder: Path) -> str:
     )
 
 
-def _sizes_of(entries: list[os.DirEntry[str]], root: Path) -> dict[str, int]:
-    """Bytes of the files among the entries of a folder, by their names from ``root``."""
-    sizes = {}
+def _survey_of(entries: list[os.DirEntry[str]], root: Path) -> Survey:
+    """What of them is no folder, by names relative to ``root``."""
+    found = Survey({}, {})
     for entry in entries:
-        if not _is_folder(entry) and not entry.name.endswith(_PARTIAL_SUFFIX):
-            size = _size_of(entry)
-            if size is not None:
-                sizes[Path(entry.path).relative_to(root).as_posix()] = size
-    return sizes
+        if _is_folder(entry) or entry.name.endswith(_PARTIAL_SUFFIX):
+            continue
+        name, about = Path(entry.path).relative_to(root).as_posix(), _file_of(entry)
+        if isinstance(about, int):
+            found.sizes[name] = about
+        elif about:
+            found.special[name] = about
+    return found
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -363,13 +375,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _size_of(entry: os.DirEntry[str]) -> int | None:
-    """Bytes of a file; 0 of a link to nothing; None where there is no file any more."""
+def _file_of(entry: os.DirEntry[str]) -> int | str:
+    """Bytes of a file, 0 of a link to nothing; else what it is, "" where there is nothing now."""
     try:
         about = entry.stat()
     except FileNotFoundError:
-        return 0 if entry.is_symlink() else None
+        return 0 if entry.is_symlink() else ""
     except OSError:
         # There, but not to be looked at: reading it says why.
         return 0
-    return about.st_size if stat.S_ISREG(about.st_mode) else None
+    if stat.S_ISREG(about.st_mode):
+        return about.st_size
+    return _SPECIAL.get(stat.S_IFMT(about.st_mode), "")

@@ -111,6 +111,7 @@ class Storage:
         for page in self._pages(prefix):
             found.sizes.update(page.sizes)
             found.unreadable.update(page.unreadable)
+            found.special.update(page.special)
         return found
 
     def _pages(self, prefix: str) -> Iterator[Survey]:
@@ -123,6 +124,7 @@ class Storage:
             yield Survey(
                 {start + name: size for name, size in page.sizes.items()},
                 {(start + name).rstrip("/"): why for name, why in page.unreadable.items()},
+                {start + name: what for name, what in page.special.items()},
             )
 
     def read(self, name: str) -> bytes:
