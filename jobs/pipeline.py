@@ -119,8 +119,9 @@ def main(
         margin=margin,
         limit=limit,
     )
+    evaluated = _evaluated(config)
     if flavour == FITTED and not as_configured:
-        config = _fitted(config, price, tflops, keep=not dry_run)
+        config = _fitted(config, evaluated, price, tflops, keep=not dry_run)
     planned = steps(config, options.CONFIGS)
     if dry_run:
         print("\n".join(f"{step.name}: {' '.join(_command(step))}" for step in planned))
@@ -128,7 +129,21 @@ def main(
     return _run_all(config, planned)
 
 
-def _fitted(config: PipelineConfig, price: float, tflops: float, *, keep: bool) -> PipelineConfig:
+def _evaluated(config: PipelineConfig) -> int:
+    """How many photographs are evaluated.
+
+    Raises: ConfigError: none, which else would be seen when all has been trained.
+    """
+    from kintsugi.data.evaluation_photos import list_photos
+
+    if not config.photos:
+        return config.limit
+    return len(list_photos(config.photos, config.limit, held_out=config.held_out))
+
+
+def _fitted(
+    config: PipelineConfig, evaluated: int, price: float, tflops: float, *, keep: bool
+) -> PipelineConfig:
     """Fitted to what is there, or as it began. Says hours and cost."""
     from kintsugi.config.run_config import load_config
     from kintsugi.release import sizing
@@ -149,7 +164,12 @@ def _fitted(config: PipelineConfig, price: float, tflops: float, *, keep: bool) 
         stage: load_config(options.find_config(f"{config.flavour}-{stage.replace('_', '-')}"), ())
         for stage in stages_of(config, options.CONFIGS)
     }
-    size = sizing.sized(count, machine, configs, price)
+    around = sizing.Around(
+        config.encoder_steps if config.teacher else 0,
+        evaluated,
+        len(config.masks),
+    )
+    size = sizing.sized(count, machine, configs, price, around)
     print("\n".join(f"pipeline: {line}" for line in size.lines()), flush=True)
     if keep:
         sizing.keep_size(config.home, size)

@@ -5,17 +5,23 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
+from kintsugi.data.splits import TRAIN, is_held_out
 from kintsugi.imaging.formats import is_photo
 from kintsugi.storage.storage import Storage
 
 SIZE_NAME = "size.json"
 # What one crop takes, forwards and back, by PyTorch's counter: see the comments of jobs/configs.
 GFLOP = {"initial_fill": 1.8, "stage1": 137.0, "stage2": 174.0}
+# The same of an encoder's crop of 96 px: VGG19 to relu3_1 for the teacher, and three times that.
+_ENCODER_GFLOP, ENCODER_BATCH = 8.3, 8
+# What one photograph takes under one set of masks, filled by the release and by a rival, and
+# measured: seconds of two CPU cores (docs/lab.md). The search runs there with a GPU, too.
+_EVALUATED_SECONDS = 2.0
 # A photograph gives so many different crops and holes before training repeats itself. The least
 # is what a stage needs to converge at all; the most is what the configurations say.
 CROPS_OF_ONE = 480
@@ -52,6 +58,39 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Around:
+    """What a pipeline does besides its stages.
+
+    Attributes:
+        encoder_steps: Of an encoder that is trained first; 0: none is.
+        evaluated: Photographs on which the candidate is evaluated.
+        mask_sets: Sets of masks with which each of them is.
+    """
+
+    encoder_steps: int = 0
+    evaluated: int = 0
+    mask_sets: int = 0
+
+    def lines(self, machine: Machine) -> dict[str, tuple[str, float]]:
+        """By step what it does and its hours, about; on one GPU, where there are several."""
+        found = dict[str, tuple[str, float]]()
+        if self.encoder_steps:
+            crops = self.encoder_steps * ENCODER_BATCH
+            work = f"{crops:,} crops in {self.encoder_steps:,} steps of {ENCODER_BATCH}"
+            found["encoder"] = (
+                work,
+                _hours_of(crops, _ENCODER_GFLOP, replace(machine, gpus=min(1, machine.gpus))),
+            )
+        if self.evaluated:
+            one = "photograph" if self.evaluated == 1 else "photographs"
+            sets = "set of masks" if self.mask_sets == 1 else "sets of masks"
+            work = f"{self.evaluated:,} {one} with {self.mask_sets} {sets}"
+            seconds = _EVALUATED_SECONDS * self.evaluated * self.mask_sets
+            found["evaluation"] = work, seconds / 3600
+        return found
+
+
+@dataclass(frozen=True)
 class Size:
     """How a release is trained.
 
@@ -62,6 +101,7 @@ class Size:
         settings: What each stage's configuration is changed to.
         hours: How long each stage takes, about.
         price: Dollars an hour of one GPU.
+        around: What else is done.
     """
 
     photographs: int
@@ -70,37 +110,52 @@ class Size:
     settings: dict[str, dict[str, Any]]
     hours: dict[str, float]
     price: float
+    around: Around = Around()
+
+    @property
+    def all_hours(self) -> float:
+        """Of everything, one after the other."""
+        around = self.around.lines(self.machine).values()
+        return sum(self.hours.values()) + sum(hours for _, hours in around)
 
     @property
     def cost(self) -> float:
-        """In dollars, about; 0 without GPUs."""
-        return sum(self.hours.values()) * self.machine.gpus * self.price
+        """In dollars, about; 0 without GPUs. All of them are paid for until the end."""
+        return self.all_hours * self.machine.gpus * self.price
 
     def lines(self) -> list[str]:
         """For people, before it starts."""
         machine = self.machine
         many = f"{machine.gpus} x {machine.name}" if machine.gpus else machine.name
         memory = f", {machine.gpu_gib:.0f} GiB each" if machine.gpu_gib else ""
+        around = {
+            step: f"{step}: {work}, {_duration(hours)}"
+            for step, (work, hours) in self.around.lines(machine).items()
+        }
         said = [
             f"{self.photographs:,} photographs; {many}{memory}, {machine.cores} CPU cores, about"
             f" {machine.tflops:.3g} TFLOP/s each",
+            *([around["encoder"]] if "encoder" in around else []),
             *(
                 f"{stage}: {self._steps(stage)}, {_duration(self.hours[stage])}"
                 for stage in self.crops
             ),
+            *([around["evaluation"]] if "evaluation" in around else []),
         ]
-        total = f"in all {_duration(sum(self.hours.values()))}"
+        total = f"in all {_duration(self.all_hours)}"
         if machine.gpus:
             total += f", about {self.cost:.2f} dollars at {self.price:g} an hour of a GPU"
         else:
             on_gpu = Machine(1, "", 0.0, machine.cores, SUSTAINED_TFLOPS)
-            faster = sum(_hours(stage, crops, on_gpu) for stage, crops in self.crops.items())
-            total += f"; with one GPU {_duration(faster)}"
+            hours = {stage: _hours(stage, crops, on_gpu) for stage, crops in self.crops.items()}
+            faster = replace(self, machine=on_gpu, hours=hours)
+            total += f"; with one GPU {_duration(faster.all_hours)}"
         said.append(total)
         if self.photographs < FEW_PHOTOGRAPHS:
             said.append(
                 f"{self.photographs:,} photographs are few for a release of their own: kintsugi"
-                " finetune small PHOTOS trains the bundled one on, in minutes"
+                " finetune small PHOTOS trains the bundled one on, in minutes on a GPU and hours on"
+                " a CPU"
             )
         return said
 
@@ -111,7 +166,11 @@ class Size:
 
 
 def sized(
-    photographs: int, machine: Machine, configs: Mapping[str, JobConfig], price: float
+    photographs: int,
+    machine: Machine,
+    configs: Mapping[str, JobConfig],
+    price: float,
+    around: Around = Around(),
 ) -> Size:
     """Fit the stages' configurations to what is there.
 
@@ -120,6 +179,7 @@ def sized(
         machine: What trains.
         configs: By stage, for large sets of photographs and a GPU.
         price: Dollars an hour of one GPU.
+        around: What else is done.
     """
     crops, settings, hours = dict[str, int](), dict[str, dict[str, Any]](), dict[str, float]()
     for stage, config in configs.items():
@@ -127,11 +187,15 @@ def sized(
         crops[stage] = min(whole, max(LEAST_CROPS, CROPS_OF_ONE * photographs))
         settings[stage] = _settings(config, crops[stage], photographs, machine)
         hours[stage] = _hours(stage, crops[stage], machine)
-    return Size(photographs, machine, crops, settings, hours, price)
+    return Size(photographs, machine, crops, settings, hours, price, around)
 
 
 def _hours(stage: str, crops: int, machine: Machine) -> float:
-    computed = crops * GFLOP[stage] / 1e3 / (machine.tflops * max(1, machine.gpus))
+    return _hours_of(crops, GFLOP[stage], machine)
+
+
+def _hours_of(crops: int, gflop: float, machine: Machine) -> float:
+    computed = crops * gflop / 1e3 / (machine.tflops * max(1, machine.gpus))
     decoded = crops / _DECODED / machine.cores
     # Both at one time where a GPU computes; the same cores do both where none does.
     return (max(computed, decoded) if machine.gpus else computed + decoded) / 3600
@@ -188,7 +252,7 @@ def this_machine(gpus: int = 0, cores: int = 0, tflops: float = 0) -> Machine:
 
 
 def photographs_of(photos: str, shards: str, held_out: float) -> int:
-    """How many are trained on: as the shards say, else by what the folder lists.
+    """How many are trained on: as the shards say, else by the names in the folder.
 
     Args:
         photos: URI of a folder of photographs; "" where there are shards.
@@ -199,10 +263,9 @@ def photographs_of(photos: str, shards: str, held_out: float) -> int:
     """
     place = Storage(shards)
     if place.exists(MANIFEST_NAME):
-        count = read_manifest(place).rows
-    else:
-        count = sum(map(is_photo, Storage(photos).list())) if photos else 0
-    return round(count * (1 - held_out))
+        return sum(part.rows for part in read_manifest(place).only(TRAIN))
+    names = filter(is_photo, Storage(photos).list()) if photos else ()
+    return sum(not is_held_out(name, held_out) for name in names)
 
 
 def kept_size(home: str) -> dict[str, dict[str, Any]] | None:

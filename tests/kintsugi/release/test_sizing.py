@@ -17,6 +17,7 @@ from kintsugi.release.pipeline import PipelineConfig, stages_of, steps
 from kintsugi.release.sizing import (
     LEAST_CROPS,
     SIZE_NAME,
+    Around,
     Machine,
     keep_size,
     kept_size,
@@ -50,6 +51,26 @@ def test_large_sets_of_photographs_train_as_the_configurations_say(
     assert 2 < size.hours["stage1"] < 4
     assert 3 < size.hours["stage2"] < 8
     assert size.cost == pytest.approx(3 * sum(size.hours.values()))
+
+
+def test_encoder_and_evaluation_are_counted(configs: dict[str, JobConfig]) -> None:
+    """By their own options: steps, photographs and sets of masks."""
+    alone = sized(5_000, GPU, configs, 3.0)
+    whole = sized(5_000, GPU, configs, 3.0, Around(20_000, 200, 2))
+    encoder, evaluation = (
+        whole.all_hours - sized(5_000, GPU, configs, 3.0, Around(0, 200, 2)).all_hours,
+        200 * 2 * 2 / 3600,
+    )
+    assert encoder == pytest.approx(160_000 / 40 / 64 / 3600)
+    assert whole.all_hours == pytest.approx(alone.all_hours + encoder + evaluation)
+    assert whole.cost == pytest.approx(3 * 4 * whole.all_hours)
+    said = "\n".join(whole.lines())
+    assert "encoder: 160,000 crops in 20,000 steps of 8, about" in said
+    assert "evaluation: 200 photographs with 2 sets of masks, about 13 minutes" in said
+    assert said.index("encoder:") < said.index("initial_fill:") < said.index("evaluation:")
+    assert "evaluation" not in "\n".join(alone.lines())
+    # Without a GPU the line that compares with one counts them, too.
+    assert "with one GPU" in sized(5_000, LAPTOP, configs, 3, Around(20_000, 200, 2)).lines()[-1]
 
 
 def test_few_photographs_train_shorter_and_every_schedule_with_them(
@@ -121,12 +142,22 @@ def test_hours_are_said_before_anything_starts(
     said = capsys.readouterr().out
     assert "pipeline: 6 photographs; CPU" in said
     assert "pipeline: stage2: 60,000 crops in" in said
+    # Of eight a quarter is held out.
+    assert "pipeline: evaluation: 2 photographs with 2 sets of masks, about 1 minutes" in said
     assert "pipeline: in all about" in said
+    fewer = ["--tflops=0.5", "--held-out=0.25", "--limit=1", "--masks=thick-256", "--dry-run"]
+    assert main([*places, *fewer]) == DONE
+    assert "evaluation: 1 photograph with 1 set of masks" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"no photographs in .*empty"):
         main([*places, f"--photos={tmp_path / 'empty'}", "--dry-run"])
-    assert main([*places, "--as-configured", "--dry-run"]) == DONE
+    # Else it would be seen when all has been trained.
+    with pytest.raises(ConfigError, match=r"none of the 8 photographs .* is held out"):
+        main([*places, "--as-configured"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
+    capsys.readouterr()
+    assert main([*places, "--held-out=0.25", "--as-configured", "--dry-run"]) == DONE
     assert "loop.max_steps" not in capsys.readouterr().out
 
 
@@ -135,4 +166,4 @@ def test_shards_say_how_many_there_are(tmp_path: Path) -> None:
 
     copy_sample_photos(str(tmp_path / "photos"))
     write_shards(str(tmp_path / "photos"), str(tmp_path / "shards"))
-    assert photographs_of("", str(tmp_path / "shards"), 0.5) == 4
+    assert photographs_of("", str(tmp_path / "shards"), 0.5) == 8
