@@ -33,6 +33,9 @@ def main(
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="in the place of the plan's")
     ] = None,
+    masks: Annotated[
+        str | None, typer.Option(metavar="SET,...", help="in the place of the plan's")
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +65,7 @@ def main(
         plan,
         photos=photos or plan.photos,
         limit=limit or plan.limit,
+        masks=tuple(options.names(masks)) if masks else plan.masks,
         encoder=encoder or plan.encoder,
     )
     if without_ray:

@@ -44,20 +44,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def test_flags_stand_over_the_plan(asked: Asked, tmp_path: Path) -> None:
     words = ["--without-ray", "--variants", "coarse,base", "--limit", "2", "--photos", "s3://p"]
-    words += [
-        "--encoder",
-        "random",
-        "--set",
-        "loop.max_steps=3",
-        "--json",
-        str(tmp_path / "figures.json"),
-    ]
+    words += ["--masks", "thin-256,center-96-256", "--encoder", "random"]
+    words += ["--set", "loop.max_steps=3", "--json", str(tmp_path / "figures.json")]
     assert main(words) == _bootstrap.DONE
     plan = asked.plan
     assert plan is not None
     assert [each.name for each in plan.variants] == ["coarse", "base"]
     assert (plan.limit, plan.photos, plan.set[-1]) == (2, "s3://p", "loop.max_steps=3")
     assert plan.encoder == "random"
+    assert plan.masks == ("thin-256", "center-96-256")
     assert asked.fit is local.fit
     assert asked.output == f"{plan.storage}/table"
     assert (tmp_path / "figures.json").exists()
