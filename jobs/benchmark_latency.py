@@ -70,6 +70,9 @@ def main(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw it into this PNG")
     ] = None,
+    drawn: Annotated[
+        str, typer.Option(help="in the picture: seconds, or processor seconds: processor")
+    ] = "seconds",
     json: Annotated[
         Path | None,
         typer.Option(
@@ -106,7 +109,7 @@ def main(
         if markdown is not None:
             _bootstrap.write_file(markdown, f"{table}\n".encode())
         if picture is not None and any(row["fills"] for row in figures["rows"]):
-            _bootstrap.write_file(picture, draw_latency(figures))
+            _bootstrap.write_file(picture, draw_latency(figures, of=drawn))
     print(f"\n{table}\n")
     return _bootstrap.DONE
 

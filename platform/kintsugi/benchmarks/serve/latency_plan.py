@@ -23,7 +23,8 @@ class LatencyPlan:
         megapixels: The megapixels of the square photographs.
         holes: Shares of the area, a square in the middle.
         methods: Names in ``METHODS``.
-        rounds: In which each case is filled once by each method, after one that warms up.
+        rounds: In which each case is filled once by each method, after one that warms up; of long
+            fills the first one counts.
         limit: Seconds; a method whose fill took longer gets no further round, and no larger
             photograph with a hole of that share.
         threads: The threads of PyTorch in the process; 0 leaves them as they are.

@@ -16,6 +16,8 @@ _COLOURS = {
     "patchmatch": "#d55e00",
     "telea": "#009e73",
 }
+# What a picture can show: the figure of a fill, and its words.
+DRAWN = {"seconds": ("seconds", "seconds"), "processor": ("cpu_seconds", "processor seconds")}
 
 
 def format_latency(figures: Mapping[str, Any]) -> str:
@@ -41,21 +43,31 @@ def format_latency(figures: Mapping[str, Any]) -> str:
     return head + "\n\n" + "\n".join(lines)
 
 
-def draw_latency(figures: Mapping[str, Any]) -> bytes:
+def draw_latency(figures: Mapping[str, Any], *, of: str = "seconds") -> bytes:
     """A PNG: one panel for each share of hole, seconds against megapixels.
 
-    Raises: ConfigError when nothing was measured.
+    Args: ``of``: a key of ``DRAWN``; on a busy machine processor seconds are what repeats.
+
+    Raises: ConfigError when nothing was measured, or ``of`` is none of them.
     """
+    if of not in DRAWN:
+        raise ConfigError(f"{of!r} cannot be drawn: choose of {', '.join(DRAWN)}")
+    key, words = DRAWN[of]
     panels = []
     for share in dict.fromkeys(row["hole_share"] for row in figures["rows"]):
-        rows = [row for row in figures["rows"] if row["hole_share"] == share and row["fills"]]
+        rows = [
+            row
+            for row in figures["rows"]
+            # Processor seconds are 0 where they are not known.
+            if row["hole_share"] == share and row["fills"] and _median(row, key) > 0
+        ]
         lines = [
-            ChartLine(name, colour, [Point(row["megapixels"], _median(row)) for row in own])
+            ChartLine(name, colour, [Point(row["megapixels"], _median(row, key)) for row in own])
             for name, colour in _COLOURS.items()
             if (own := [row for row in rows if row["method"] == name])
         ]
         if lines:
-            title = f"hole {100 * share:g} %: seconds, by megapixels"
+            title = f"hole {100 * share:g} %: {words}, by megapixels"
             panels.append(Panel(title, lines))
     if not panels:
         raise ConfigError("nothing was measured, so there is nothing to draw")

@@ -55,6 +55,16 @@ def test_each_method_warms_up_and_takes_its_rounds_until_it_takes_too_long() -> 
     assert found["telea", 4.0].left_out == "HTTP 413"
 
 
+def test_long_fills_are_not_made_once_more_to_warm_up() -> None:
+    plan = LatencyPlan("x", megapixels=(0.25, 1), holes=(0.1,), rounds=1, limit=60)
+    # Half a second of processors at 0.25 MP, eight at 1 MP.
+    fillers = {"process": Timed(4.0), "telea": Timed(0.1)}
+    *_, rows = measure(plan, dict(fillers), request_of, lambda _: None)
+    assert fillers["process"].seen == [0.25, 0.25, 1.0]
+    assert fillers["telea"].seen == [0.25, 0.25, 1.0, 1.0]
+    assert [len(row.fills) for row in rows] == [1, 1, 1, 1]
+
+
 def test_a_table_that_was_cut_off_goes_on() -> None:
     whole, _ = measured()
     plan = LatencyPlan("x", megapixels=(4, 0.25, 1), holes=(0.1,), rounds=2, limit=0.9)
@@ -92,6 +102,12 @@ def test_the_table_has_ratios_to_the_process_and_the_picture_is_one() -> None:
     assert "| 4.00 | 10 % | telea | HTTP 413 | - | - | - | - | - |" in table
     picture = Image.open(io.BytesIO(draw_latency(figures)))
     assert np.asarray(picture).std() > 10
+    assert draw_latency(figures, of="processor") != draw_latency(figures)
+    unknown = [fill | {"cpu_seconds": 0.0} for fill in figures["rows"][0]["fills"]]
+    rows_without = [figures["rows"][0] | {"fills": unknown}, *figures["rows"][1:]]
+    assert draw_latency({**figures, "rows": rows_without}, of="processor")
+    with pytest.raises(ConfigError, match="'minutes' cannot be drawn: choose of seconds, proc"):
+        draw_latency(figures, of="minutes")
     with pytest.raises(ConfigError, match="nothing was measured"):
         draw_latency({**figures, "rows": [row | {"fills": []} for row in figures["rows"]]})
 
