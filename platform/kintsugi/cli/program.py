@@ -27,6 +27,7 @@ from kintsugi.jobs import (
     publish,
     report,
     stylize,
+    sweep,
     train_encoder,
     write_masks,
     write_shards,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     "report": report.main,
     "evaluate": evaluate.main,
     "ablate": ablate.main,
+    "sweep": sweep.main,
     "demo": demo.main,
 }
 # Each group with its help and its commands.

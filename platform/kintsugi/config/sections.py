@@ -279,8 +279,8 @@ class HeldOutSection:
         _check_at_least(self, 0, "photos", "patience")
         if self.patience and not self.photos:
             raise ValueError(
-                f"patience={self.patience} needs a held-out loss: set photos to 1 or more, or"
-                " patience to 0 as well to measure nothing"
+                f"patience={self.patience} needs a held-out loss: set held_out.photos to 1 or"
+                " more, or held_out.patience=0 as well, which measures nothing"
             )
 
 

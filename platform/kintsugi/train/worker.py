@@ -390,8 +390,12 @@ def train_locally(
     device: torch.device | str = "cpu",
     *,
     should_stop: Callable[[], bool] = never,
+    announce: Announce = lambda row, folder, step: None,
 ) -> Run:
-    """Train a run in this process without Ray: the same losses as one Ray worker."""
+    """Train a run in this process without Ray: the same losses as one Ray worker.
+
+    Args: ``announce``: called for every checkpoint.
+    """
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     check_run(config)
 
@@ -404,5 +408,5 @@ def train_locally(
     with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
         context = WorkerContext(torch.device(device), should_stop=should_stop, owner=owner)
-        train_worker(config, context, batches, lambda row, folder, step: None)
+        train_worker(config, context, batches, announce)
     return run

@@ -100,6 +100,15 @@ def test_what_is_wrong_is_named(override: str, message: str) -> None:
         load_config(DEBUG, [override])
 
 
+def test_a_run_that_measures_nothing_has_no_patience() -> None:
+    paper = DEBUG.with_name("paper-stage1.toml")
+    with pytest.raises(
+        ConfigError, match=r"held_out: patience=15 .*or held_out\.patience=0 as well"
+    ):
+        load_config(paper, ["held_out.photos=0"])
+    assert not load_config(paper, ["held_out.photos=0", "held_out.patience=0"]).held_out.photos
+
+
 def test_a_date_is_a_fine_name() -> None:
     assert load_config(DEBUG, ["run=2024-06-01"]).run == "2024-06-01"
 
