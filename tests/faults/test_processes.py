@@ -72,7 +72,8 @@ def test_all_workers_killed_at_once(
 
 
 def test_a_worker_that_hangs(one_node: OneNode, folder: Path, whole: Losses, took: Note) -> None:
-    job = submit(one_node.address, folder, "f6")
+    # Below Ray's own limit, so that it is said who is waited for before anything is ended.
+    job = submit(one_node.address, folder, "f6", workers__timeout_s=44)
     job.wait_for_step(8)
     victim = workers_of(one_node)[-1]
     since = kill(victim, number=signal.SIGSTOP)
@@ -81,6 +82,9 @@ def test_a_worker_that_hangs(one_node: OneNode, folder: Path, whole: Losses, too
         assert time.monotonic() - since < PATIENCE_S, job.log.read_text()
         time.sleep(0.1)
     noticed = time.monotonic() - since
+    said = job.wait_for_words(r"rank (\d) has not arrived and writes nothing: it is stopped")
+    other = job.run.read(f"stacks/rank-000{1 - int(said[1])}.txt").decode()
+    assert "train/step.py" in other, "where the other one waited"
     step, seconds = resumed(job, since)
     took("F6 a worker that hangs: noticed", noticed)
     took("F6 a worker that hangs: training again", seconds)
