@@ -164,7 +164,15 @@ def sweep(request: SweepRequest) -> list[Trial]:
         )
         for result in results
     ]
-    return sorted(trials, key=lambda trial: trial.loss)
+    return ranked(trials)
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, the best first: losses of one step are compared, and later steps come first.
+
+    What a trial that was ended had early may be less than what others have at the end.
+    """
+    return sorted(trials, key=lambda trial: (math.isinf(trial.loss), -trial.step, trial.loss))
 
 
 def _train_trial(values: dict[str, float], *, base: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from kintsugi.evaluation.ablations.sweep import (
     Trial,
     held_out_loss,
     parse_ranges,
+    ranked,
     sweep,
     table,
     trial_config,
@@ -69,6 +70,14 @@ def test_losses_are_compared_without_their_weights() -> None:
         held_out_loss(row, LossSection(perceptual=0.0))
 
 
+def test_losses_of_one_step_are_compared() -> None:
+    early, best, worse = (
+        Trial(str(step), {}, step, loss) for step, loss in ((6, 1.0), (24, 1.1), (24, 1.2))
+    )
+    diverged = Trial("d", {}, 24, math.inf)
+    assert ranked([early, diverged, worse, best]) == [best, worse, early, diverged]
+
+
 def test_the_table_has_a_row_for_each_trial() -> None:
     trials = [Trial("a", {"losses.pixels": 0.1234}, 4, 1.5), Trial("b", {}, 2, math.inf)]
     assert table(trials[:1]).splitlines() == [
@@ -91,7 +100,6 @@ def test_three_trials_end_and_the_same_sweep_trains_nothing_again(
     request = SweepRequest(config, ranges, trials=3)
     trials = sweep(request)
     assert len({trial.run for trial in trials}) == 3
-    assert [trial.loss for trial in trials] == sorted(trial.loss for trial in trials)
     assert trials[0].step == 4, "the best was trained to the end"
     finished = {}
     for trial in trials:
