@@ -191,24 +191,26 @@ class _Watch:
 
     def _judge(self, mine: Stand, since: float) -> None:
         """Say who is waited for, once: the lowest rank that could write does."""
-        found = self._found(mine)
-        while len(found) < self._workers and self._place.seconds() < _JUDGE_AT * self._limit_s:
-            if self._over.wait(self._limit_s / _LOOKS) or self._place.since != since:
-                # It went on, or it is over.
+        while True:
+            names = self._folder.list()
+            # Of many ranks each asks for few files: the first of a lower one is enough.
+            lower = (name for name in names if name < _name(self._rank))
+            if any(self._stand(name, mine) for name in lower):
                 return
-            found = self._found(mine)
-        if min(found) == self._rank:
-            print(describe_hang(found, self._workers, self._folder, self._limit_s), flush=True)
+            stands = [self._stand(name, mine) for name in names if name != _name(self._rank)]
+            found = {each.rank: each for each in stands if each} | {self._rank: mine}
+            late = self._place.seconds() > _JUDGE_AT * self._limit_s
+            if late or len(found) == self._workers:
+                print(describe_hang(found, self._workers, self._folder, self._limit_s), flush=True)
+                return
+            if self._over.wait(self._limit_s / _LOOKS) or self._place.since != since:
+                # It is over, or it went on.
+                return
 
-    def _found(self, mine: Stand) -> dict[int, Stand]:
-        """By rank, where those stand who have written for this hang."""
-        stands = {self._rank: mine}
-        for name in self._folder.list():
-            first = self._folder.read(name).split(b"\n", 1)[0]
-            stand = Stand(**json.loads(first))
-            if stand.rank != self._rank and stand.is_of_the_time_of(mine, self._limit_s):
-                stands[stand.rank] = stand
-        return stands
+    def _stand(self, name: str, mine: Stand) -> Stand | None:
+        """Where a rank stood by its file; None: it was written for another hang."""
+        stand = Stand(**json.loads(self._folder.read(name).split(b"\n", 1)[0]))
+        return stand if stand.is_of_the_time_of(mine, self._limit_s) else None
 
 
 def describe_hang(found: dict[int, Stand], workers: int, folder: Storage, limit_s: float) -> str:

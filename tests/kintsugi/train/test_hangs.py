@@ -5,6 +5,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,19 @@ def test_each_hang_writes_once_and_a_rank_that_is_stopped_is_named(
         place.arrive(5)
     assert "test_each_hang_writes_once" in file.read_text(), "the stack of every thread"
     assert "after step 4" not in capsys.readouterr().out, "it went on"
+
+
+def test_the_lowest_rank_that_writes_says_it_for_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, now = Storage(tmp_path).join(FOLDER), [0.0]
+    place = Place(lambda: now[0])
+    at = datetime.now(UTC).isoformat()
+    folder.write("rank-0001.txt", json.dumps(asdict(stand(1, 0, at=at))).encode() + b"\n")
+    with hang_watch(Storage(tmp_path), place, rank=2, workers=3, limit_s=60.0):
+        now[0] += 60.0
+        until(lambda: "rank-0002.txt" in folder.list())
+    assert not capsys.readouterr().out, "rank 1 does"
 
 
 def test_storage_that_fails_ends_nothing(
