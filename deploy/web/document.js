@@ -160,6 +160,8 @@ export class Document {
     }));
     const made = new Document(original, { ...record, steps });
     made.size = record.size;
+    // For the eye alone, so it was not kept.
+    if (made.sent) made.sent.shown = made.before(made.sent).mask.small();
     return made;
   }
 

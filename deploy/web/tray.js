@@ -10,6 +10,7 @@ export class Tray {
   #chosen;
   #closed;
   #items = new Map();
+  #current = null;
 
   /** `chosen(document)` and `closed(document)` are what the person asks for. */
   constructor(list, { chosen, closed }) {
@@ -30,6 +31,14 @@ export class Tray {
       if (this.#list.children[index] !== item.root) this.#list.insertBefore(item.root, this.#list.children[index] ?? null);
     });
     documents.forEach((each, index) => this.#mark(items[index], each, each === current));
+    this.#reveal(current);
+  }
+
+  /** Scroll to the photo that is on the stage, once: who scrolls on is left alone. */
+  #reveal(current) {
+    if (current === this.#current) return;
+    this.#current = current;
+    this.#items.get(current)?.root.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
   /** Draw the small picture of a photo whose picture is decoded. */

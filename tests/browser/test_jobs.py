@@ -75,9 +75,14 @@ def test_a_reload_does_not_lose_it(screen: Screen, large: Path, slow: Restartabl
     screen.page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
     screen.button("fill").click()
     percent(screen)
+    # Away from the stage, where it draws a brush.
+    screen.page.mouse.move(2, 2)
+    filling = screen.shown()
     screen.page.reload()
     screen.page.wait_for_selector("html[data-ready]")
     percent(screen)
+    # What is being filled is still seen.
+    np.testing.assert_allclose(screen.shown(), filling, atol=2)
     slow.allow(None)
     screen.wait_filled()
     after = screen.download()[1]
@@ -105,6 +110,28 @@ def test_a_service_that_is_killed_and_started_again_ends_it(
     screen.wait_filled()
     assert not screen.notice.is_visible()
     assert screen.button("download").is_enabled()
+
+
+def test_a_service_that_is_killed_ends_it_for_a_page_that_is_reloaded(
+    screen: Screen, large: Path, slow: Restartable
+) -> None:
+    slow.allow(1)
+    screen.open(large)
+    screen.drag(STROKE)
+    hole, touched = screen.mask(), screen.mask(1)
+    screen.button("fill").click()
+    percent(screen)
+    slow.kill()
+    slow.start()
+    screen.page.reload()
+    screen.page.wait_for_selector("html[data-ready]")
+    percent(screen)
+    slow.allow(None)
+    screen.wait_filled()
+    assert not screen.notice.is_visible()
+    after, before = screen.download()[1], np.array(Image.open(large))
+    np.testing.assert_array_equal(after[~touched], before[~touched])
+    assert (after[hole] != before[hole]).mean() > 0.5
 
 
 def test_a_job_is_cancelled(screen: Screen, large: Path, slow: Restartable) -> None:

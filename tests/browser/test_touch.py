@@ -81,6 +81,48 @@ def test_everything_is_within_reach(phone: Screen) -> None:
     assert phone.page.evaluate(wide) == 375
 
 
+def test_of_many_photos_the_one_on_the_stage_is_in_sight(phone: Screen, photo: Path) -> None:
+    """A finger in its middle chooses it, and does not close it."""
+    many = [
+        {"name": f"{n}.png", "mimeType": "image/png", "buffer": photo.read_bytes()}
+        for n in range(20)
+    ]
+    phone.tab.locator("#more-sheet input[multiple]").set_input_files(many)
+    photos = phone.tab.locator(".tray .photo")
+    photos.nth(20).wait_for()
+
+    def in_sight() -> bool:
+        phone.tab.locator('.tray .photo[aria-current="true"]').wait_for()
+        phone.settle()
+        return bool(
+            phone.tab.locator('.tray .photo[aria-current="true"]').evaluate(
+                """photo => {
+                    const [seen, strip] = [photo, photo.closest("ul")].map(
+                        (each) => each.getBoundingClientRect());
+                    return seen.left >= strip.left && seen.right <= strip.right;
+                }"""
+            )
+        )
+
+    phone.tab.locator('.tray .photo[title="19.png"][aria-current="true"]').wait_for()
+    assert in_sight()
+    phone.stage.focus()
+    for _ in range(4):
+        phone.page.keyboard.press("PageUp")
+    phone.tab.locator('.tray .photo[title="15.png"][aria-current="true"]').wait_for()
+    assert in_sight()
+    photos.first.tap()
+    phone.tab.locator('.tray .photo[title="beach.png"][aria-current="true"]').wait_for()
+    assert in_sight()
+    assert photos.count() == 21
+    phone.page.reload()
+    phone.page.wait_for_selector("html[data-ready]")
+    phone.tab.locator('.tray .photo[title="beach.png"][aria-current="true"]').wait_for()
+    photos.nth(19).tap()
+    phone.tab.locator('.tray .photo[title="18.png"][aria-current="true"]').wait_for()
+    assert in_sight()
+
+
 def test_a_pen_paints_by_its_pressure(screen: Screen, photo: Path) -> None:
     screen.open(photo)
 

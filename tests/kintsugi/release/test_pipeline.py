@@ -72,6 +72,10 @@ def test_each_step_reads_what_the_step_before_wrote(flavour: str) -> None:
     assert published["--stage1"] == runs["stage1"]
     assert published["--stage2"] == runs["stage2"]
     assert published.get("--initial-fill") == runs.get("initial_fill")
+    # Else the candidate is refused when all has been trained.
+    joined = "--initial-fill" in published
+    assert joined == (stages["stage1"].model.generator_input != "grey")
+    assert stages["stage2"].model.generator_input == stages["stage1"].model.generator_input
     evaluated = flags_of(by_name["evaluation"])
     assert evaluated["--release"] == published["--output"]
     # What is evaluated on was trained on by no step.
