@@ -45,7 +45,7 @@ class MlflowTracker:
 
     def open(self, identity: str) -> str:
         """See Tracker."""
-        # Read when it is imported: what a run does is told to nobody else.
+        # Read when it is imported: MLflow's makers learn nothing of a run.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 

@@ -43,6 +43,8 @@ class WandbTracker:
 
     def open(self, identity: str) -> str:
         """See Tracker."""
+        # Read when it is imported: errors stay here.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         identity = identity or secrets.token_hex(4)
