@@ -16,7 +16,8 @@ import ray
 
 from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
-from kintsugi.data.ray_pipeline import TaskCost, stream_batches
+from kintsugi.data.feeding.joining import TaskCost
+from kintsugi.data.ray_pipeline import stream_batches
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import ShardReader
 from kintsugi.servers.object_store import object_store

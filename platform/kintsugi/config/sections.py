@@ -65,8 +65,8 @@ class DataSection:
     """Share of the photographs that may be undecodable before the run ends; another of their shard
     takes their place. 0 = none may."""
     jpeg_draft: bool = False
-    """Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, to at least twice `resize_px`: several
-    times as fast, and not the same to the bit."""
+    """Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, to at least twice `resize_px`, and bring
+    to that size only what a crop shows: faster, and not the same to the bit."""
     held_out_share: float = 0.0
     """Share of the photographs that is kept out of training when `photos` are packed; 0 = none, or
     as the shards that are there already have it."""

@@ -13,10 +13,11 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from kintsugi.data.shard_reader import Decoded, PartRead, PartReader
+from kintsugi.data.shard_reader import Decoded, PartRead, PartReader, Scaled
 from kintsugi.data.shards.part_lists import PartEntry, PartInfo
 from kintsugi.masks.generators import draw_mask
 
@@ -60,7 +61,7 @@ class Sample:
 
 
 def draw_sample(
-    pixels: NDArray[np.uint8], key: int, epoch: int, settings: SampleSettings
+    pixels: NDArray[np.uint8] | Scaled, key: int, epoch: int, settings: SampleSettings
 ) -> Sample:
     """Crop, flip and hole of one photograph in one epoch, and its random draw.
 
@@ -108,8 +109,8 @@ def sample_of(decoded: Decoded, settings: SampleSettings) -> Sample:
 class DecodeRead:
     """One read (a row as `as_row` makes it) to blocks of samples: a data task's work.
 
-    A block has, per photograph, ``key`` (int64), ``draw`` (float32), ``image`` (uint8, S S 3),
-    ``mask`` (uint8, eight pixels in each: S S / 8), ``instead_of`` (as in `Decoded`) and
+    A block is a table with, per photograph, ``key`` (int64), ``draw`` (float32), ``image`` (S S 3
+    bytes), ``mask`` (eight pixels in each byte: S S / 8), ``instead_of`` (as in `Decoded`) and
     ``seconds``, the processor time that this process took for it, what hands the block on
     included.
     """
@@ -118,7 +119,7 @@ class DecodeRead:
         self.reader = reader
         self.settings = settings
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         read = _of_row({name: column[0] for name, column in batch.items()})
         block: list[tuple[Decoded, Sample]] = []
         since = process_time()
@@ -126,10 +127,10 @@ class DecodeRead:
             block.append((decoded, sample_of(decoded, self.settings)))
             if len(block) == BLOCK_ROWS:
                 now = process_time()
-                yield _columns(block, now - since)
+                yield _table(block, now - since)
                 since, block = now, []
         if block:
-            yield _columns(block, process_time() - since)
+            yield _table(block, process_time() - since)
 
 
 def as_row(read: PartRead) -> dict[str, Any]:
@@ -155,14 +156,22 @@ def _of_row(row: dict[str, Any]) -> PartRead:
     return PartRead(int(row["epoch"]), parts, part, at)
 
 
-def _columns(block: list[tuple[Decoded, Sample]], seconds: float) -> dict[str, Any]:
-    side = len(block[0][1].image)
-    masks = np.stack([sample.mask for _, sample in block]).reshape(len(block), side * side)
-    return {
-        "key": np.array([decoded.key for decoded, _ in block], dtype=np.int64),
-        "draw": np.array([sample.draw for _, sample in block], dtype=np.float32),
-        "image": np.stack([sample.image for _, sample in block]),
-        "mask": np.packbits(masks, axis=1),
-        "instead_of": [decoded.instead_of for decoded, _ in block],
-        "seconds": np.full(len(block), seconds / len(block)),
-    }
+def _table(block: list[tuple[Decoded, Sample]], seconds: float) -> pa.Table:
+    images = np.stack([sample.image for _, sample in block])
+    masks = np.stack([sample.mask for _, sample in block]).reshape(len(block), -1)
+    return pa.table(
+        {
+            "key": pa.array([decoded.key for decoded, _ in block], pa.int64()),
+            "draw": pa.array([sample.draw for _, sample in block], pa.float32()),
+            "image": _bytes(images),
+            "mask": _bytes(np.packbits(masks, axis=1)),
+            "instead_of": pa.array([decoded.instead_of for decoded, _ in block], pa.string()),
+            "seconds": pa.array([seconds / len(block)] * len(block), pa.float64()),
+        }
+    )
+
+
+def _bytes(rows: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
+    """Rows of equal sizes as a column, without a copy."""
+    kind = pa.binary(rows[0].size)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])

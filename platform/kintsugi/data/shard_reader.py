@@ -19,11 +19,42 @@ from kintsugi.data.shard_manifest import read_manifest, read_part, rows_of
 from kintsugi.data.shards.part_lists import PartEntry, PartInfo, PartLists, Split
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import InputError, StorageError
-from kintsugi.imaging.codec import decode_image
+from kintsugi.imaging.codec import decode_picture
 from kintsugi.storage.storage import Storage
 
 # How much larger than it is used a JPEG is decoded at least, where it may be decoded smaller.
 _DRAFT_GAP = 2
+_FILTER = Image.Resampling.LANCZOS
+
+
+class Scaled:
+    """A photograph whose parts are brought to size one at a time, as they are looked at.
+
+    A part is that of the photograph brought to size as a whole, but for rounding: Pillow goes over
+    rows or columns first, as costs less, and takes where a part begins in 24 bits.
+    """
+
+    def __init__(self, image: Image.Image, size: tuple[int, int]) -> None:
+        """
+        Args:
+            image: RGB.
+            size: Width and height that it is seen at.
+        """
+        self._image = image
+        self.shape = (size[1], size[0], 3)
+        self._across, self._down = image.width / size[0], image.height / size[1]
+
+    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[np.uint8]:
+        """Rows and columns, each from a number to before another; uint8 H W 3."""
+        rows, columns = part
+        box = (
+            columns.start * self._across,
+            rows.start * self._down,
+            min(columns.stop * self._across, self._image.width),
+            min(rows.stop * self._down, self._image.height),
+        )
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        return np.asarray(self._image.resize(size, _FILTER, box))
 
 
 @dataclass(frozen=True)
@@ -33,14 +64,14 @@ class Decoded:
     Attributes:
         key: `sample_key` of its id.
         epoch: In which it is used.
-        pixels: HWC uint8 RGB.
+        pixels: HWC uint8 RGB; `Scaled` where it need not be the same to the bit.
         instead_of: "shard: id (reason)" of the row that does not decode and whose place it
             takes; "" for a photograph in its own place.
     """
 
     key: int
     epoch: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Scaled
     instead_of: str = ""
 
 
@@ -98,7 +129,7 @@ class PartReader:
 
     def _decode_row(
         self, table: pa.Table, index: int, part_name: str
-    ) -> tuple[str, NDArray[np.uint8], str]:
+    ) -> tuple[str, NDArray[np.uint8] | Scaled, str]:
         """Id and pixels of a row or of the one in its place, and what that one replaces."""
         instead_of = ""
         for at in (*range(index, len(table)), *range(index)):
@@ -162,7 +193,7 @@ def open_reader(
         resize_px: The shorter side that photographs are brought to.
         split: Which photographs.
         draft: Decode JPEGs at a fraction of their size where that is at least twice the size
-            wanted: several times as fast, and not the same to the bit.
+            wanted, and bring to size what is looked at: faster, and not the same to the bit.
 
     Raises: StorageError when there are no shards, or none of that split.
     """
@@ -182,7 +213,9 @@ def sample_key(photo_id: str) -> int:
     return int.from_bytes(hashlib.sha256(photo_id.encode()).digest()[:8], "big") >> 1
 
 
-def decode_sample(data: bytes, resize_px: int, *, draft: bool = False) -> NDArray[np.uint8]:
+def decode_sample(
+    data: bytes, resize_px: int, *, draft: bool = False
+) -> NDArray[np.uint8] | Scaled:
     """The part of the work that does not depend on the epoch: decode, bring to size.
 
     Args: ``draft``: as `open_reader` has it.
@@ -190,7 +223,7 @@ def decode_sample(data: bytes, resize_px: int, *, draft: bool = False) -> NDArra
     Returns: HWC uint8 RGB whose shorter side is ``resize_px``.
     """
     least = _DRAFT_GAP * resize_px if draft else 0
-    image = Image.fromarray(decode_image(data, draft_side=least).pixels)
+    image = decode_picture(data, draft_side=least)
     scale = resize_px / min(image.size)
     size = (max(resize_px, round(image.width * scale)), max(resize_px, round(image.height * scale)))
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+    return Scaled(image, size) if draft else np.asarray(image.resize(size, _FILTER))

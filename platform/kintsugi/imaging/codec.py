@@ -13,7 +13,7 @@ from PIL import Image
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import Mask
-from kintsugi.imaging.colour_modes import DecodedImage, plain_grey, to_rgb
+from kintsugi.imaging.colour_modes import DecodedImage, plain_grey, to_picture, to_rgb
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.limits import (
     ImageLimits,
@@ -28,6 +28,7 @@ __all__ = [
     "ImageLimits",
     "decode_image",
     "decode_mask",
+    "decode_picture",
     "encode_image",
     "sniff_format",
 ]
@@ -68,6 +69,15 @@ def decode_image(
     format, image, notes = open_image(data, limits, name, draft_side=draft_side)
     decoded = to_rgb(image, data, format, name)
     return replace(decoded, notes=(*notes, *decoded.notes))
+
+
+def decode_picture(data: bytes, *, draft_side: int = 0) -> Image.Image:
+    """The pixels of `decode_image` alone, in Pillow's own memory: for what it does with them next.
+
+    Raises: InputError: as `decode_image`.
+    """
+    format, image, _ = open_image(data, ImageLimits(), "image", draft_side=draft_side)
+    return to_picture(image, data, format, "image")[0]
 
 
 def decode_mask(

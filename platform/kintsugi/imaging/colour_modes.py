@@ -66,6 +66,14 @@ class DecodedImage:
 
 
 def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedImage:
+    """A loaded image of any mode as `DecodedImage`; arguments and errors as of `to_picture`."""
+    rgb, alpha, icc_profile, notes = to_picture(image, data, format, name)
+    return DecodedImage(np.array(rgb), alpha, icc_profile, format, notes)
+
+
+def to_picture(
+    image: Image.Image, data: bytes, format: str, name: str
+) -> tuple[Image.Image, npt.NDArray[np.uint8] | None, bytes | None, tuple[str, ...]]:
     """Bring a loaded image of any mode to upright 8-bit RGB.
 
     Args:
@@ -73,6 +81,8 @@ def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedIm
         data: The file's bytes, whose header gives the depth of its samples.
         format: As `sniff_format` names it.
         name: Start of error codes.
+
+    Returns: In Pillow's own memory, with the other attributes of `DecodedImage`.
 
     Raises:
         InvalidInput: `{name}_bit_depth` for samples without a defined range,
@@ -110,7 +120,7 @@ def to_rgb(image: Image.Image, data: bytes, format: str, name: str) -> DecodedIm
         alpha = np.array(image.getchannel("A"))
     # Converting it to what it is would copy it, at four bytes a pixel.
     rgb = image if image.mode == "RGB" else image.convert("RGB")
-    return DecodedImage(np.array(rgb), alpha, icc_profile, format, tuple(notes))
+    return rgb, alpha, icc_profile, tuple(notes)
 
 
 def plain_grey(image: Image.Image) -> npt.NDArray[np.uint8] | None:

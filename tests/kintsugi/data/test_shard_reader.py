@@ -6,16 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.data.sampler import Position, Read, SampleOrder
 from kintsugi.data.shard_manifest import read_manifest, read_part
-from kintsugi.data.shard_reader import ShardReader, open_reader, sample_key
+from kintsugi.data.shard_reader import (
+    Scaled,
+    ShardReader,
+    decode_sample,
+    open_reader,
+    sample_key,
+)
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
+from tests.kintsugi.pictures import encode
 from tests.kintsugi.training_runs import pack_photos
 
 # One of twelve photographs is a twelfth.
@@ -165,3 +173,42 @@ def test_other_workers_use_exactly_the_photographs_that_were_left(shards: Storag
     ]
     assert len(used) == 8
     assert sorted(used + rest) == sorted(sample_key(name) for name in ids_of(shards))
+
+
+def orders(pixels: np.ndarray, across: int, down: int) -> list[np.ndarray]:
+    """Brought to size by columns and then rows, and the other way around."""
+    image, found = Image.fromarray(pixels), []
+    for first in ((across, image.height), (image.width, down)):
+        halfway = image.resize(first, Image.Resampling.LANCZOS)
+        found.append(np.asarray(halfway.resize((across, down), Image.Resampling.LANCZOS)))
+    return found
+
+
+@pytest.mark.parametrize(("height", "width"), [(321, 481), (286, 400), (500, 333), (140, 140)])
+def test_a_part_that_is_brought_to_size_alone_is_that_of_the_whole(height: int, width: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    whole, parts = (decode_sample(encode(pixels), 286, draft=draft) for draft in (False, True))
+    assert isinstance(parts, Scaled)
+    assert parts.shape == whole.shape
+    down, across = whole.shape[:2]
+    assert any(np.array_equal(whole[:, :], each) for each in orders(pixels, across, down))
+    bottom, right = down - 256, across - 256
+    for top, left in ((0, 0), (bottom, right), (bottom // 2, right // 3)):
+        here = slice(top, top + 256), slice(left, left + 256)
+        part = parts[here].astype(int)
+        # Of noise the two orders differ much: halfway samples are clipped.
+        differences = [np.abs(part - each[here]) for each in orders(pixels, across, down)]
+        least = min(differences, key=lambda difference: float(difference.mean()))
+        assert least.max() <= 1
+        assert (least > 0).mean() < 0.01, "rounded otherwise, here and there"
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_no_smaller_than_twice() -> None:
+    ramp = np.linspace(0, 255, 1800).astype(np.uint8)
+    data = encode(np.broadcast_to(ramp[None, :, None], (1200, 1800, 3)), "JPEG", quality=95)
+    whole, parts = decode_sample(data, 140), decode_sample(data, 140, draft=True)
+    assert isinstance(parts, Scaled)
+    assert parts._image.size == (450, 300)
+    assert parts.shape == whole.shape
+    here = slice(0, 140), slice(40, 180)
+    assert np.abs(parts[here].astype(int) - whole[here]).max() <= 3

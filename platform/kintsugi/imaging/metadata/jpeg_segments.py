@@ -1,5 +1,6 @@
 """A JPEG's segments next to its pixels: read, and put into a JPEG that was just encoded."""
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP, _ICC, _MPF = b"Photoshop 3.0\0", b"ICC_PROFILE\0", b"MPF\0"
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xFE
 _START_OF_SCAN, _END = 0xDA, 0xD9
+# Stuffed bytes, restart markers and fill bytes lie inside the pixels.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Most bytes of one segment, its length not counted.
 _MOST = 65_533
 
@@ -60,17 +63,15 @@ def bytes_after_end(data: bytes) -> int:
     """
     at = _start_of_scan(data)
     while at is not None:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
+        found = _MARKER.search(data, at)
+        if found is None:
             return 0
-        marker = data[at + 1]
-        if marker == _END:
+        at = found.start()
+        if data[at + 1] == _END:
             return len(data) - at - 2
-        # Stuffed bytes, restart markers and fill bytes lie inside the pixels.
-        if marker in (0, 0xFF) or 0xD0 <= marker <= 0xD7 or at + 4 > len(data):
-            at += 1 if marker == 0xFF else 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if at + 4 > len(data):
+            return 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return 0
 
 

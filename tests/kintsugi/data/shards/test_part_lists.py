@@ -78,7 +78,7 @@ def test_a_task_reads_the_same_photographs_by_it(large: Storage, tmp_path: Path)
         read = reader.locate(Read(0, np.arange(reader.rows_per_part.sum())[::-1]))
         row = {name: np.array([value], object) for name, value in as_row(read).items()}
         task = DecodeRead(reader.of_parts, settings_of(config, seed=0))
-        blocks.append([block["key"].tolist() for block in task(row)])
+        blocks.append([block["key"].to_pylist() for block in task(row)])
     assert blocks[0] == blocks[1]
     assert blocks[0][0]
 
