@@ -91,3 +91,25 @@ def test_too_many_that_do_not_decode_end_the_stream_by_their_names(
     with pytest.raises(StorageError, match="2 photographs do not decode") as caught:
         list(chain(*streams))
     assert all(name in str(caught.value) for name in names)
+
+
+def test_a_stream_whose_process_dies_ends_with_that_and_a_closed_one_ends_it(
+    local_ray: Any, tmp_path: Path
+) -> None:
+    from kintsugi.data.ray_pipeline import stream_batches
+
+    reader = open_reader(pack_photos(tmp_path), CONFIG.resize_px)
+    order = SampleOrder(reader.rows_per_part, seed=1, shuffle_parts=2, workers=2, batch_size=3)
+    for ending in ("killed", "closed"):
+        request = BatchRequest(reader, order, Position(), 0, 500, corrupt_rows(reader, CONFIG))
+        stream = stream_batches(request, CONFIG)
+        next(stream)
+        feeder = stream.gi_frame.f_locals["feeder"]  # type: ignore[attr-defined]
+        if ending == "killed":
+            local_ray.kill(feeder)
+            with pytest.raises(local_ray.exceptions.RayActorError):
+                list(stream)
+        else:
+            stream.close()  # type: ignore[attr-defined]
+            with pytest.raises(local_ray.exceptions.RayActorError):
+                local_ray.get(feeder.blocks.remote())
