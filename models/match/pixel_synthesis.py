@@ -26,7 +26,6 @@ from kintsugi.models.compose.gradient_blend import blend_gradients
 from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, PlaceCost, Sketcher
 from kintsugi.models.match.pixel_vote import Ballot, pad_like
 from kintsugi.models.match.source_cost import (
-    mean_distance,
     place_cost,
     rarity,
     with_repetition,
@@ -163,8 +162,7 @@ class _Search:
         if self._guides is not None:
             self._place_cost = place_cost(self._known, grid, max(self._size), self._depth.max())
             compared = torch.cat([self._known, self._guides], 1)
-            most = mean_distance(compared, grid)
-            self._rare = rarity(self._known, grid, most=most, generator=generator)
+            self._rare = rarity(self._known, grid, generator=generator)
             self._known = torch.cat([compared, self._rare.sqrt()[:, None]], 1)
         # What a query's sketch sees, and no more of the image.
         rows, columns = grid.places(grid.queries)

@@ -2,9 +2,9 @@
 
 Beyond the paper. That a patch fits is not enough deep in a hole, where the guide is vague. What
 belongs there is near, and at the same height rather than above or below: sky, trees and ground lie
-in layers. Objects are rare in their picture, and pieces of them are what the eye finds first. And
-one copy of an object may pass where three in a row do not. Each cost is a part of the squared
-distance by which sources are compared; `docs/lab.md`, 2026-11-30, has what each brings.
+in layers. Objects have a texture that is rare in their picture, and pieces of them are what the eye
+finds first. And one copy of an object may pass where three in a row do not. Each cost is a part of
+the squared distance by which sources are compared; `docs/lab.md` has what each brings.
 """
 
 import torch
@@ -22,10 +22,13 @@ _FAR_COLUMNS, _FAR_ROWS = 1.0, 3.0
 # copied from the strip next to it, again and again: trees in rows, as far apart as the strip is
 # wide. From so far away each half of a hole can be one piece.
 _FREE = 1.0
-# What one costs that is like nothing else, up to the mean distance of all that is compared: objects
-# are rare, and pieces of them are what the eye finds first. Its like is looked for among so many
-# sources drawn at random, so many pixels away and more.
+# What one costs whose texture is like no other, up to the mean distance of textures: objects are
+# rare, and pieces of them are what the eye finds first. A like is looked for among so many sources
+# drawn at random, so many pixels away and more.
 _RARE, _LIKE_AMONG, _LIKE_FROM = 0.3, 256, 6
+# Pixels around a source that are its texture. Rejected: patches themselves. No two patches of grass
+# are alike, so grass was rare and walls were not: fills were smoother than their surroundings.
+_TEXTURE = 4
 # What that grows by, as often again as a source is copied more than all would be if they were
 # copied alike: of an object next to a hole one copy may pass, three in a row do not. By how rare it
 # is, not for each alike: a wall may be repeated, and with a price on that faces came instead.
@@ -57,30 +60,45 @@ def place_cost(
 
 
 def rarity(
-    sketches: Float[Tensor, "n k"], grid: PatchGrid, *, most: Tensor, generator: torch.Generator
+    sketches: Float[Tensor, "n k"], grid: PatchGrid, *, generator: torch.Generator
 ) -> Float[Tensor, " n"]:
     """What each source costs as there is little like it, by flat position; 0 elsewhere.
 
     Args:
-        sketches: Of all patches, by flat position.
+        sketches: Of all patches, by flat position: the cost is in the unit of their squared
+            distances.
         grid: Whose sources are compared with one another.
-        most: Squared distance to the nearest like from which the cost no longer grows.
         generator: Draws the sources among which a like is looked for; on the CPU.
     """
+    textures = _textures(sketches, grid)
     order = torch.randperm(len(grid.sources), generator=generator)
     among = grid.sources[order[:_LIKE_AMONG].to(grid.sources.device)]
-    others, places = sketches[among], torch.stack(grid.places(among))
+    others, places = textures[among], torch.stack(grid.places(among))
     lengths = others.square().sum(1)
     cost = sketches.new_zeros(len(sketches))
     for sources in torch.split(grid.sources, _PAIRS_AT_ONCE // len(among) + 1):
-        own = sketches[sources]
+        own = textures[sources]
         distance = own.square().sum(1)[:, None] + lengths - 2 * own @ others.T
         here = torch.stack(grid.places(sources))
         near = (here[:, :, None] - places[:, None]).abs().amax(0) < _LIKE_FROM
         least = distance.masked_fill(near, torch.inf).clamp_min(0).amin(1)
         # Where all of a small image is near there is nothing to compare with.
         cost[sources] = torch.where(least.isfinite(), least, 0)
-    return _RARE * cost.clamp(max=most)
+    return _RARE * cost.clamp(max=mean_distance(textures, grid))
+
+
+def _textures(sketches: Float[Tensor, "n k"], grid: PatchGrid) -> Float[Tensor, "n 2*k"]:
+    """Mean and deviation of the sources' sketches around each position; elsewhere of no use."""
+    known = grid.is_source.view(1, 1, *grid.hole.shape).to(sketches)
+    side = 2 * _TEXTURE + 1
+    share = F.avg_pool2d(known, side, 1, _TEXTURE)
+    table = sketches.T.reshape(1, -1, *grid.hole.shape) * known
+    mean, square = (
+        F.avg_pool2d(part, side, 1, _TEXTURE) / share.clamp_min(1 / side**2)
+        for part in (table, table.square())
+    )
+    deviation = (square - mean.square()).clamp_min(0).sqrt()
+    return torch.cat([mean, deviation], 1)[0].flatten(1).T.contiguous()
 
 
 def with_repetition(

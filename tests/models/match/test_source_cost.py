@@ -39,22 +39,48 @@ def test_the_mean_distance_is_that_of_two_sources_drawn_at_random() -> None:
     assert float(mean_distance(sketches, grid)) == pytest.approx(float(every), rel=1e-3)
 
 
-def test_what_is_like_nothing_far_from_it_costs_most(generator: torch.Generator) -> None:
-    grid = grid_of(noise(40, 40))
+def test_a_texture_of_which_there_is_more_is_not_rare_though_no_two_patches_are_alike(
+    generator: torch.Generator,
+) -> None:
+    grid = PatchGrid.of(noise(64, 64), mask_of(64, 64, (0, 8, 0, 8)), 3)
+    shape = grid.hole.shape
+    sketches = torch.randn(len(grid.is_source), 4, generator=generator)
+    table = sketches.view(*shape, 4)
+    # A thing of another shade, and one of as much shade and less contrast, as large as each other.
+    table[20:29, 20:29] += 2.0
+    table[45:54, 45:54] *= 0.1
+    cost = rarity(sketches, grid, generator=generator).view(shape)
+    grass = cost[40:60, 15:35].mean()
+    assert float(cost[24, 24]) > 5 * float(grass)
+    assert float(cost[49, 49]) > 5 * float(grass)
+
+
+def test_rarity_ends_at_three_tenths_of_the_mean_distance_of_textures(
+    generator: torch.Generator,
+) -> None:
+    grid = grid_of(noise(64, 64))
     sketches = torch.zeros(len(grid.is_source), 2)
-    # Two that are alike, next to each other, are one thing.
-    alone = grid.sources[:2]
-    sketches[alone] = 3.0
-    cost = rarity(sketches, grid, most=torch.tensor(10.0), generator=generator)
-    assert cost[alone].tolist() == pytest.approx([0.3 * 10, 0.3 * 10])
-    assert float(cost.sum()) == pytest.approx(2 * 0.3 * 10)
+    sketches.view(*grid.hole.shape, 2)[40:49, 40:49] = 3.0
+    # What the hole's patches hold does not matter.
+    sketches[~grid.is_source] = 50.0
+    cost = rarity(sketches, grid, generator=generator)
+    # Means and deviations over 9x9 px of the places that are sources.
+    known = grid.is_source.view(grid.hole.shape)
+    textures = []
+    for row, column in zip(*(part.tolist() for part in grid.places(grid.sources)), strict=True):
+        around = (slice(max(0, row - 4), row + 5), slice(max(0, column - 4), column + 5))
+        values = sketches.view(*grid.hole.shape, 2)[around][known[around]]
+        textures.append(torch.cat([values.mean(0), values.std(0, correction=0)]))
+    most = 0.3 * 2 * torch.stack(textures).var(0, correction=0).sum()
+    assert float(cost.max()) == pytest.approx(float(most), rel=1e-3)
+    assert float(cost.view(grid.hole.shape)[44, 44]) == pytest.approx(float(most), rel=1e-3)
 
 
 def test_in_a_small_image_where_all_is_near_nothing_is_rare(generator: torch.Generator) -> None:
     image = noise(9, 9)
     grid = PatchGrid.of(image, mask_of(9, 9, (0, 1, 0, 1)), 3)
     sketches = torch.randn(len(grid.is_source), 2)
-    cost = rarity(sketches, grid, most=torch.tensor(10.0), generator=generator)
+    cost = rarity(sketches, grid, generator=generator)
     assert cost.tolist() == [0.0] * len(cost)
 
 
