@@ -119,9 +119,11 @@ def main(
         margin=margin,
         limit=limit,
     )
-    evaluated = _evaluated(config)
     if flavour == FITTED and not as_configured:
-        config = _fitted(config, evaluated, price, tflops, keep=not dry_run)
+        config = _fitted(config, _evaluated(config), price, tflops, keep=not dry_run)
+    elif not dry_run:
+        # What is only listed is planned without the photographs: a bucket may be out of reach.
+        _evaluated(config)
     planned = steps(config, options.CONFIGS)
     if dry_run:
         print("\n".join(f"{step.name}: {' '.join(_command(step))}" for step in planned))
