@@ -1,6 +1,7 @@
 """A step that does not end leaves every rank's stacks, and says which rank is waited for."""
 
 import contextlib
+import io
 import json
 import threading
 import time
@@ -92,8 +93,11 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_each_hang_writes_once_and_a_rank_that_is_stopped_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not capsys: what a thread prints while it is read is lost.
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stdout", said)
     now = [0.0]
     place = Place(lambda: now[0])
     file = tmp_path / FOLDER / "rank-0000.txt"
@@ -107,18 +111,15 @@ def test_each_hang_writes_once_and_a_rank_that_is_stopped_is_named(
         now[0] += 0.75
         until(file.exists)
         now[0] += 0.1
-        said = ""
-        while "rank 1" not in said:
-            said += capsys.readouterr().out
-        assert "after step 3" in said
-        assert "rank 1 has not arrived and writes nothing" in said
+        until(lambda: "rank 1 has not arrived and writes nothing" in said.getvalue())
+        assert "after step 3" in said.getvalue()
         file.unlink()
         place.arrive(4)
         now[0] += 0.75
         until(file.exists)
         place.arrive(5)
     assert "test_each_hang_writes_once" in file.read_text(), "the stack of every thread"
-    assert "after step 4" not in capsys.readouterr().out, "it went on"
+    assert "after step 4" not in said.getvalue(), "it went on"
 
 
 def test_the_lowest_rank_that_writes_says_it_for_all(
