@@ -55,11 +55,19 @@ def _members(storage: Storage, name: str, size: int) -> Iterator[tarfile.TarInfo
     file = RangeFile(storage, name, size)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
+            before = 0
             while (member := tar.next()) is not None:
                 # Else it would keep all of them.
                 tar.members = []  # type: ignore[attr-defined]
+                # A size below 0 leads back to a header that was read: to go on would never end.
+                if member.size < 0 or tar.offset <= before:
+                    raise StorageError(
+                        f"{where} says that {_readable(member.name)} has {member.size} bytes:"
+                        f" {remedy}"
+                    )
+                before = tar.offset
                 if member.isreg() and member.offset_data + member.size > size:
-                    raise StorageError(f"{where} ends inside of {member.name}: {remedy}")
+                    raise StorageError(f"{where} ends inside of {_readable(member.name)}: {remedy}")
                 member.name = member.name.removeprefix("./")
                 yield member
             end = tar.offset

@@ -92,6 +92,38 @@ def test_a_damaged_header_is_an_error(tmp_path: Path) -> None:
         indexed(tmp_path, bytes(data))
 
 
+def with_size(size: int, header: str) -> bytes:
+    """A tar of two photographs, of which the second one's header says this size."""
+    member = tarfile.TarInfo("b.jpg")
+    if header == "pax":
+        member.pax_headers = {"size": str(size)}
+        bad = member.tobuf(tarfile.PAX_FORMAT)
+    else:
+        member.size = size
+        bad = member.tobuf(tarfile.GNU_FORMAT)
+    return tar_of({"a.jpg": b"1" * 1024})[: 512 + 1024] + bad + bytes(1024)
+
+
+@pytest.mark.parametrize("header", ["base-256", "pax"])
+@pytest.mark.parametrize("size", [-1, -512, -1024, -2048, -4096])
+def test_a_size_below_0_is_an_error_and_no_endless_loop(
+    tmp_path: Path, size: int, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = range_file.RangeFile.read
+
+    def count(self: range_file.RangeFile, size: int | None = -1) -> bytes:
+        reads.append(self.tell())
+        assert len(reads) < 100, "it goes in circles"
+        return read(self, size)
+
+    monkeypatch.setattr(range_file.RangeFile, "read", count)
+    # Later readers of Python's own stop at such a header by themselves.
+    message = rf"a\.tar (says .*b\.jpg has {size} bytes|has no end mark after 1536).*once more"
+    with pytest.raises(StorageError, match=message):
+        indexed(tmp_path, with_size(size, header))
+
+
 def test_what_lies_between_headers_is_read_once_or_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
