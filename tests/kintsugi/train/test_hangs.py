@@ -135,20 +135,19 @@ def test_the_lowest_rank_that_writes_says_it_for_all(
     assert not capsys.readouterr().out, "rank 1 does"
 
 
-def test_storage_that_fails_ends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_storage_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Storage, name: str, data: bytes) -> None:
         raise StorageError("it is full")
 
     monkeypatch.setattr(Storage, "write", refuse)
-    now = [0.0]
-    place, said = Place(lambda: now[0]), ""
+    said, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("sys.stdout", said)
+    place = Place(lambda: now[0])
     with hang_watch(Storage(tmp_path), place, rank=0, workers=1, limit_s=1.0):
         now[0] += 1.0
-        while "rank 0 hangs, and its stacks are not kept: it is full" not in said:
-            said += capsys.readouterr().out
-    assert said.count("hangs") == 1
+        text = "rank 0 hangs, and its stacks are not kept: it is full"
+        until(lambda: text in said.getvalue())
+    assert said.getvalue().count("hangs") == 1
 
 
 def stand(rank: int, passed: int, joint: int = 0, at: str = "2026-12-01T01:00:00+00:00") -> Stand:
