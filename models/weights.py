@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -134,7 +135,7 @@ def read_release_config(folder: Path) -> ReleaseConfig:
 
 def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
     """The content of a release's `config.json`; ``path`` names it. Raises: ValueError."""
-    raw = json.loads(text)
+    raw = _json_object(text, path)
     if raw.get("version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {raw.get('version')!r}; this program reads"
@@ -152,8 +153,25 @@ def parse_release_config(text: bytes, path: str) -> ReleaseConfig:
                 "matching": MatchingConfig(**_without_limit(raw["matching"])),
             }
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a release's configuration: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # A mapping that is none has no `items`, a key that is missing says its name alone.
+        why = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is not a release's configuration: {why}") from error
+
+
+def _json_object(text: bytes, path: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON: {error}; it was cut short or altered, fetch the release again"
+        ) from error
+    if not isinstance(raw, dict):
+        raise ValueError(
+            f"{path} holds {text[:40]!r}, which is no JSON object: it is not a release's"
+            " configuration; name the folder of a release, or publish it again"
+        )
+    return raw
 
 
 def current_name(name: str) -> str:
@@ -182,9 +200,14 @@ def _without_limit(matching: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file into ``module``; every name and shape must agree."""
+    """Load a safetensors file into ``module``; every name and shape must agree.
+
+    Raises: ValueError: It is no such file, or one of another architecture.
+    """
     try:
         module.load_state_dict(read_weights(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit this architecture: {error}") from error
 

@@ -47,7 +47,6 @@ from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs, RefinerState
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
-from kintsugi.errors import KintsugiError
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -106,7 +105,7 @@ class RefinerNode(Node):
 
         Requests that have begun end with the release that they began with. A replica that runs
         keeps its release when the new one cannot be read, and says so in its log: Serve would stop
-        one that raises, and there may be no other.
+        one that raises, and its successor is given the same `user_config`.
 
         Raises:
             ValidationError: A replica that starts is given no `RefinerState`.
@@ -114,11 +113,13 @@ class RefinerNode(Node):
         """
         try:
             await self._change_release(RefinerState.model_validate(user_config).release)
-        except (KintsugiError, ValueError, OSError):
+        except Exception as error:
             if not self._started:
                 raise
-            kept = self._releases[0].model.version
-            logger.exception("user_config %s is refused, %s goes on to answer", user_config, kept)
+            kept, kind = self._releases[0].model.version, type(error).__name__
+            logger.exception(
+                "user_config %s is refused (%s), %s goes on to answer", user_config, kind, kept
+            )
 
     async def _change_release(self, uri: str) -> None:
         uri = uri or self._own_uri

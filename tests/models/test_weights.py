@@ -195,6 +195,38 @@ def test_refuses_a_config_it_does_not_know(
         load_release(release)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[]", r"config\.json holds b'\[\]', which is no JSON object"),
+        (b"null", "no JSON object"),
+        (b'{"version": 1', "is not JSON: .*cut short"),
+        (b"\xff\xfe\xff", "is not JSON"),
+    ],
+)
+def test_refuses_a_config_that_is_no_object(release: Path, text: bytes, message: str) -> None:
+    (release / "config.json").write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        load_release(release)
+
+
+@pytest.mark.parametrize("part", ["training", "model", "matching"])
+def test_refuses_a_config_with_a_part_that_is_none(release: Path, part: str) -> None:
+    edit_config(release, lambda raw: raw.update({part: None}))
+    with pytest.raises(ValueError, match="not a release's configuration"):
+        load_release(release)
+
+
+def test_refuses_weights_that_are_no_safetensors_though_their_digest_is_right(
+    release: Path,
+) -> None:
+    weights = release / "model.safetensors"
+    weights.write_bytes(b"no tensors")
+    edit_config(release, lambda raw: raw.update(digest=file_digest(weights)))
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        load_release(release)
+
+
 def test_a_release_from_before_the_initial_fill_had_its_name(
     encoder: Vgg19Relu3, tmp_path: Path
 ) -> None:

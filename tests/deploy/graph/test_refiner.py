@@ -17,7 +17,7 @@ from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.models.weights import WEIGHTS_NAME, ReleaseConfig, save_release
+from kintsugi.models.weights import CONFIG_NAME, WEIGHTS_NAME, ReleaseConfig, save_release
 from tests.deploy.conftest import Pixels
 
 UNUSED: Any = None
@@ -170,7 +170,7 @@ def test_a_request_that_begins_again_does_not_undo_the_change(
     assert asyncio.run(node.ready()).model.name == "second"
 
 
-@pytest.mark.parametrize("wrong", ["missing", "cut", "misspelt"])
+@pytest.mark.parametrize("wrong", ["missing", "cut", "misspelt", "list"])
 def test_a_release_that_is_none_stops_no_replica_that_answers(
     inpainter: Inpainter, tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
@@ -178,6 +178,8 @@ def test_a_release_that_is_none_stops_no_replica_that_answers(
     shutil.copytree(tmp_path / "first", tmp_path / "cut")
     weights = tmp_path / "cut" / WEIGHTS_NAME
     weights.write_bytes(weights.read_bytes()[:-1])
+    shutil.copytree(tmp_path / "first", tmp_path / "list")
+    (tmp_path / "list" / CONFIG_NAME).write_text("[]")
     config = {"relaese": "x"} if wrong == "misspelt" else {"release": str(tmp_path / wrong)}
     node = refiner(tmp_path / "first")
     # Serve calls it as soon as a replica has started. Until then there is one that answers.
@@ -188,3 +190,29 @@ def test_a_release_that_is_none_stops_no_replica_that_answers(
     assert asyncio.run(node.ready()).model.name == "first"
     assert "is refused" in caplog.text
     assert "first@sha256:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("out of memory"), AttributeError("'list' has no 'get'"), KeyError("model")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_replica_that_answers_survives_whatever_reading_raises(
+    inpainter: Inpainter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """Serve stops a replica whose `reconfigure` raises; its successor would not start, either."""
+    publish(tmp_path, inpainter, "first")
+    node = refiner(tmp_path)
+    node.check_health()
+
+    def fail(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("kintsugi.deploy.graph.refiner.load_release", fail)
+    asyncio.run(node.reconfigure({"release": "elsewhere"}))
+    assert asyncio.run(node.ready()).model.name == "first"
+    assert f"is refused ({type(error).__name__})" in caplog.text
