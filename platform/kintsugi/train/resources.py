@@ -44,11 +44,52 @@ def check_resources(
             " would take the CPUs that reading needs; set data.tasks_anywhere=false or"
             " workers.min_count=0"
         )
-    refusal = _too_few_in_all(workers, data, nodes) or _too_few_together(workers, data, nodes)
+    _refuse(
+        _too_few_in_all(workers, data, nodes) or _too_few_together(workers, data, nodes),
+        workers,
+        f"waiting up to {workers.wait_s} s for more nodes",
+    )
+
+
+def trial_resources(workers: WorkersSection) -> dict[str, float]:
+    """What Ray sets aside for one trial of a sweep, which reads in its own process."""
+    return {"CPU": workers.cpus, "GPU": float(workers.use_gpu)}
+
+
+def check_trial_resources(workers: WorkersSection, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse trials of a sweep that no node has room for: Ray Tune would wait for ever.
+
+    Args:
+        workers: Of a trial.
+        nodes: The resources of each living node of the cluster.
+
+    Raises: ConfigError with what is asked, what the largest node has, and the remedy. Where
+        ``workers.autoscaling`` promises more nodes, it is logged as a warning instead.
+    """
+    needs = trial_resources(workers)
+    if any(_room(needs, node) for node in nodes):
+        return
+    # Among those with what is scarce the one that is nearest to enough.
+    found = [(node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes]
+    gpus, cpus = max(found, key=lambda one: (min(one[0], needs["GPU"]), one[1]), default=(0, 0))
+    gpu = " and one GPU (workers.use_gpu=true)" if workers.use_gpu else ""
+    without = ", set workers.use_gpu=false" if workers.use_gpu else ""
+    _refuse(
+        f"a trial takes workers.cpus={workers.cpus:g} logical CPUs{gpu}, but the largest of the"
+        f" cluster's {len(nodes)} nodes has {cpus:g} CPUs and {gpus:g} GPUs: lower"
+        f" workers.cpus{without}, or start a node with more (logical CPUs are free: a larger"
+        " --num-cpus)",
+        workers,
+        "waiting for such a node",
+    )
+
+
+def _refuse(refusal: str, workers: WorkersSection, waiting: str) -> None:
+    """Raises: ConfigError, if there is a refusal and the cluster does not grow."""
     if refusal and not workers.autoscaling:
         raise ConfigError(refusal)
     if refusal:
-        logger.warning("%s; waiting up to %d s for more nodes", refusal, workers.wait_s)
+        logger.warning("%s; %s", refusal, waiting)
 
 
 def _least(workers: WorkersSection) -> tuple[str, int]:

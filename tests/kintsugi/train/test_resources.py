@@ -10,7 +10,7 @@ import pytest
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from kintsugi.train.resources import check_resources, worker_resources
+from kintsugi.train.resources import check_resources, check_trial_resources, worker_resources
 from tests.kintsugi.training_runs import debug_config
 
 
@@ -117,3 +117,30 @@ def test_reading_is_set_aside_with_its_worker(tmp_path: Path) -> None:
     assert resources(with_workers(tmp_path, anywhere=True)) == {"CPU": 0.5}
     config = with_workers(tmp_path, use_gpu=True, resources={"pool": 1.0})
     assert resources(config) == {"CPU": 1.5, "GPU": 1.0, "pool": 1.0}
+
+
+def test_a_trial_that_no_node_has_room_for_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = [{"CPU": 2.0}, {"CPU": 1.0}]
+    # What would read next to a worker reads in the trial itself.
+    many = with_workers(tmp_path, cpus=2.0, tasks=8).workers
+    check_trial_resources(many, small)
+    many = dataclasses.replace(many, cpus=4.0)
+    message = (
+        r"workers\.cpus=4 logical CPUs, but the largest of the cluster's 2 nodes has 2 CPUs and 0"
+        r" GPUs: lower workers\.cpus, or start"
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_trial_resources(many, small)
+    with caplog.at_level(logging.WARNING):
+        check_trial_resources(dataclasses.replace(many, autoscaling=True), small)
+    assert "a trial takes workers.cpus=4" in caplog.text
+    on_gpu = with_workers(tmp_path, cpus=4.0, use_gpu=True).workers
+    message = (
+        r"workers\.cpus=4 logical CPUs and one GPU \(workers\.use_gpu=true\), but the largest of"
+        r" the cluster's 2 nodes has 2 CPUs and 1 GPUs.* set workers\.use_gpu=false"
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_trial_resources(on_gpu, [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 9.0}])
+    check_trial_resources(on_gpu, [{"CPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}])

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
@@ -24,6 +25,7 @@ from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
 from kintsugi.train.ray_trainer import ensure_shards
+from kintsugi.train.resources import check_trial_resources, trial_resources
 from kintsugi.train.worker import train_locally
 
 # What a sweep draws where nothing else is asked for.
@@ -120,16 +122,20 @@ def sweep(request: SweepRequest) -> list[Trial]:
     """Train the trials on the connected Ray cluster. Returns: all of them, the best first.
 
     Raises:
-        ConfigError: a key or a value is impossible, or the shards hold nothing out.
+        ConfigError: a key or a value is impossible, no node has room for a trial, or the shards
+            hold nothing out.
         StorageError: there are no shards.
         RuntimeError: trials failed, by an error of ours or Ray's.
     """
     config, ranges = request.config, request.ranges
+    check_trial_resources(
+        config.workers, [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    )
     for which in (0, 1):
         trial_config(config, {key: ends[which] for key, ends in ranges.items()})
     ensure_shards(config.data)
     filesystem, path = Storage(config.storage).arrow_filesystem()
-    needs = {"cpu": config.workers.cpus, "gpu": float(config.workers.use_gpu)}
+    needs = {name.lower(): amount for name, amount in trial_resources(config.workers).items()}
     tuner = tune.Tuner(
         tune.with_resources(partial(_train_trial, base=config.to_dict()), needs),
         param_space={key: tune.loguniform(*ends) for key, ends in ranges.items()},

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,18 @@ def test_the_table_has_a_row_for_each_trial() -> None:
         "| --- | --- | --- | --- |",
         "| a | 0.123 | 4 | 1.5000 |",
     ]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("asked", [{"cpus": 1e6}, {"use_gpu": True}])
+def test_trials_that_no_node_has_room_for_are_refused_before_anything_starts(
+    local_ray: object, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    config = measured(tmp_path)
+    config = dataclasses.replace(config, workers=dataclasses.replace(config.workers, **asked))
+    # The nodes are asked first: there are no shards.
+    with pytest.raises(ConfigError, match=r"a trial takes .* the largest of the cluster's 1 nodes"):
+        sweep(SweepRequest(config, parse_ranges(RANGES), trials=1))
 
 
 @pytest.mark.ray
