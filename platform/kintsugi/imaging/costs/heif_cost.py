@@ -32,6 +32,8 @@ class _Items:
         properties: The size that each property is; None for another kind of property.
         made_of: The pictures that each is made of, as often as they are named.
         places: Where the bytes of each are: from, to.
+        extents: How many pieces the places are said to be in, all together.
+        problem: What no honest file says, as the end of a sentence; "" for nothing.
     """
 
     main: int | None = None
@@ -41,7 +43,9 @@ class _Items:
     sizes: dict[int, set[_Size]] = field(default_factory=lambda: defaultdict(set))
     made_of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     places: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    extents: int = 0
     profile_bytes: int = 0
+    problem: str = ""
 
 
 def heif_cost(data: bytes) -> DecodeCost:
@@ -65,7 +69,7 @@ def heif_cost(data: bytes) -> DecodeCost:
 def _read(data: bytes, items: _Items) -> str:
     """Read all boxes. Returns: what is wrong with them."""
     lists: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
-    properties, own_data = (0, 0), 0
+    properties, own_data, wide = (0, 0), 0, False
     for parts, (kind, start, end) in enumerate(walk_boxes(data, _HOLD), start=1):
         if parts > MOST_PARTS:
             return f"it is in more than {MOST_PARTS} boxes"
@@ -78,12 +82,15 @@ def _read(data: bytes, items: _Items) -> str:
             properties = (start, end)
         elif kind == b"idat":
             own_data = start
+        elif kind == b"iref":
+            wide = start < end and data[start] > 0
         else:
-            lists[kind].append((start, end))
+            lists[b"wide dimg" if wide and kind == b"dimg" else kind].append((start, end))
     readers: dict[bytes, Callable[[bytes, int, int, _Items], None]] = {
         b"pitm": _read_main,
         b"iinf": _read_kinds,
         b"dimg": _read_references,
+        b"wide dimg": partial(_read_references, letter="I"),
         b"ipma": _read_links,
         b"iloc": partial(_read_places, own_data=own_data),
     }
@@ -92,7 +99,7 @@ def _read(data: bytes, items: _Items) -> str:
             # What is cut short is found by the decoder, too, and the others count all the same.
             with suppress(struct.error, IndexError):
                 read(data, start, end, items)
-    return ""
+    return items.problem
 
 
 def _problem(data: bytes, items: _Items) -> str:
@@ -151,14 +158,11 @@ def _read_kinds(data: bytes, start: int, end: int, items: _Items) -> None:
             items.kinds[item] = data[where : where + 4]
 
 
-def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
-    """`dimg`: what an item is made of. Numbers have two bytes, or four in wide lists."""
-    source, count = struct.unpack_from(">HH", data, start)
-    if end - start == 4 + 2 * count:
-        items.made_of[source] += struct.unpack_from(f">{count}H", data, start + 4)
-    else:
-        source, count = struct.unpack_from(">IH", data, start)
-        items.made_of[source] += struct.unpack_from(f">{count}I", data, start + 6)
+def _read_references(data: bytes, start: int, end: int, items: _Items, letter: str = "H") -> None:
+    """`dimg`: what an item is made of. Numbers have two bytes, or four in a list of version 1."""
+    source, count = struct.unpack_from(f">{letter}H", data, start)
+    first = start + struct.calcsize(f">{letter}H")
+    items.made_of[source] += struct.unpack_from(f">{count}{letter}", data, first)
 
 
 def _read_links(data: bytes, start: int, end: int, items: _Items) -> None:
@@ -193,7 +197,16 @@ def _read_places(data: bytes, start: int, end: int, items: _Items, own_data: int
         origin = own_data if version and numbers.take(2) & 15 == 1 else 0
         numbers.take(2)
         origin += numbers.take(base)
-        for _ in range(numbers.take(2)):
+        pieces = numbers.take(2)
+        items.extents += pieces
+        # A piece without numbers has no bytes here: a few of them would claim millions.
+        if pieces > 1 and not index + offset + length:
+            items.problem = f"{pieces} pieces of one of its pictures have no place"
+            return
+        if items.extents > MOST_PARTS:
+            items.problem = f"its pictures are in {items.extents} pieces, the limit is {MOST_PARTS}"
+            return
+        for _ in range(pieces):
             numbers.take(index)
             at = origin + numbers.take(offset)
             size = numbers.take(length)

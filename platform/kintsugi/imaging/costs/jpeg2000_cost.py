@@ -21,6 +21,8 @@ _KNOWN = {
 }
 # As many tiles as are read have some each.
 _MOST_MARKERS = 4 * MOST_PARTS
+# Of 33 levels, the most that a codec reads, with all that comes before them.
+_LONGEST_STYLE = 48
 # Start of a part of a tile: its marker and length. No data holds it.
 _TILE_START = b"\xff\x90\0\x0a"
 
@@ -75,17 +77,18 @@ def _precincts_of_a_tile(
 
     A codec prepares each of them before it reads a byte of data: a file of a hundred bytes can
     ask for hundreds of millions. Every start of a tile's part that there is in the file is gone
-    on from, also those that another one claims to hold.
+    on from, also those that another one claims to hold; where two ways meet they are one.
     """
-    most, walked = 1, 0
+    most = 1
+    walked: set[int] = set()
     # A component of a style is named by one byte, or by two where there are many.
     own = 1 if components < 257 else 2
     start: int = position
     while start >= 0:
         position = start
-        while position + 4 <= len(data):
-            walked += 1
-            if walked > _MOST_MARKERS:
+        while position + 4 <= len(data) and position not in walked:
+            walked.add(position)
+            if len(walked) > _MOST_MARKERS:
                 return most, f"it has more than {_MOST_MARKERS} markers"
             marker, (length,) = data[position + 1], struct.unpack_from(">H", data, position + 2)
             if data[position] != 0xFF or marker not in _KNOWN:
@@ -93,7 +96,7 @@ def _precincts_of_a_tile(
                 continue
             if marker in (_DATA, 0xD9):
                 break
-            style = data[position + 4 : position + 2 + length]
+            style = data[position + 4 : position + 2 + min(length, _LONGEST_STYLE)]
             if marker == _STYLE and style[:1] and style[0] & 1:
                 most = max(most, _precincts(style[10:], width, height))
             elif marker == _STYLE_OF_ONE and len(style) > own and style[own] & 1:
