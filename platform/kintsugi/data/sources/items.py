@@ -20,12 +20,15 @@ class Item(NamedTuple):
         place: "" for a file by itself, whose name is the id; else the kind of file that it lies
             in and that file's name: `tar:train-00.tar`.
         start: The first of its bytes there.
+        other_id: Its name where another photograph has the same id, and no user chose the id;
+            "" = none.
     """
 
     id: str
     size: int
     place: str = ""
     start: int = 0
+    other_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Intake:
         kind: What they are in.
         image_column: The column of Parquet files that holds them; "" = found by name and type.
         id_column: The column of Parquet files that names them; "" = the path that is stored with
-            each, or a column of a usual name, or file and row.
+            each, or a column of a usual name; file and row where there is none, or it repeats.
     """
 
     kind: Kind = "auto"

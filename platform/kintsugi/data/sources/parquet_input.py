@@ -33,6 +33,7 @@ _INDEX = pa.schema(
         pa.field("size", pa.int64(), nullable=False),
         pa.field("place", pa.string(), nullable=False),
         pa.field("start", pa.int64(), nullable=False),
+        pa.field("other_id", pa.string(), nullable=False),
     ]
 )
 _TEXTS = pa.schema([pa.field(name, pa.string()) for name in ("id", "reason", "detail")])
@@ -106,7 +107,9 @@ def copy_parquet(storage: Storage, name: str, size: int, copies: Storage, intake
         ConfigError: as `find_columns`.
         StorageError: the file cannot be read to its end, or a copy not be written.
     """
-    own = copies.join(hashlib.sha256(f"{storage.uri} {name} {size} {intake}".encode()).hexdigest())
+    # By what an index holds, too: one of an earlier version is none.
+    about = f"{storage.uri} {name} {size} {intake} {_INDEX.names}"
+    own = copies.join(hashlib.sha256(about.encode()).hexdigest())
     # Written last: it vouches for the others.
     if not own.exists("index.parquet"):
         _copy(storage, name, size, own, intake)
@@ -120,7 +123,7 @@ def _copy(storage: Storage, name: str, size: int, own: Storage, intake: Intake) 
     rejects: list[Reject] = []
     block, blocks = io.BytesIO(), 0
     try:
-        for item_id, data in _photos(RangeFile(storage, name, size), where, name, intake):
+        for item_id, other_id, data in _photos(RangeFile(storage, name, size), where, name, intake):
             if data is None:
                 why = "the row has no bytes: photographs outside of the file are not followed"
                 rejects.append(Reject(item_id, "no_bytes", why))
@@ -128,7 +131,8 @@ def _copy(storage: Storage, name: str, size: int, own: Storage, intake: Intake) 
             if block.tell() and block.tell() + len(data) > _COPY_BYTES:
                 own.write(f"{blocks:05d}", block.getvalue())
                 block, blocks = io.BytesIO(), blocks + 1
-            items.append(Item(item_id, len(data), f"{place}/{blocks:05d}", block.tell()))
+            where_it_is = f"{place}/{blocks:05d}", block.tell()
+            items.append(Item(item_id, len(data), *where_it_is, other_id))
             block.write(data)
     except (pa.ArrowException, OSError) as error:
         # Arrow says both of a file that is none.
@@ -144,7 +148,8 @@ def _copy(storage: Storage, name: str, size: int, own: Storage, intake: Intake) 
 
 def _photos(
     file: RangeFile, where: str, name: str, intake: Intake
-) -> Iterator[tuple[str, bytes | None]]:
+) -> Iterator[tuple[str, str, bytes | None]]:
+    """Of each row its id, its id where others have that one, and its bytes."""
     table = pq.ParquetFile(file)
     columns = find_columns(table.schema_arrow, intake, where)
     wanted = [columns.image, *([columns.id] if columns.id else [])]
@@ -158,8 +163,10 @@ def _photos(
             if columns.is_struct:
                 data = (image or {}).get("bytes")
                 path = (image or {}).get("path") if columns.has_path else None
-            named = path or item_id
-            yield (f"{stem}/{row:09d}" if named is None else str(named)), data
+            named, own = path or item_id, f"{stem}/{row:09d}"
+            # What nobody named as a name may be a label, or begin again in each file.
+            other = "" if intake.id_column or named is None else own
+            yield (own if named is None else str(named)), other, data
             row += 1
 
 

@@ -27,7 +27,9 @@ _SETTINGS = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA temp_store = FILE; PRAGMA cache_size = -65536;
 BEGIN;
-CREATE TABLE found (split INT, key BLOB, id TEXT, size INT, place INT, start INT);
+CREATE TABLE found (
+    split INT, key BLOB, id TEXT, size INT, place INT, start INT, other_id TEXT
+);
 CREATE TABLE arranged (number INTEGER PRIMARY KEY, id TEXT, size INT, place INT, start INT);
 """
 
@@ -48,6 +50,8 @@ class Spool:
         self._packing = packing
         self._seed = seed
         self._digest = 0
+        # Whether there are ids that no user chose.
+        self._guessed = False
         self._places: dict[str, int] = {}
         self._names: list[str] = []
         # Rows of each part, and how many parts are for training.
@@ -64,7 +68,7 @@ class Spool:
         self.ignored += page.ignored
         self.rejects += page.rejects
         self._database.executemany(
-            "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", self._found(page.items)
+            "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", self._found(page.items)
         )
 
     def _found(self, items: Iterable[Item]) -> Iterator[tuple[object, ...]]:
@@ -78,15 +82,19 @@ class Spool:
             text = f"{item.size} {item.start} {item.place}\n{item.id}".encode()
             # A sum: whatever the order of the listing.
             self._digest += int.from_bytes(hashlib.sha256(text).digest(), "big")
-            split, key = place_of(item.id, self._packing, self._seed)
+            self._guessed = self._guessed or bool(item.other_id)
             yield (
-                _SPLITS.index(split),
-                key[:_KEY_BYTES],
+                *self._rank(item.id),
                 item.id,
                 item.size,
                 self._place(item.place),
                 item.start,
+                item.other_id,
             )
+
+    def _rank(self, name: str) -> tuple[int, bytes]:
+        split, key = place_of(name, self._packing, self._seed)
+        return _SPLITS.index(split), key[:_KEY_BYTES]
 
     def _place(self, name: str) -> int:
         number = self._places.setdefault(name, len(self._places))
@@ -96,6 +104,8 @@ class Spool:
 
     def arrange(self) -> None:
         """Put what was found in order, and divide it among parts; once, after all was added."""
+        if self._guessed:
+            self._tell_apart()
         for split in _SPLITS:
             first = sum(self._rows)
             rows = enumerate(self._once_each(_SPLITS.index(split)), first)
@@ -112,6 +122,19 @@ class Spool:
             if split == TRAIN:
                 self._train = len(self._rows)
         self._database.execute("DROP TABLE found")
+
+    def _tell_apart(self) -> None:
+        """Give photographs of equal ids their other ones: all of them, in whatever order."""
+        self._database.execute(
+            "CREATE TABLE equals AS SELECT rowid AS number, other_id FROM found WHERE"
+            " other_id <> '' AND id IN (SELECT id FROM found GROUP BY id HAVING count(*) > 1)"
+        )
+        equals = self._database.execute("SELECT number, other_id FROM equals")
+        self._database.executemany(
+            "UPDATE found SET split = ?, key = ?, id = ? WHERE rowid = ?",
+            ((*self._rank(name), name, number) for number, name in equals),
+        )
+        self._database.execute("DROP TABLE equals")
 
     def _once_each(self, split: int) -> Iterator[tuple[str, int, int, int]]:
         before = None

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kintsugi.data.packing import Packing
@@ -14,6 +16,7 @@ from kintsugi.data.shard_manifest import MANIFEST_NAME
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.data.sources.items import Intake, read_intake
+from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage import backends
 from kintsugi.storage.storage import Storage
@@ -179,6 +182,37 @@ def test_the_same_name_twice_is_one_photograph_and_one_reject(tmp_path: Path) ->
     details = " ".join(reject.detail for reject in manifest.rejects)
     assert "1.tar" in details
     assert "2.tar" in details, "that of the first tar is kept"
+
+
+def test_guessed_ids_that_repeat_lose_no_photograph(tmp_path: Path) -> None:
+    """A number that begins again in each file, a label, a file's name without its class."""
+    place = Storage(tmp_path / "in")
+    for file, key in (("a", "id"), ("b", "id"), ("c", "name")):
+        names: list[object] = [0, 1, 2] if key == "id" else ["cat", "cat", "dog"]
+        photos = [noise(3 * "abc".index(file) + n) for n in range(3)]
+        place.write(f"{file}.parquet", parquet_of(pa.table({"image": photos, key: names})))
+    paths = {"image": [{"bytes": noise(20 + n), "path": "1.jpg"} for n in range(2)]}
+    place.write("d.parquet", parquet_of(pa.table(paths)))
+    packing = Packing(held_out_share=0.3)
+    manifest = write_shards(place.uri, str(tmp_path / "out"), packing=packing)
+    assert manifest.rejects == ()
+    parts = [pq.read_table(tmp_path / "out" / part.name) for part in manifest.parts]
+    ids = sorted(name for part in parts for name in part["id"].to_pylist())
+    rows = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 1)]
+    own = [f"{file}/{row:09d}" for file, row in [*rows, ("d", 0), ("d", 1)]]
+    assert ids == [*own, "dog"], "what is alone keeps its id"
+    for part, table in zip(manifest.parts, parts, strict=True):
+        for name in table["id"].to_pylist():
+            assert is_held_out(name, 0.3) == (part.split == "held_out")
+
+
+def test_ids_of_a_column_that_was_named_are_taken_at_their_word(tmp_path: Path) -> None:
+    place = Storage(tmp_path / "in")
+    table = pa.table({"image": [noise(0), noise(1)], "name": ["cat", "cat"]})
+    place.write("a.parquet", parquet_of(table))
+    manifest = write_shards(place.uri, str(tmp_path / "out"), intake=Intake(id_column="name"))
+    assert manifest.rows == 1
+    assert [(each.id, each.reason) for each in manifest.rejects] == [("cat", "name_twice")]
 
 
 def test_half_a_listing_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
