@@ -4,6 +4,8 @@ What a listing holds at one time is bounded by the largest file that photographs
 by how many photographs there are.
 """
 
+import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +16,7 @@ from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_hidden, is_photo
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage, file_at
 
+_log = logging.getLogger(__name__)
 _CONTAINERS: dict[str, Kind] = {tars.SUFFIX: "tar", parquet_input.SUFFIX: "parquet"}
 _WORDS = {"tar": "tar files", "parquet": "Parquet files", "lmdb": "LMDBs"}
 
@@ -27,12 +30,14 @@ class Source:
         copies: Where photographs are copied that cannot be read where they are.
         intake: How they are found.
         only: The one file in the folder that is meant; "" for all.
+        left_out: Start of the names of what is not listed; "" = none is.
     """
 
     storage: Storage
     copies: Storage
     intake: Intake = Intake()
     only: str = ""
+    left_out: str = ""
 
     @property
     def uri(self) -> str:
@@ -61,14 +66,36 @@ def open_source(uri: str, target: Storage, intake: Intake) -> Source:
 
     Args:
         uri: Its URI.
-        target: The folder of the shards.
+        target: The folder of the shards; where it lies in that folder, nothing in it is listed.
         intake: How photographs are found there.
+
+    Raises: ConfigError: both are the same folder.
     """
     copies = target.join(parquet_input.COPIES)
     if _container(uri) and not uri.endswith("/"):
         storage, name = file_at(uri)
         return Source(storage, copies, intake, name)
-    return Source(Storage(uri), copies, intake)
+    storage = Storage(uri)
+    inside = _place_in(storage, target)
+    if inside == "":
+        raise ConfigError(
+            f"{storage.uri} is the folder of the photographs and that of the shards, which would"
+            f" be taken for photographs: choose another output, such as {storage.uri}/shards"
+        )
+    if inside is None:
+        return Source(storage, copies, intake)
+    _log.warning("%s lies in %s: nothing in it is read", target.uri, storage.uri)
+    return Source(storage, copies, intake, left_out=f"{inside}/")
+
+
+def _place_in(storage: Storage, target: Storage) -> str | None:
+    """The name of a folder in another, "" for the same; None where it lies elsewhere."""
+    if storage.is_bucket or target.is_bucket:
+        start, own = storage.uri, target.uri
+    else:
+        start, own = (os.path.realpath(each.uri) for each in (storage, target))
+    start, own = f"{start.rstrip('/')}/", f"{own.rstrip('/')}/"
+    return own[len(start) : -1] if own.startswith(start) else None
 
 
 def list_photos(source: Source) -> Iterator[Page]:
@@ -86,7 +113,7 @@ def list_photos(source: Source) -> Iterator[Page]:
     if source.only:
         walked.containers.append((source.only, source.storage.size(source.only)))
     else:
-        yield from walked.photos(source.storage.walk(), kind)
+        yield from walked.photos(_sizes(source), kind)
     # Whoever packed photographs before they could be in tars has ignored those.
     if walked.found:
         yield Page(ignored=len(walked.containers))
@@ -99,6 +126,18 @@ def list_photos(source: Source) -> Iterator[Page]:
     else:
         # By their names: of two photographs of one name the same is taken each time.
         yield from map_tasks(_index, source, chosen)
+
+
+def _sizes(source: Source) -> Iterator[dict[str, int]]:
+    """A listing of files, a page at a time."""
+    for sizes in source.storage.walk():
+        if source.left_out:
+            # A packing that was cut off left shards and copies there.
+            yield {
+                name: size for name, size in sizes.items() if not name.startswith(source.left_out)
+            }
+        else:
+            yield sizes
 
 
 @dataclass
