@@ -230,18 +230,55 @@ def test_half_a_listing_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (tmp_path / "out").exists()
 
 
+class Killed(Exception):
+    """The process ended."""
+
+
+def kill(*_: object) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("kind", ["files", "structs"])
+@pytest.mark.parametrize("through", ["in", "in/../in", "link"])
+def test_shards_among_photographs_are_not_taken_for_photographs(
+    expected: str, tmp_path: Path, kind: str, through: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder of the shards in that of the photographs, of which a first packing was cut off."""
+    WRITERS[kind](PHOTOS, Storage(tmp_path / "in"))
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    target = Storage(tmp_path / "in" / "shards")
+    uri = f"{tmp_path}/{through}"
+    with pytest.raises(Killed):
+        write_shards(uri, target.uri, packing=PACKING, report=kill)
+    assert [name for name in target.list() if name.endswith(".parquet")]
+    assert digest_of(uri, target) == expected
+    assert "in/shards lies in" in caplog.text
+    again = Packing(rows_per_part=4, held_out_share=0.3, overwrite=True)
+    assert digest_of(uri, target, again) == expected, "with the shards there"
+
+
+@pytest.mark.parametrize("kind", ["files", "structs"])
+def test_shards_in_the_folder_of_the_photographs_itself_are_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    place = Storage(tmp_path / "in")
+    WRITERS[kind](PHOTOS, place)
+    before = place.list()
+    with pytest.raises(ConfigError, match=r"choose another output, such as .*in/shards"):
+        write_shards(place.uri, f"{place.uri}/", packing=PACKING)
+    assert place.list() == before
+
+
+def test_a_neighbour_whose_name_begins_the_same_is_listed(tmp_path: Path) -> None:
+    as_files(PHOTOS, Storage(tmp_path / "in" / "shards-of-glass"))
+    assert write_shards(str(tmp_path / "in"), str(tmp_path / "in" / "shards")).rows == 12
+
+
 def test_copies_of_a_packing_that_was_cut_off_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_structs(PHOTOS, Storage(tmp_path / "in"))
     target = Storage(tmp_path / "out")
-
-    class Killed(Exception):
-        """The process ended."""
-
-    def kill(*_: object) -> None:
-        raise Killed
-
     with pytest.raises(Killed):
         write_shards(str(tmp_path / "in"), target.uri, packing=PACKING, report=kill)
     assert len([name for name in target.list() if name.endswith("index.parquet")]) == 2
