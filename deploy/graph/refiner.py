@@ -33,6 +33,7 @@ from kintsugi.deploy.graph.base_node import (
 )
 from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged, RequestContext
+from kintsugi.deploy.observability.metrics import RELEASE_REFUSED
 from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import (
     PhotoPlan,
@@ -47,6 +48,7 @@ from kintsugi.deploy.release_files import local_release
 from kintsugi.deploy.settings import AppArgs, RefinerState
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
+from kintsugi.errors import KintsugiError, StorageError
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
@@ -89,6 +91,9 @@ class RefinerNode(Node):
         super().__init__(args)
         self._own_uri = args.release
         self._started = False
+        # What is wanted in place of the first release, and whether to try once more to read it.
+        self._wanted, self._again = args.release, False
+        self._trying: asyncio.Task[None] | None = None
         self._releases = [_sound_release(uri) for uri in (args.release, *args.more_releases)]
         check_names([release.model for release in self._releases])
         # The jobs of a replica of the Ingress come in addition to its requests.
@@ -104,35 +109,66 @@ class RefinerNode(Node):
         """Called by Serve with the deployment's `user_config`, also while the replica runs.
 
         Requests that have begun end with the release that they began with. A replica that runs
-        keeps its release when the new one cannot be read, and says so in its log: Serve would stop
-        one that raises, and its successor is given the same `user_config`.
+        keeps its release when the new one cannot be read: Serve would stop one that raises, and
+        its successor is given the same `user_config`. Its log says so, and the metric
+        `kintsugi_release_refused`. What may pass is tried again with each health check.
 
         Raises:
             ValidationError: A replica that starts is given no `RefinerState`.
             StorageError, ValueError: It is given a release that is none.
         """
         try:
-            await self._change_release(RefinerState.model_validate(user_config).release)
+            uri = RefinerState.model_validate(user_config).release
+            await self._change_release(uri or self._own_uri)
         except Exception as error:
             if not self._started:
                 raise
             kept, kind = self._releases[0].model.version, type(error).__name__
+            self._refused(error)
             logger.exception(
-                "user_config %s is refused (%s), %s goes on to answer", user_config, kind, kept
+                "user_config %s is refused (%s), %s goes on to answer; tried again: %s",
+                user_config,
+                kind,
+                kept,
+                "yes" if self._again else "no",
             )
 
     async def _change_release(self, uri: str) -> None:
-        uri = uri or self._own_uri
-        if uri == self._releases[0].uri:
-            return
-        release = await asyncio.to_thread(_sound_release, uri)
-        check_names([release.model, *(more.model for more in self._releases[1:])])
-        self._releases[0] = release
-        logger.info("%s answers from now on", release.model.version)
+        """New requests begin with this one, unless another one is wanted meanwhile."""
+        self._wanted, self._again = uri, False
+        if uri != self._releases[0].uri:
+            release = await asyncio.to_thread(_sound_release, uri)
+            check_names([release.model, *(more.model for more in self._releases[1:])])
+            if self._wanted != uri:
+                return
+            self._releases[0] = release
+            logger.info("%s answers from now on", release.model.version)
+        self._record(RELEASE_REFUSED, 0, {})
 
-    def check_health(self) -> None:
-        """Called by Serve when the replica has started, and then again and again."""
+    def _refused(self, error: Exception) -> None:
+        # Others may have read it: a replica that gave up would answer with the old one for ever.
+        self._again = _may_pass(error)
+        self._record(RELEASE_REFUSED, 1, {})
+
+    async def _try_again(self) -> None:
+        uri = self._wanted
+        try:
+            await self._change_release(uri)
+        # The trace is in the log already; a task's error would be seen by nobody.
+        except Exception as error:  # noqa: BLE001
+            logger.warning("%s is refused again (%s): %s", uri, type(error).__name__, error)
+            if self._wanted == uri:
+                self._refused(error)
+
+    async def check_health(self) -> None:
+        """Called by Serve when the replica has started, and then every ten seconds.
+
+        A release that could not be read is read again meanwhile; nobody waits for it.
+        """
         self._started = True
+        if self._again:
+            self._again = False
+            self._trying = asyncio.create_task(self._try_again())
 
     async def ready(self) -> NodeStatus:
         """Which releases answer new requests, and how many have been answered."""
@@ -404,6 +440,14 @@ class _StyleFeatures:
     def ask_again(self) -> None:
         """They may have been lost."""
         self._asked = None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same release can be read later: storage that is silent, a disk that is full."""
+    if isinstance(error, StorageError):
+        return error.may_pass
+    # These say what is wrong with a release; of all others nothing is known.
+    return not isinstance(error, (ValueError, KintsugiError))
 
 
 def _sound_release(uri: str) -> Release:

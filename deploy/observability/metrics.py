@@ -86,6 +86,11 @@ BATCH_SIZE = Metric(
     ("stage",),
     (1, 2, 4, 8, 16),
 )
+RELEASE_REFUSED = Metric(
+    "gauge",
+    "kintsugi_release_refused",
+    "1 while a Refiner answers with an older release, since it cannot read the one it was given",
+)
 # What the HTTP interface counts, and what each node does.
 OF_HTTP = (
     REQUESTS,
@@ -99,7 +104,7 @@ OF_HTTP = (
     MEGAPIXELS,
     HOLE_FRACTION,
 )
-OF_NODES = (STAGES, BATCH_SIZE)
+OF_NODES = (STAGES, BATCH_SIZE, RELEASE_REFUSED)
 
 # A metric, its value now (of a counter: what is added) and its labels.
 Record = Callable[[Metric, float, Mapping[str, str]], None]

@@ -12,12 +12,20 @@ import torch
 from kintsugi.deploy.engine import Busy
 from kintsugi.deploy.graph.refiner import RefinerNode
 from kintsugi.deploy.graph.request_context import ReleaseChanged, RequestContext
+from kintsugi.deploy.observability.metrics import RELEASE_REFUSED
 from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
+from kintsugi.errors import StorageError
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
-from kintsugi.models.weights import CONFIG_NAME, WEIGHTS_NAME, ReleaseConfig, save_release
+from kintsugi.models.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    ReleaseConfig,
+    load_release,
+    save_release,
+)
 from tests.deploy.conftest import Pixels
 
 UNUSED: Any = None
@@ -125,7 +133,7 @@ def test_its_release_changes_while_it_runs(inpainter: Inpainter, tmp_path: Path)
         for name in ("first", "second")
     }
     node = refiner(tmp_path / "first")
-    node.check_health()
+    asyncio.run(node.check_health())
 
     async def go() -> None:
         going_on, begun = asyncio.Event(), asyncio.Event()
@@ -185,7 +193,7 @@ def test_a_release_that_is_none_stops_no_replica_that_answers(
     # Serve calls it as soon as a replica has started. Until then there is one that answers.
     with pytest.raises((ValueError, OSError)):
         asyncio.run(node.reconfigure(config))
-    node.check_health()
+    asyncio.run(node.check_health())
     asyncio.run(node.reconfigure(config))
     assert asyncio.run(node.ready()).model.name == "first"
     assert "is refused" in caplog.text
@@ -207,7 +215,7 @@ def test_a_replica_that_answers_survives_whatever_reading_raises(
     """Serve stops a replica whose `reconfigure` raises; its successor would not start, either."""
     publish(tmp_path, inpainter, "first")
     node = refiner(tmp_path)
-    node.check_health()
+    asyncio.run(node.check_health())
 
     def fail(folder: Path) -> None:
         raise error
@@ -216,3 +224,101 @@ def test_a_replica_that_answers_survives_whatever_reading_raises(
     asyncio.run(node.reconfigure({"release": "elsewhere"}))
     assert asyncio.run(node.ready()).model.name == "first"
     assert f"is refused ({type(error).__name__})" in caplog.text
+
+
+class Reading:
+    """Reads releases, but for so many times; and what the node says of it."""
+
+    def __init__(
+        self, node: RefinerNode, monkeypatch: pytest.MonkeyPatch, *errors: Exception
+    ) -> None:
+        self.node, self.errors, self.read = node, list(errors), list[str]()
+        self.refused: list[float] = []
+        node._record = lambda metric, value, labels: (
+            self.refused.append(value) if metric is RELEASE_REFUSED else None
+        )
+        monkeypatch.setattr("kintsugi.deploy.graph.refiner.load_release", self._load)
+
+    def _load(self, folder: Path) -> tuple[Inpainter, ReleaseConfig]:
+        self.read.append(folder.name)
+        if self.errors:
+            raise self.errors.pop(0)
+        return load_release(folder)
+
+    async def health_check(self) -> str:
+        """As Serve's; then the name of the release that answers."""
+        await self.node.check_health()
+        if self.node._trying is not None:
+            await self.node._trying
+        return (await self.node.ready()).model.name
+
+
+SILENT = StorageError("the bucket does not answer", may_pass=True)
+
+
+def test_what_passes_keeps_no_replica_with_the_old_release(
+    inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica may have read it: without this the two would differ for ever."""
+    for name in ("first", "second"):
+        publish(tmp_path / name, inpainter, name)
+    node = refiner(tmp_path / "first")
+    full = OSError(28, "No space left on device")
+    reading = Reading(node, monkeypatch, SILENT, full, RuntimeError("out of memory"))
+
+    async def go() -> None:
+        assert await reading.health_check() == "first"
+        await node.reconfigure({"release": str(tmp_path / "second")})
+        assert reading.refused == [1]
+        answering = [await reading.health_check() for _ in range(5)]
+        assert answering == ["first", "first", "second", "second", "second"]
+
+    asyncio.run(go())
+    # Once it is there, no more.
+    assert reading.read == ["second"] * 4
+    assert reading.refused == [1, 1, 1, 0]
+
+
+def test_a_release_that_is_none_is_read_once(
+    inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "first", inpainter, "first")
+    node = refiner(tmp_path / "first")
+    lasting = StorageError("no such bucket"), ValueError("cut short")
+    reading = Reading(node, monkeypatch, *lasting)
+
+    async def go() -> None:
+        await reading.health_check()
+        for name in ("second", "third"):
+            await node.reconfigure({"release": name})
+            assert [await reading.health_check() for _ in range(3)] == ["first"] * 3
+        # Back to what answers, which needs no reading.
+        await node.reconfigure({"release": ""})
+
+    asyncio.run(go())
+    assert reading.read == ["second", "third"]
+    assert reading.refused == [1, 1, 0]
+
+
+# Whether it can be read meanwhile, or not.
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_release_that_is_no_longer_wanted_is_not_tried_again(
+    inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    for name in ("first", "second"):
+        publish(tmp_path / name, inpainter, name)
+    node = refiner(tmp_path / "first")
+    reading = Reading(node, monkeypatch, *[SILENT] * failures)
+
+    async def go() -> None:
+        await reading.health_check()
+        await node.reconfigure({"release": str(tmp_path / "second")})
+        # It is being read when another one is wanted.
+        await node.check_health()
+        await asyncio.sleep(0)
+        await node.reconfigure({"release": ""})
+        assert [await reading.health_check() for _ in range(3)] == ["first"] * 3
+
+    asyncio.run(go())
+    assert reading.read == ["second"] * 2
+    assert reading.refused == [1, 0]
