@@ -32,6 +32,7 @@ from kintsugi.data.sources.spool import Spool, spool
 from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
 from kintsugi.errors import ConfigError, InputError, InvalidInput
 from kintsugi.imaging.codec import decode_image, encode_image
+from kintsugi.imaging.limits import check_length
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
@@ -134,6 +135,8 @@ def pack_part(source: Source, target: Storage, plan: PartPlan, packing: Packing)
     rejects: list[Reject] = []
     for item in plan.items:
         try:
+            # Before it is read: what is no photograph may be larger than the memory.
+            check_length(item.size, packing.limits, "image")
             data, height, width = _checked(source.read(item), packing)
         except InputError as error:
             rejects.append(Reject(item.id, error.code, str(error)))

@@ -74,12 +74,7 @@ def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Deco
         raise InvalidInput(
             f"the {name} is empty", code=f"{name}_empty_file", hint="send the bytes of a file"
         )
-    if len(data) > limits.max_bytes:
-        raise TooLarge(
-            f"the {name} has {len(data)} bytes, the limit is {limits.max_bytes}",
-            code=f"{name}_too_large",
-            hint="send a smaller file",
-        )
+    check_length(len(data), limits, name)
     format = sniff_format(data)
     if data[:4] in _BIG_TIFF:
         raise UnsupportedFormat(
@@ -105,6 +100,19 @@ def check_header(data: bytes, limits: ImageLimits, name: str) -> tuple[str, Deco
     cost = read_decode_cost(data, format)
     _check_cost(cost, limits, name)
     return format, cost
+
+
+def check_length(length: int, limits: ImageLimits, name: str) -> None:
+    """Check how many bytes a file has, which may be known before it is read.
+
+    Raises: TooLarge: with the value and the limit.
+    """
+    if length > limits.max_bytes:
+        raise TooLarge(
+            f"the {name} has {length} bytes, the limit is {limits.max_bytes}",
+            code=f"{name}_too_large",
+            hint="send a smaller file",
+        )
 
 
 def check_size(height: int, width: int, limits: ImageLimits, name: str) -> None:

@@ -250,6 +250,27 @@ def test_one_unreadable_file_is_listed_and_a_failing_store_is_not(
     assert not (tmp_path / "b" / MANIFEST_NAME).exists()
 
 
+def test_a_file_over_the_limit_is_listed_and_not_read(
+    few: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = few.sizes()
+    read: list[str] = []
+    limit = sorted(sizes.values())[4]
+    whole = Storage.read
+
+    def count(self: Storage, name: str) -> bytes:
+        read.append(name)
+        return whole(self, name)
+
+    monkeypatch.setattr(Storage, "read", count)
+    packing = Packing(limits=replace(LIMITS, max_bytes=limit))
+    manifest = write_shards(few.uri, str(tmp_path / "out"), packing=packing)
+    large = {name for name, size in sizes.items() if size > limit}
+    assert {each.id for each in manifest.rejects} == large
+    assert {each.reason for each in manifest.rejects} == {"image_too_large"}
+    assert sorted(name for name in read if name in sizes) == sorted(sizes.keys() - large)
+
+
 @pytest.mark.ray
 def test_ray_tasks_write_the_same_files(place: str, photos: Storage, local_ray: Any) -> None:
     here, there = (Storage(place).join(name) for name in ("here", "there"))

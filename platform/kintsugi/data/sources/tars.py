@@ -66,7 +66,9 @@ def _members(storage: Storage, name: str, size: int) -> Iterator[tarfile.TarInfo
                         f" {remedy}"
                     )
                 before = tar.offset
-                if member.isreg() and member.offset_data + member.size > size:
+                # The size of a sparse one is that of the file it was, and not what is stored.
+                stored = member.isreg() and not member.issparse()
+                if stored and member.offset_data + member.size > size:
                     raise StorageError(f"{where} ends inside of {_readable(member.name)}: {remedy}")
                 member.name = member.name.removeprefix("./")
                 yield member
@@ -84,6 +86,8 @@ def _why_not(member: tarfile.TarInfo, first: str) -> tuple[str, str] | None:
     """Reason and sentence, where a member cannot be packed; ``first``: of its sample, if other."""
     if not member.isreg():
         return "no_file", "a link in a tar file: only what is stored in it is read"
+    if member.issparse():
+        return "no_file", "a sparse file in a tar, without its zeros: pack it without --sparse"
     if first:
         return (
             "second_of_sample",

@@ -69,6 +69,30 @@ def test_a_link_is_a_reject_and_a_folder_is_nothing(tmp_path: Path) -> None:
     assert [(each.id, each.reason) for each in page.rejects] == [("d/a.jpg", "no_file")]
 
 
+def sparse(name: str, form: str) -> bytes:
+    """A member as GNU tar --sparse writes it: a million bytes, of which 512 are stored."""
+    member = tarfile.TarInfo(name)
+    member.size = 512
+    if form == "pax":
+        member.pax_headers = {"GNU.sparse.map": "0,512", "GNU.sparse.size": "1000000"}
+        return member.tobuf(tarfile.PAX_FORMAT) + b"x" * 512
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (0, 512)
+    header[483:495] = b"%011o\0" % 1_000_000
+    header[148:155] = b"%06o\0" % tarfile.calc_chksums(bytes(header))[0]  # type: ignore[attr-defined]
+    return bytes(header) + b"x" * 512
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_a_sparse_member_is_a_reject_and_no_damage(tmp_path: Path, form: str) -> None:
+    data = tar_of({"a.jpg": b"1" * 1024})[: 512 + 1024] + sparse("b.jpg", form)
+    page = indexed(tmp_path, data + tar_of({"c.jpg": b"3"}))
+    assert [item.id for item in page.items] == ["a.jpg", "c.jpg"]
+    assert [(each.id, each.reason) for each in page.rejects] == [("b.jpg", "no_file")]
+    assert "--sparse" in page.rejects[0].detail
+
+
 @pytest.mark.parametrize(
     ("length", "message"),
     [
