@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+from pydantic import TypeAdapter
+
 from kintsugi.errors import StorageError
 from kintsugi.storage.retry import Retry
 from kintsugi.storage.storage import Storage
@@ -123,7 +125,7 @@ def hang_watch(
 ) -> Iterator[None]:
     """While inside, write this rank's stacks when it stays at one step for too long.
 
-    What cannot be written is said and ends nothing.
+    What cannot be written is said, and neither ends nor keeps the rank.
 
     Args:
         run: The run's folder.
@@ -134,7 +136,8 @@ def hang_watch(
     """
     over = threading.Event()
     # The time until the step fails is short.
-    folder = Storage(run.join(FOLDER).uri, retry=Retry(total_seconds=limit_s / _LOOKS))
+    patience_s = limit_s / _LOOKS
+    folder = Storage(run.join(FOLDER).uri, retry=Retry(total_seconds=patience_s))
     watch = _Watch(folder, place, rank, workers, limit_s, over)
     thread = threading.Thread(target=watch.run, name="hang watch", daemon=True)
     thread.start()
@@ -142,7 +145,14 @@ def hang_watch(
         yield
     finally:
         over.set()
-        thread.join()
+        # Storage may hang as well, and a rank that fails must fail: the thread may stay behind.
+        thread.join(patience_s)
+        if thread.is_alive():
+            print(
+                f"rank {rank} does not wait for its stacks: {folder.uri} has not answered for"
+                f" {patience_s:g} s",
+                flush=True,
+            )
 
 
 class _Watch:
@@ -163,6 +173,8 @@ class _Watch:
         self._workers = workers
         self._limit_s = limit_s
         self._over = over
+        # Files that say nothing, which was said.
+        self._strange: set[str] = set()
 
     def run(self) -> None:
         written_for = None
@@ -172,11 +184,16 @@ class _Watch:
             if not late or since == written_for:
                 continue
             written_for = since
+            lacking = "its stacks are not kept"
             try:
                 mine = self._write()
+                lacking = "who has not arrived is not known"
                 self._judge(mine, since)
-            except StorageError as error:
-                print(f"rank {self._rank} hangs, and its stacks are not kept: {error}", flush=True)
+            except (StorageError, OSError) as error:
+                print(
+                    f"rank {self._rank} hangs, and {lacking}: {type(error).__name__}: {error}",
+                    flush=True,
+                )
 
     def _write(self) -> Stand:
         """Write what every thread of this process does."""
@@ -185,7 +202,11 @@ class _Watch:
         with tempfile.TemporaryFile() as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
-            text = json.dumps(asdict(mine)).encode() + b"\n" + file.read()
+            stacks = file.read()
+        if not stacks:
+            # On a full disk it writes nothing, and says nothing.
+            raise OSError(f"no room in {tempfile.gettempdir()} for the stacks")
+        text = json.dumps(asdict(mine)).encode() + b"\n" + stacks
         self._folder.write(_name(self._rank), text)
         return mine
 
@@ -208,9 +229,23 @@ class _Watch:
                 return
 
     def _stand(self, name: str, mine: Stand) -> Stand | None:
-        """Where a rank stood by its file; None: it was written for another hang."""
-        stand = Stand(**json.loads(self._folder.read(name).split(b"\n", 1)[0]))
-        return stand if stand.is_of_the_time_of(mine, self._limit_s) else None
+        """Where a rank stood by its file; None: it was written for another hang, or says nothing
+        of one, which is said once.
+        """
+        line = self._folder.read(name).split(b"\n", 1)[0]
+        try:
+            stand = TypeAdapter(Stand).validate_json(line, strict=True)
+            return stand if stand.is_of_the_time_of(mine, self._limit_s) else None
+        # Of a time without a zone a TypeError.
+        except (ValueError, TypeError) as error:
+            if name not in self._strange:
+                self._strange.add(name)
+                print(
+                    f"{self._folder.uri}/{name} does not say where a rank stood, and counts as"
+                    f" absent: {type(error).__name__}: {error}",
+                    flush=True,
+                )
+            return None
 
 
 def describe_hang(found: dict[int, Stand], workers: int, folder: Storage, limit_s: float) -> str:

@@ -1,8 +1,10 @@
 """A step that does not end leaves every rank's stacks, and says which rank is waited for."""
 
 import contextlib
+import faulthandler
 import io
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -145,9 +147,82 @@ def test_storage_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     place = Place(lambda: now[0])
     with hang_watch(Storage(tmp_path), place, rank=0, workers=1, limit_s=1.0):
         now[0] += 1.0
-        text = "rank 0 hangs, and its stacks are not kept: it is full"
+        text = "rank 0 hangs, and its stacks are not kept: StorageError: it is full"
         until(lambda: text in said.getvalue())
     assert said.getvalue().count("hangs") == 1
+
+
+def test_a_full_disk_is_said_and_the_next_hang_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    place, said = Place(lambda: now[0]), io.StringIO()
+    monkeypatch.setattr("sys.stdout", said)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with hang_watch(Storage(tmp_path), place, rank=0, workers=1, limit_s=1.0):
+        now[0] += 1.0
+        until(lambda: "not kept: FileNotFoundError: " in said.getvalue())
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        # It takes the place of stacks without a word when the disk fills up under it.
+        with monkeypatch.context() as full:
+            full.setattr(faulthandler, "dump_traceback", lambda file, all_threads: None)
+            place.arrive(1)
+            now[0] += 1.0
+            until(lambda: f"not kept: OSError: no room in {tmp_path}" in said.getvalue())
+        place.arrive(2)
+        now[0] += 1.0
+        until((tmp_path / FOLDER / "rank-0000.txt").exists)
+    assert said.getvalue().count("not kept") == 2
+
+
+def test_files_that_cannot_be_read_are_said_and_count_as_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, now = Storage(tmp_path).join(FOLDER), [0.0]
+    strange = {
+        "rank-0000.txt": b"\xff\xfe",
+        "rank-0001.txt": b"[1]\n",
+        "rank-0002.txt": b'{"rank": 2}\n',
+        "rank-0003.txt": json.dumps(asdict(stand(3, 0, at="yesterday"))).encode(),
+        "rank-0004.txt": json.dumps(asdict(stand(4, 0, at="2026-12-01T01:00:00"))).encode(),
+        "rank-0005.txt": json.dumps(asdict(stand(5, 0)) | {"passed": "9"}).encode(),
+    }
+    for name, data in strange.items():
+        folder.write(name, data)
+    place, said = Place(lambda: now[0]), io.StringIO()
+    monkeypatch.setattr("sys.stdout", said)
+    with hang_watch(Storage(tmp_path), place, rank=6, workers=7, limit_s=1.0):
+        for step in (1, 2):
+            place.arrive(step)
+            now[0] += 1.0
+            until(lambda step=step: f"after step {step}" in said.getvalue())
+    for rank, name in enumerate(strange):
+        assert f"rank {rank} has not arrived and writes nothing" in said.getvalue()
+        assert said.getvalue().count(f"{folder.uri}/{name} does not say where a rank stood") == 1
+
+
+def test_storage_that_hangs_does_not_keep_a_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(self: Storage, name: str, data: bytes) -> None:
+        asked.set()
+        answer.wait()
+
+    monkeypatch.setattr(Storage, "write", hang)
+    # A rank that is kept goes on then, and the test fails.
+    rescue = threading.Timer(120, answer.set)
+    rescue.start()
+    said, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("sys.stdout", said)
+    with hang_watch(Storage(tmp_path), Place(lambda: now[0]), rank=0, workers=1, limit_s=1.0):
+        now[0] += 1.0
+        asked.wait()
+    assert not answer.is_set()
+    rescue.cancel()
+    answer.set()
+    assert "rank 0 does not wait for its stacks" in said.getvalue()
 
 
 def stand(rank: int, passed: int, joint: int = 0, at: str = "2026-12-01T01:00:00+00:00") -> Stand:
