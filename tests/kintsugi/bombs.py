@@ -251,6 +251,18 @@ def heif_grid(named: int = 60_000, side: int = 64, *, brand: bytes = b"heic") ->
     return box(b"ftyp", brand + b"\0\0\0\0mif1" + brand) + box(b"meta", meta)
 
 
+# A unit of AV1 that is padding without content.
+AV1_EMPTY = b"\x7a\0"
+
+
+def av1_header(height: int, width: int) -> bytes:
+    """A unit of AV1 that is the header of a still picture, as far as its size."""
+    bits = f"{0:03b}11{0:05b}{15:04b}{15:04b}{width - 1:016b}{height - 1:016b}"
+    bits += "0" * (-len(bits) % 8)
+    content = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return bytes([1 << 3 | 2, len(content)]) + content
+
+
 def gif_frame_bomb() -> bytes:
     """A GIF of 16 x 16 px whose first frame has 60,000 x 60,000."""
     screen = struct.pack("<6sHHBBB", b"GIF89a", 16, 16, 0x80, 0, 0) + bytes(6)

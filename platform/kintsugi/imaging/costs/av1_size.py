@@ -1,21 +1,29 @@
 """Sizes of an AV1 picture, by its sequence headers; numbers of sections are the specification's."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 _SEQUENCE_HEADER = 1
 _MOST_UNITS = 4_096
 
 
+class TooManyUnits(ValueError):
+    """A picture in more units than any honest one; says so as the end of a sentence."""
+
+
 def av1_sizes(data: memoryview) -> Iterator[tuple[int, int]]:
-    """(height, width) of each sequence header; what is cut short has none.
+    """(height, width) of each sequence header; one that is cut short has none.
 
     Args:
         data: Open bitstream units, one after the other (5.3).
+
+    Raises: TooManyUnits: there are more than are read.
     """
-    at = 0
-    for _ in range(_MOST_UNITS):
-        if at >= len(data):
-            return
+    at, units = 0, 0
+    while at < len(data):
+        units += 1
+        if units > _MOST_UNITS:
+            raise TooManyUnits(f"one of its pictures is in more than {_MOST_UNITS} units")
         head = data[at]
         kind, extended, sized = head >> 3 & 15, head >> 2 & 1, head >> 1 & 1
         at += 1 + extended
@@ -23,10 +31,9 @@ def av1_sizes(data: memoryview) -> Iterator[tuple[int, int]]:
         if sized:
             length, at = _leb128(data, at)
         if kind == _SEQUENCE_HEADER:
-            try:
+            # A decoder goes on behind one that it cannot read.
+            with suppress(EOFError):
                 yield _size(_Bits(data[at : at + min(length, 512)]))
-            except EOFError:
-                return
         at += length
 
 

@@ -1,27 +1,33 @@
 """What decoding the main picture of a HEIC or AVIF takes: every picture that it is made of.
 
-A grid of small size may be made of large tiles, and name one of them many times. What an AVIF's
+A grid of small size may be made of large tiles, and name one of them many times. Transparency is a
+picture of its own, which points to the one that it belongs to. What an AVIF's
 boxes call small is decoded at the size that its sequence header says, and scaled; libheif refuses
 the same of a HEIC by itself.
 """
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from kintsugi.imaging.costs.av1_size import av1_sizes
+from kintsugi.imaging.costs.av1_size import TooManyUnits, av1_sizes
 from kintsugi.imaging.costs.boxes import walk_boxes
 from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
 
-# Boxes that hold boxes, and after how many bytes of their own.
-_HOLD = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"iref": 4}
+# Of what a `meta` has no two, nor a file two of it: one reader takes the first, another the last.
+_ONCE = {b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"idat"}
 # More pixels than any limit.
 _ENDLESS = 2**62
 
 _Size = tuple[int, int]
+_Place = tuple[int, int]
+
+
+class _NotHonest(ValueError):
+    """What no honest file has, as the end of a sentence."""
 
 
 @dataclass
@@ -31,9 +37,9 @@ class _Items:
     Attributes:
         properties: The size that each property is; None for another kind of property.
         made_of: The pictures that each is made of, as often as they are named.
+        joined: Those that are decoded with each because they point to it, such as transparency.
         places: Where the bytes of each are: from, to.
         extents: How many pieces the places are said to be in, all together.
-        problem: What no honest file says, as the end of a sentence; "" for nothing.
     """
 
     main: int | None = None
@@ -42,16 +48,20 @@ class _Items:
     properties: list[_Size | None] = field(default_factory=list)
     sizes: dict[int, set[_Size]] = field(default_factory=lambda: defaultdict(set))
     made_of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    places: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    joined: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[int, list[_Place]] = field(default_factory=lambda: defaultdict(list))
     extents: int = 0
     profile_bytes: int = 0
-    problem: str = ""
 
 
 def heif_cost(data: bytes) -> DecodeCost:
     """The cost of the main picture."""
-    items = _Items()
-    problem = _read(data, items) or _problem(data, items)
+    items, problem = _Items(), ""
+    try:
+        _read(data, items)
+        _check_pictures(data, items)
+    except (_NotHonest, TooManyUnits) as error:
+        problem = str(error)
     known = [size for size in items.properties if size is not None]
     largest = max(known, key=lambda size: size[0] * size[1], default=None)
     pixels, scans = largest[0] * largest[1] if largest else 0, 1
@@ -66,69 +76,67 @@ def heif_cost(data: bytes) -> DecodeCost:
     )
 
 
-def _read(data: bytes, items: _Items) -> str:
-    """Read all boxes. Returns: what is wrong with them."""
-    lists: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
-    properties, own_data, wide = (0, 0), 0, False
-    for parts, (kind, start, end) in enumerate(walk_boxes(data, _HOLD), start=1):
-        if parts > MOST_PARTS:
-            return f"it is in more than {MOST_PARTS} boxes"
-        if properties[0] <= start < properties[1]:
-            sized = kind == b"ispe" and end - start >= 12
-            items.properties.append(_size(data, start) if sized else None)
-            if kind == b"colr" and data[start : start + 4] in (b"prof", b"rICC"):
-                items.profile_bytes += end - start
-        elif kind == b"ipco":
-            properties = (start, end)
-        elif kind == b"idat":
-            own_data = start
-        elif kind == b"iref":
-            wide = start < end and data[start] > 0
-        else:
-            lists[b"wide dimg" if wide and kind == b"dimg" else kind].append((start, end))
+def _read(data: bytes, items: _Items) -> None:
+    """Read all boxes. Raises: _NotHonest."""
     readers: dict[bytes, Callable[[bytes, int, int, _Items], None]] = {
         b"pitm": _read_main,
         b"iinf": _read_kinds,
-        b"dimg": _read_references,
-        b"wide dimg": partial(_read_references, letter="I"),
-        b"ipma": _read_links,
-        b"iloc": partial(_read_places, own_data=own_data),
+        b"iref": _read_references,
+        b"iprp": _read_properties,
     }
+    (meta,) = _boxes(data, 0, len(data), {b"meta"})[b"meta"] or [(0, 0)]
+    boxes = _boxes(data, meta[0] + 4, meta[1], _ONCE)
+    own_data = boxes[b"idat"][0][0] if boxes[b"idat"] else 0
+    readers[b"iloc"] = partial(_read_places, own_data=own_data)
     for kind, read in readers.items():
-        for start, end in lists[kind]:
+        for start, end in boxes[kind]:
             # What is cut short is found by the decoder, too, and the others count all the same.
             with suppress(struct.error, IndexError):
                 read(data, start, end, items)
-    return items.problem
 
 
-def _problem(data: bytes, items: _Items) -> str:
-    """What is wrong with the pictures themselves."""
+def _boxes(data: bytes, start: int, end: int, once: Collection[bytes]) -> dict[bytes, list[_Place]]:
+    """Where the boxes of each kind are that lie next to one another, without those in them.
+
+    Raises: _NotHonest: there are too many, or two of a kind that there is ``once``.
+    """
+    found: dict[bytes, list[_Place]] = defaultdict(list)
+    for parts, (kind, at, stop) in enumerate(walk_boxes(data, {}, start, end), start=1):
+        if parts > MOST_PARTS:
+            raise _NotHonest(f"it is in more than {MOST_PARTS} boxes")
+        if kind in once and found[kind]:
+            raise _NotHonest(f"it has two boxes of the kind {kind.decode()}")
+        found[kind].append((at, stop))
+    return found
+
+
+def _check_pictures(data: bytes, items: _Items) -> None:
+    """Raises: _NotHonest, TooManyUnits: something is wrong with the pictures themselves."""
     ranges = [place for places in items.places.values() for place in places]
     if sum(end - start for start, end in ranges) > 2 * len(data):
-        return "its pictures share their bytes"
+        raise _NotHonest("its pictures share their bytes")
     for item, places in items.places.items():
         if items.kinds.get(item) != b"av01" or not items.sizes[item]:
             continue
         parts = [memoryview(data)[start:end] for start, end in places]
         for size in av1_sizes(parts[0] if len(parts) == 1 else memoryview(b"".join(parts))):
             if items.sizes[item] != {size}:
-                return "its boxes name another size than its picture has"
-    return ""
+                raise _NotHonest("its boxes name another size than its picture has")
 
 
 def _decoded_pixels(items: _Items, item: int, known: dict[int, int], depth: int = 0) -> int:
-    """Pixels of all pictures that one is made of, each as often as it is named."""
+    """Pixels of all pictures that one is made of or decoded with, each as often as it is named."""
     if item not in known:
         # Until it is known: one that is made of itself has no end.
         known[item] = _ENDLESS
         if depth > 16:
             return _ENDLESS
-        parts = items.made_of.get(item)
-        if parts:
-            found = sum(_decoded_pixels(items, part, known, depth + 1) for part in parts)
-        else:
+        parts = items.made_of.get(item, [])
+        found = 0
+        if not parts:
             found = max((h * w for h, w in items.sizes.get(item, ())), default=0)
+        for part in parts + items.joined.get(item, []):
+            found += _decoded_pixels(items, part, known, depth + 1)
         known[item] = min(found, _ENDLESS)
     return known[item]
 
@@ -158,11 +166,40 @@ def _read_kinds(data: bytes, start: int, end: int, items: _Items) -> None:
             items.kinds[item] = data[where : where + 4]
 
 
-def _read_references(data: bytes, start: int, end: int, items: _Items, letter: str = "H") -> None:
-    """`dimg`: what an item is made of. Numbers have two bytes, or four in a list of version 1."""
-    source, count = struct.unpack_from(f">{letter}H", data, start)
-    first = start + struct.calcsize(f">{letter}H")
-    items.made_of[source] += struct.unpack_from(f">{count}{letter}", data, first)
+def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`iref`: what items are made of (`dimg`), and to which ones they belong (`auxl`).
+
+    Numbers have two bytes, or four in version 1.
+    """
+    letter = "I" if data[start] else "H"
+    width = struct.calcsize(f">{letter}")
+    boxes = _boxes(data, start + 4, end, ())
+    for kind in (b"dimg", b"auxl"):
+        for at, _ in boxes[kind]:
+            with suppress(struct.error):
+                source, count = struct.unpack_from(f">{letter}H", data, at)
+                named = struct.unpack_from(f">{count}{letter}", data, at + width + 2)
+                if kind == b"dimg":
+                    items.made_of[source] += named
+                else:
+                    for item in named:
+                        items.joined[item].append(source)
+
+
+def _read_properties(data: bytes, start: int, end: int, items: _Items) -> None:
+    """`iprp`: sizes and profiles (`ipco`), and which of them an item has (`ipma`)."""
+    boxes = _boxes(data, start, end, {b"ipco"})
+    for listed in boxes[b"ipco"]:
+        for parts, (kind, at, stop) in enumerate(walk_boxes(data, {}, *listed), start=1):
+            if parts > MOST_PARTS:
+                raise _NotHonest(f"it is in more than {MOST_PARTS} boxes")
+            sized = kind == b"ispe" and stop - at >= 12
+            items.properties.append(_size(data, at) if sized else None)
+            if kind == b"colr" and data[at : at + 4] in (b"prof", b"rICC"):
+                items.profile_bytes += stop - at
+    for at, stop in boxes[b"ipma"]:
+        with suppress(struct.error, IndexError):
+            _read_links(data, at, stop, items)
 
 
 def _read_links(data: bytes, start: int, end: int, items: _Items) -> None:
@@ -201,11 +238,11 @@ def _read_places(data: bytes, start: int, end: int, items: _Items, own_data: int
         items.extents += pieces
         # A piece without numbers has no bytes here: a few of them would claim millions.
         if pieces > 1 and not index + offset + length:
-            items.problem = f"{pieces} pieces of one of its pictures have no place"
-            return
+            raise _NotHonest(f"{pieces} pieces of one of its pictures have no place")
         if items.extents > MOST_PARTS:
-            items.problem = f"its pictures are in {items.extents} pieces, the limit is {MOST_PARTS}"
-            return
+            raise _NotHonest(
+                f"its pictures are in {items.extents} pieces, the limit is {MOST_PARTS}"
+            )
         for _ in range(pieces):
             numbers.take(index)
             at = origin + numbers.take(offset)
