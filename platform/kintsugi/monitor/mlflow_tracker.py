@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
 
 from kintsugi.errors import ConfigError
 from kintsugi.monitor.tail import Row
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 # As many as MLflow takes in one call.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
 _PARAM_CHARACTERS = 500
+# As databases read it: a password may hold all but `@`, and that as well where it is meant to.
+_URI = re.compile(
+    r"(?P<scheme>[\w+.-]+://)"
+    r"(?:(?P<user>[^:/?#@]*(?::[^@]*)?(?:@[^/?#@]*)*)@)?"
+    r"(?P<rest>[^?#]*)(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
 
 
 class MlflowTracker:
@@ -35,7 +44,8 @@ class MlflowTracker:
         """
         if importlib.util.find_spec("mlflow") is None:
             raise ConfigError('--mlflow needs mlflow: pip install "kintsugi-inpainting[mlflow]"')
-        self.place = f"{uri} {experiment}"
+        place, self.secrets = without_credentials(uri)
+        self.place = f"{place} {experiment}"
         self._uri = uri
         self._experiment = experiment
         self._run = run
@@ -85,3 +95,14 @@ class MlflowTracker:
         """See Tracker."""
         assert self._client is not None
         self._client.set_terminated(self._identity, "FAILED" if failed else "FINISHED")
+
+
+def without_credentials(uri: str) -> tuple[str, tuple[str, ...]]:
+    """A store's URI without user, password and query, and what of those nobody may read."""
+    found = _URI.match(uri)
+    if found is None:
+        return uri, ()
+    user, query = found["user"] or "", found["query"] or ""
+    password = user.partition(":")[2]
+    parts = [user, query, *(value for _, value in parse_qsl(query)), password, unquote(password)]
+    return found["scheme"] + found["rest"], tuple(part for part in parts if part)

@@ -30,11 +30,14 @@ class Tracker(Protocol):
 
     Attributes:
         name: In messages, and of its file in the run's folder.
-        place: Of its runs, such as a server and an experiment: another one has none of them.
+        place: Of its runs, such as a server and an experiment: another one has none of them. It
+            is written into the run's folder.
+        secrets: What its errors may hold and nobody may read.
     """
 
     name: str
     place: str
+    secrets: tuple[str, ...]
 
     def open(self, identity: str) -> str:
         """Go on with its run of this identity; "": begin one. Returns: the identity."""
@@ -133,7 +136,7 @@ class TrackerWatcher:
                 " (%s/%s.json says which run there it is: delete it to begin another)",
                 self._tracker.name,
                 type(error).__name__,
-                error,
+                _without(self._tracker.secrets, str(error)),
                 self._storage.uri,
                 self._tracker.name,
             )
@@ -179,6 +182,13 @@ class TrackerWatcher:
 
     def _write(self, held: Tracked) -> None:
         self._storage.write(f"{self._tracker.name}.json", json.dumps(asdict(held)).encode())
+
+
+def _without(secrets: Sequence[str], text: str) -> str:
+    """A text with dots for secrets; the longest first, as one may be a part of another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "...")
+    return text
 
 
 def scalars(row: Row) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A run's rows in MLflow's own store: those of the run, and of a resumed one in the same run."""
 
 import dataclasses
+import socket
 import warnings
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 from kintsugi.errors import ConfigError
 from kintsugi.monitor import mlflow_tracker
-from kintsugi.monitor.mlflow_tracker import MlflowTracker
+from kintsugi.monitor.mlflow_tracker import MlflowTracker, without_credentials
 from kintsugi.monitor.reporting import DisplayOptions, reporting
-from kintsugi.monitor.trackers import scalars
+from kintsugi.monitor.trackers import TrackerWatcher, scalars
 from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.storage.storage import Storage
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
@@ -20,6 +22,44 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(mlflow_tracker.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install \"kintsugi-inpainting\[mlflow\]\""):
         MlflowTracker("sqlite:///a.db", "kintsugi", "first", {})
+
+
+@pytest.mark.parametrize(
+    ("uri", "place", "secrets"),
+    [
+        ("http://host:5000", "http://host:5000", ()),
+        ("sqlite:////home/a@b/m.db", "sqlite:////home/a@b/m.db", ()),
+        ("databricks", "databricks", ()),
+        ("https://token@host/path", "https://host/path", ("token",)),
+        ("http://ana:p%40s@host", "http://host", ("ana:p%40s", "p%40s", "p@s")),
+        ("mysql://ana:p/?s@host/db", "mysql://host/db", ("ana:p/?s", "p/?s", "p/?s")),
+        ("http://ana:p@s@host/a", "http://host/a", ("ana:p@s", "p@s", "p@s")),
+        ("mysql://host/db?password=hid", "mysql://host/db", ("password=hid", "hid")),
+    ],
+)
+def test_a_place_holds_no_credentials(uri: str, place: str, secrets: tuple[str, ...]) -> None:
+    assert without_credentials(uri) == (place, secrets)
+
+
+@pytest.mark.slow
+# MLflow's own libraries have some.
+@pytest.mark.filterwarnings("ignore")
+def test_neither_the_folder_nor_a_warning_holds_the_password_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("mlflow", reason="pip install 'kintsugi-inpainting[mlflow]'")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    tracker = MlflowTracker(f"http://ana:s3cret@127.0.0.1:{port}", "holes", "first", {})
+    assert tracker.place == f"http://127.0.0.1:{port} holes"
+    watcher = TrackerWatcher(tracker, Storage(tmp_path))
+    watcher.begin([])
+    watcher.show([{"step": 1, "loss/a": 1.0}])
+    watcher.close()
+    (record,) = [each for each in caplog.records if each.name.startswith("kintsugi")]
+    assert f"http://...@127.0.0.1:{port}/api" in record.getMessage()
+    assert "s3cret" not in caplog.text
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ class Notebook:
     """A tracker on this machine that keeps what it is given, or fails."""
 
     name = "notebook"
+    secrets: tuple[str, ...] = ()
 
     def __init__(self, place: str = "here", error: Exception | None = None) -> None:
         self.place = place
@@ -116,6 +117,15 @@ def test_a_tracker_that_fails_is_one_warning(
     mended = Notebook()
     submit(tmp_path, mended, [row(1), row(2)], [row(3)])
     assert (mended.opened, mended.rows) == (["first"], [row(1), row(2), row(3)])
+
+
+def test_a_warning_holds_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = Notebook(error=ConnectionError("no route to http://ana:pass@host, with pass"))
+    broken.secrets = ("pass", "ana:pass")
+    with caplog.at_level(logging.WARNING):
+        submit(tmp_path, broken, [], [row(1)])
+    assert "no route to http://...@host, with ...; submit" in caplog.text
+    assert "pass" not in caplog.text
 
 
 def test_one_that_does_not_answer_holds_nothing_up(
