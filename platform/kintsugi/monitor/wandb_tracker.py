@@ -19,7 +19,7 @@ class WandbTracker:
     """See `Tracker`."""
 
     name = "wandb"
-    secrets = ()
+    secrets: tuple[str, ...] = ()
 
     def __init__(self, project: str, run: str, storage: Storage, values: Mapping[str, Any]) -> None:
         """
