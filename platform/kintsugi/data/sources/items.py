@@ -62,6 +62,16 @@ class Intake:
     id_column: str = ""
 
 
+def hashed(text: str) -> bytes:
+    """A text to be hashed; a path of this machine may be no UTF-8."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def readable(path: str) -> str:
+    """A path as text that can be written: what of it is no UTF-8 is spelled out."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def read_intake(kind: str, image_column: str, id_column: str) -> Intake:
     """What a command line says. Raises: ConfigError: there is no such kind."""
     if kind not in get_args(Kind):

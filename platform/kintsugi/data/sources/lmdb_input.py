@@ -1,6 +1,7 @@
 """Photographs in an LMDB, a database of keys and values in one file; knows no decoder."""
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,12 @@ def _reading(storage: Storage, name: str) -> Iterator[Any]:
     try:
         with (
             lmdb.open(
-                str(Path(storage.uri) / name), subdir=False, readonly=True, lock=False, create=False
+                # As bytes: a path may be no UTF-8.
+                os.fsencode(Path(storage.uri) / name),
+                subdir=False,
+                readonly=True,
+                lock=False,
+                create=False,
             ) as database,
             database.begin(buffers=True) as transaction,
         ):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kintsugi.data.shards.part_lists import Reject
-from kintsugi.data.sources.items import Intake, Item, Page
+from kintsugi.data.sources.items import Intake, Item, Page, hashed, readable
 from kintsugi.errors import ConfigError, StorageError
 from kintsugi.storage.range_file import RangeFile
 from kintsugi.storage.storage import Storage
@@ -109,7 +109,7 @@ def copy_parquet(storage: Storage, name: str, size: int, copies: Storage, intake
     """
     # By what an index holds, too: one of an earlier version is none.
     about = f"{storage.uri} {name} {size} {intake} {_INDEX.names}"
-    own = copies.join(hashlib.sha256(about.encode()).hexdigest())
+    own = copies.join(hashlib.sha256(hashed(about)).hexdigest())
     # Written last: it vouches for the others.
     if not own.exists("index.parquet"):
         _copy(storage, name, size, own, intake)
@@ -153,7 +153,7 @@ def _photos(
     table = pq.ParquetFile(file)
     columns = find_columns(table.schema_arrow, intake, where)
     wanted = [columns.image, *([columns.id] if columns.id else [])]
-    stem, row = name.removesuffix(SUFFIX), 0
+    stem, row = readable(name.removesuffix(SUFFIX)), 0
     for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted, use_threads=False):
         images = batch.column(columns.image).to_pylist()
         ids = batch.column(columns.id).to_pylist() if columns.id else [None] * len(batch)

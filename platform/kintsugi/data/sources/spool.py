@@ -14,7 +14,7 @@ from pathlib import Path
 from kintsugi.data.packing import Packing, PartPlan, place_of, rows_of_parts
 from kintsugi.data.shard_manifest import part_name
 from kintsugi.data.shards.part_lists import Reject, Split
-from kintsugi.data.sources.items import Item, Page
+from kintsugi.data.sources.items import Item, Page, hashed, readable
 from kintsugi.data.splits import HELD_OUT, TRAIN
 from kintsugi.errors import StorageError
 from kintsugi.storage.backends import room_at
@@ -79,7 +79,7 @@ class Spool:
                 why = "its name is not UTF-8: rename it"
                 self.rejects.append(Reject(readable, "name_not_unicode", why))
                 continue
-            text = f"{item.size} {item.start} {item.place}\n{item.id}".encode()
+            text = hashed(f"{item.size} {item.start} {item.place}\n{item.id}")
             # A sum: whatever the order of the listing.
             self._digest += int.from_bytes(hashlib.sha256(text).digest(), "big")
             self._guessed = self._guessed or bool(item.other_id)
@@ -144,7 +144,7 @@ class Spool:
             (split,),
         ):
             if name == before:
-                where = self._names[place].partition(":")[2] or "the same folder"
+                where = readable(self._names[place].partition(":")[2]) or "the same folder"
                 why = f"another photograph has this name; this one is in {where}: rename it"
                 self.rejects.append(Reject(name, "name_twice", why))
                 continue
@@ -167,7 +167,7 @@ class Spool:
     def digest(self, about: str) -> str:
         """Of all that was found, and of a text."""
         total = self._digest % 2**256
-        return hashlib.sha256(f"{about} {self.count} {total:x}".encode()).hexdigest()
+        return hashlib.sha256(hashed(f"{about} {self.count} {total:x}")).hexdigest()
 
 
 @contextmanager

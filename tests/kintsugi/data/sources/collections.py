@@ -1,6 +1,7 @@
 """The same photographs in every kind of place that they are packed from."""
 
 import io
+import os
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def as_lmdb(photos: Photos, place: Storage) -> None:
 
     Path(place.uri).mkdir(parents=True)
     with (
-        lmdb.open(place.uri, map_size=2**28) as database,
+        lmdb.open(os.fsencode(place.uri), map_size=2**28) as database,
         database.begin(write=True) as transaction,
     ):
         for name, data in photos.items():

@@ -215,6 +215,28 @@ def test_ids_of_a_column_that_was_named_are_taken_at_their_word(tmp_path: Path) 
     assert [(each.id, each.reason) for each in manifest.rejects] == [("cat", "name_twice")]
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet", "lmdb"])
+def test_files_whose_paths_are_no_utf8_are_read(tmp_path: Path, kind: str) -> None:
+    place = Storage(os.fsdecode(os.fsencode(tmp_path) + b"/in\xfd"))
+    names = [os.fsdecode(name) for name in (b"d\xfe/\xff", b"d\xfe/\xfc")]
+    try:
+        place.write(f"{names[0]}.txt", b"x")
+    except StorageError:
+        pytest.skip("the file system takes UTF-8 alone")
+    same = {"same.jpg": noise(1), "0.jpg": noise(2)}
+    rows = [*(f"d\\udcfe/\\udc{end}/00000000{row}" for end in ("fc", "ff") for row in (0, 1))]
+    if kind == "lmdb":
+        WRITERS["lmdb"](same, place.join(names[0]))
+    for name in names if kind != "lmdb" else ():
+        packed = tar_of(same) if kind == "tar" else parquet_of(structs_of(same))
+        place.write(f"{name}.{kind}", packed)
+    manifest = write_shards(place.uri, str(tmp_path / "out"))
+    ids = pq.read_table(tmp_path / "out" / manifest.parts[0].name)["id"].to_pylist()
+    assert sorted(ids) == (rows if kind == "parquet" else sorted(same))
+    assert len(manifest.rejects) == (2 if kind == "tar" else 0)
+    assert all("\\udcff.tar: rename" in reject.detail for reject in manifest.rejects)
+
+
 def test_half_a_listing_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_files(PHOTOS, Storage(tmp_path / "in"))
     scandir = os.scandir
