@@ -8,7 +8,7 @@ the same of a HEIC by itself.
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,9 @@ from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
 
 # Of what a `meta` has no two, nor a file two of it: one reader takes the first, another the last.
 _ONCE = {b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"idat"}
+# The boxes on the way to a sequence's samples; and what says where chunks of them begin, and how.
+_TRACKS = dict.fromkeys((b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
+_CHUNKS = {b"stco": ">I", b"co64": ">Q"}
 # More pixels than any limit.
 _ENDLESS = 2**62
 
@@ -54,15 +57,26 @@ class _Items:
     profile_bytes: int = 0
 
 
+@dataclass
+class _Track:
+    """Where the first chunk of a track begins, and bytes of its first sample, as often as said."""
+
+    is_av1: bool = False
+    starts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+
 def heif_cost(data: bytes) -> DecodeCost:
     """The cost of the main picture."""
     items, problem = _Items(), ""
+    tracks: list[_Size] = []
     try:
         _read(data, items)
         _check_pictures(data, items)
+        tracks += _track_sizes(data)
     except (_NotHonest, TooManyUnits) as error:
         problem = str(error)
-    known = [size for size in items.properties if size is not None]
+    known = [size for size in items.properties if size is not None] + tracks
     largest = max(known, key=lambda size: size[0] * size[1], default=None)
     pixels, scans = largest[0] * largest[1] if largest else 0, 1
     if pixels and items.main is not None:
@@ -122,6 +136,38 @@ def _check_pictures(data: bytes, items: _Items) -> None:
         for size in av1_sizes(parts[0] if len(parts) == 1 else memoryview(b"".join(parts))):
             if items.sizes[item] != {size}:
                 raise _NotHonest("its boxes name another size than its picture has")
+
+
+def _track_sizes(data: bytes) -> Iterator[_Size]:
+    """By the first sample of each track: of an AVIF sequence it is decoded, and no item is.
+
+    Raises: _NotHonest, TooManyUnits.
+    """
+    tracks: list[_Track] = []
+    for parts, (kind, at, stop) in enumerate(walk_boxes(data, _TRACKS), start=1):
+        if parts > MOST_PARTS:
+            raise _NotHonest(f"it is in more than {MOST_PARTS} boxes")
+        if kind == b"trak":
+            tracks.append(_Track())
+        elif not tracks:
+            continue
+        elif kind in _CHUNKS and stop - at >= 8 + struct.calcsize(_CHUNKS[kind]):
+            tracks[-1].starts.extend(struct.unpack_from(_CHUNKS[kind], data, at + 8))
+        elif kind == b"stsz" and stop - at >= 12:
+            # One size for all, or a list of them.
+            (size,) = struct.unpack_from(">I", data, at + 4)
+            if not size and stop - at >= 16:
+                (size,) = struct.unpack_from(">I", data, at + 12)
+            tracks[-1].sizes.append(size)
+        elif kind == b"stsd":
+            tracks[-1].is_av1 |= data.find(b"av01", at, stop) >= 0
+    tracks = [track for track in tracks if track.is_av1]
+    if sum(len(track.starts) * sum(track.sizes) for track in tracks) > 2 * len(data):
+        raise _NotHonest("its pictures share their bytes")
+    for track in tracks:
+        for start in track.starts:
+            for size in track.sizes:
+                yield from av1_sizes(memoryview(data)[start : start + size])
 
 
 def _decoded_pixels(items: _Items, item: int, known: dict[int, int], depth: int = 0) -> int:

@@ -1,10 +1,16 @@
 """The pictures of a HEIC or AVIF are priced as they are decoded, whatever its boxes claim."""
 
+import io
 import struct
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from kintsugi.errors import InvalidInput
+from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.costs import heif_cost
+from kintsugi.imaging.costs.cost import MOST_PARTS
 from kintsugi.imaging.costs.heif_cost import heif_cost as cost_of
 from tests.kintsugi import bombs
 from tests.kintsugi.bombs import AV1_EMPTY, av1_header, box
@@ -29,7 +35,7 @@ def _numbers_taken(data: bytes, monkeypatch: pytest.MonkeyPatch) -> int:
 
     def counted(numbers: heif_cost._Numbers, size: int) -> int:
         taken.append(size)
-        assert len(taken) < 10 * heif_cost.MOST_PARTS, "it reads what costs nothing"
+        assert len(taken) < 10 * MOST_PARTS, "it reads what costs nothing"
         return take(numbers, size)
 
     monkeypatch.setattr(heif_cost._Numbers, "take", counted)
@@ -171,3 +177,44 @@ def test_the_size_of_an_avif_is_that_of_its_picture(before: int) -> None:
     assert cost_of(data).problem
     # What the boxes say is what there is.
     assert not cost_of(data.replace(picture, av1_header(64, 64).ljust(len(picture)))).problem
+
+
+def _sequence() -> bytes:
+    """An AVIF of three pictures of 64 x 64 px in a track; the first one is in its list, too."""
+    pictures = [
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64, 3), np.uint8))
+        for seed in range(3)
+    ]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "AVIF", save_all=True, append_images=pictures[1:])
+    return buffer.getvalue()
+
+
+def test_the_first_picture_of_a_sequence_is_priced() -> None:
+    """A track is decoded where there is one, whatever the list of pictures says."""
+    whole = _sequence()
+    cost = cost_of(whole)
+    assert (cost.size, cost.scans, cost.problem) == ((64, 64), 1, "")
+    assert decode_image(whole).pixels.shape == (64, 64, 3)
+    # Its first sample elsewhere: at the end of the file.
+    header = av1_header(60_000, 60_000)
+    data = bytearray(whole + header)
+    struct.pack_into(">I", data, whole.index(b"stco") + 12, len(whole))
+    struct.pack_into(">I", data, whole.index(b"stsz") + 16, len(header))
+    assert cost_of(bytes(data)).size == (60_000, 60_000)
+    with pytest.raises(InvalidInput, match="too many pixels"):
+        decode_image(bytes(data))
+    for cut in range(0, len(whole), 97):
+        cost_of(whole[:cut])
+
+
+def test_tracks_that_share_their_bytes_are_refused() -> None:
+    sizes = box(b"stsz", struct.pack(">IIII", 0, 0, 1, 1_000))
+    coded = box(b"stsd", struct.pack(">II", 0, 1) + box(b"av01", b""))
+    table = box(b"stbl", box(b"stco", struct.pack(">III", 0, 1, 0)) + sizes + coded)
+    track = box(b"trak", box(b"mdia", box(b"minf", table)))
+    assert "share" not in cost_of(_file() + box(b"moov", track) + bytes(1_000)).problem
+    assert "share" in cost_of(_file() + box(b"moov", track * 100)).problem
+    # Sound is none of a picture's bytes.
+    sound = track.replace(b"av01", b"mp4a")
+    assert cost_of(_file() + box(b"moov", sound * 100)).problem == ""
