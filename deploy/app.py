@@ -24,7 +24,13 @@ def build_app(args: AppArgs) -> Application:
         "PatchSwap": serve.deployment(PatchSwapNode, name="PatchSwap").bind(args),
         "Feature2Image": serve.deployment(Feature2ImageNode, name="Feature2Image").bind(args),
     }
-    refiner = serve.deployment(RefinerNode, name="Refiner").bind(args, *nodes.values())
+    refiner = serve.deployment(
+        RefinerNode,
+        name="Refiner",
+        # Serve passes none on: without this one, a configuration that names no release any more
+        # would leave the last one that it named.
+        user_config={"release": ""},
+    ).bind(args, *nodes.values())
     # The app is built in the replica, after its constructor.
     ingress = serve.deployment(serve.ingress()(Ingress), name="Ingress")
     return ingress.bind(args, {**nodes, "Refiner": refiner})

@@ -11,11 +11,14 @@ import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError
+from ray.serve._private.application_state import override_deployment_info
 from ray.serve._private.build_app import build_app as flatten
-from ray.serve.schema import ServeDeploySchema
+from ray.serve._private.config import ReplicaConfig
+from ray.serve._private.deployment_info import DeploymentInfo
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from kintsugi.deploy.app import build_app
-from kintsugi.deploy.settings import AppArgs
+from kintsugi.deploy.settings import AppArgs, RefinerState
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("KINTSUGI_SHARED", ROOT.parent / "shared"))
@@ -73,3 +76,37 @@ def test_the_ingress_imports_no_torch() -> None:
     code = "import sys, kintsugi.deploy.graph.ingress; sys.exit('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
     assert subprocess.run([sys.executable, "-c", code], env=env).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [
+        ({"user_config": {"release": "s3://releases/b"}}, {"release": "s3://releases/b"}),
+        # Taken out of the configuration: back to the release of the args.
+        ({}, {"release": ""}),
+    ],
+)
+def test_without_a_release_in_place_serve_passes_on_that_there_is_none(
+    config: dict[str, Any], said: dict[str, Any], passed_on: dict[str, Any]
+) -> None:
+    (application,) = config["applications"]
+    graph = flatten(build_app(AppArgs.model_validate(application["args"])), name="kintsugi")
+    deployed = {
+        deployment.name: DeploymentInfo(
+            deployment_config=deployment._deployment_config,
+            # Without its arguments, which are handles.
+            replica_config=ReplicaConfig.create(deployment.func_or_class),
+            start_time_ms=0,
+            deployer_job_id="",
+        )
+        for deployment in graph.deployments
+    }
+    deployments = [
+        {**entry, **said} if entry["name"] == "Refiner" else entry
+        for entry in application["deployments"]
+    ]
+    schema = ServeApplicationSchema.model_validate({**application, "deployments": deployments})
+    found = override_deployment_info(deployed, schema)["Refiner"].deployment_config.user_config
+    assert found == passed_on
+    # Empty is not None, which would not reach a replica.
+    assert RefinerState.model_validate(found).release == passed_on["release"]
