@@ -22,17 +22,20 @@ Result = TypeVar("Result")
 # and meet the deadline.
 PATIENCE_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
+# Serve sends requests to these. One is reconfigured, or its machine is drained and its successor
+# starts elsewhere meanwhile.
+_ANSWERING = ("RUNNING", "UPDATING", "PENDING_MIGRATION")
 
 
 def running_replicas() -> Mapping[str, int]:
-    """How many of each deployment of this application run, as Serve's controller says."""
+    """How many of each deployment of this application answer, as Serve's controller says."""
     name = serve.get_replica_context().app_name
     application = serve.status().applications[name]
     return {
         deployment: sum(
             count
             for state, count in found.replica_states.items()
-            if str(getattr(state, "value", state)) in ("RUNNING", "UPDATING")
+            if str(getattr(state, "value", state)) in _ANSWERING
         )
         for deployment, found in application.deployments.items()
     }

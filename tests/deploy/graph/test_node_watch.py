@@ -1,9 +1,21 @@
 """A node that is gone is named soon; one that is just being replaced holds nobody up."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import RayError
+from ray.serve._private.common import (
+    DeploymentStatus,
+    DeploymentStatusTrigger,
+    ReplicaState,
+)
+from ray.serve.schema import (
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    DeploymentStatusOverview,
+    ServeStatus,
+)
 
 from kintsugi.deploy.engine import NodeGone
 from kintsugi.deploy.graph import node_watch
@@ -99,3 +111,36 @@ def test_what_is_done_is_given() -> None:
         return 7
 
     assert asyncio.run(World().watch().while_all_are_there(work())) == 7
+
+
+@pytest.mark.parametrize(
+    ("state", "there"),
+    [
+        (ReplicaState.RUNNING, 2),
+        (ReplicaState.UPDATING, 2),
+        # Its machine is drained: it answers until its successor does.
+        (ReplicaState.PENDING_MIGRATION, 2),
+        (ReplicaState.STARTING, 0),
+        (ReplicaState.STOPPING, 0),
+    ],
+)
+def test_replicas_that_requests_are_sent_to_are_there(
+    monkeypatch: pytest.MonkeyPatch, state: ReplicaState, there: int
+) -> None:
+    of_node = DeploymentStatusOverview(
+        status=DeploymentStatus.UPSCALING,
+        status_trigger=DeploymentStatusTrigger.AUTOSCALING,
+        replica_states={state: 2},
+        message="",
+    )
+    application = ApplicationStatusOverview(
+        status=ApplicationStatus.RUNNING,
+        message="",
+        last_deployed_time_s=0,
+        deployments={"Refiner": of_node},
+    )
+    status = ServeStatus(applications={"kintsugi": application})
+    monkeypatch.setattr(node_watch.serve, "status", lambda: status)
+    context = SimpleNamespace(app_name="kintsugi")
+    monkeypatch.setattr(node_watch.serve, "get_replica_context", lambda: context)
+    assert node_watch.running_replicas() == {"Refiner": there}
