@@ -78,6 +78,12 @@ def render_texts(
     return _rendered(json.dumps(said), name, namespace)
 
 
+def notes(said: dict[str, Any]) -> str:
+    """What `helm install` and `helm upgrade` print at their end."""
+    texts: dict[str, str] = _chart().render(values=said, name="kintsugi", namespace="kintsugi")
+    return next(text for path, text in texts.items() if path.endswith("NOTES.txt"))
+
+
 def lint(said: dict[str, Any]) -> list[str]:
     """What `helm lint --strict` finds, but for the advice to have an icon."""
     from helm_python.chart import lint as helm_lint

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s.chart import CHART, PROFILES, VALUES, joined, lint, render_texts, values
+from tests.k8s.chart import CHART, PROFILES, VALUES, joined, lint, notes, render_texts, values
 from tests.k8s.manifests import (
     ENVIRONMENTS,
     EVERYTHING,
@@ -312,3 +312,16 @@ def test_every_value_is_read() -> None:
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     unread = {name for name in leaf_names(defaults) if not re.search(rf"\.{name}\b", templates)}
     assert unread == set()
+
+
+@pytest.mark.parametrize(
+    ("release", "in_place", "said"),
+    [("a", "", False), ("a", "a", False), ("a", "s3://b", True)],
+)
+def test_the_notes_say_which_of_two_releases_answers(
+    release: str, in_place: str, said: bool
+) -> None:
+    serving = {"release": release, "releaseInPlace": in_place}
+    text = notes(joined(values("local"), {"serving": serving}))
+    assert ("serving.releaseInPlace=s3://b answers" in text) == said
+    assert ("--set serving.releaseInPlace=" in text) == said

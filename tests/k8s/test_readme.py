@@ -76,12 +76,22 @@ def test_what_the_commands_set_is_taken_by_the_chart(environment: str) -> None:
         for flag, setting in itertools.pairwise(words):
             if flag == "--set":
                 path, _, text = setting.partition("=")
-                value: Manifest | str = yaml.safe_load(text)
+                # Nothing after the sign is no null: it empties a value.
+                value: Manifest | str = yaml.safe_load(text) if text else ""
                 for key in reversed(path.split(".")):
                     value = {key: value}
                 said = joined(said, value)  # type: ignore[arg-type]
         # An unknown value is refused.
         render(joined(values(environment), said))
+
+
+def test_a_release_of_an_earlier_roll_in_place_does_not_win_over_a_new_one() -> None:
+    """Helm keeps its value from upgrade to upgrade, and the Refiner answers with it."""
+    for commands in COMMANDS.values():
+        setting = [line for line in commands.splitlines() if "serving.release=" in line]
+        assert setting
+        for line in setting:
+            assert line.endswith("--set serving.releaseInPlace="), line
 
 
 def cost(cluster: Manifest, bound: str) -> tuple[float, float, float]:
