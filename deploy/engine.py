@@ -88,6 +88,10 @@ class NodeGone(Busy):
         super().__init__(f"{', '.join(nodes)} cannot be reached", retry_after=5)
 
 
+class ReleaseUnreadable(Busy):
+    """A part cannot load the release that a request began with; later it perhaps can."""
+
+
 class Stopping(Busy):
     """The service is being stopped: another one can take the request."""
 

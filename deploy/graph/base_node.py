@@ -20,7 +20,7 @@ from torch import Tensor
 from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.graph.ray_metrics import RayMetrics
 from kintsugi.deploy.graph.release_cache import Held, ReleaseCache
-from kintsugi.deploy.graph.request_context import RequestContext
+from kintsugi.deploy.graph.request_context import Release, RequestContext
 from kintsugi.deploy.graph.scheduler import ComputeQueue, WorkItem
 from kintsugi.deploy.memory import MemoryReturn
 from kintsugi.deploy.observability.metrics import BATCH_SIZE, OF_NODES, STAGES
@@ -90,6 +90,10 @@ class ComputingNode(Node, Generic[Held]):
     async def ready(self) -> NodeStatus:
         """Answer, even during a computation."""
         return NodeStatus(self._cache.models, self._calls)
+
+    async def prepare(self, release: Release) -> None:
+        """Load a release before the first request for it. Raises: as `ReleaseCache.get`."""
+        await self._cache.get(release)
 
     def check_health(self) -> None:
         """Fail when the device does: Serve then replaces this replica."""

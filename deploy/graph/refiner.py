@@ -58,6 +58,9 @@ from kintsugi.models.weights import load_release
 
 logger = logging.getLogger(__name__)
 
+# For a download to a node whose queue is full. Reading is tried again after it.
+_PREPARE_SECONDS = 300
+
 
 class Scale(NamedTuple):
     """What one scale of one crop begins with; as `kintsugi.models.plan.walk.ScaleInput`."""
@@ -109,8 +112,8 @@ class RefinerNode(Node):
         """Called by Serve with the deployment's `user_config`, also while the replica runs.
 
         Requests that have begun end with the release that they began with. A replica that runs
-        keeps its release when the new one cannot be read: Serve would stop one that raises, and
-        its successor is given the same `user_config`. Its log says so, and the metric
+        keeps its release when it or a node cannot read the new one: Serve would stop one that
+        raises, and its successor is given the same `user_config`. Its log says so, and the metric
         `kintsugi_release_refused`. What may pass is tried again with each health check.
 
         Raises:
@@ -119,6 +122,8 @@ class RefinerNode(Node):
         """
         try:
             uri = RefinerState.model_validate(user_config).release
+            if uri and uri != self._own_uri and not self._started:
+                logger.warning("user_config names %s: release=%s is not served", uri, self._own_uri)
             await self._change_release(uri or self._own_uri)
         except Exception as error:
             if not self._started:
@@ -139,11 +144,26 @@ class RefinerNode(Node):
         if uri != self._releases[0].uri:
             release = await asyncio.to_thread(_sound_release, uri)
             check_names([release.model, *(more.model for more in self._releases[1:])])
+            # One that starts would wait for nodes that may start after it.
+            if self._started:
+                await self._prepare(release)
             if self._wanted != uri:
                 return
             self._releases[0] = release
             logger.info("%s answers from now on", release.model.version)
         self._record(RELEASE_REFUSED, 0, {})
+
+    async def _prepare(self, release: Release) -> None:
+        """Have a replica of each node load it: what none can load, no request shall begin with.
+
+        Raises:
+            ReleaseUnreadable: One cannot.
+            ReleaseChanged: There is another one at its place by now.
+            Busy, TimeoutError: A node does not take calls.
+        """
+        nodes = (self._image2feature, self._patch_swap, self._feature2image)
+        async with asyncio.timeout(_PREPARE_SECONDS):
+            await asyncio.gather(*(answer_of(node.prepare.remote(release)) for node in nodes))
 
     def _refused(self, error: Exception) -> None:
         # Others may have read it: a replica that gave up would answer with the old one for ever.

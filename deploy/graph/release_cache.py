@@ -6,12 +6,15 @@ meets, it answers with the call's release: it loads what it does not hold.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.engine import ModelInfo, ReleaseUnreadable
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
+
+logger = logging.getLogger(__name__)
 
 Held = TypeVar("Held")
 
@@ -51,7 +54,7 @@ class ReleaseCache(Generic[Held]):
 
         Raises:
             ReleaseChanged: There is another one at its place by now.
-            StorageError, ValueError: As loading raises them.
+            ReleaseUnreadable: It cannot be loaded; the log says why.
         """
         if release not in self._held:
             async with self._loading:
@@ -61,7 +64,14 @@ class ReleaseCache(Generic[Held]):
         return self._held[release]
 
     async def _add(self, release: Release) -> None:
-        held, found = await asyncio.to_thread(self._load, release.uri)
+        try:
+            held, found = await asyncio.to_thread(self._load, release.uri)
+        except Exception as error:
+            # The Refiner has read it whole: what is wrong is wrong here, or now.
+            logger.exception("cannot load %s from %s", release.model.version, release.uri)
+            raise ReleaseUnreadable(
+                f"release {release.model.version} cannot be loaded by each part of the service"
+            ) from error
         if found != release.model:
             raise ReleaseChanged(
                 f"at {release.uri} is {found.version} by now, the request was begun with"

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from kintsugi.deploy.engine import Busy, NodeGone, Stopping, WorkerDied
+from kintsugi.deploy.engine import Busy, NodeGone, ReleaseUnreadable, Stopping, WorkerDied
 from kintsugi.deploy.http.access_log import api_path
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
 
@@ -71,6 +71,8 @@ def to_problem(error: Exception, request: Request | None = None) -> Problem:
             return _later(
                 "node_gone", f"a part of the service is being replaced: {error}", error.retry_after
             )
+        case ReleaseUnreadable():
+            return _later("release_unreadable", str(error), error.retry_after)
         case Stopping():
             return _later(
                 "stopping",

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from kintsugi.deploy.engine import Busy
+from kintsugi.deploy.graph.base_node import ComputingNode
+from kintsugi.deploy.graph.nodes import Feature2ImageNode, Image2FeatureNode, PatchSwapNode
 from kintsugi.deploy.graph.refiner import RefinerNode
 from kintsugi.deploy.graph.request_context import ReleaseChanged, RequestContext
 from kintsugi.deploy.observability.metrics import RELEASE_REFUSED
@@ -42,9 +45,19 @@ def publish(folder: Path, inpainter: Inpainter, name: str) -> str:
     return save_release(folder, inpainter, config, card="").digest
 
 
+class Handle:
+    """As a handle of Serve: what `remote` gives is awaited. The node is a real one."""
+
+    def __init__(self, node: ComputingNode[Any]) -> None:
+        self.node = node
+        self.prepare = SimpleNamespace(remote=node.prepare)
+
+
 def refiner(folder: Path) -> RefinerNode:
     args = AppArgs(release=str(folder), threads=torch.get_num_threads())
-    return RefinerNode(args, UNUSED, UNUSED, UNUSED)
+    nodes = Image2FeatureNode(args), PatchSwapNode(args), Feature2ImageNode(args)
+    handles: list[Any] = [Handle(node) for node in nodes]
+    return RefinerNode(args, *handles)
 
 
 def changed() -> Inpainter:
@@ -322,3 +335,73 @@ def test_a_release_that_is_no_longer_wanted_is_not_tried_again(
     asyncio.run(go())
     assert reading.read == ["second"] * 2
     assert reading.refused == [1, 0]
+
+
+@pytest.mark.parametrize("reader", ["load_release", "read_release_config"])
+def test_what_one_node_cannot_load_answers_no_request(
+    inpainter: Inpainter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
+) -> None:
+    """The Refiner can read it; a node has no memory for it, or no right to read."""
+    for name in ("first", "second"):
+        publish(tmp_path / name, inpainter, name)
+    node = refiner(tmp_path / "first")
+    reading = Reading(node, monkeypatch)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("out of memory")
+
+    async def go() -> None:
+        await reading.health_check()
+        with monkeypatch.context() as broken:
+            broken.setattr(f"kintsugi.deploy.graph.nodes.{reader}", fail)
+            await node.reconfigure({"release": str(tmp_path / "second")})
+            assert await reading.health_check() == "first"
+        assert reading.refused == [1, 1]
+        assert "is refused (ReleaseUnreadable)" in caplog.text
+        assert "out of memory" in caplog.text
+        # A node that was restarted elsewhere has room.
+        assert await reading.health_check() == "second"
+
+    asyncio.run(go())
+    assert reading.refused == [1, 1, 0]
+
+
+def test_every_node_holds_a_release_before_the_first_request_for_it(
+    inpainter: Inpainter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        publish(tmp_path / name, inpainter, name)
+    node = refiner(tmp_path / "first")
+
+    def fail(uri: str) -> None:
+        raise AssertionError(f"{uri} is loaded by a request")
+
+    async def go() -> None:
+        await node.check_health()
+        await node.reconfigure({"release": str(tmp_path / "second")})
+        handles: list[Any] = [node._image2feature, node._patch_swap, node._feature2image]
+        for handle in handles:
+            handle.node._cache._load = fail
+            await handle.node._cache.get(node._releases[0])
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("in_place", "said"), [("second", True), ("first", False), ("", False)])
+def test_one_that_starts_says_that_the_release_of_its_args_is_not_served(
+    inpainter: Inpainter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    in_place: str,
+    said: bool,
+) -> None:
+    for name in ("first", "second"):
+        publish(tmp_path / name, inpainter, name)
+    node = refiner(tmp_path / "first")
+    asyncio.run(node.reconfigure({"release": in_place and str(tmp_path / in_place)}))
+    assert asyncio.run(node.ready()).model.name == (in_place or "first")
+    assert (f"release={tmp_path / 'first'} is not served" in caplog.text) == said

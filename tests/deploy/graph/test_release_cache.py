@@ -1,12 +1,14 @@
 """kintsugi.deploy.graph.release_cache: a replica gives every call the release that it asks for."""
 
 import asyncio
+import pickle
 
 import pytest
 
-from kintsugi.deploy.engine import ModelInfo
+from kintsugi.deploy.engine import ModelInfo, ReleaseUnreadable
 from kintsugi.deploy.graph.release_cache import ReleaseCache
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged
+from kintsugi.deploy.http.problems import to_problem
 
 
 class Store:
@@ -71,3 +73,20 @@ def test_another_release_at_the_same_place_is_no_answer() -> None:
     ):
         get(cache, asked)
     assert get(cache, store.release("b")) == ["weights 4"]
+
+
+def test_what_cannot_be_loaded_is_named_and_asked_for_again() -> None:
+    store = Store()
+    cache = ReleaseCache(store.load, "a")
+    asked = store.release("b")
+    del store.digests["b"]
+    with pytest.raises(ReleaseUnreadable, match="release b@sha256:2 cannot be loaded") as caught:
+        get(cache, asked)
+    # From process to process it says the same.
+    sent = pickle.dumps(caught.value)
+    problem = to_problem(pickle.loads(sent))  # noqa: S301
+    assert (problem.status, problem.code) == (503, "release_unreadable")
+    assert "b@sha256:2" in problem.detail
+    assert int(problem.headers["retry-after"]) > 0
+    store.digests["b"] = "2"
+    assert get(cache, asked) == ["weights 2"]

@@ -14,7 +14,7 @@ from ray.exceptions import (
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from kintsugi.deploy.deadline import DeadlineExceeded
-from kintsugi.deploy.engine import Busy, WorkerDied
+from kintsugi.deploy.engine import Busy, ReleaseUnreadable, WorkerDied
 from kintsugi.deploy.graph.node_watch import PATIENCE_SECONDS
 from kintsugi.deploy.graph.remote_calls import (
     ReplicaLost,
@@ -67,7 +67,12 @@ def test_a_full_queue_is_not_lost() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [DeadlineExceeded("late"), WorkerDied("twice"), InvalidInput("no", code="x", hint="")],
+    [
+        DeadlineExceeded("late"),
+        WorkerDied("twice"),
+        InvalidInput("no", code="x", hint=""),
+        ReleaseUnreadable("release a"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_the_other_side_says_comes_as_it_was_said(error: Exception) -> None:
