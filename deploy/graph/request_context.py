@@ -1,6 +1,6 @@
 """What goes with every call of one request through the graph; knows no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kintsugi.deploy.engine import ModelInfo
 from kintsugi.deploy.urgency import Urgency
@@ -19,8 +19,10 @@ class Release:
 
     uri: str
     model: ModelInfo
-    searches: bool = False
-    first_side: int = 256
+    # They follow from the digest. Only the Refiner knows them: a node that compared them would
+    # load its own release once more, with the first request.
+    searches: bool = field(default=False, compare=False)
+    first_side: int = field(default=256, compare=False)
 
 
 @dataclass(frozen=True)

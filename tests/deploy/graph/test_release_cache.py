@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -90,3 +91,11 @@ def test_what_cannot_be_loaded_is_named_and_asked_for_again() -> None:
     assert int(problem.headers["retry-after"]) > 0
     store.digests["b"] = "2"
     assert get(cache, asked) == ["weights 2"]
+
+
+def test_its_own_release_is_not_loaded_again_when_the_refiner_says_more_of_it() -> None:
+    store = Store()
+    cache = ReleaseCache(store.load, "a")
+    asked = replace(store.release("a"), searches=True, first_side=128)
+    assert get(cache, asked) == ["weights 1"]
+    assert store.loaded == ["a"]
