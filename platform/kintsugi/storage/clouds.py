@@ -5,22 +5,26 @@ machine's account; AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, or
 AZURE_STORAGE_CONNECTION_STRING. Each needs an extra, which brings its client.
 """
 
+import functools
 import importlib.util
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from kintsugi.errors import ConfigError
 from kintsugi.storage.backends import Ask, Survey, only_files
+from kintsugi.storage.s3 import CONNECT_SECONDS, LONGEST_SECONDS, STALL_SECONDS, write_object
 
 # Objects of one request; the stores themselves give no more.
 _PAGE_OBJECTS = 5000
 # Answers that may be others later.
 _PASSING_CODES = {408, 425, 429, 500, 502, 503, 504}
+# What came to no whole answer, by the clients' names; "ProxyError" is gcsfs's for 502.
+_PASSING = {"ClientError", "ServiceRequestError", "ServiceResponseError", "TransportError"}
+_PASSING |= {"ProxyError", "ChecksumError", "RefreshError"}
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError)
 # Whose errors are the store's, and not this program's.
 _CLIENTS = ("gcsfs.", "google.", "azure.", "adlfs.", "aiohttp.", "requests.")
@@ -72,8 +76,8 @@ class Clouds:
     def __init__(self, scheme: str) -> None:
         self._scheme = scheme
         self._lock = threading.Lock()
-        # By process: a connection does not survive a fork.
-        self._clients: dict[int, Any] = {}
+        # By process, since a connection does not survive a fork, and whether for writing.
+        self._clients: dict[tuple[int, bool], Any] = {}
 
     def read(self, path: str) -> bytes:
         data: bytes = self._client().cat_file(path)
@@ -85,7 +89,7 @@ class Clouds:
 
     def write(self, path: str, data: bytes) -> None:
         # An object appears when all of it has been sent, in one request or in several.
-        self._client().pipe_file(path, data)
+        write_object(self._client(writing=True), path, data)
 
     def exists(self, path: str) -> bool:
         return bool(self._client().exists(path))
@@ -98,7 +102,7 @@ class Clouds:
         start = f"{prefix}/" if prefix else ""
         token = ""
         while True:
-            names, token = ask(partial(self._page, bucket, start, token))
+            names, token = ask(functools.partial(self._page, bucket, start, token))
             yield Survey(only_files({name[len(start) :]: size for name, size in names}), {})
             if not token:
                 return
@@ -122,7 +126,8 @@ class Clouds:
     def arrow_filesystem(self) -> Any:
         from pyarrow import fs
 
-        return fs.PyFileSystem(fs.FSSpecHandler(self._client()))
+        # Arrow calls it past the retries of `Storage`, so this client keeps its own.
+        return fs.PyFileSystem(fs.FSSpecHandler(_open(self._scheme, LONGEST_SECONDS)))
 
     def is_storage_error(self, error: Exception) -> bool:
         module = f"{type(error).__module__}."
@@ -132,12 +137,13 @@ class Clouds:
         if isinstance(error, _LASTING):
             return False
         code = _code_of(error)
+        if code == 401 and "Invalid Credentials" in str(error):
+            return True  # A token that ran out on its way.
         if code is not None:
             return code in _PASSING_CODES
         # What came to no answer: a name that is not found, a connection that broke.
         names = {each.__name__ for each in type(error).__mro__}
-        passing = {"ClientError", "ServiceRequestError", "ServiceResponseError", "TransportError"}
-        return isinstance(error, (ConnectionError, TimeoutError)) or bool(names & passing)
+        return isinstance(error, (ConnectionError, TimeoutError)) or bool(names & _PASSING)
 
     def remedy(self, error: Exception, path: str) -> str:
         cloud, bucket = CLOUDS[self._scheme], path.partition("/")[0]
@@ -147,28 +153,45 @@ class Clouds:
             return "check the network and that the store runs"
         return f"check who may read and write {bucket}, and {cloud.secrets}"
 
-    def _client(self) -> Any:
+    def _client(self, *, writing: bool = False) -> Any:
         with self._lock:
-            key = os.getpid()
+            key = os.getpid(), writing
             if key not in self._clients:
-                self._clients[key] = _open(self._scheme)
+                # How long a write may be silent depends on its size: `write_object` sees to it.
+                silence = LONGEST_SECONDS if writing else STALL_SECONDS
+                client = _open(self._scheme, silence)
+                if self._scheme == "gs":
+                    _try_once(client)
+                self._clients[key] = client
             return self._clients[key]
 
 
-def _open(scheme: str) -> Any:
+def _try_once(client: Any) -> None:
+    """Take away the six tries of each request: `Storage` repeats it, and knows when to stop."""
+    once = type(client)._request.__wrapped__
+    client._request = functools.partial(once, client)
+
+
+def _open(scheme: str, silence: float) -> Any:
+    """A client that gives up a request after so many seconds without a byte of an answer."""
     # Cached listings would hide what other processes write, and a cached client would keep the
     # credentials of its first use.
     how: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme == "gs":
         # Not `gcsfs` itself, which asks for the kind of each bucket by another protocol first.
+        from aiohttp import ClientTimeout
         from gcsfs.core import GCSFileSystem
 
-        return GCSFileSystem(**how)
+        # Else it would wait for ever for a store that is silent.
+        limits = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        return GCSFileSystem(requests_timeout=limits, **how)
     from adlfs import AzureBlobFileSystem
 
     try:
         # Else it would take a container for public, whatever credentials there are.
-        return AzureBlobFileSystem(anon=False, **how)
+        return AzureBlobFileSystem(
+            anon=False, connection_timeout=CONNECT_SECONDS, read_timeout=silence, **how
+        )
     except ValueError as error:
         raise ConfigError(
             f"{scheme}:// cannot be opened: {error}: set {CLOUDS[scheme].secrets}"

@@ -14,7 +14,7 @@ from kintsugi.storage.s3_errors import region
 
 # A store that takes up no connection, or sends nothing or takes nothing for so long, has
 # stalled. S3 itself answers in fractions of a second.
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 STALL_SECONDS = 10.0
 # What has taken a file may be silent for longer while it stores or passes it on.
 _LEAST_BYTES_PER_SECOND = 256 * 1024
@@ -96,7 +96,7 @@ def open_s3(*, tries: int, silence: float, session: Any = None) -> Any:
         client_kwargs={"region_name": region()},
         config_kwargs={
             "retries": {"total_max_attempts": tries, "mode": "standard"},
-            "connect_timeout": _CONNECT_SECONDS,
+            "connect_timeout": CONNECT_SECONDS,
             "read_timeout": silence,
             "connector_args": {"socket_factory": _open_socket},
         },

@@ -2,6 +2,9 @@
 
 import importlib.util
 import pickle
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 from pyarrow import fs
 
 from kintsugi.errors import ConfigError, StorageError
-from kintsugi.storage import clouds
+from kintsugi.storage import clouds, s3
 from kintsugi.storage.clouds import Clouds
 from kintsugi.storage.retry import Retry
 from kintsugi.storage.storage import Storage, file_at
@@ -111,6 +114,48 @@ def test_azure_without_an_account_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
     with pytest.raises(ConfigError, match=r"cannot be opened: .*AZURE_STORAGE_CONNECTION_STRING"):
         Storage("az://photos/train", retry=ONCE).list()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("verb", ["read", "size", "list", "write"])
+def test_a_google_store_that_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """It takes up connections and answers none; each request is made once."""
+    monkeypatch.setattr(clouds, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(s3, "STALL_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        storage = Storage("gs://photos/train", retry=ONCE)
+        calls: dict[str, Callable[[], object]] = {
+            "read": lambda: storage.read("a"),
+            "size": lambda: storage.size("a"),
+            "list": storage.list,
+            "write": lambda: storage.write("a", b"x"),
+        }
+        with pytest.raises(StorageError, match="check the network and that the store runs") as said:
+            calls[verb]()
+        assert said.value.may_pass
+        silent.settimeout(0)
+        taken = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                taken += 1
+    # Of a name it is asked whether it is an object, or a folder.
+    assert taken == (2 if verb == "size" else 1)
+
+
+def test_azure_waits_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING", f"DefaultEndpointsProtocol=http;{account}"
+    )
+    place = Clouds("az")
+    limits = [place._client(writing=writing)._timeout_kwargs for writing in (False, True)]
+    assert [each["read_timeout"] for each in limits] == [s3.STALL_SECONDS, s3.LONGEST_SECONDS]
+    assert {each["connection_timeout"] for each in limits} == {s3.CONNECT_SECONDS}
 
 
 class Answered(Exception):
