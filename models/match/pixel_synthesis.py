@@ -73,6 +73,8 @@ _LAST_WIDTH = 0.7
 _GRADIENT_WIDTH = 0.45
 # Depths from which trust in a patch no longer falls.
 _DEEPEST = 64
+# Pixels of depth after which it is looked whether any are deeper.
+_LOOK_EVERY = 8
 
 
 class Searched(NamedTuple):
@@ -345,7 +347,10 @@ def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
     inside[radius : inside.shape[0] - radius, radius : inside.shape[1] - radius] = True
     outside = (inside & ~grid.hole)[box].to(grid.image)[None]
     depth = torch.zeros_like(outside)
-    for _ in range(min(_DEEPEST, max(outside.shape[-2:]))):
+    for turn in range(min(_DEEPEST, max(outside.shape[-2:]))):
+        # Not at each: a GPU would wait for every answer.
+        if turn % _LOOK_EVERY == 0 and bool(outside.all()):
+            break
         depth += 1 - outside
         outside = F.max_pool2d(outside, 3, 1, 1)
     whole = grid.image.new_zeros(grid.hole.shape)

@@ -90,15 +90,18 @@ def rarity(
 def _textures(sketches: Float[Tensor, "n k"], grid: PatchGrid) -> Float[Tensor, "n 2*k"]:
     """Mean and deviation of the sources' sketches around each position; elsewhere of no use."""
     known = grid.is_source.view(1, 1, *grid.hole.shape).to(sketches)
-    side = 2 * _TEXTURE + 1
-    share = F.avg_pool2d(known, side, 1, _TEXTURE)
     table = sketches.T.reshape(1, -1, *grid.hole.shape) * known
-    mean, square = (
-        F.avg_pool2d(part, side, 1, _TEXTURE) / share.clamp_min(1 / side**2)
-        for part in (table, table.square())
-    )
+    share = _around(known).clamp_min(1 / (2 * _TEXTURE + 1) ** 2)
+    mean, square = (_around(part) / share for part in (table, table.square()))
     deviation = (square - mean.square()).clamp_min(0).sqrt()
     return torch.cat([mean, deviation], 1)[0].flatten(1).T.contiguous()
+
+
+def _around(table: Float[Tensor, "1 k h w"]) -> Float[Tensor, "1 k h w"]:
+    """The mean over the texture around each position; beyond the edge there is 0."""
+    side = 2 * _TEXTURE + 1
+    rows = F.avg_pool2d(table, (side, 1), 1, (_TEXTURE, 0))
+    return F.avg_pool2d(rows, (1, side), 1, (0, _TEXTURE))
 
 
 def with_repetition(
