@@ -14,6 +14,10 @@ from kintsugi.storage.storage import Storage
 if TYPE_CHECKING:
     import wandb
 
+# A server that answers needs less to begin a run, and to take its last rows. Its service ends
+# with this process, and without these limits that waits for a network that is gone.
+BEGIN_SECONDS, END_SECONDS = 45.0, 45.0
+
 
 class WandbTracker:
     """See `Tracker`."""
@@ -65,6 +69,9 @@ class WandbTracker:
                 disable_git=True,
                 disable_code=True,
                 x_disable_stats=True,
+                init_timeout=BEGIN_SECONDS,
+                # What it does not get stays in its files, for `wandb sync`.
+                finish_timeout=END_SECONDS,
             ),
         )
         # Rows of one step come one after the other, and some come again.

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +64,53 @@ def history(file: Path) -> tuple[str, list[dict[str, Any]]]:
         if row:
             rows.append(row)
     return identity, rows
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_does_not_keep_a_process_that_ends(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
+        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
+        "WANDB_API_KEY": "0" * 40,
+        # It would wait so long.
+        "WANDB_INIT_TIMEOUT": "3600",
+        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
+        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", _SUBMISSION, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "wandb did not answer for 1 s at the end" in ended.stderr
+    assert ended.returncode == 0
+
+
+# It ends while Weights & Biases is still being asked for a run.
+_SUBMISSION = """
+import sys
+from pathlib import Path
+from kintsugi.monitor import trackers, wandb_tracker
+from kintsugi.storage.storage import Storage
+
+trackers.CLOSE_SECONDS = 1.0
+wandb_tracker.BEGIN_SECONDS = 8.0
+folder = Storage(sys.argv[1])
+tracker = wandb_tracker.WandbTracker("holes", "first", folder, {})
+watcher = trackers.TrackerWatcher(tracker, folder)
+watcher.begin([])
+watcher.show([{"step": 1, "loss/a": 1.0}])
+# Its service runs by then.
+while not list(Path(sys.argv[1], "wandb").glob("*run-*")):
+    pass
+watcher.close()
+"""
 
 
 @pytest.mark.slow
