@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import BatchRequest, PackedBatch, settings_of
 from kintsugi.data.feeding.ahead import Ahead
-from kintsugi.data.feeding.feeder import Feeder
+from kintsugi.data.feeding.feeder import Feeder, store_share
 from kintsugi.data.feeding.joining import Joiner, TaskCost
 from kintsugi.data.sampler import Read
 from kintsugi.data.samples import DecodeRead, as_row
@@ -33,7 +33,11 @@ _CALLS_AHEAD = 2
 
 
 def stream_batches(
-    request: BatchRequest, config: DataSection, *, cost: TaskCost | None = None
+    request: BatchRequest,
+    config: DataSection,
+    *,
+    cost: TaskCost | None = None,
+    on_node: int | None = None,
 ) -> Iterator[PackedBatch]:
     """The batches that a worker asks for, made as ``config`` says.
 
@@ -41,6 +45,7 @@ def stream_batches(
         request: Which.
         config: How photographs become samples, and by how many tasks.
         cost: Where what the tasks took is counted.
+        on_node: The workers of this node, this one among them; None where all may be on it.
 
     Raises: StorageError (inside Ray's own error) when a shard is missing or altered, or
         more photographs than ``config.max_corrupt_share`` do not decode.
@@ -48,11 +53,14 @@ def stream_batches(
     reader, order = request.reader, request.order
     decode = DecodeRead(reader.of_parts, settings_of(config, order.seed))
     here = ray.get_runtime_context().get_node_id()
+    anywhere = config.tasks_anywhere
+    sharers = order.workers if anywhere or on_node is None else on_node
+    share = store_share(ray.nodes(), "" if anywhere else here, sharers)
     # It is on this node, where what it hands on is read; it ends with this process at the latest.
     feeder = (
         ray.remote(Feeder)
         .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
-        .remote(decode, config.tasks, _room(config, here), order.workers)
+        .remote(decode, config.tasks, _room(config, here), share)
     )
     every = itertools.chain.from_iterable(order.reads(request.start, request.rank))
     pipelines = (

@@ -233,7 +233,9 @@ def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
 
     ended: int | KintsugiError
     try:
-        ended = train_worker(config, context, partial(stream_batches, config=config.data), announce)
+        here = ray_context.get_local_world_size()
+        batches = partial(stream_batches, config=config.data, on_node=here)
+        ended = train_worker(config, context, batches, announce)
     except (ConfigError, Diverged, LeaseLost) as error:
         ended = error
     # Ray ends the process group next. What is left of DDP must be gone by then: freed later,

@@ -7,7 +7,7 @@ is told which.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -23,16 +23,35 @@ BLOCK_BYTES = 8 * 2**20
 _STORE_SHARE = 0.4
 
 
+def store_share(nodes: Iterable[Mapping[str, Any]], here: str, sharers: int) -> float:
+    """Bytes of the object store for one pipeline.
+
+    Each pipeline takes half of the store by itself: a few of them, and what they do not know of,
+    spill to disk.
+
+    Args:
+        nodes: As `ray.nodes` lists them.
+        here: The id of the one node that the pipeline's tasks are bound to; "" for all.
+        sharers: The pipelines there.
+    """
+    stores = (
+        node["Resources"].get("object_store_memory", 0.0)
+        for node in nodes
+        if node["Alive"] and here in ("", node["NodeID"])
+    )
+    return float(_STORE_SHARE * sum(stores) / sharers)
+
+
 class Feeder:
     """An actor: one pipeline after the other, each a list of reads, in their order."""
 
-    def __init__(self, decode: DecodeRead, tasks: int, room: dict[str, Any], workers: int) -> None:
+    def __init__(self, decode: DecodeRead, tasks: int, room: dict[str, Any], share: float) -> None:
         """
         Args:
             decode: The work of a task.
             tasks: At one time.
             room: Where they run, and on whose CPUs: arguments of Ray's.
-            workers: How many share the cluster's object store.
+            share: Bytes of the object store that a pipeline may fill.
         """
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
@@ -40,11 +59,8 @@ class Feeder:
         context.target_max_block_size = BLOCK_BYTES
         # A job's log is for the run's own lines; Ray Data keeps its own in Ray's log folder.
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        # Each pipeline takes half of the store by itself: a few of them, and what they do not know
-        # of, spill to disk.
-        store = ray.cluster_resources().get("object_store_memory", 0.0)
-        share = ExecutionResources(object_store_memory=_STORE_SHARE * store / workers)
-        context.execution_options.resource_limits = share
+        limits = ExecutionResources(object_store_memory=share)
+        context.execution_options.resource_limits = limits
         self._decode = decode
         self._tasks = tasks
         self._room = room
