@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kintsugi.config.run_config import load_config
 from kintsugi.errors import ConfigError
 from kintsugi.storage.storage import Storage
 
@@ -109,7 +110,7 @@ def steps(config: PipelineConfig, configs: Path) -> list[PipelineStep]:
     found = [_pack(config)]
     if config.teacher:
         found.append(_encoder(config))
-    found += [_training(config, stage) for stage in stages_of(config, configs)]
+    found += [_training(config, stage, configs) for stage in stages_of(config, configs)]
     return [*found, _candidate(config, configs), _evaluation(config)]
 
 
@@ -215,7 +216,7 @@ def _encoder(config: PipelineConfig) -> PipelineStep:
 
 def stages_of(config: PipelineConfig, configs: Path) -> list[str]:
     """What is trained, in this order: the paper has no initial fill."""
-    first = configs / f"{config.flavour}-initial-fill.toml"
+    first = _path(config, "initial_fill", configs)
     return [*(["initial_fill"] if first.exists() else []), "stage1", "stage2"]
 
 
@@ -223,7 +224,7 @@ def _run(config: PipelineConfig, stage: str) -> str:
     return f"{config.name}-{stage.replace('_', '-')}"
 
 
-def _training(config: PipelineConfig, stage: str) -> PipelineStep:
+def _training(config: PipelineConfig, stage: str, configs: Path) -> PipelineStep:
     values = {
         **{name: str(value) for name, value in config.settings.get(stage, {}).items()},
         "run": _run(config, stage),
@@ -236,6 +237,11 @@ def _training(config: PipelineConfig, stage: str) -> PipelineStep:
         values["encoder"] = f"{config.home}/encoder/encoder.safetensors"
     if config.workers:
         values |= {"workers.count": str(config.workers), "workers.min_count": str(config.least)}
+    if stage != "initial_fill" and "initial_fill" in stages_of(config, configs):
+        began = load_config(_path(config, stage, configs), ()).model.generator_input
+        # What begins with a smooth fill can begin with a predicted one when it is published, and
+        # what begins with grey cannot.
+        values["model.generator_input"] = "smooth" if began == "grey" else began
     if stage == "stage2":
         values["translate.stage1"] = f"{config.runs}/{_run(config, 'stage1')}"
     flags = ["--config", f"{config.flavour}-{stage.replace('_', '-')}"]
@@ -245,6 +251,10 @@ def _training(config: PipelineConfig, stage: str) -> PipelineStep:
     if port:
         flags += ["--metrics-port", str(port), "--metrics-host", host]
     return PipelineStep(stage, f"train_{stage}", tuple(flags))
+
+
+def _path(config: PipelineConfig, stage: str, configs: Path) -> Path:
+    return configs / f"{config.flavour}-{stage.replace('_', '-')}.toml"
 
 
 def _candidate(config: PipelineConfig, configs: Path) -> PipelineStep:

@@ -80,7 +80,7 @@ def test_its_store_holds_the_rows_of_a_run_that_was_resumed(
     with pytest.raises(RuntimeError, match="lost"), reporting(longer, shown):  # noqa: PT012
         train_locally(longer)
         raise RuntimeError("the machine is lost")
-    assert not caplog.records
+    assert not [each for each in caplog.records if each.name.startswith("kintsugi")]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

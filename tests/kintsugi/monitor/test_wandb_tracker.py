@@ -130,7 +130,7 @@ def test_its_files_hold_the_rows_of_a_run_that_was_resumed(
         config = dataclasses.replace(config, loop=loop)
         with reporting(config, DisplayOptions(wandb="holes")):
             run = train_locally(config)
-    assert not caplog.records
+    assert not [each for each in caplog.records if each.name.startswith("kintsugi")]
     files = sorted(Path(run.storage.uri).glob("wandb/offline-run-*/*.wandb"))
     (one, first), (other, second) = map(history, files)
     assert one == other, "the same run there"
