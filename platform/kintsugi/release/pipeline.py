@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kintsugi.config.run_config import load_config
 from kintsugi.errors import ConfigError
 from kintsugi.storage.storage import Storage
 
@@ -225,6 +224,9 @@ def _run(config: PipelineConfig, stage: str) -> str:
 
 
 def _training(config: PipelineConfig, stage: str, configs: Path) -> PipelineStep:
+    # Slow to import, and --help needs none of it.
+    from kintsugi.config.run_config import load_config
+
     values = {
         **{name: str(value) for name, value in config.settings.get(stage, {}).items()},
         "run": _run(config, stage),
