@@ -2,8 +2,8 @@
 
 Ray Data schedules its tasks in a thread of whichever process reads from it, and looks around
 there many times a second. In the process that trains that thread would take the interpreter from
-the step. Here it takes it from nobody: what trains asks for the next block, and sleeps until it
-is told which.
+the step. Here it takes it from nobody: what trains asks for the next block, and sleeps until its
+reference comes.
 """
 
 import logging

@@ -114,7 +114,7 @@ def list_photos(source: Source) -> Iterator[Page]:
         walked.containers.append((source.only, source.storage.size(source.only)))
     else:
         yield from walked.photos(_sizes(source), kind)
-    # Whoever packed photographs before they could be in tars has ignored those.
+    # A folder that was packed before tars were read may hold some that were ignored.
     if walked.found:
         yield Page(ignored=len(walked.containers))
         return
