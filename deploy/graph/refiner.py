@@ -2,7 +2,8 @@
 
 Only the image of each scale comes back to it, with the indices of its match; feature maps
 go from node to node by reference and never through it. A scale or tile whose computation is
-lost, since a replica died, is computed again from what it began with.
+lost, since a replica died, is computed again from what it began with. Which releases answer,
+`release_rollout` knows.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from kintsugi.deploy.deadline import check_deadline
-from kintsugi.deploy.engine import Busy, Filled, Pixels, find_model
+from kintsugi.deploy.engine import Busy, Filled, Pixels
 from kintsugi.deploy.graph.base_node import (
     BoolArray,
     FloatArray,
@@ -31,35 +32,27 @@ from kintsugi.deploy.graph.base_node import (
     as_tensor,
     float_array,
 )
+from kintsugi.deploy.graph.release_rollout import ReleaseRollout
 from kintsugi.deploy.graph.remote_calls import ReplicaLost, answer_of, retry_lost
 from kintsugi.deploy.graph.request_context import Release, ReleaseChanged, RequestContext
-from kintsugi.deploy.observability.metrics import RELEASE_REFUSED
 from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import (
     PhotoPlan,
-    check_names,
     finite_image,
-    model_info,
     plan_photo,
     plan_transfer,
 )
 from kintsugi.deploy.progress_stream import report_progress, stream_progress
-from kintsugi.deploy.release_files import local_release
-from kintsugi.deploy.settings import AppArgs, RefinerState
+from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.tracing import describe_span, span
 from kintsugi.deploy.urgency import Urgency
-from kintsugi.errors import KintsugiError, StorageError
 from kintsugi.models.plan.crops import Box
 from kintsugi.models.plan.fill_plan import ScalePlan
 from kintsugi.models.plan.style_plan import StylePlan
 from kintsugi.models.plan.walk import ScaleFill, ScaleInput, walk_scales
 from kintsugi.models.progress import Step
-from kintsugi.models.weights import load_release
 
 logger = logging.getLogger(__name__)
-
-# For a download to a node whose queue is full. Reading is tried again after it.
-_PREPARE_SECONDS = 300
 
 
 class Scale(NamedTuple):
@@ -92,13 +85,8 @@ class RefinerNode(Node):
         feature2image: DeploymentHandle,
     ) -> None:
         super().__init__(args)
-        self._own_uri = args.release
-        self._started = False
-        # What is wanted in place of the first release, and whether to try once more to read it.
-        self._wanted, self._again = args.release, False
-        self._trying: asyncio.Task[None] | None = None
-        self._releases = [_sound_release(uri) for uri in (args.release, *args.more_releases)]
-        check_names([release.model for release in self._releases])
+        nodes = (image2feature, patch_swap, feature2image)
+        self._rollout = ReleaseRollout(args, nodes, self._record)
         # The jobs of a replica of the Ingress come in addition to its requests.
         jobs = args.jobs_running if args.jobs else 0
         self._most = args.max_in_progress and args.max_in_progress + jobs
@@ -111,88 +99,20 @@ class RefinerNode(Node):
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Called by Serve with the deployment's `user_config`, also while the replica runs.
 
-        Requests that have begun end with the release that they began with. A replica that runs
-        keeps its release when it or a node cannot read the new one: Serve would stop one that
-        raises, and its successor is given the same `user_config`. Its log says so, and the metric
-        `kintsugi_release_refused`. What may pass is tried again with each health check.
-
-        Raises:
-            ValidationError: A replica that starts is given no `RefinerState`.
-            StorageError, ValueError: It is given a release that is none.
+        Raises: as `ReleaseRollout.reconfigure`.
         """
-        try:
-            uri = RefinerState.model_validate(user_config).release
-            if uri and uri != self._own_uri and not self._started:
-                logger.warning("user_config names %s: release=%s is not served", uri, self._own_uri)
-            await self._change_release(uri or self._own_uri)
-        except Exception as error:
-            if not self._started:
-                raise
-            kept, kind = self._releases[0].model.version, type(error).__name__
-            self._refused(error)
-            logger.exception(
-                "user_config %s is refused (%s), %s goes on to answer; tried again: %s",
-                user_config,
-                kind,
-                kept,
-                "yes" if self._again else "no",
-            )
-
-    async def _change_release(self, uri: str) -> None:
-        """New requests begin with this one, unless another one is wanted meanwhile."""
-        self._wanted, self._again = uri, False
-        if uri != self._releases[0].uri:
-            release = await asyncio.to_thread(_sound_release, uri)
-            check_names([release.model, *(more.model for more in self._releases[1:])])
-            # One that starts would wait for nodes that may start after it.
-            if self._started:
-                await self._prepare(release)
-            if self._wanted != uri:
-                return
-            self._releases[0] = release
-            logger.info("%s answers from now on", release.model.version)
-        self._record(RELEASE_REFUSED, 0, {})
-
-    async def _prepare(self, release: Release) -> None:
-        """Have a replica of each node load it: what none can load, no request shall begin with.
-
-        Raises:
-            ReleaseUnreadable: One cannot.
-            ReleaseChanged: There is another one at its place by now.
-            Busy, TimeoutError: A node does not take calls.
-        """
-        nodes = (self._image2feature, self._patch_swap, self._feature2image)
-        async with asyncio.timeout(_PREPARE_SECONDS):
-            await asyncio.gather(*(answer_of(node.prepare.remote(release)) for node in nodes))
-
-    def _refused(self, error: Exception) -> None:
-        # Others may have read it: a replica that gave up would answer with the old one for ever.
-        self._again = _may_pass(error)
-        self._record(RELEASE_REFUSED, 1, {})
-
-    async def _try_again(self) -> None:
-        uri = self._wanted
-        try:
-            await self._change_release(uri)
-        # The trace is in the log already; a task's error would be seen by nobody.
-        except Exception as error:  # noqa: BLE001
-            logger.warning("%s is refused again (%s): %s", uri, type(error).__name__, error)
-            if self._wanted == uri:
-                self._refused(error)
+        await self._rollout.reconfigure(user_config)
 
     async def check_health(self) -> None:
         """Called by Serve when the replica has started, and then every ten seconds.
 
         A release that could not be read is read again meanwhile; nobody waits for it.
         """
-        self._started = True
-        if self._again:
-            self._again = False
-            self._trying = asyncio.create_task(self._try_again())
+        self._rollout.check_health()
 
     async def ready(self) -> NodeStatus:
         """Which releases answer new requests, and how many have been answered."""
-        return NodeStatus(tuple(release.model for release in self._releases), self._calls)
+        return NodeStatus(self._rollout.models, self._calls)
 
     async def inpaint(
         self,
@@ -271,39 +191,36 @@ class RefinerNode(Node):
             Busy: As many as there may be are in progress.
             InvalidInput: There is no such model.
         """
-        number = find_model([release.model for release in self._releases], options.model)
+        release = self._rollout.find(options.model)
         if self._most and self._in_progress >= self._most:
             raise Busy(f"{self._in_progress} requests are in progress")
         self._in_progress += 1
         try:
-            return await self._answer(number, deadline, walk, urgency)
+            return await self._answer(release, deadline, walk, urgency)
         finally:
             self._in_progress -= 1
 
     async def _answer(
         self,
-        number: int,
+        release: Release,
         deadline: float,
         walk: Callable[[RequestContext], Awaitable[Pixels]],
         urgency: Urgency = Urgency.SMALL,
     ) -> Filled:
         started = time.perf_counter()
-        context = RequestContext(self._releases[number], deadline, urgency)
-        describe_span(release=context.release.model.version)
+        context = RequestContext(release, deadline, urgency)
+        describe_span(release=release.model.version)
         try:
             pixels = await walk(context)
         except ReleaseChanged as error:
             logger.warning("beginning again: %s", error)
-            release = await asyncio.to_thread(_sound_release, context.release.uri)
-            # Unless another place was named meanwhile.
-            if self._releases[number] is context.release:
-                self._releases[number] = release
+            release = await self._rollout.read_again(release)
             context = RequestContext(release, deadline, urgency)
-            describe_span(release=context.release.model.version)
+            describe_span(release=release.model.version)
             pixels = await walk(context)
         self._computed(started)
         self._memory.soon()
-        return Filled(pixels, context.release.model)
+        return Filled(pixels, release.model)
 
     async def _inpaint(
         self,
@@ -460,21 +377,3 @@ class _StyleFeatures:
     def ask_again(self) -> None:
         """They may have been lost."""
         self._asked = None
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same release can be read later: storage that is silent, a disk that is full."""
-    if isinstance(error, StorageError):
-        return error.may_pass
-    # These say what is wrong with a release; of all others nothing is known.
-    return not isinstance(error, (ValueError, KintsugiError))
-
-
-def _sound_release(uri: str) -> Release:
-    """What is at a place, after all of it was read: no request shall meet a broken release.
-
-    Raises: StorageError, ValueError: There is no release, or not a whole one.
-    """
-    with local_release(uri) as folder:
-        _, config = load_release(folder)
-    return Release(uri, model_info(config), config.matching.pixels, config.matching.first_side)

@@ -196,7 +196,8 @@ def test_the_refiner_says_how_many_divide_the_threads(
     nowhere: Any = None
     refiner = RefinerNode(args.model_copy(update={"share_threads": share}), *[nowhere] * 3)
     refiner._in_progress = 3
-    assert refiner._shared(RequestContext(refiner._releases[0], NEVER)).in_progress == divided
+    context = RequestContext(refiner._rollout.find(""), NEVER)
+    assert refiner._shared(context).in_progress == divided
 
 
 def test_a_node_answers_with_the_release_of_the_call(args: AppArgs, tmp_path: Path) -> None:
