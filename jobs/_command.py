@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from kintsugi.defaults import SAMPLES, SETS
+
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 # Options that several commands have.
@@ -52,6 +54,13 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again wha
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="one worker, in this process")]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="only the first N photographs")]
 HeldOut = Annotated[float | None, typer.Option(metavar="SHARE", help="only what training kept out")]
+EvaluatedPhotos = Annotated[str, typer.Option(metavar="URI", help=f"or `{SAMPLES}`")]
+EvaluatedRelease = Annotated[
+    str | None, typer.Option(metavar="URI", help="what `ours` is", show_default="the bundled one")
+]
+MaskSets = Annotated[str, typer.Option(metavar="SET,...", help=SETS)]
+MaskSeed = Annotated[int, typer.Option(help="decides every mask")]
+MetricsHost = Annotated[str, typer.Option(metavar="HOST", help="at")]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def training(stage: str) -> Command:
         metrics_port: Annotated[
             int, typer.Option(metavar="N", help="serve Prometheus metrics; 0: no")
         ] = 0,
-        metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+        metrics_host: options.MetricsHost = "127.0.0.1",
         mlflow: Annotated[
             str, typer.Option(metavar="URI", help="send the rows to this MLflow store as well")
         ] = "",

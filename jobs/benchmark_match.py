@@ -28,9 +28,7 @@ def main(
     ] = None,
     holes: Annotated[str | None, typer.Option(metavar="PX,...", help="such as half,224")] = None,
     methods: Annotated[str | None, typer.Option(help="published,exact,approximate")] = None,
-    photo: Annotated[
-        str | None, typer.Option(metavar="URI", show_default="samples/china.jpg")
-    ] = None,
+    photo: options.SamplePhoto = None,
     encoder: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="path, URI or random; else the release's")
     ] = None,

@@ -10,7 +10,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from kintsugi.defaults import METHODS, SAMPLES, SETS
+from kintsugi.defaults import METHODS, SAMPLES
 from kintsugi.jobs import _bootstrap
 from kintsugi.jobs import _command as options
 
@@ -23,12 +23,9 @@ Key = Annotated[Path, typer.Option(metavar="FILE", help="whose is whose, apart f
 )
 def sheet(
     *,
-    photos: Annotated[str, typer.Option(metavar="URI", help=f"or `{SAMPLES}`")] = SAMPLES,
-    release: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="what `ours` is", show_default="the bundled one"),
-    ] = None,
-    masks: Annotated[str, typer.Option(metavar="SET,...", help=SETS)] = "random-256",
+    photos: options.EvaluatedPhotos = SAMPLES,
+    release: options.EvaluatedRelease = None,
+    masks: options.MaskSets = "random-256",
     methods: Annotated[str, typer.Option(metavar="ONE,OTHER", help=METHODS)] = "ours,patchmatch",
     limit: options.Limit = None,
     held_out: options.HeldOut = None,

@@ -9,7 +9,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from kintsugi.defaults import METHODS, SAMPLES, SETS
+from kintsugi.defaults import METHODS, SAMPLES
 from kintsugi.jobs import _bootstrap
 from kintsugi.jobs import _command as options
 from kintsugi.jobs._bootstrap import run
@@ -21,12 +21,9 @@ from kintsugi.jobs._bootstrap import run
     " --methods ours,lama=folder:s3://results/lama,patchmatch --output s3://evaluations/first",
 )
 def main(
-    photos: Annotated[str, typer.Option(metavar="URI", help=f"or `{SAMPLES}`")] = SAMPLES,
-    release: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="what `ours` is", show_default="the bundled one"),
-    ] = None,
-    masks: Annotated[str, typer.Option(metavar="SET,...", help=SETS)] = "random-256",
+    photos: options.EvaluatedPhotos = SAMPLES,
+    release: options.EvaluatedRelease = None,
+    masks: options.MaskSets = "random-256",
     methods: Annotated[str, typer.Option(metavar="NAME,...", help=METHODS)] = "ours,telea,ns",
     encoder: Annotated[
         str | None,
@@ -34,7 +31,7 @@ def main(
     ] = None,
     limit: options.Limit = None,
     held_out: options.HeldOut = None,
-    seed: Annotated[int, typer.Option(help="decides every mask")] = 0,
+    seed: options.MaskSeed = 0,
     output: Annotated[
         str | None,
         typer.Option(metavar="URI", help="results.json, results.md, cases.jsonl, grid.png, fills"),

@@ -77,7 +77,7 @@ def main(
     metrics_port: Annotated[
         int, typer.Option(metavar="N", help="serve Prometheus metrics (0: no)")
     ] = 0,
-    metrics_host: Annotated[str, typer.Option(metavar="HOST", help="at")] = "127.0.0.1",
+    metrics_host: options.MetricsHost = "127.0.0.1",
     price: Annotated[
         float, typer.Option(metavar="X", help="dollars an hour of a GPU, for the estimate")
     ] = 3.0,

@@ -33,7 +33,7 @@ def main(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="also PNGs of holed photographs and masks")
     ] = False,
-    seed: Annotated[int, typer.Option(help="decides every mask")] = 0,
+    seed: options.MaskSeed = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="replace sets that are there")
     ] = False,
