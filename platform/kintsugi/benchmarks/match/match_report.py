@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from kintsugi.benchmarks.markdown_table import markdown_table
 from kintsugi.benchmarks.match.needs import MIB
 from kintsugi.benchmarks.match.trial import PATCHMATCH, PUBLISHED
 
@@ -72,7 +73,7 @@ def _match_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 name,
             )
             lines.append((*start, *_match_cells(row, name, method)))
-    return _markdown(heading, lines, words=3)
+    return markdown_table(heading, lines, words=3)
 
 
 def _match_cells(row: Mapping[str, Any], name: str, method: Mapping[str, Any]) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ def _fill_table(rows: Sequence[Mapping[str, Any]]) -> str:
             where = f"{row['side_px']} / {row['hole_px']}"
             memory = (_mib(method, key) for key in ("peak_bytes", "process_bytes"))
             lines.append((where, name, _seconds(method), ratio, *memory))
-    return _markdown(heading, lines, words=2)
+    return markdown_table(heading, lines, words=2)
 
 
 def _seconds(method: Mapping[str, Any]) -> str:
@@ -116,9 +117,3 @@ def _seconds(method: Mapping[str, Any]) -> str:
 
 def _mib(method: Mapping[str, Any], key: str = "peak_bytes") -> str:
     return f"{method[key] / MIB:.0f}" if method[key] else _NONE
-
-
-def _markdown(heading: Sequence[str], lines: Sequence[Sequence[str]], *, words: int) -> str:
-    """A table; the first ``words`` columns stand left, numbers right."""
-    rule = ["---" if index < words else "---:" for index in range(len(heading))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, rule, *lines))

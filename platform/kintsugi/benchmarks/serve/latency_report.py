@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from kintsugi.benchmarks.chart import ChartLine, Panel, Point, draw_chart
+from kintsugi.benchmarks.markdown_table import markdown_table
 from kintsugi.benchmarks.serve.load import percentile
 from kintsugi.errors import ConfigError
 
@@ -35,12 +36,11 @@ def format_latency(figures: Mapping[str, Any]) -> str:
         "MP", "hole", "method", "median, s", "p95, s", "to process", "processor, s", "to process",
         "MiB",
     )  # fmt: skip
-    lines = ["| " + " | ".join(heading) + " |", "| " + " | ".join("---" for _ in heading) + " |"]
     own = {
         _case(row): row for row in figures["rows"] if row["method"] == "process" and row["fills"]
     }
-    lines += ["| " + " | ".join(_line(row, own.get(_case(row)))) + " |" for row in figures["rows"]]
-    return head + "\n\n" + "\n".join(lines)
+    lines = [_line(row, own.get(_case(row))) for row in figures["rows"]]
+    return f"{head}\n\n{markdown_table(heading, lines, words=len(heading))}"
 
 
 def draw_latency(figures: Mapping[str, Any], *, of: str = "seconds") -> bytes:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from kintsugi.benchmarks.markdown_table import markdown_table
+
 MIB = 1024**2
 _NONE = "-"
 
@@ -45,7 +47,7 @@ def _comparison(row: Mapping[str, Any]) -> str:
         ("the same image", "yes" if row["same_image"] else "no"),
     ]
     rounds = len(row["service_seconds"])
-    return _table((f"{_name(row)}, {rounds} rounds in turns", ""), lines)
+    return markdown_table((f"{_name(row)}, {rounds} rounds in turns", ""), lines)
 
 
 def _loads(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -61,7 +63,7 @@ def _loads(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return _table(heading, lines)
+    return markdown_table(heading, lines)
 
 
 def _overload(row: Mapping[str, Any]) -> str:
@@ -78,7 +80,7 @@ def _overload(row: Mapping[str, Any]) -> str:
                 f"{load['answered_per_second']:.2f}",
             )
         )
-    return f"{_table(heading, lines)}\n\n{_verdict(row)}"
+    return f"{markdown_table(heading, lines)}\n\n{_verdict(row)}"
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -122,9 +124,3 @@ def _statuses(row: Mapping[str, Any]) -> str:
     names = {"0": "none"}
     ordered = sorted(row["statuses"].items())
     return ", ".join(f"{names.get(status, status)}: {count}" for status, count in ordered)
-
-
-def _table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """The first column stands left, numbers right."""
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, rule, *lines))

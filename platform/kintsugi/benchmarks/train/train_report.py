@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from kintsugi.benchmarks.markdown_table import markdown_table
+
 _MIB = 2**20
 _NONE = "-"
 _WHERE = {
@@ -84,7 +86,7 @@ def _step_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "One step. Aim: at most 1.03 times the plain loop's with batches in memory. Processor time"
         " is the first worker's; on a machine that others share it says more than seconds."
     )
-    return f"{aim}\n\n{_markdown(heading, lines, words=3)}"
+    return f"{aim}\n\n{markdown_table(heading, lines, words=3)}"
 
 
 def _scaling(figures: Mapping[str, Any]) -> str:
@@ -111,7 +113,7 @@ def _scaling(figures: Mapping[str, Any]) -> str:
             f" All workers share this machine's {figures['cores']} cores, as threads each: more"
             " workers bring no more hardware, and gain only what one left idle."
         )
-    return f"{text}\n\n{_markdown(heading, lines, words=1)}"
+    return f"{text}\n\n{markdown_table(heading, lines, words=1)}"
 
 
 def _variant_table(figures: Mapping[str, Any]) -> str:
@@ -136,7 +138,7 @@ def _variant_table(figures: Mapping[str, Any]) -> str:
     )
     if figures["peak_tflops"]:
         text += f" Peak of 16-bit numbers: {figures['peak_tflops']:g} TFLOP/s per worker, as given."
-    return f"{text}\n\n{_markdown(heading, lines, words=2)}"
+    return f"{text}\n\n{markdown_table(heading, lines, words=2)}"
 
 
 def _variant_line(
@@ -183,7 +185,7 @@ def _checkpoint_table(checkpoint: Mapping[str, Any]) -> str:
     )
     scaled = checkpoint["measured_interval"] != checkpoint["configured_interval"]
     text += ", to which the difference is spread." if scaled else "."
-    return f"{text}\n\n{_markdown(heading, [line], words=0)}"
+    return f"{text}\n\n{markdown_table(heading, [line], words=0)}"
 
 
 def _seconds(seconds: Sequence[float]) -> str:
@@ -192,9 +194,3 @@ def _seconds(seconds: Sequence[float]) -> str:
 
 def _ratio(ratio: float | None) -> str:
     return _NONE if ratio is None else f"{ratio:.3f}"
-
-
-def _markdown(heading: Sequence[str], lines: Sequence[Sequence[str]], *, words: int) -> str:
-    """A table; the first ``words`` columns stand left, numbers right."""
-    rule = ["---" if index < words else "---:" for index in range(len(heading))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, rule, *lines))
