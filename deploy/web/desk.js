@@ -4,7 +4,7 @@ import { Document } from "./document.js";
 import { Session } from "./keep/session.js";
 import { areSure } from "./sure.js";
 import { Tray } from "./tray.js";
-import { say } from "./words.js";
+import { number, say } from "./words.js";
 
 const DRAW_AFTER_MS = 200;
 
@@ -110,34 +110,50 @@ export class Desk {
     if (this.documents.includes(document)) await this.#session?.keepNow(document);
   }
 
-  /** Close a photo; what was neither downloaded nor copied only when they are sure. */
+  /** Close a photo; what is painted and not filled, or not downloaded, only when they are sure. */
   async close(document) {
-    const loses = (document.isFilled && !document.kept) || document.sent;
     const title = say("close-sure", { name: document.name });
-    if (loses && !(await areSure(title, say("close-sure-hint"), say("close-this")))) return;
+    const lost = lostWith(document);
+    if (lost && !(await areSure(title, lost, say("close-this")))) return;
     this.#dropped(document);
     const at = this.documents.indexOf(document);
     this.documents.splice(at, 1);
     this.#session?.forget(document);
     const next = this.documents[Math.min(at, this.documents.length - 1)];
-    if (document === this.#editor.document) {
+    const wasShown = document === this.#editor.document;
+    if (wasShown) {
       if (next) await this.#attempt(() => this.present(next));
       else this.#empty();
     }
     document.unload();
     this.#session?.keepTray(this.documents, this.#editor.document);
     this.show();
+    // The button that was pressed is gone, and the focus with it.
+    if (!wasShown) this.#focusOn(next);
+  }
+
+  /** How many photos are still to be filled: what is painted, and what is on its way. */
+  get left() {
+    return this.documents.filter((each) => each.hasHole || each.sent).length;
   }
 
   show() {
     const { document } = this.#editor;
     this.#part("tray-bar").hidden = this.documents.length < 2;
+    this.#part("left").hidden = this.left === 0;
+    this.#part("left").textContent = say("to-fill", { count: number(this.left) });
     this.#tray.show(this.documents, document);
     // Drawn when it rests: a large photo takes a while, and this follows every change of the view.
     clearTimeout(this.#drawing);
     if (document && this.documents.length > 1) {
       this.#drawing = setTimeout(() => this.#tray.draw(document), DRAW_AFTER_MS);
     }
+  }
+
+  /** On a photo in the tray; where there is none any more, on the stage. */
+  #focusOn(document) {
+    if (this.documents.length > 1) this.#tray.focus(document);
+    else this.#part("stage").focus({ preventScroll: true });
   }
 
   #empty() {
@@ -151,4 +167,11 @@ export class Desk {
   #part(name) {
     return this.#root.querySelector(`[data-part="${name}"]`);
   }
+}
+
+/** What goes with a photo that is closed now, in words; "" for nothing. */
+function lostWith(document) {
+  if (document.sent) return say("close-filling");
+  if (!document.isFilled || document.kept) return document.hasHole ? say("close-painted") : "";
+  return document.hasHole ? say("close-both") : say("close-result");
 }

@@ -67,10 +67,12 @@ export class FillTab {
       expand: (makeStep) => this.#attempt(() => this.#holes.expand(makeStep)),
     });
     fromSamples(this.#part("samples"), settings.samples, {
-      take: (file, name) => this.take(file, name),
+      take: (file, name) => this.takeAll([[file, name]]),
       failed: (error) => this.#notice.show(error),
     });
     this.#part("try").hidden = settings.samples.length === 0;
+    // What is counted and named here is said in the new language, too.
+    document.addEventListener("words", () => this.#show());
     this.#show();
   }
 
@@ -89,20 +91,22 @@ export class FillTab {
 
   /** Open files, each as a photo: [[file, name], …]. */
   async takeAll(files) {
-    for (const [file, name] of files) await this.take(file, name);
+    this.#notice.hide();
+    const note = this.#notice.several();
+    for (const [file, name] of files) {
+      await this.#take(file, name).catch((error) => note(name, error));
+    }
+    this.#show();
   }
 
-  /** Open a file as a photo, and show it. */
-  async take(file, name) {
-    await this.#attempt(async () => {
-      const job = { signal: new AbortController().signal, waiting() {} };
-      const opening = openPhoto(file, name, this.#settings, (blob) => preview(blob, job));
-      const opened = await this.#desk.take(opening);
-      if (opened === null) return;
-      const { width, height } = opened.photo;
-      this.#say(say("opened", { name, width, height }));
-    });
-    this.#show();
+  /** Open a file as a photo, and show it. Throws Trouble. */
+  async #take(file, name) {
+    const job = { signal: new AbortController().signal, waiting() {} };
+    const opening = openPhoto(file, name, this.#settings, (blob) => preview(blob, job));
+    const opened = await this.#desk.take(opening);
+    if (opened === null) return;
+    const { width, height } = opened.photo;
+    this.#say(say("opened", { name, width, height }));
   }
 
   async fill() {
@@ -128,7 +132,11 @@ export class FillTab {
     await this.#attempt(async () => {
       const painted = this.#desk.documents.filter((each) => each.hasHole && !each.sent);
       if (painted.length === 0) throw new Trouble(say("nothing-painted"), say("problem-mask_empty-hint"));
-      await Promise.all(painted.map((each) => this.#fill(each, true)));
+      const note = this.#notice.several();
+      await Promise.all(painted.map((each) => this.#fill(each, true).catch((error) => {
+        if (error.name === "AbortError") this.#say(say("cancelled"));
+        else note(each.name, error);
+      })));
     });
   }
 

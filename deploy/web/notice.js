@@ -31,6 +31,15 @@ export class Notice {
     }
   }
 
+  /** Gives note(name, error) for several photos: what goes wrong with one hides no other's. */
+  several() {
+    const failed = [];
+    return (name, error) => {
+      failed.push([name, error]);
+      this.show(together(failed));
+    };
+  }
+
   show(error) {
     const known = error instanceof Trouble;
     // A bug: it belongs in the console, and the page goes on.
@@ -59,4 +68,19 @@ export class Notice {
     this.#id.textContent = "";
     this.#root.hidden = false;
   }
+}
+
+/** Several errors as one, each with the names of the photos: what happened to many is said once. */
+function together(failed) {
+  const bug = failed.find(([, error]) => !(error instanceof Trouble));
+  if (bug) return bug[1];
+  const texts = new Map();
+  for (const [name, { message }] of failed) {
+    const names = texts.get(message) ?? [];
+    texts.set(message, message.includes(name) ? names : [...names, name]);
+  }
+  const said = [...texts].map(([text, names]) => [names.join(", "), text].filter(Boolean).join(": "));
+  const hints = new Set(failed.map(([, { hint }]) => hint).filter(Boolean));
+  const id = failed.length === 1 ? failed[0][1].requestId : "";
+  return new Trouble(said.join(" "), [...hints].join(" "), id);
 }

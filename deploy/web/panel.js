@@ -48,11 +48,12 @@ export class Panel {
     this.#sliders();
     this.#brushes();
     document.addEventListener("words", () => { this.#brushes(); this.#hardness(); });
-    // A choice in the menu closes it.
+    // A choice in the menu closes it first: a question that follows gives the focus back to what
+    // opened the menu, not to what is no longer seen.
     for (const item of root.querySelectorAll(".menu > *")) {
       item.addEventListener("click", (event) => {
         if (!event.target.matches("input, [popovertarget]")) this.#root.querySelector("#more-sheet").hidePopover();
-      });
+      }, { capture: true });
     }
   }
 

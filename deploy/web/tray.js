@@ -41,6 +41,10 @@ export class Tray {
     this.#items.get(current)?.root.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
+  focus(shown) {
+    this.#items.get(shown)?.pick.focus();
+  }
+
   /** Draw the small picture of a photo whose picture is decoded. */
   draw(shown) {
     const item = this.#items.get(shown);
