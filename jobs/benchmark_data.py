@@ -67,15 +67,19 @@ def main(
         Reading,
         format_report,
         in_object_store,
+        keeping_masks,
         run_benchmark,
     )
     from kintsugi.train.ray_trainer import ensure_shards
 
     ensure_shards(settings.data)
     place = settings.data.shards
-    with in_object_store(place) if object_store else nullcontext(place) as uri:
+    with (
+        keeping_masks(settings.data, settings.storage) as data,
+        in_object_store(place) if object_store else nullcontext(place) as uri,
+    ):
         _bootstrap.start_ray()
-        data = replace(settings.data, shards=uri)
+        data = replace(data, shards=uri)
         size = settings.loop.batch_size
         reading = Reading(data, settings.workers, settings.seed, size, steps)
         figures = run_benchmark(reading, step_seconds)

@@ -4,6 +4,7 @@ A step is stood in for by sleeping: as with a GPU, the processor is free meanwhi
 """
 
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import ray
 from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
 from kintsugi.data.feeding.joining import TaskCost
+from kintsugi.data.mask_files.mask_folder import pin_masks, with_pinned
 from kintsugi.data.ray_pipeline import stream_batches
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import ShardReader
@@ -168,6 +170,21 @@ def format_report(figures: dict[str, Any]) -> str:
             " {first_batch_seconds:.2f} s | {training_ms:.2f} | {task_ms:.2f} |".format(**row)
         )
     return "\n".join([head.format(**figures), "", *lines])
+
+
+@contextmanager
+def keeping_masks(data: DataSection, storage: str) -> Iterator[DataSection]:
+    """The section with packed masks where it names places: in ``storage``, for as long as this.
+
+    Raises: ConfigError, StorageError: as `kintsugi.data.mask_files.mask_folder.pin_masks`.
+    """
+    name = f"benchmark-data-{secrets.token_hex(4)}"
+    home = Storage(storage).join(name)
+    try:
+        pin_masks(data, home)
+        yield with_pinned(data, home)
+    finally:
+        Storage(storage).delete_folder(name)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from kintsugi.config.sections import (
 from kintsugi.config.toml_files import read_layers, to_toml
 from kintsugi.defaults import PACKAGE, SAMPLES
 from kintsugi.errors import ConfigError
+from kintsugi.masks.sets import names_place
 from kintsugi.models.weights import current_name
 from kintsugi.storage.storage import Storage
 
@@ -212,6 +213,9 @@ def _with_absolute_paths(config: JobConfig) -> JobConfig:
             config.data,
             shards=absolute(config.data.shards),
             photos=absolute(config.data.photos, SAMPLES),
+            masks=tuple(
+                absolute(each) if names_place(each) else each for each in config.data.masks
+            ),
         ),
         translate=replace(config.translate, stage1=absolute(config.translate.stage1)),
     )

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from kintsugi.errors import ConfigError
 from kintsugi.masks.generators import draw_mask
+from kintsugi.masks.sets import names_place
 from kintsugi.models.build import ModelConfig
 from kintsugi.models.losses import IMAGE_LOSSES, AdversarialLoss
 from kintsugi.models.match.keys import KeysKind
@@ -51,7 +52,9 @@ class DataSection:
     """Share of the crops whose gamma and order of colours are drawn; for small sets of photographs.
     """
     masks: tuple[str, ...] = ("rectangle", "strokes")
-    """Kinds of hole, drawn with equal share; named twice, twice as often."""
+    """Kinds of hole, drawn with equal share; named twice, twice as often. What has a slash is the
+    path or URI of a folder of mask pictures (white is hole, any size), or of a set that kintsugi
+    masks wrote: one of them is cut to the crop. The run keeps those that it began with."""
     shuffle_parts: int = 4
     """Shards whose rows are mixed with one another; a read holds them all in memory."""
     tasks: int = 4
@@ -93,6 +96,9 @@ class DataSection:
         if not self.masks:
             raise ValueError("masks is empty: name at least one kind of hole")
         for kind in self.masks:
+            if names_place(kind):
+                # They are read when a run begins.
+                continue
             try:
                 # A hole that leaves nothing of the crop is refused here, not in a worker.
                 draw_mask(kind, self.crop_px, self.crop_px, np.random.default_rng(0))

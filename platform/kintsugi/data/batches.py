@@ -9,9 +9,11 @@ from torch import Tensor
 
 from kintsugi.config.sections import DataSection
 from kintsugi.data.corrupt_rows import CorruptRows
+from kintsugi.data.mask_files.packed_masks import open_packed
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.samples import Sample, SampleSettings, sample_of
 from kintsugi.data.shard_reader import ShardReader
+from kintsugi.masks.sets import names_place
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,12 @@ class BatchRequest:
 
 
 def settings_of(config: DataSection, seed: int) -> SampleSettings:
-    """What data workers need of the configuration."""
-    return SampleSettings(
-        seed, config.crop_px, config.window_px, config.recolour_share, config.masks
-    )
+    """What data workers need of the configuration.
+
+    Raises: StorageError: masks of the user's own are not packed yet, or broken.
+    """
+    masks = tuple(open_packed(each) if names_place(each) else each for each in config.masks)
+    return SampleSettings(seed, config.crop_px, config.window_px, config.recolour_share, masks)
 
 
 def collate(keys: Sequence[int], samples: Sequence[Sample]) -> PackedBatch:

@@ -1,87 +1,39 @@
 """Mask sets as Parquet shards with a manifest: written, read back, verified; draws nothing itself.
 
-A shard has `id` (a photograph's, or a number), `mask` (PNG, white is hole), `hole_share`,
-`height` and `width`. The manifest's `masks_sha256` is of the masks themselves, so it is the
-same with every version of the libraries that write the files. `kintsugi evaluate` takes the
-folder of a set in the place of its name.
+The manifest's `masks_sha256` is of the masks themselves, so it is the same with every version of
+the libraries that write the files. `kintsugi evaluate` takes the folder of a set in the place of
+its name; `kintsugi.data.mask_files.mask_parts` has the format.
 """
 
-import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name, read_part
+from kintsugi.data.mask_files.mask_parts import (
+    SCHEMA,
+    MaskManifest,
+    MaskPart,
+    decode,
+    mask_row,
+    masks_in,
+    read_mask_manifest,
+    read_masks,
+    write_mask_part,
+)
+from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name
 from kintsugi.data.shard_reader import sample_key
-from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
-from kintsugi.masks.generators import Mask, hole_share
+from kintsugi.masks.generators import Mask
 from kintsugi.masks.sets import HOLE_BINS, MaskSet, hole_bin, mask_digest, numbered_ids
 from kintsugi.storage.parallel import map_tasks
 from kintsugi.storage.storage import Storage
 
-FORMAT_VERSION = 1
 # About 2 kB a mask: parts of some megabytes.
 ROWS_PER_PART = 1024
-_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("mask", pa.binary(), nullable=False),
-        pa.field("hole_share", pa.float64(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class MaskPart:
-    """One shard: its file, and what must be found in it."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class MaskManifest:
-    """A written mask set.
-
-    Attributes:
-        set: Name, kind, side and seed: the masks can be drawn again from them.
-        numbered: The ids are numbers and no photographs'.
-        masks_sha256: `mask_digest` of all masks in order.
-        hole_share: ``mean``, ``least`` and ``most``, 0-1.
-        hole_bins: Masks in each of HOLE_BINS equal bins of hole share.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-    set: MaskSet
-    rows: int
-    numbered: bool
-    masks_sha256: str
-    hole_share: dict[str, float]
-    hole_bins: tuple[int, ...]
-    parts: tuple[MaskPart, ...]
-    version: int = FORMAT_VERSION
-    created_by: str = "kintsugi write_masks"
-    schema: dict[str, str] = field(
-        default_factory=lambda: {column.name: str(column.type) for column in _SCHEMA}
-    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """What to print."""
-        return {"rows": self.rows, "masks_sha256": self.masks_sha256, **self.hole_share}
 
 
 @dataclass(frozen=True)
@@ -160,9 +112,9 @@ def write_mask_set(
 
     def written() -> Iterator[tuple[str, Mask]]:
         for index, table in enumerate(tables):
-            parts.append(_write_part(table, part_name(index), target))
+            parts.append(write_mask_part(table, part_name(index), target))
             shares.extend(table["hole_share"].to_pylist())
-            for mask_id, data in _columns(table):
+            for mask_id, data in masks_in(table):
                 yield mask_id, decode(data)
 
     digest = mask_digest(written())
@@ -192,7 +144,7 @@ def verify_mask_set(storage: Storage) -> MaskManifest:
     manifest = read_mask_manifest(storage)
 
     def checked() -> Iterator[tuple[str, Mask]]:
-        for mask_id, data in _rows(storage, manifest):
+        for mask_id, data in read_masks(storage, manifest.parts):
             mask = decode(data)
             if not np.array_equal(mask, manifest.set.mask_of(mask_id)):
                 raise StorageError(
@@ -214,78 +166,10 @@ def open_mask_set(uri: str) -> StoredMasks:
     """Read a written set whole, every file verified. Raises: StorageError."""
     storage = Storage(uri)
     manifest = read_mask_manifest(storage)
-    masks = dict(_rows(storage, manifest))
+    masks = dict(read_masks(storage, manifest.parts))
     return StoredMasks(manifest.set, manifest.numbered, masks, storage.uri, manifest.masks_sha256)
 
 
-def read_mask_manifest(storage: Storage) -> MaskManifest:
-    """Read a written set's manifest. Raises: StorageError when there is none, or a broken one."""
-    if not storage.exists(MANIFEST_NAME):
-        raise StorageError(
-            f"no mask set at {storage.uri} (no {MANIFEST_NAME}): name the folder of one set that"
-            " kintsugi masks wrote"
-        )
-    try:
-        manifest = TypeAdapter(MaskManifest).validate_json(storage.read(MANIFEST_NAME))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise StorageError(
-            f"{storage.uri}/{MANIFEST_NAME} is no mask set's: {where}: {first['msg']}"
-        ) from error
-    if manifest.version != FORMAT_VERSION:
-        raise StorageError(
-            f"{storage.uri} has format version {manifest.version} and this code reads"
-            f" {FORMAT_VERSION}: write the set again or use the code that wrote it"
-        )
-    return manifest
-
-
-def encode(mask: Mask) -> bytes:
-    """A mask as a PNG of one bit a pixel, white is hole."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def decode(data: bytes) -> Mask:
-    """What `encode` wrote."""
-    with Image.open(io.BytesIO(data)) as image:
-        # Not as an array of bits: Pillow's have 255 in the place of 1.
-        return np.asarray(image.convert("L")) >= 128
-
-
 def _draw_table(mask_set: MaskSet, ids: Sequence[str]) -> pa.Table:
-    rows: list[dict[str, object]] = []
-    for mask_id in ids:
-        mask = mask_set.mask_of(mask_id)
-        height, width = mask.shape
-        rows.append(
-            {
-                "id": mask_id,
-                "mask": encode(mask),
-                "hole_share": hole_share(mask),
-                "height": height,
-                "width": width,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
-
-
-def _write_part(table: pa.Table, name: str, target: Storage) -> MaskPart:
-    buffer = pa.BufferOutputStream()
-    # PNG is compressed already.
-    pq.write_table(table, buffer, compression="none", use_dictionary=False)
-    data = buffer.getvalue().to_pybytes()
-    target.write(name, data)
-    return MaskPart(name, len(table), len(data), hashlib.sha256(data).hexdigest())
-
-
-def _rows(storage: Storage, manifest: MaskManifest) -> Iterator[tuple[str, bytes]]:
-    for part in manifest.parts:
-        table = read_part(storage, PartInfo(part.name, part.rows, part.bytes, part.sha256))
-        yield from _columns(table)
-
-
-def _columns(table: pa.Table) -> Iterator[tuple[str, bytes]]:
-    return zip(table["id"].to_pylist(), table["mask"].to_pylist(), strict=True)
+    rows = [mask_row(mask_id, mask_set.mask_of(mask_id)) for mask_id in ids]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

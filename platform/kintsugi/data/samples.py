@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from kintsugi.data.mask_files.packed_masks import PackedMasks
 from kintsugi.data.shard_reader import Decoded, PartRead, PartReader, Scaled
 from kintsugi.data.shards.part_lists import PartEntry, PartInfo
 from kintsugi.masks.generators import draw_mask
@@ -36,13 +37,14 @@ class SampleSettings:
 
     Attributes:
         seed: The seed of the run.
+        masks: Kinds of hole, and masks to cut them of.
     """
 
     seed: int
     crop_px: int
     window_px: int
     recolour_share: float
-    masks: tuple[str, ...]
+    masks: tuple[str | PackedMasks, ...]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def draw_sample(
         key: The number of the photograph.
         epoch: From 0; with the key and the settings' seed it decides everything.
         settings: Sizes, and kinds of hole.
+
+    Raises: StorageError: packed masks are missing or altered.
     """
     rng = np.random.default_rng([settings.seed, epoch, key])
     size = settings.crop_px
@@ -83,9 +87,11 @@ def draw_sample(
         crop = crop[:, ::-1]
     if settings.recolour_share and rng.random() < settings.recolour_share:
         crop = _recoloured(crop, rng)
-    kind = settings.masks[int(rng.integers(len(settings.masks)))]
+    masks = settings.masks[int(rng.integers(len(settings.masks)))]
     draw = float(rng.random())
-    return Sample(crop, draw_mask(kind, size, size, rng), draw)
+    if isinstance(masks, PackedMasks):
+        return Sample(crop, masks.draw(size, rng), draw)
+    return Sample(crop, draw_mask(masks, size, size, rng), draw)
 
 
 def _window_side(shorter: int, settings: SampleSettings, rng: np.random.Generator) -> int:

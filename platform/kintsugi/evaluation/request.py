@@ -25,7 +25,7 @@ from kintsugi.evaluation.entrants import (
 )
 from kintsugi.inference.methods import CLASSICAL
 from kintsugi.inference.peers import PEERS
-from kintsugi.masks.sets import Masks, parse_mask_set
+from kintsugi.masks.sets import Masks, names_place, parse_mask_set
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.run import open_encoder
 
@@ -118,12 +118,9 @@ def open_entrant(
 
 
 def open_mask_sets(names: Sequence[str], seed: int) -> list[Masks]:
-    """Open or read mask sets. Raises: ConfigError: one is not known, or given twice; StorageError.
-
-    The name of a set has no slash, the place of a written one has.
-    """
+    """Draw or read mask sets. Raises: ConfigError: one is unknown or given twice; StorageError."""
     sets: list[Masks] = [
-        open_mask_set(name) if "/" in name else parse_mask_set(name, seed) for name in names
+        open_mask_set(name) if names_place(name) else parse_mask_set(name, seed) for name in names
     ]
     known = [each.name for each in sets]
     for name in known:

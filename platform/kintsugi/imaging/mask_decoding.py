@@ -14,10 +14,10 @@ from kintsugi.imaging.photo_options import MaskOptions
 # A grey mask saved as colour JPEG comes back with channels a few steps apart.
 _GREY_SPREAD = 8
 # Threshold of a mask with hard edges: half marked.
-_HARD_THRESHOLD = 128
+HARD_THRESHOLD = 128
 # Threshold of one with smooth edges, which hold some of the object that is to go: see the
 # lab book.
-_SMOOTH_THRESHOLD = 16
+SMOOTH_THRESHOLD = 16
 # Marks of this strength are neither ground nor stroke. JPEG's ringing stays below and above.
 _MIDDLE = (64, 191)
 # An edge is smooth when at least this number of pixels of the middle go with each along it.
@@ -70,12 +70,12 @@ def _thresholded(marks: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
 
 def _best(marks: npt.NDArray[np.uint8]) -> int:
     """The threshold of a mask in grey, by how its edges are."""
-    marked = marks >= _HARD_THRESHOLD
+    marked = marks >= HARD_THRESHOLD
     along = np.count_nonzero(marked[1:] != marked[:-1])
     along += np.count_nonzero(marked[:, 1:] != marked[:, :-1])
     middle = np.count_nonzero((marks >= _MIDDLE[0]) & (marks <= _MIDDLE[1]))
     is_smooth = along > 0 and middle > _SMOOTH_SHARE * along
-    return _SMOOTH_THRESHOLD if is_smooth else _HARD_THRESHOLD
+    return SMOOTH_THRESHOLD if is_smooth else HARD_THRESHOLD
 
 
 def _marks_in_grey(decoded: DecodedImage, convention: str, name: str) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kintsugi.data.evaluation_photos import square_crop
-from kintsugi.data.mask_shards import encode
+from kintsugi.data.mask_files.mask_parts import encode
 from kintsugi.errors import InputError
 from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.inference.folder import Item, plan_outputs, read_input

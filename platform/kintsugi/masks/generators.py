@@ -107,7 +107,10 @@ def check_kind(kind: str) -> None:
     """Raise ConfigError unless `draw_mask` knows the kind."""
     if kind not in MASK_KINDS and not _CENTER_SQUARE.fullmatch(kind):
         known = ", ".join(MASK_KINDS)
-        raise ConfigError(f"mask kind {kind!r} is not known: use one of {known}, center-<pixels>")
+        raise ConfigError(
+            f"mask kind {kind!r} is not known: use one of {known}, center-<pixels>; a folder of"
+            " masks has a slash in its name, such as ./masks"
+        )
 
 
 def hole_share(mask: Mask) -> float:

@@ -80,6 +80,14 @@ class MaskSet:
         return draw_mask(self.kind, self.side_px, self.side_px, rng)
 
 
+def names_place(name: str) -> bool:
+    """Whether a name is the path or URI of masks, and not that of a set or a kind of hole.
+
+    Those have no slash.
+    """
+    return "/" in name
+
+
 def parse_mask_set(name: str, seed: int = 0) -> MaskSet:
     """``<kind>-<side>``: ``center-96-256``, ``rectangle-256``, ``thick-512``, ``border-256``.
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig, differing_keys
+from kintsugi.data.mask_files.mask_folder import pin_masks, with_pinned
 from kintsugi.data.sampler import order_version
 from kintsugi.data.shard_manifest import MANIFEST_NAME as SHARDS_MANIFEST
 from kintsugi.data.shard_manifest import read_manifest
@@ -51,8 +52,8 @@ def open_run(config: JobConfig) -> Run:
 
     Raises:
         ConfigError: the run has checkpoints, and another configuration or other shards; or
-            encoder, stage 1 or init_from cannot be opened or do not fit.
-        StorageError: shards, encoder, stage 1 or init_from are missing or altered.
+            encoder, stage 1 or init_from cannot be opened or do not fit; or masks cannot be used.
+        StorageError: shards, encoder, stage 1, init_from or masks are missing or altered.
     """
     run = Run.of(config)
     inputs = check_run(config)
@@ -60,9 +61,15 @@ def open_run(config: JobConfig) -> Run:
     if not run.checkpoints.steps():
         _pin_stage1(run, config)
         start = _pin_start(run, config)
-        run.storage.write(INPUTS_NAME, json.dumps(inputs | start).encode())
+        masks = pin_masks(config.data, run.storage)
+        run.storage.write(INPUTS_NAME, json.dumps(inputs | start | {"masks": masks}).encode())
     run.storage.write(CONFIG_NAME, json.dumps(config.to_dict(), indent=2).encode())
     return run
+
+
+def as_opened(config: JobConfig) -> JobConfig:
+    """The configuration of an opened run, with what the run keeps of masks for their places."""
+    return replace(config, data=with_pinned(config.data, Run.of(config).storage))
 
 
 def check_run(config: JobConfig) -> dict[str, Any]:

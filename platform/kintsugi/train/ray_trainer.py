@@ -26,7 +26,7 @@ from kintsugi.runs.checkpoints import checkpoint_name
 from kintsugi.runs.lease import LeaseLost, hold_lease
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
-from kintsugi.runs.warm_start import check_run, open_run
+from kintsugi.runs.warm_start import as_opened, check_run, open_run
 from kintsugi.storage.storage import Storage
 from kintsugi.train.cluster.ray_callbacks import load_callbacks
 from kintsugi.train.cluster.ray_errors import describe_failure
@@ -203,7 +203,7 @@ def run_ray_worker(settings: dict[str, Any]) -> int | KintsugiError:
     """
     for name, level in NOISE.items():
         logging.getLogger(name).addFilter(_above(level))
-    config = parse_config(settings["config"], "the submitted configuration")
+    config = as_opened(parse_config(settings["config"], "the submitted configuration"))
     ray_context = ray.train.get_context()
     rank = ray_context.get_world_rank()
     context = WorkerContext(

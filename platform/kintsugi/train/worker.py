@@ -34,7 +34,7 @@ from kintsugi.runs.checkpoints import TrainState, load_checkpoint, saved_step
 from kintsugi.runs.lease import Lease, hold_lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
-from kintsugi.runs.warm_start import check_run, load_start, open_run, pinned_stage1
+from kintsugi.runs.warm_start import as_opened, check_run, load_start, open_run, pinned_stage1
 from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.scratch import scratch_folder
@@ -398,15 +398,14 @@ def train_locally(
     """
     config = replace(config, workers=replace(config.workers, count=1, min_count=0))
     check_run(config)
+    data = as_opened(config).data
 
     def batches(request: BatchRequest) -> Iterator[PackedBatch]:
         reader, order = request.reader, request.order
-        return local_batches(
-            reader, order, config.data, request.start, request.rank, request.corrupt
-        )
+        return local_batches(reader, order, data, request.start, request.rank, request.corrupt)
 
     with hold_lease(Run.of(config)) as owner:
         run = open_run(config)
         context = WorkerContext(torch.device(device), should_stop=should_stop, owner=owner)
-        train_worker(config, context, batches, announce)
+        train_worker(as_opened(config), context, batches, announce)
     return run

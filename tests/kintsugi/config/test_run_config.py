@@ -63,6 +63,15 @@ def test_overrides_take_numbers_strings_lists_and_uris() -> None:
     assert config.workers.use_gpu
 
 
+def test_masks_are_kinds_of_hole_and_places_that_are_made_absolute() -> None:
+    config = load_config(DEBUG, ['data.masks=["thick", "./masks", "s3://bucket/masks/"]'])
+    assert config.data.masks == ("thick", str(Path("masks").absolute()), "s3://bucket/masks")
+    with pytest.raises(ConfigError, match=r"'masks' is not known: .* such as \./masks"):
+        load_config(DEBUG, ['data.masks=["masks"]'])
+    with pytest.raises(ConfigError, match=r"http:// in http://host/masks is not known"):
+        load_config(DEBUG, ['data.masks=["http://host/masks"]'])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

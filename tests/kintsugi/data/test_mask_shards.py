@@ -8,14 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kintsugi.data import mask_shards
-from kintsugi.data.mask_shards import (
-    decode,
-    encode,
-    open_mask_set,
-    read_mask_manifest,
-    verify_mask_set,
-    write_mask_set,
-)
+from kintsugi.data.mask_files.mask_parts import decode, encode, read_mask_manifest
+from kintsugi.data.mask_shards import open_mask_set, verify_mask_set, write_mask_set
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.masks.sets import numbered_ids, parse_mask_set
 from kintsugi.storage.storage import Storage

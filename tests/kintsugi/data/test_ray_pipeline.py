@@ -1,5 +1,6 @@
 """Ray Data gives a worker the batches that reading in this process gives, in that order."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -10,11 +11,13 @@ import torch
 
 from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
+from kintsugi.data.mask_files.mask_folder import pack_masks
 from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
+from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
 from tests.kintsugi.training_runs import pack_photos
 
 CONFIG = DataSection(
@@ -52,6 +55,33 @@ def test_batches_equal_those_read_here_over_several_epochs(
     got = list(stream)
     assert len(got) == 5
     assert all(equal(one, other) for one, other in zip(got, local, strict=False))
+
+
+def test_masks_of_files_are_the_same_in_tasks_of_any_worker(
+    local_ray: object, tmp_path: Path
+) -> None:
+    from kintsugi.data.ray_pipeline import stream_batches
+
+    packed = pack_masks(write_masks(tmp_path / "masks"), Storage(tmp_path / "packed"), 128)
+    config = dataclasses.replace(CONFIG, masks=(packed.uri, "strokes"))
+    reader = open_reader(pack_photos(tmp_path), CONFIG.resize_px)
+    drawn = []
+    for workers in (1, 2):
+        order = SampleOrder(reader.rows_per_part, 1, 2, workers, 6 // workers, together=True)
+        alike = {}
+        for rank in range(workers):
+            corrupt = corrupt_rows(reader, config)
+            request = BatchRequest(reader, order, Position(), rank, 2, corrupt)
+            local = local_batches(reader, order, config, Position(), rank)
+            for batch in islice(stream_batches(request, config), 2):
+                assert equal(batch, next(local))
+                alike |= {
+                    key: mask.numpy().tobytes()
+                    for key, mask in zip(batch.keys.tolist(), batch.mask, strict=True)
+                }
+        drawn.append(alike)
+    assert len(drawn[0]) == 12
+    assert drawn[0] == drawn[1]
 
 
 def test_a_stream_goes_on_inside_an_epoch(local_ray: object, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
 from kintsugi.train.dry_run import describe, dry_run
 from kintsugi.train.worker import build_stage, train_locally
+from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 
 
@@ -44,6 +45,20 @@ def test_the_step_is_the_runs_first_and_nothing_is_written(tmp_path: Path) -> No
     assert done.checkpoint_bytes == pytest.approx(sum(step.sizes().values()), rel=0.01)
     assert (done.run, done.resumes) == (run.storage.uri, 0)
     assert dry_run(config).resumes == config.loop.max_steps
+
+
+@pytest.mark.slow
+def test_a_mask_of_no_use_ends_it_as_it_would_end_the_run(tmp_path: Path) -> None:
+    pack_photos(tmp_path)
+    masks = tmp_path / "masks"
+    config = debug_config(tmp_path)
+    data = dataclasses.replace(config.data, masks=(write_masks(masks), "thick"))
+    config = dataclasses.replace(config, data=data)
+    assert dry_run(config).config == config
+    (masks / "000.png").write_bytes(b"no picture")
+    for attempt in (dry_run, train_locally):
+        with pytest.raises(ConfigError, match=r"data\.masks: .*000\.png is no mask to train with"):
+            attempt(config)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A run that is cut anywhere goes on to the bit, with everything switched on that has a state."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.train.validation import evaluate_losses
 from kintsugi.train.worker import train_locally
+from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 STEPS = 4
@@ -87,6 +89,28 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(
     # The first cut is between two checkpoints' turns.
     for step in (1, STEPS):
         train_to(pieces, step)
+    assert_equal(whole, pieces)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_masks_that_it_began_with(folder: Path, tmp_path: Path) -> None:
+    masks = write_masks(tmp_path / "masks")
+    whole, pieces = (with_masks(everything_on(folder, f"masks-{n}"), masks) for n in (1, 2))
+    train_to(whole, STEPS)
+    train_to(pieces, 1)
+    shutil.rmtree(masks)
+    train_to(pieces, STEPS)
+    assert_equal(whole, pieces)
+    drawn = everything_on(folder, "masks-drawn")
+    train_to(drawn, 1)
+    assert figures(drawn)[0] != figures(whole)[0]
+
+
+def with_masks(config: JobConfig, masks: str) -> JobConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, masks=(masks,)))
+
+
+def assert_equal(whole: JobConfig, pieces: JobConfig) -> None:
     assert len(figures(whole)) == STEPS
     assert figures(pieces) == figures(whole)
     one, other = (

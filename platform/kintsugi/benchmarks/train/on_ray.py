@@ -23,7 +23,7 @@ from kintsugi.benchmarks.train.timing import (
 from kintsugi.config.sections import DataSection, WorkersSection
 from kintsugi.data.batches import BatchRequest, PackedBatch
 from kintsugi.errors import ConfigError
-from kintsugi.runs.warm_start import open_run
+from kintsugi.runs.warm_start import as_opened, open_run
 from kintsugi.train.cluster.ray_errors import describe_failure
 from kintsugi.train.loop import WorkerContext
 from kintsugi.train.ray_trainer import ensure_shards, fit, scaling_of
@@ -106,9 +106,8 @@ def _time_stretch(stretch: Stretch, context: WorkerContext) -> Timing:
     def publish(folder: Path, step: int) -> None:
         """Only the checkpoint after the last step comes here, when the time is taken."""
 
-    train_worker(
-        stretch.parsed(), context, batches, lambda row, folder, step: None, publish=publish
-    )
+    config = as_opened(stretch.parsed())
+    train_worker(config, context, batches, lambda row, folder, step: None, publish=publish)
     give_back(context.device)
     return clock.timing()
 

@@ -27,6 +27,7 @@ from kintsugi.benchmarks.train.timing import (
 from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.sampler import Position
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
+from kintsugi.runs.warm_start import as_opened
 from kintsugi.storage.storage import Storage
 from kintsugi.train.worker import first_step, open_run_reader, order_of
 
@@ -54,9 +55,9 @@ def time_stretch(stretch: Stretch, device: torch.device) -> Timing:
 
 
 def _batches(stretch: Stretch) -> Iterator[PackedBatch]:
-    config = stretch.parsed()
     if stretch.batches == "memory":
         return stretch.memory_batches(_rank())
+    config = as_opened(stretch.parsed())
     reader = open_run_reader(config.data)
     workers = dist.get_world_size() if dist.is_initialized() else 1
     order = order_of(config, reader, workers)

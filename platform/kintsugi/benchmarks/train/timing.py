@@ -16,6 +16,7 @@ from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.config.sections import DataSection
 from kintsugi.data.batches import PackedBatch, collate, settings_of
 from kintsugi.data.samples import draw_sample
+from kintsugi.runs.warm_start import as_opened
 
 # Before any that is timed: libraries choose their algorithms, allocators take their memory.
 WARM_UP_STEPS = 2
@@ -50,7 +51,7 @@ class Stretch:
 
     def memory_batches(self, rank: int) -> Iterator[PackedBatch]:
         """Without end, the same few batches of drawn pictures with the configuration's holes."""
-        config = self.parsed()
+        config = as_opened(self.parsed())
         return memory_batches(config.data, config.seed, config.loop.batch_size, rank)
 
 

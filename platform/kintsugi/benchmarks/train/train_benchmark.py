@@ -17,6 +17,7 @@ import torch
 from kintsugi.benchmarks.train.timing import WARM_UP_STEPS, Stretch, Timing
 from kintsugi.benchmarks.train.torchrun import run_plain
 from kintsugi.benchmarks.train.train_plan import NumberFormat, TrainPlan, check_plan, quick_config
+from kintsugi.masks.sets import names_place
 from kintsugi.runs.warm_start import open_run
 from kintsugi.storage.storage import Storage
 
@@ -76,8 +77,9 @@ class _Bench:
                 for workers in self.plan.workers
             ]
             on_ray.prepare(self.plan.config.data, [config.workers for config in configs])
-        if self.plan.config.translate.prediction_share:
-            # Keeps stage 1, whose predictions are mixed in, where all loops find it.
+        config = self.plan.config
+        if config.translate.prediction_share or any(map(names_place, config.data.masks)):
+            # Keeps stage 1, whose predictions are mixed in, and masks where all loops find them.
             open_run(quick_config(self.plan, self.storage, workers=self.plan.first))
 
     def round(self, number: int) -> None:

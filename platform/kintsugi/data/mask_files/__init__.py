@@ -1,0 +1,1 @@
+"""Masks in Parquet files, and the pictures of a user's own that a run keeps in such."""

@@ -1,0 +1,191 @@
+"""Places that `data.masks` names -> masks packed into the run's folder; once, in the driver.
+
+A place is a folder of mask pictures, or a set that `kintsugi masks` wrote. Every mask is read
+when a run begins, so that none can end it later, and kept with the run: a folder that changes
+changes no run that has begun.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from kintsugi.config.sections import DataSection
+from kintsugi.data.mask_files.mask_parts import (
+    SCHEMA,
+    MaskPart,
+    mask_row,
+    read_mask_manifest,
+    read_masks,
+    write_mask_part,
+)
+from kintsugi.data.mask_files.packed_masks import (
+    MASKS_PER_PART,
+    PackedManifest,
+    PackedMasks,
+    open_packed,
+    parse_packed,
+    resize_mask,
+)
+from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name
+from kintsugi.errors import ConfigError, InputError, InvalidInput
+from kintsugi.imaging.codec import decode_mask
+from kintsugi.imaging.formats import is_photo
+from kintsugi.masks.drawing import Mask
+from kintsugi.masks.generators import hole_share
+from kintsugi.masks.sets import names_place
+from kintsugi.storage.storage import Storage
+
+# Of a run's folder: a folder for each place.
+FOLDER = "masks"
+# They wait for storage more than they compute.
+_THREADS = 16
+# Larger masks are kept smaller: the smallest square that is cut of one then has the crop's size.
+_MOST_CROPS = 2
+
+
+@dataclass(frozen=True)
+class _File:
+    """A mask's name, and its bytes when they are wanted."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def pin_masks(data: DataSection, home: Storage) -> list[dict[str, Any]]:
+    """Read the masks whose places a section names, and keep them in a run's folder.
+
+    Args:
+        data: Its ``masks`` are places, and kinds of holes that are drawn, which need nothing.
+        home: The run's folder; masks that it keeps from before go.
+
+    Returns: of each place its URI, how many masks it has and what they are known by, as plain
+        JSON types.
+
+    Raises:
+        ConfigError: a place has no masks, or one that cannot be used; names it and the remedy.
+        StorageError: a place cannot be read, or ``home`` not written.
+    """
+    home.delete_folder(FOLDER)
+    packed = {
+        uri: pack_masks(uri, target, data.crop_px) for uri, target in _kept_at(data, home).items()
+    }
+    return [
+        {"uri": uri, "masks": masks.count, "sha256": masks.sha256} for uri, masks in packed.items()
+    ]
+
+
+def with_pinned(data: DataSection, home: Storage) -> DataSection:
+    """The section with what `pin_masks` keeps where it names places."""
+    kept = {uri: target.uri for uri, target in _kept_at(data, home).items()}
+    return replace(data, masks=tuple(kept.get(each, each) for each in data.masks))
+
+
+def _kept_at(data: DataSection, home: Storage) -> dict[str, Storage]:
+    places = dict.fromkeys(each for each in data.masks if names_place(each))
+    return {uri: home.join(FOLDER, str(number)) for number, uri in enumerate(places)}
+
+
+def pack_masks(uri: str, target: Storage, crop_px: int) -> PackedMasks:
+    """Pack the masks of one place; their manifest comes last.
+
+    Args:
+        uri: A folder of mask pictures, a written set, or masks that are packed already.
+        target: An empty folder.
+        crop_px: Side of the crops that they are for.
+
+    Raises: as `pin_masks`.
+    """
+    source = Storage(uri)
+    is_written = source.exists(MANIFEST_NAME)
+    groups = enumerate(_grouped(_written(source)) if is_written else _pictures(source))
+
+    def pack(numbered: tuple[int, Sequence[_File]]) -> MaskPart:
+        number, files = numbered
+        return _write_part(number, _prepared(files, source, crop_px), target)
+
+    parts: list[MaskPart] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        # In rounds: a written set is in memory in part only.
+        while some := list(islice(groups, 2 * _THREADS)):
+            parts += threads.map(pack, some)
+    manifest = PackedManifest(uri, crop_px, sum(part.rows for part in parts), tuple(parts))
+    target.write(MANIFEST_NAME, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
+    return open_packed(target.uri)
+
+
+def _pictures(source: Storage) -> Iterator[list[_File]]:
+    """The pictures in a folder, at any depth, in the order of their names."""
+    names = [name for name in source.list() if is_photo(name)]
+    if not names:
+        raise ConfigError(
+            f"data.masks: there is no picture in {source.uri}: name a folder of masks in which"
+            " white is the hole, or one set that kintsugi masks wrote"
+        )
+    return _grouped(_File(name, partial(source.read, name)) for name in names)
+
+
+def _written(source: Storage) -> Iterator[_File]:
+    """The masks of a written set, or of packed ones, every file verified."""
+    data = source.read(MANIFEST_NAME)
+    is_packed = b'"packed_from"' in data
+    about = parse_packed(data, source.uri) if is_packed else read_mask_manifest(source)
+    for name, mask in read_masks(source, about.parts):
+        yield _File(name, partial(bytes, mask))
+
+
+def _grouped(files: Iterator[_File]) -> Iterator[list[_File]]:
+    while group := list(islice(files, MASKS_PER_PART)):
+        yield group
+
+
+def _prepared(files: Sequence[_File], source: Storage, crop_px: int) -> list[tuple[str, Mask]]:
+    """Names and masks, none larger than is of use.
+
+    Raises: ConfigError that names the first that cannot be used, and how many more of these.
+    """
+    masks: list[tuple[str, Mask]] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            masks.append((file.name, _prepare(file.read(), crop_px)))
+        except InputError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            problems.append(f"{source.uri}/{file.name} is no mask to train with: {error}{hint}")
+    if problems:
+        more = f"; so are {len(problems) - 1} of the others" if len(problems) > 1 else ""
+        raise ConfigError(f"data.masks: {problems[0]}: mend it, or take it out of the folder{more}")
+    return masks
+
+
+def _prepare(data: bytes, crop_px: int) -> Mask:
+    """A mask as it is kept. Raises: InputError that says why it is of no use."""
+    hole = decode_mask(data)
+    if not hole.any():
+        raise _useless("it has no hole, which is white")
+    if hole.all():
+        raise _useless("it is all hole, which is white, and leaves nothing known")
+    if min(hole.shape) > _MOST_CROPS * crop_px:
+        scale = _MOST_CROPS * crop_px / min(hole.shape)
+        height, width = (round(scale * side) for side in hole.shape)
+        hole = resize_mask(hole, height, width)
+    # As the last resort of `cut_mask` shows it.
+    share = hole_share(resize_mask(hole, crop_px, crop_px))
+    if not 0 < share < 1:
+        what = "its hole is too small" if share == 0 else "too little is known"
+        raise _useless(f"{what} to be seen in a crop of {crop_px} px")
+    return hole
+
+
+def _useless(why: str) -> InvalidInput:
+    return InvalidInput(why, code="mask_useless")
+
+
+def _write_part(number: int, masks: Sequence[tuple[str, Mask]], target: Storage) -> MaskPart:
+    rows = [mask_row(name, mask) for name, mask in masks]
+    return write_mask_part(pa.Table.from_pylist(rows, schema=SCHEMA), part_name(number), target)
