@@ -241,7 +241,8 @@ class ImageRoutes:
         """Write the pixels of `filled` as the file that `image` is.
 
         For pages, which fill one photograph many times and then want one file: as if `image`
-        had been filled once, so that pixels which are as they were keep the file's samples.
+        had been filled once, so that pixels which are as they were keep the file's samples. Where
+        `filled` is opaque and `image` is not, the file is opaque.
         """
         form = await read_save_form(request)
         check_accept(request, answer_format(form.options, form.image))

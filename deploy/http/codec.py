@@ -112,8 +112,9 @@ def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[EncodedAnswer, tup
     Raises: InputError as `open_photograph`, by the field's name, and InvalidInput
     `filled_size_mismatch`.
     """
-    photo = open_photograph(form.image, limits)
-    filled = open_photograph(form.filled, limits, name="filled").seen
+    original = photo = open_photograph(form.image, limits)
+    edited = open_photograph(form.filled, limits, name="filled")
+    filled = edited.seen
     height, width = photo.seen.shape[:2]
     if filled.shape != photo.seen.shape:
         raise InvalidInput(
@@ -121,7 +122,12 @@ def save_edited(form: SaveForm, limits: ImageLimits) -> tuple[EncodedAnswer, tup
             code="filled_size_mismatch",
             hint="send both at the same size; a photograph's is taken as it is displayed",
         )
-    saved = save_photograph(photo, _in_depth_of(photo, filled), form.options.output)
+    if photo.alpha is not None and edited.alpha is not None:
+        # What was erased and is filled can be seen; what is less opaque than it was is no fill.
+        photo = photo.opaque_where((edited.alpha == 255) & (photo.alpha < 255))
+    saved = save_photograph(
+        photo, _in_depth_of(photo, filled), form.options.output, original=original
+    )
     return EncodedAnswer(saved.body, saved.notes, saved.format), (height, width)
 
 

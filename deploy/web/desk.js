@@ -37,6 +37,15 @@ export class Desk {
     });
   }
 
+  /** Whether what is done here is there after a reload; else because another tab has the work. */
+  get isKept() {
+    return this.#session.isKept;
+  }
+
+  get isElsewhere() {
+    return this.#session.isElsewhere;
+  }
+
   /** Bring back the photos of an earlier visit; gives whether there are any. */
   async restore(failed) {
     this.#session = await Session.open(failed);

@@ -1,7 +1,7 @@
 // One photo with all that was done to it, as it is kept and sent; knows no screen and no service.
 
 import { History } from "./history.js";
-import { emptiedAt, Mask, mayHaveHole, softnessOf } from "./mask.js";
+import { emptiedAt, isErased, Mask, mayHaveHole, softnessOf } from "./mask.js";
 import { fileKey, Photo } from "./photo.js";
 
 /**
@@ -9,7 +9,7 @@ import { fileKey, Photo } from "./photo.js";
  * { kind: "fill", photo } an answer,
  * { kind: "expand", photo, left, top, width, height } a larger canvas, on which the photo before
  *   is at left and top with its width and height,
- * { kind: "sent", key, shown } a hole that is being filled; painting goes on meanwhile.
+ * { kind: "sent", key, shown, erased } a hole that is being filled; painting goes on meanwhile.
  */
 export class Document {
   #history;
@@ -98,7 +98,8 @@ export class Document {
   send(key) {
     // Of a photo that is not shown the mask was given back.
     this.#replay();
-    const step = { kind: "sent", key, shown: this.mask.small(), pixels: this.mask.boxPixels() };
+    const erased = isErased(this.#history.steps);
+    const step = { kind: "sent", key, shown: this.mask.small(), pixels: this.mask.boxPixels(), erased };
     this.add(step);
     return step;
   }

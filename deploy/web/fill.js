@@ -80,6 +80,8 @@ export class FillTab {
   async restore() {
     await this.#attempt(async () => {
       if (await this.#desk.restore((error) => this.#notKept(error))) this.#say(say("restored"));
+      if (this.#desk.isElsewhere) this.#notice.inform(say("elsewhere"), say("elsewhere-hint"));
+      else if (!this.#desk.isKept) this.#notice.inform(say("not-kept"), say("not-kept-hint"));
     });
     for (const each of this.#desk.documents) {
       this.#attempt(async () => {
@@ -241,13 +243,16 @@ export class FillTab {
 
   #download(documents) {
     return this.#attempt(async () => {
+      const lost = [];
       for (const each of documents.filter((one) => one?.isFilled)) {
         this.#notice.confirm(say("saving"));
-        await savePhoto(each, this.#panel.file);
+        const notes = await savePhoto(each, this.#panel.file);
+        if (notes) lost.push(`${each.name}: ${notes}`);
         this.#desk.news(each);
         if (each !== this.#editor.document) each.photo.unload();
       }
-      this.#notice.hide();
+      if (lost.length) this.#notice.inform(say("saved-with-loss"), lost.join(" "));
+      else this.#notice.hide();
     });
   }
 

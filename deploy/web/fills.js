@@ -93,10 +93,12 @@ export class Fills {
 
   async #answer(document, step, job) {
     const { photo, mask } = document.before(step);
-    if (!step.asJob) return inpaint(photo.blob, await mask.toBlob(), step.options, job);
+    // Filled, what was erased is opaque; elsewhere the photo's transparency stays.
+    const options = step.erased ? { ...step.options, mask_convention: "alpha" } : step.options;
+    const sent = await (step.erased ? mask.toErased() : mask.toBlob());
+    if (!step.asJob) return inpaint(photo.blob, sent, options, job);
     if (!step.job) {
-      const sent = await mask.toBlob();
-      const { options, key } = step;
+      const { key } = step;
       step.job = await patiently(job, () => startJob(photo.blob, sent, { options, key, job }));
       await this.#kept(document);
     }

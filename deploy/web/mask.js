@@ -17,7 +17,8 @@ const EMPTYING = ["clear", "fill", "sent"];
  * { kind: "area", points: [{ x, y }] } a closed shape,
  * { kind: "region", canvas, blob, x, y, width, height, clicks } what was selected, in this place;
  *   the one after it, with more clicks, replaces it,
- * { kind: "picture", canvas, blob } an imported mask, which replaces what was painted,
+ * { kind: "picture", canvas, blob, erased } an imported mask, which replaces what was painted;
+ *   `erased`: transparency meant hole, so that what fills it is opaque,
  * { kind: "expand", … } see document.js: what is new is hole,
  * { kind: "clear" }, and "fill" and "sent", which leave an empty mask, too.
  */
@@ -110,6 +111,16 @@ export class Mask {
     return canvasToBlob(this.canvas, "image/png");
   }
 
+  /** A PNG: transparent is hole, as after an eraser. */
+  toErased() {
+    const canvas = newCanvas(this.canvas.width, this.canvas.height);
+    const context = canvas.getContext("2d");
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.globalCompositeOperation = "destination-out";
+    context.drawImage(this.canvas, 0, 0);
+    return canvasToBlob(canvas, "image/png");
+  }
+
   /** A PNG: white is hole, black is not. */
   toBlob() {
     const canvas = newCanvas(this.canvas.width, this.canvas.height);
@@ -184,6 +195,11 @@ export function mayHaveHole(steps) {
   return steps.slice(emptiedAt(steps) + 1).some((step) => step.kind !== "stroke" || !step.erase);
 }
 
+/** Whether the hole that these steps left was erased: see "picture". */
+export function isErased(steps) {
+  return steps.slice(emptiedAt(steps) + 1).some((step) => step.erased);
+}
+
 /** How soft, in pixels, the softest stroke of the hole that these steps left is. */
 export function softnessOf(steps) {
   const strokes = steps.slice(emptiedAt(steps) + 1).filter((step) => !step.erase);
@@ -214,7 +230,8 @@ export async function maskStep(file, width, height, options) {
     if (hole[at]) [data[4 * at], data[4 * at + 1], data[4 * at + 2]] = COLOUR;
   }
   context.putImageData(image, 0, 0);
-  return { kind: "picture", canvas, blob: await canvasToBlob(canvas, "image/png") };
+  const erased = options.mask_convention === "alpha";
+  return { kind: "picture", canvas, blob: await canvasToBlob(canvas, "image/png"), erased };
 }
 
 /** What was selected (1 in `labels`, row by row) as a step of the mask; `box` is its place. */

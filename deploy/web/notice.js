@@ -55,6 +55,12 @@ export class Notice {
     this.#timer = setTimeout(() => this.hide(), CONFIRMED_MS);
   }
 
+  /** Say something that is no failure, until it is closed. */
+  inform(text, more) {
+    this.#put(text, more);
+    this.#root.classList.add("good");
+  }
+
   hide() {
     clearTimeout(this.#timer);
     this.#root.hidden = true;

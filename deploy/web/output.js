@@ -9,20 +9,26 @@ const WRITTEN_HERE = ["jpeg", "webp"];
 // Of files, where it is another word than the format's.
 const ENDINGS = { jpeg: "jpg", tiff: "tif", heif: "heic" };
 
-/** Give the photo of a document as a file; `options` are format, quality and strip_metadata. */
+/**
+ * Give the photo of a document as a file; `options` are format, quality and strip_metadata.
+ * Resolves to what could not be kept of it; "" for nothing.
+ */
 export async function savePhoto(document, options) {
   const { photo, original } = document;
-  const file = await fileOf(photo, original, options);
+  const { file, notes } = await fileOf(photo, original, options);
   const type = file.type.replace("image/", "");
   saveFile(file, `${original.stem}-filled.${ENDINGS[type] ?? type}`);
   document.kept = true;
+  return notes;
 }
 
 async function fileOf(photo, original, options) {
   const { format } = options;
   const own = format === "same" ? original.blob.type : `image/${format}`;
   // As the service made it, or as the canvas was expanded.
-  if (own === "image/png" && photo.blob.type === own && !options.strip_metadata) return photo.blob;
+  if (own === "image/png" && photo.blob.type === own && !options.strip_metadata) {
+    return { file: photo.blob, notes: "" };
+  }
   const isExpanded = photo.width !== original.width || photo.height !== original.height;
   const job = { signal: new AbortController().signal, waiting() {} };
   try {
@@ -33,7 +39,8 @@ async function fileOf(photo, original, options) {
   } catch (error) {
     if (error.code !== "gone") throw error;
     // Without the service: what the browser can write, in its own colours and without metadata.
-    return encodePhoto(photo, WRITTEN_HERE.includes(wordOf(own)) ? wordOf(own) : "png");
+    const format = WRITTEN_HERE.includes(wordOf(own)) ? wordOf(own) : "png";
+    return { file: await encodePhoto(photo, format), notes: say("written-here") };
   }
 }
 

@@ -51,10 +51,13 @@ export async function preview(image, job) {
   return whole(response.blob());
 }
 
-/** The file that `image` is, or as `options` say, with the pixels of `filled`. */
+/**
+ * The file that `image` is, or as `options` say, with the pixels of `filled`; and what could not be
+ * kept of it, in the service's words.
+ */
 export async function saveAs(image, filled, options, job) {
   const response = await send("v1/save", formOf({ image, filled }, options), job);
-  return whole(response.blob());
+  return { file: await whole(response.blob()), notes: response.headers.get("x-image-notes") ?? "" };
 }
 
 /** Have a hole filled while nobody waits; sent again with its key it is the same job. Gives its id. */

@@ -108,6 +108,7 @@ def test_where_nothing_can_be_kept_the_page_asks_before_it_closes(
     )
     screen.page.reload()
     screen.page.wait_for_selector("html[data-ready]")
+    screen.notice.get_by_text("The browser does not keep this work.").wait_for()
     screen.open(photo)
     screen.drag(STROKE)
     other = screen.page.context.new_page()
@@ -117,6 +118,19 @@ def test_where_nothing_can_be_kept_the_page_asks_before_it_closes(
             break
         other.wait_for_timeout(100)
     assert asked == ["beforeunload"]
+
+
+def test_a_second_tab_says_where_the_work_is(screen: Screen, photo: Path) -> None:
+    screen.open(photo)
+    screen.wait_kept()
+    second = Screen(screen.page.context.new_page())
+    second.page.goto(screen.page.url)
+    second.page.wait_for_selector("html[data-ready]")
+    second.notice.get_by_text("Another tab has this page open").wait_for()
+    # It works all the same.
+    second.open(photo)
+    second.drag(STROKE)
+    second.fill()
 
 
 def test_several_photos_are_filled_together(screen: Screen, photo: Path, tmp_path: Path) -> None:

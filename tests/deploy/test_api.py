@@ -269,6 +269,24 @@ def test_edited_pixels_are_saved_as_the_photograph_was(client: TestClient) -> No
     problem(client.post("/v1/save", files={"image": ("a", jpeg)}), 422, "filled_missing")
 
 
+def test_what_was_erased_and_filled_is_saved_opaque(client: TestClient) -> None:
+    alpha = np.full(PHOTO.shape[:2], 255, np.uint8)
+    alpha[10:30, 20:50] = 0
+    alpha[:5, :5] = 100
+    filled = alpha.copy()
+    filled[10:30, 20:50] = 255
+    files = {
+        "image": ("a", encode(np.dstack([PHOTO, alpha]))),
+        "filled": ("b", encode(np.dstack([PHOTO, filled]))),
+    }
+    saved = decode(client.post("/v1/save", files=files).content)
+    np.testing.assert_array_equal(saved[..., 3], filled)
+    # An answer without transparency says nothing of the file's.
+    files["filled"] = ("b", encode(PHOTO))
+    saved = decode(client.post("/v1/save", files=files).content)
+    np.testing.assert_array_equal(saved[..., 3], alpha)
+
+
 def test_16_bits_are_saved_again_but_where_they_were_edited(client: TestClient) -> None:
     deep = np.random.default_rng(0).integers(0, 2**16, (40, 50), np.uint16)
     buffer = io.BytesIO()

@@ -21,6 +21,8 @@ export class Session {
     this.#store = store;
     this.#failed = failed;
     this.isKept = store.lasting;
+    // Whether another tab has the work of this browser.
+    this.isElsewhere = store.isElsewhere;
     // What is on its way when the page is hidden is written at once.
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "hidden") this.flush();

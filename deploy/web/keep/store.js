@@ -4,15 +4,15 @@ const NAME = "kintsugi";
 const SHELVES = ["photos", "files", "state"];
 const LOCK = "kintsugi.work";
 
-/** Open the store; another tab that has it keeps it, and this one works in memory. */
+/** Open the store; another tab that has it keeps it, and this one works in memory: `isElsewhere`. */
 export async function openStore() {
-  if (!(await isFirst())) return new Memory();
+  if (!(await isFirst())) return new Memory(true);
   try {
     return new Store(await openDatabase());
   } catch (error) {
     // As in private windows, or with the disk full: work goes on, and is said to be unkept.
     console.warn(error);
-    return new Memory();
+    return new Memory(false);
   }
 }
 
@@ -20,6 +20,7 @@ class Store {
   #database;
   // Whether what is put here is there after the page was closed.
   lasting = true;
+  isElsewhere = false;
 
   constructor(database) {
     this.#database = database;
@@ -60,6 +61,11 @@ class Store {
 class Memory {
   #shelves = new Map(SHELVES.map((shelf) => [shelf, new Map()]));
   lasting = false;
+
+  /** `isElsewhere`: what is kept is with another tab. */
+  constructor(isElsewhere) {
+    this.isElsewhere = isElsewhere;
+  }
 
   async get(shelf, key) {
     return this.#shelves.get(shelf).get(key);
