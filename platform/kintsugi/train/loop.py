@@ -146,40 +146,24 @@ def train(
     """
     state, device = step.state, context.device
     prefetched = Prefetcher(batches, device)
-    start, first_step = state.position, state.step
     meter = Meter(order.batch_size * order.workers, device, step.exchange, context.place)
-    clock = _Clock(loop.checkpoint_minutes)
-    asks = (context.should_stop, context.is_reclaimed, clock.is_due)
-    flags = SharedFlags(asks, rank=context.rank, device=device)
-    if state.step == 0 and loop.sample_every:
-        with meter.aside("drawing the sample pictures"):
-            _sample(validation, reporter)
+    records = _Records(state, order, loop, validation, meter, context.rank, reporter)
+    flags = _flags(loop, context)
+    if state.step == 0:
+        records.sample()
     stopping = False
     while not is_finished(loop, held_out, state) and not stopping:
-        with meter.waiting():
-            batch = next(prefetched)
-        figures = step(batch)
-        state.step += 1
-        meter.count(state.step)
+        figures = _take_step(step, prefetched, meter)
         asked, reclaimed, due = flags.agreed()
         stopping = asked or reclaimed
-        turn = state.step == loop.max_steps or state.step % loop.checkpoint_every == 0
+        turn = state.step == loop.max_steps or _is_turn(state.step, loop.checkpoint_every)
         saving = turn or stopping or due
-        if saving or state.step % loop.log_every == 0:
-            row = _row(state, figures, meter, loop.max_steps - state.step)
-            if turn and not stopping:
-                with meter.aside("measuring held-out photographs"):
-                    row |= validation.measure(counts=state.step % loop.checkpoint_every == 0)
-            with meter.aside("writing metrics"):
-                reporter.log(row)
-        ending = is_finished(loop, held_out, state)
-        if loop.sample_every and (ending or state.step % loop.sample_every == 0):
-            with meter.aside("drawing the sample pictures"):
-                _sample(validation, reporter)
+        if saving or _is_turn(state.step, loop.log_every):
+            row = records.log(figures, measured=turn and not stopping)
+        if is_finished(loop, held_out, state) or _is_turn(state.step, loop.sample_every):
+            records.sample()
         if saving:
-            state.position = order.advance(start, state.step - first_step)
-            with meter.aside("saving a checkpoint"):
-                _save(state, context.rank, reporter, row)
+            records.checkpoint(row)
         if reclaimed:
             reporter.finish()
             raise NodeReclaimed(f"a node is taken away: step {state.step} is in a checkpoint")
@@ -214,27 +198,84 @@ def is_finished(
     return 0 < held_out.patience <= state.stale or state.step >= loop.max_steps
 
 
-def _row(state: TrainState, figures: dict[str, Tensor], meter: Meter, steps_left: int) -> Metrics:
-    rate = state.optimizers["generator"].param_groups[0]["lr"]
-    row: Metrics = {"step": state.step, **_mean_over_ranks(figures), "learning_rate": rate}
-    # In float16 a gradient may overflow: then the step is left out and the scale lowered.
-    checked = ("loss/",) if state.scaler else ("loss/", "grad_norm/")
-    check_finite(
-        {name: value for name, value in row.items() if name.startswith(checked)}, state.step
-    )
-    return row | meter.read(steps_left)
+def _is_turn(step: int, every: int) -> bool:
+    """Whether what is done every so many steps is done after this one; 0 = never."""
+    return every > 0 and step % every == 0
 
 
-def _sample(validation: Validation, reporter: Reporter) -> None:
-    if validation.fixed is not None:
-        reporter.sample(*validation.sample(), validation.state.step)
+def _flags(loop: LoopSection, context: WorkerContext) -> SharedFlags:
+    """Asked after each step: to stop, to leave a node, to write a checkpoint by the clock."""
+    clock = _Clock(loop.checkpoint_minutes)
+    asks = (context.should_stop, context.is_reclaimed, clock.is_due)
+    return SharedFlags(asks, rank=context.rank, device=context.device)
 
 
-def _save(state: TrainState, rank: int, reporter: Reporter, row: Metrics) -> None:
-    folder = None
-    if rank == 0:
-        folder = write_scratch("a checkpoint", lambda empty: save_checkpoint(empty, state))
-    reporter.checkpoint(row, folder, state.step)
+def _take_step(step: TrainStep, batches: Prefetcher, meter: Meter) -> dict[str, Tensor]:
+    with meter.waiting():
+        batch = next(batches)
+    figures = step(batch)
+    step.state.step += 1
+    meter.count(step.state.step)
+    return figures
+
+
+@dataclass
+class _Records:
+    """What the reporter is given of a run; every rank calls every method equally often.
+
+    Its time is none of a step's.
+    """
+
+    state: TrainState
+    order: SampleOrder
+    loop: LoopSection
+    validation: Validation
+    meter: Meter
+    rank: int
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self._began_at, self._first_step = self.state.position, self.state.step
+
+    def log(self, figures: dict[str, Tensor], *, measured: bool) -> Metrics:
+        """A step's figures over all ranks. Args: ``measured``: with its held-out losses."""
+        row = self._row(figures)
+        if measured:
+            counts = _is_turn(self.state.step, self.loop.checkpoint_every)
+            with self.meter.aside("measuring held-out photographs"):
+                row |= self.validation.measure(counts=counts)
+        with self.meter.aside("writing metrics"):
+            self.reporter.log(row)
+        return row
+
+    def _row(self, figures: dict[str, Tensor]) -> Metrics:
+        state = self.state
+        rate = state.optimizers["generator"].param_groups[0]["lr"]
+        row: Metrics = {"step": state.step, **_mean_over_ranks(figures), "learning_rate": rate}
+        # In float16 a gradient may overflow: then the step is left out and the scale lowered.
+        checked = ("loss/",) if state.scaler else ("loss/", "grad_norm/")
+        check_finite(
+            {name: value for name, value in row.items() if name.startswith(checked)}, state.step
+        )
+        return row | self.meter.read(self.loop.max_steps - state.step)
+
+    def sample(self) -> None:
+        """A picture of the fixed photographs as they are filled now, where a run has any."""
+        if not self.loop.sample_every:
+            return
+        with self.meter.aside("drawing the sample pictures"):
+            if self.validation.fixed is not None:
+                self.reporter.sample(*self.validation.sample(), self.state.step)
+
+    def checkpoint(self, row: Metrics) -> None:
+        """The state as it is now. Args: ``row``: of its step."""
+        state = self.state
+        state.position = self.order.advance(self._began_at, state.step - self._first_step)
+        with self.meter.aside("saving a checkpoint"):
+            folder = None
+            if self.rank == 0:
+                folder = write_scratch("a checkpoint", lambda empty: save_checkpoint(empty, state))
+            self.reporter.checkpoint(row, folder, state.step)
 
 
 def _mean_over_ranks(figures: dict[str, Tensor]) -> dict[str, float]:
