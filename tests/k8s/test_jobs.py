@@ -11,7 +11,7 @@ import pytest
 
 from kintsugi.config.run_config import JobConfig, load_config
 from kintsugi.jobs._command import find_config
-from kintsugi.train.resources import check_resources, worker_resources
+from kintsugi.train.cluster.resources import check_resources, worker_resources
 from tests.k8s.manifests import (
     ENVIRONMENTS,
     Manifest,

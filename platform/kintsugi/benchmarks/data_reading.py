@@ -24,8 +24,8 @@ from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.data.shard_reader import ShardReader
 from kintsugi.servers.object_store import object_store
 from kintsugi.storage.storage import Storage
-from kintsugi.train.resources import check_resources, worker_resources
-from kintsugi.train.worker import open_run_reader
+from kintsugi.train.cluster.resources import check_resources, worker_resources
+from kintsugi.train.run_photos import open_run_reader
 
 _BUCKET = "benchmark"
 

@@ -28,12 +28,12 @@ from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run, Trained
 from kintsugi.runs.warm_start import as_opened, check_run, open_run
 from kintsugi.storage.storage import Storage
+from kintsugi.train.cluster.preemption import a_node_is_reclaimed, asked_to_stop, stop_on_sigterm
 from kintsugi.train.cluster.ray_callbacks import load_callbacks
 from kintsugi.train.cluster.ray_errors import describe_failure
 from kintsugi.train.cluster.ray_record import mend_record
+from kintsugi.train.cluster.resources import check_resources, worker_resources
 from kintsugi.train.loop import WorkerContext, is_finished, never
-from kintsugi.train.preemption import a_node_is_reclaimed, asked_to_stop, stop_on_sigterm
-from kintsugi.train.resources import check_resources, worker_resources
 from kintsugi.train.worker import train_worker
 
 logger = logging.getLogger(__name__)

@@ -5,34 +5,18 @@ batches read in this process. Both go through `train_worker`, so they compute th
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from kintsugi.collectives import all_gather, fetch_once
+from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig
-from kintsugi.config.sections import DataSection
-from kintsugi.data.batches import (
-    BatchRequest,
-    PackedBatch,
-    collate,
-    corrupt_rows,
-    local_batches,
-    settings_of,
-)
-from kintsugi.data.corrupt_rows import CorruptRows
-from kintsugi.data.sampler import Position, Read, SampleOrder
-from kintsugi.data.samples import sample_of
-from kintsugi.data.shard_reader import ShardReader, open_reader
-from kintsugi.data.shards.part_lists import Split
-from kintsugi.data.splits import HELD_OUT, TRAIN
-from kintsugi.errors import ConfigError
+from kintsugi.data.batches import BatchRequest, PackedBatch, corrupt_rows, local_batches
 from kintsugi.runs.checkpoints import TrainState, load_checkpoint, saved_step
 from kintsugi.runs.lease import Lease, hold_lease
-from kintsugi.runs.metrics_log import Metrics, MetricsWriter
+from kintsugi.runs.metrics_log import MetricsWriter
 from kintsugi.runs.run import Run, open_encoder
 from kintsugi.runs.warm_start import as_opened, check_run, load_start, open_run, pinned_stage1
 from kintsugi.stages.base.registry import stage_spec
@@ -40,16 +24,12 @@ from kintsugi.stages.base.stage import Stage, StageSetup
 from kintsugi.storage.scratch import scratch_folder
 from kintsugi.train.hangs import hang_watch
 from kintsugi.train.loop import WorkerContext, initial_state, never, train
+from kintsugi.train.run_photos import held_out_batches, open_run_reader, order_of, sample_batch
+from kintsugi.train.run_reporter import Announce, RunReporter
 from kintsugi.train.step import TrainStep
-from kintsugi.train.upload import Uploads
 from kintsugi.train.validation import Validation
 
-# Photographs in the sample pictures.
-SAMPLE_ROWS = 4
-
 BatchStream = Callable[[BatchRequest], Iterator[PackedBatch]]
-# What the program that started the ranks learns of a checkpoint, on every rank.
-Announce = Callable[[Metrics, Path | None, int], None]
 
 
 def build_stage(config: JobConfig, device: torch.device | None = None) -> Stage:
@@ -66,74 +46,6 @@ def build_stage(config: JobConfig, device: torch.device | None = None) -> Stage:
         open_stage1=lambda: pinned_stage1(Run.of(config), device),
     )
     return stage_spec(config.stage).build(setup)
-
-
-class RunReporter:
-    """Writes what the loop reports into the run's folder, in threads that the loop only waits
-    for where they fall behind."""
-
-    def __init__(
-        self,
-        run: Run,
-        metrics: MetricsWriter | None,
-        lease: Lease,
-        corrupt: CorruptRows,
-        announce: Announce,
-        publish: Callable[[Path, int], None],
-    ) -> None:
-        """
-        Args:
-            run: Where it writes.
-            metrics: The metrics of the first rank; None on all others.
-            lease: Asked before every checkpoint is written.
-            corrupt: Shared by all ranks at every checkpoint.
-            announce: Called for every checkpoint.
-            publish: Uploads a checkpoint.
-        """
-        self.run = run
-        self.metrics = metrics
-        self.lease = lease
-        self.corrupt = corrupt
-        self.announce = announce
-        self.publish = publish
-        self.uploads = Uploads(self._publish)
-
-    def log(self, row: Metrics) -> None:
-        """See Reporter."""
-        if self.metrics is not None:
-            self.metrics.add(row)
-
-    def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
-        """See Reporter."""
-        self.corrupt.learn(all_gather(self.corrupt.found()))
-        if self.metrics is not None:
-            self.metrics.close_part()
-        if folder is not None:
-            self.uploads.submit(folder, step)
-        # What the upload before this one has found.
-        self.lease.check(look=False)
-        self.announce(row, folder, step)
-
-    def finish(self) -> None:
-        """See Reporter."""
-        if self.metrics is not None:
-            self.metrics.flush()
-            self.metrics.wait()
-        self.uploads.wait()
-        self.lease.check(look=False)
-
-    def _publish(self, folder: Path, step: int) -> None:
-        # Looked at last: nothing of a run that is another's is written.
-        if self.lease.is_lost():
-            return
-        self.publish(folder, step)
-
-    def sample(self, row: Metrics, png: bytes, step: int) -> None:
-        """See Reporter."""
-        if self.lease.is_lost():
-            return
-        self.run.storage.join("samples").write(f"step-{step:08d}.png", png)
-        self.log(row)
 
 
 def train_worker(
@@ -185,14 +97,15 @@ def _train_rank(
     step = state.step
     if rank == 0:
         print(f"resuming at step {step}" if step else "starting at step 0", flush=True)
-    held_out, spare = _held_out(config, rank, context.workers)
+    held_out, spare = held_out_batches(config, rank, context.workers)
+    fixed = sample_batch(reader, order, config) if rank == 0 and config.loop.sample_every else None
     validation = Validation(
         stage,
         state,
         device,
         config.compute.precision,
         settled_step=config.translate.settled_step,
-        fixed=_fixed(reader, order, config) if rank == 0 and config.loop.sample_every else None,
+        fixed=fixed,
         held_out=held_out,
         spare=spare,
     )
@@ -276,98 +189,6 @@ def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
         # Read by cuBLAS when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-
-
-def order_of(config: JobConfig, reader: ShardReader, workers: int) -> SampleOrder:
-    """The order in which this number of workers sees a run's photographs.
-
-    Raises: ConfigError when a step's photographs cannot be shared out.
-    """
-    whole = config.loop.global_batch
-    if whole % workers:
-        raise ConfigError(
-            f"loop.global_batch={whole} is not shared out among {workers} workers evenly: choose a"
-            " multiple of every number of workers that the run may have"
-        )
-    return SampleOrder(
-        rows_per_part=reader.rows_per_part,
-        seed=config.seed,
-        shuffle_parts=config.data.shuffle_parts,
-        workers=workers,
-        batch_size=whole // workers or config.loop.batch_size,
-        together=whole > 0,
-    )
-
-
-def open_run_reader(data: DataSection, *, split: Split = TRAIN) -> ShardReader:
-    """The reader of a run's photographs. Raises: StorageError as `open_reader`."""
-    return open_reader(data.shards, data.resize_px, split=split, draft=data.jpeg_draft)
-
-
-def _held_out(config: JobConfig, rank: int, workers: int) -> tuple[list[PackedBatch], bool]:
-    """This rank's part of what checkpoints are measured on, and whether that is a spare one."""
-    if not config.held_out.photos:
-        return [], False
-    reader, order = _held_out_split(config)
-    count = min(config.held_out.photos, order.total)
-    spare = rank >= count
-    singly = _singly(reader, order, config, count, first=0 if spare else rank, step=workers)
-    size = config.loop.batch_size // config.loop.accumulate
-    return [_joined(singly[start : start + size]) for start in range(0, len(singly), size)], spare
-
-
-def _held_out_split(config: JobConfig) -> tuple[ShardReader, SampleOrder]:
-    reader = open_run_reader(config.data, split=HELD_OUT)
-    order = SampleOrder(reader.rows_per_part, config.seed, config.data.shuffle_parts, 1, 1)
-    return reader, order
-
-
-def _fixed(reader: ShardReader, order: SampleOrder, config: JobConfig) -> PackedBatch:
-    """The photographs of the sample pictures: the first that are held out, if any are."""
-    count = SAMPLE_ROWS
-    if config.held_out.photos:
-        reader, order = _held_out_split(config)
-        count = min(count, config.held_out.photos)
-    return _joined(_singly(reader, order, config, min(count, order.total)))
-
-
-def _singly(
-    reader: ShardReader,
-    order: SampleOrder,
-    config: JobConfig,
-    count: int,
-    *,
-    first: int = 0,
-    step: int = 1,
-) -> list[PackedBatch]:
-    """Every ``step``-th of a split's first photographs, in a batch of its own, as they are."""
-    data = replace(config.data, window_px=0, recolour_share=0.0)
-    settings = settings_of(data, order.seed)
-    corrupt = corrupt_rows(reader, data)
-    batches = []
-    for read in _chosen(order, range(first, count, step)):
-        for decoded in reader.decode(read):
-            corrupt.note(decoded.instead_of)
-            batches.append(collate([decoded.key], [sample_of(decoded, settings)]))
-    return batches
-
-
-def _chosen(order: SampleOrder, places: range) -> Iterator[Read]:
-    """The reads of the first epoch, with nothing but the rows at these places of its order."""
-    alone = replace(order, workers=1, batch_size=1)
-    first = 0
-    for read in next(alone.reads(Position(), 0)):
-        mine = [row for at, row in enumerate(read.rows, first) if at in places]
-        first += len(read.rows)
-        if mine:
-            yield Read(read.epoch, np.array(mine, dtype=np.int64))
-        if first >= places.stop:
-            return
-
-
-def _joined(batches: Sequence[PackedBatch]) -> PackedBatch:
-    """One batch of several."""
-    return PackedBatch(*map(torch.cat, zip(*(batch.parts() for batch in batches), strict=True)))
 
 
 def _fetch_newest(run: Run, folder: Path, device: torch.device) -> int:

@@ -46,7 +46,7 @@ def debug_config(folder: Path, stage: str = "stage1", **loop: int) -> JobConfig:
 def small_pictures() -> Iterator[None]:
     """Two photographs in a sample picture: each costs as much as a step does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kintsugi.train.worker.SAMPLE_ROWS", 2)
+        patch.setattr("kintsugi.train.run_photos.SAMPLE_ROWS", 2)
         yield
 
 

@@ -19,7 +19,7 @@ from kintsugi.runs.lease import OWNER_NAME, LeaseLost, Owner
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
-from kintsugi.train.resources import worker_resources
+from kintsugi.train.cluster.resources import worker_resources
 from kintsugi.train.worker import train_locally
 from tests.faults.training_jobs import kill, processes
 from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos

@@ -25,9 +25,9 @@ from kintsugi.data.batches import BatchRequest, PackedBatch
 from kintsugi.errors import ConfigError
 from kintsugi.runs.warm_start import as_opened, open_run
 from kintsugi.train.cluster.ray_errors import describe_failure
+from kintsugi.train.cluster.resources import check_resources
 from kintsugi.train.loop import WorkerContext
 from kintsugi.train.ray_trainer import ensure_shards, fit, scaling_of
-from kintsugi.train.resources import check_resources
 from kintsugi.train.worker import train_worker
 
 

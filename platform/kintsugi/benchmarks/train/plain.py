@@ -29,7 +29,8 @@ from kintsugi.data.sampler import Position
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
 from kintsugi.runs.warm_start import as_opened
 from kintsugi.storage.storage import Storage
-from kintsugi.train.worker import first_step, open_run_reader, order_of
+from kintsugi.train.run_photos import open_run_reader, order_of
+from kintsugi.train.worker import first_step
 
 TASK_NAME, RESULT_NAME = "task.json", "result.json"
 

@@ -24,8 +24,8 @@ from kintsugi.errors import ConfigError, Diverged
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
+from kintsugi.train.cluster.resources import check_trial_resources, trial_resources
 from kintsugi.train.ray_trainer import ensure_shards
-from kintsugi.train.resources import check_trial_resources, trial_resources
 from kintsugi.train.worker import train_locally
 
 # What a sweep draws where nothing else is asked for.

@@ -1,1 +1,1 @@
-"""Ray Train around a run: what it says, what it keeps, what is called from it."""
+"""Ray Train around a run: what it needs, says and keeps, and what is called from it."""

@@ -10,7 +10,11 @@ import pytest
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.errors import ConfigError
-from kintsugi.train.resources import check_resources, check_trial_resources, worker_resources
+from kintsugi.train.cluster.resources import (
+    check_resources,
+    check_trial_resources,
+    worker_resources,
+)
 from tests.kintsugi.training_runs import debug_config
 
 

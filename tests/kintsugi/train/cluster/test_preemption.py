@@ -11,7 +11,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_the_first_sigterm_asks_and_the_second_is_as_before(local_ray: Any) -> None:
-    from kintsugi.train.preemption import asked_to_stop, stop_on_sigterm
+    from kintsugi.train.cluster.preemption import asked_to_stop, stop_on_sigterm
 
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_sigterm() as request:
@@ -30,7 +30,7 @@ def test_the_first_sigterm_asks_and_the_second_is_as_before(local_ray: Any) -> N
 
 
 def test_without_a_signal_all_is_as_before(local_ray: Any) -> None:
-    from kintsugi.train.preemption import stop_on_sigterm
+    from kintsugi.train.cluster.preemption import stop_on_sigterm
 
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_sigterm() as request:

@@ -8,7 +8,7 @@ import torch
 from kintsugi.config.run_config import JobConfig
 from kintsugi.config.sections import HeldOutSection
 from kintsugi.data.batches import Batch
-from kintsugi.train.worker import _held_out
+from kintsugi.train.run_photos import held_out_batches
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
@@ -28,10 +28,10 @@ def rows(batches: list[Batch]) -> dict[int, torch.Tensor]:
 
 def test_ranks_share_what_one_process_measures_on(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    alone, spare = _held_out(config, 0, 1)
+    alone, spare = held_out_batches(config, 0, 1)
     assert not spare
     assert len(rows(alone)) == 5
-    parts = [_held_out(config, rank, 3) for rank in range(3)]
+    parts = [held_out_batches(config, rank, 3) for rank in range(3)]
     assert [spare for _, spare in parts] == [False] * 3
     assert [len(rows(part)) for part, _ in parts] == [2, 2, 1]
     shared = {key: image for part, _ in parts for key, image in rows(part).items()}
@@ -40,7 +40,7 @@ def test_ranks_share_what_one_process_measures_on(tmp_path: Path) -> None:
 
 
 def test_a_rank_for_which_none_is_left_has_a_spare_one(tmp_path: Path) -> None:
-    part, spare = _held_out(config_of(tmp_path), 6, 8)
+    part, spare = held_out_batches(config_of(tmp_path), 6, 8)
     assert spare
     assert len(rows(part)) == 1
 
@@ -48,6 +48,6 @@ def test_a_rank_for_which_none_is_left_has_a_spare_one(tmp_path: Path) -> None:
 def test_what_is_measured_on_is_not_changed_as_crops_are(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     changing = dataclasses.replace(config.data, window_px=64, recolour_share=1.0)
-    plain, _ = _held_out(config, 0, 1)
-    same, _ = _held_out(dataclasses.replace(config, data=changing), 0, 1)
+    plain, _ = held_out_batches(config, 0, 1)
+    same, _ = held_out_batches(dataclasses.replace(config, data=changing), 0, 1)
     assert all(torch.equal(rows(same)[key], image) for key, image in rows(plain).items())
