@@ -36,6 +36,8 @@ _SETTINGS = {
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "600",
 }
 
+# Of Ray on this machine: other work that takes all processors for half a minute ends one.
+_STARTS = 3
 DONE, FAILED, USAGE, SOME_REJECTED = range(4)
 # By SIGTERM, after the state was saved.
 STOPPED = 128 + signal.SIGTERM
@@ -98,13 +100,36 @@ def start_ray() -> None:
         _check_reachable(os.environ["RAY_ADDRESS"])
         ray.init(runtime_env=_runtime_env(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")))
     else:
-        # Logical CPUs cost nothing; with only two, training holds both and waits for ever for
-        # data that no CPU is left to read.
-        ray.init(
-            address="local",
-            num_cpus=max(4, os.cpu_count() or 1),
-            runtime_env={"env_vars": _SETTINGS | {"PYTHONPATH": str(PACKAGE.parent)}},
-        )
+        _start_here()
+
+
+def _start_here() -> None:
+    """Start Ray on this machine. Raises: ConfigError when the machine is too busy for it."""
+    import ray
+
+    from kintsugi.errors import ConfigError
+
+    for left in reversed(range(_STARTS)):
+        try:
+            # Logical CPUs cost nothing; with only two, training holds both and waits for ever for
+            # data that no CPU is left to read.
+            ray.init(
+                address="local",
+                num_cpus=max(4, os.cpu_count() or 1),
+                runtime_env={"env_vars": _SETTINGS | {"PYTHONPATH": str(PACKAGE.parent)}},
+            )
+            return
+        except Exception as error:
+            # Ray gives its own processes 30 s, says so in an exception of no type of its own, and
+            # has no setting for it.
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if not left:
+                raise ConfigError(
+                    f"Ray did not start here within 30 s, {_STARTS} times: the processors of this"
+                    " machine are busy: end other work, or set RAY_ADDRESS to a cluster that runs"
+                ) from error
 
 
 def _check_reachable(address: str) -> None:

@@ -33,7 +33,7 @@ Overrides = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option(metavar="FILE", help="write the figures to this file")]
 Release = Annotated[
-    str, typer.Option(metavar="URI", help="what fills", show_default="the bundled one")
+    str, typer.Option(metavar="URI", help="the release to use", show_default="the bundled one")
 ]
 ServiceUrl = Annotated[
     str | None,

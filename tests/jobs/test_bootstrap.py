@@ -109,6 +109,29 @@ def test_an_address_without_a_cluster_is_reported_at_once(
         _bootstrap.start_ray()
 
 
+@pytest.mark.parametrize("busy", [0, 2, 9])
+def test_ray_is_started_again_on_a_machine_that_is_busy(
+    busy: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the real one: it would have to be starved of processors for half a minute."""
+    ray = pytest.importorskip("ray")
+    starts: list[str] = []
+
+    def init(address: str, **settings: object) -> None:
+        starts.append(address)
+        if len(starts) <= busy:
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(ray, "init", init)
+    if busy < 3:
+        _bootstrap._start_here()
+        assert len(starts) == busy + 1
+        return
+    with pytest.raises(ConfigError, match=r"within 30 s, 3 times: .* busy: end other work, or set"):
+        _bootstrap._start_here()
+    assert len(starts) == 3
+
+
 def test_a_second_signal_does_not_cut_the_cleanup_short() -> None:
     script = """
 import os, signal
