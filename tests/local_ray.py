@@ -1,6 +1,7 @@
 """One Ray in this process for all tests that need no more: starting it is dear."""
 
 import gc
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +43,11 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
             gc.collect()
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in this process, even if another test has started Ray in it."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if "ray" in sys.modules:
+        monkeypatch.setattr(sys.modules["ray"], "is_initialized", lambda: False)

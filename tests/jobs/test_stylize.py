@@ -14,14 +14,9 @@ from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 TINY = ModelConfig("tiny")
-
-
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
 
 
 @pytest.fixture

@@ -11,12 +11,7 @@ from kintsugi.errors import ConfigError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
 from kintsugi.jobs.write_masks import main
 
-
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 def test_writes_and_verifies_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,12 +28,7 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import ReleaseConfig, save_release
 from kintsugi.storage.storage import Storage
 
-
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.evaluation.evaluate.ray_is_running", lambda: False)
-    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 @pytest.fixture

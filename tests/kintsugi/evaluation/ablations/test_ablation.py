@@ -14,19 +14,14 @@ from kintsugi.runs.run import Trained
 from kintsugi.train import local
 from tests.kintsugi.training_runs import CONFIGS, pack_photos
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 VARIANTS = (
     AblationVariant("base"),
     AblationVariant("coarse", "G1 alone", part="coarse"),
     AblationVariant("matched", matching={"keys": "matched"}, scales=1),
     AblationVariant("hinge", stage2=("losses.kind=hinge",)),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another test may have started it in this process.
-    monkeypatch.setattr("kintsugi.evaluation.evaluate.ray_is_running", lambda: False)
-    monkeypatch.setattr("kintsugi.storage.parallel.ray_is_running", lambda: False)
 
 
 @pytest.fixture
