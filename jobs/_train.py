@@ -136,8 +136,10 @@ def train_config(
 
     began = time.monotonic()
     print(f"{stage}: run {config.run!r} in {config.storage}", flush=True)
-    with reporting(config, DisplayOptions(**shown)):
+    with reporting(config, DisplayOptions(**shown)) as note_stop:
         trained = fit(config)
+        if trained.stopped:
+            note_stop()
     seconds = time.monotonic() - began
     print("\n".join(summary(trained, seconds)))
     if trained.metrics:

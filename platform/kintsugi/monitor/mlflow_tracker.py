@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from kintsugi.errors import ConfigError
 from kintsugi.monitor.tail import Row
-from kintsugi.monitor.trackers import scalars
+from kintsugi.monitor.trackers import Ending, scalars
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # As many as MLflow takes in one call.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
 _PARAM_CHARACTERS = 500
+# "KILLED" is MLflow's word for a run that was ended from outside.
+_STATUS: Mapping[Ending, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 # As databases read it: a password may hold all but `@`, and that as well where it is meant to.
 _URI = re.compile(
     r"(?P<scheme>[\w+.-]+://)"
@@ -91,10 +93,10 @@ class MlflowTracker:
                 self._identity, metrics=metrics[start : start + _METRICS_AT_ONCE]
             )
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """See Tracker."""
         assert self._client is not None
-        self._client.set_terminated(self._identity, "FAILED" if failed else "FINISHED")
+        self._client.set_terminated(self._identity, _STATUS[ending])
 
 
 def without_credentials(uri: str) -> tuple[str, tuple[str, ...]]:

@@ -1,15 +1,16 @@
 """What a training job shows while and after it trains; knows no Ray."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from kintsugi.config.run_config import JobConfig, deciding_values
 from kintsugi.monitor.exporters import PrometheusExporter, TensorBoardWriter
 from kintsugi.monitor.mlflow_tracker import MlflowTracker
 from kintsugi.monitor.tail import Watcher, following
 from kintsugi.monitor.terminal import format_duration, watcher_for_terminal
-from kintsugi.monitor.trackers import Tracker, TrackerWatcher
+from kintsugi.monitor.trackers import Ending, Tracker, TrackerWatcher
 from kintsugi.monitor.wandb_tracker import WandbTracker
 from kintsugi.runs.run import Run, Trained
 
@@ -39,8 +40,11 @@ class DisplayOptions:
 
 
 @contextmanager
-def reporting(config: JobConfig, shown: DisplayOptions) -> Iterator[None]:
+def reporting(config: JobConfig, shown: DisplayOptions) -> Iterator[Callable[[], None]]:
     """Show a run that trains while inside.
+
+    Gives what to call where the run was asked to end before its last step; an exception says by
+    itself that it was interrupted, or failed.
 
     Raises:
         ConfigError: the port is taken, or what is asked for is not installed.
@@ -64,11 +68,15 @@ def reporting(config: JobConfig, shown: DisplayOptions) -> Iterator[None]:
             print(f"tensorboard --logdir {board.storage.uri}", flush=True)
         watchers.append(watcher_for_terminal(config.loop.max_steps))
         stack.enter_context(following(run.storage.join("metrics"), [*watchers, *trackers]))
-        try:
-            yield
-        except BaseException:
+
+        def end_as(ending: Ending) -> None:
             for tracker in trackers:
-                tracker.fail()
+                tracker.end_as(ending)
+
+        try:
+            yield partial(end_as, "stopped")
+        except BaseException as error:
+            end_as("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
 
 

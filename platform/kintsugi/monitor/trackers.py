@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kintsugi.errors import StorageError
 from kintsugi.monitor.tail import Row
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "trackers"
 # A tracker that does not answer is given so long to end with the run.
 CLOSE_SECONDS = 60.0
+# How a submission ends: its run is finished; was asked to end before, and can go on; or failed.
+Ending = Literal["finished", "stopped", "failed"]
 
 
 class Tracker(Protocol):
@@ -47,8 +49,8 @@ class Tracker(Protocol):
         """Add rows, in the order of steps."""
         ...
 
-    def close(self, *, failed: bool) -> None:
-        """The submission ends, or the run failed."""
+    def close(self, ending: Ending) -> None:
+        """The submission ends."""
         ...
 
 
@@ -97,7 +99,7 @@ class TrackerWatcher:
         self._storage = run.join(FOLDER)
         self._rows: queue.SimpleQueue[list[Row] | None] = queue.SimpleQueue()
         self._earlier: list[Row] = []
-        self._failed = False
+        self._ending: Ending = "finished"
         self._thread = threading.Thread(target=self._work, name=tracker.name, daemon=True)
 
     def begin(self, rows: Sequence[Row]) -> None:
@@ -109,9 +111,9 @@ class TrackerWatcher:
         """See Watcher."""
         self._rows.put(list(rows))
 
-    def fail(self) -> None:
-        """The run has failed; before `close`."""
-        self._failed = True
+    def end_as(self, ending: Ending) -> None:
+        """How the submission ends, where its run is not finished; before `close`."""
+        self._ending = ending
 
     def close(self) -> None:
         """See Watcher."""
@@ -145,11 +147,11 @@ class TrackerWatcher:
         held: Tracked | None = None
         while (rows := self._rows.get()) is not None:
             held = self._send(held, rows)
-        if held is None and not self._failed:
+        if held is None and self._ending != "failed":
             # Nothing is new, but it may lack what there was.
             held = self._send(None, [])
         if held is not None:
-            self._tracker.close(failed=self._failed)
+            self._tracker.close(self._ending)
 
     def _send(self, held: Tracked | None, rows: list[Row]) -> Tracked | None:
         """Send what it lacks, opened first if it is not.

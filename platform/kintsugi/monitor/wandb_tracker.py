@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kintsugi.errors import ConfigError
 from kintsugi.monitor.tail import Row
-from kintsugi.monitor.trackers import scalars
+from kintsugi.monitor.trackers import Ending, scalars
 from kintsugi.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # A server that answers needs less to begin a run, and to take its last rows. Its service ends
 # with this process, and without these limits that waits for a network that is gone.
 BEGIN_SECONDS, END_SECONDS = 45.0, 45.0
+# Those of the job itself.
+_EXIT_CODES: Mapping[Ending, int] = {"finished": 0, "stopped": 143, "failed": 1}
 
 
 class WandbTracker:
@@ -84,7 +86,10 @@ class WandbTracker:
         for row in rows:
             self._run.log({"step": row["step"], **scalars(row)})
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """See Tracker."""
         assert self._run is not None
-        self._run.finish(exit_code=1 if failed else 0)
+        if ending == "stopped":
+            # With this and another exit code than 0 it is shown as preempted, not as failed.
+            self._run.mark_preempting()
+        self._run.finish(exit_code=_EXIT_CODES[ending])

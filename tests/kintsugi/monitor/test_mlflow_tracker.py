@@ -1,18 +1,23 @@
 """A run's rows in MLflow's own store: those of the run, and of a resumed one in the same run."""
 
 import dataclasses
+import os
+import signal
 import socket
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kintsugi.errors import ConfigError
+from kintsugi.jobs._bootstrap import DONE, STOPPED
+from kintsugi.jobs._train import train_config
 from kintsugi.monitor import mlflow_tracker
 from kintsugi.monitor.mlflow_tracker import MlflowTracker, without_credentials
 from kintsugi.monitor.reporting import DisplayOptions, reporting
 from kintsugi.monitor.trackers import TrackerWatcher, scalars
-from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.runs.metrics_log import MetricsWriter, read_metrics
 from kintsugi.storage.storage import Storage
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
@@ -62,6 +67,50 @@ def test_neither_the_folder_nor_a_warning_holds_the_password_of_a_server(
     assert "s3cret" not in caplog.text
 
 
+def client_of(uri: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=uri)
+
+
+def only_run(client: Any) -> Any:
+    experiment = client.get_experiment_by_name("holes")
+    (found,) = client.search_runs([experiment.experiment_id])
+    return found
+
+
+@pytest.mark.slow
+# MLflow's own libraries have some.
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_sigterm_stops_is_killed_and_finished_once_it_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="pip install 'kintsugi-inpainting[mlflow]'")
+    pytest.importorskip("sqlalchemy", reason="pip install 'kintsugi-inpainting[mlflow]'")
+    pack_photos(tmp_path)
+    config = debug_config(tmp_path, max_steps=6, batch_size=1)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    add = MetricsWriter.add
+
+    def interrupt(writer: MetricsWriter, row: dict[str, float]) -> None:
+        add(writer, row)
+        if row["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def submit() -> int:
+        return train_config("stage1", config, False, {"mlflow": uri, "mlflow_experiment": "holes"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsWriter, "add", interrupt)
+        assert submit() == STOPPED
+    client = client_of(uri)
+    assert only_run(client).info.status == "KILLED"
+    assert submit() == DONE
+    assert only_run(client).info.status == "FINISHED"
+
+
 @pytest.mark.slow
 # MLflow's own libraries have some.
 @pytest.mark.filterwarnings("ignore")
@@ -82,13 +131,8 @@ def test_its_store_holds_the_rows_of_a_run_that_was_resumed(
         raise RuntimeError("the machine is lost")
     assert not [each for each in caplog.records if each.name.startswith("kintsugi")]
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("holes")
-    (found,) = client.search_runs([experiment.experiment_id])
+    client = client_of(uri)
+    found = only_run(client)
     assert (found.info.run_name, found.info.status) == ("debug-stage1", "FAILED")
     assert found.data.params["losses.perceptual"] == "10.0"
     assert "loop.max_steps" not in found.data.params, "it may change"

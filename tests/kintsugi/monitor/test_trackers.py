@@ -11,7 +11,7 @@ import pytest
 
 from kintsugi.monitor import trackers
 from kintsugi.monitor.tail import following
-from kintsugi.monitor.trackers import Tracked, TrackerWatcher, scalars
+from kintsugi.monitor.trackers import Ending, Tracked, TrackerWatcher, scalars
 from kintsugi.storage.storage import Storage
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ class Notebook:
         self.place = place
         self.opened: list[str] = []
         self.rows: list[Row] = []
-        self.closed: list[bool] = []
+        self.closed: list[Ending] = []
         self.thread = ""
         self._error = error
 
@@ -41,8 +41,8 @@ class Notebook:
             raise self._error
         self.rows += rows
 
-    def close(self, *, failed: bool) -> None:
-        self.closed.append(failed)
+    def close(self, ending: Ending) -> None:
+        self.closed.append(ending)
 
 
 def submit(
@@ -50,14 +50,13 @@ def submit(
     notebook: Notebook,
     earlier: list[Row],
     *shown: list[Row],
-    failed: bool = False,
+    ending: Ending = "finished",
 ) -> None:
     watcher = TrackerWatcher(notebook, Storage(folder))
     watcher.begin(earlier)
     for rows in shown:
         watcher.show(rows)
-    if failed:
-        watcher.fail()
+    watcher.end_as(ending)
     watcher.close()
 
 
@@ -70,13 +69,13 @@ FIXED = {"step": 2, "fixed/perceptual": 1.0}
 
 def test_a_submission_goes_on_where_the_one_before_left_off(tmp_path: Path) -> None:
     one, other = Notebook(), Notebook()
-    submit(tmp_path, one, [], [row(1)], [row(2)], failed=True)
-    assert (one.opened, one.rows, one.closed) == ([""], [row(1), row(2)], [True])
+    submit(tmp_path, one, [], [row(1)], [row(2)], ending="failed")
+    assert (one.opened, one.rows, one.closed) == ([""], [row(1), row(2)], ["failed"])
     assert one.thread == "notebook", "a thread of its own"
     submit(tmp_path, other, [row(1), row(2), FIXED, row(3)], [row(4)])
     assert other.opened == ["first"]
     assert other.rows == [FIXED, row(3), row(4)], "what was lacking, and what is new"
-    assert other.closed == [False]
+    assert other.closed == ["finished"]
     elsewhere = Notebook(place="there")
     submit(tmp_path, elsewhere, [row(1)], [row(2)])
     assert (elsewhere.opened, elsewhere.rows) == ([""], [row(1), row(2)])
@@ -84,11 +83,11 @@ def test_a_submission_goes_on_where_the_one_before_left_off(tmp_path: Path) -> N
 
 def test_what_is_not_begun_leaves_no_trace_and_what_lacks_rows_gets_them(tmp_path: Path) -> None:
     refused = Notebook()
-    submit(tmp_path, refused, [row(1)], failed=True)
+    submit(tmp_path, refused, [row(1)], ending="failed")
     assert (refused.opened, list(tmp_path.iterdir())) == ([], [])
     late = Notebook()
-    submit(tmp_path, late, [row(1)])
-    assert (late.rows, late.closed) == ([row(1)], [False])
+    submit(tmp_path, late, [row(1)], ending="stopped")
+    assert (late.rows, late.closed) == ([row(1)], ["stopped"])
     again = Notebook()
     submit(tmp_path, again, [row(1)])
     assert again.opened == [], "nothing is new"

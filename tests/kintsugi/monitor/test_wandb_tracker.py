@@ -7,7 +7,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 from kintsugi.errors import ConfigError
 from kintsugi.monitor import wandb_tracker
 from kintsugi.monitor.reporting import DisplayOptions, reporting
-from kintsugi.monitor.trackers import scalars
+from kintsugi.monitor.trackers import Ending, scalars
 from kintsugi.monitor.wandb_tracker import WandbTracker
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.storage.storage import Storage
@@ -26,6 +29,7 @@ from tests.kintsugi.training_runs import debug_config, pack_photos
 # Of its files: LevelDB's log, behind seven bytes of its own.
 _BLOCK, _HEADER, _IDENT = 32768, 7, 7
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+PATIENCE = 120.0
 
 
 def test_without_wandb_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +117,151 @@ watcher.close()
 """
 
 
+class Silence(ThreadingHTTPServer):
+    """As much of W&B's own server as begins a run, until it falls silent."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.is_silent = threading.Event()
+        self.held = 0
+        self.ended = threading.Event()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Silence
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/silence":
+            self.server.is_silent.set()
+        elif self.server.is_silent.is_set():
+            self.server.held += 1
+            self.server.ended.wait()
+            return
+        answer = json.dumps({"data": _data(body) if self.path == "/graphql" else {}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+def _data(body: bytes) -> dict[str, Any]:
+    asked = json.loads(body)
+    if "upsertBucket" in asked["query"]:
+        project = {"id": "b", "name": "holes", "entity": {"id": "c", "name": "ana"}}
+        bucket = {"id": "a", "name": asked["variables"]["name"], "displayName": "first"}
+        bucket |= {"config": "{}", "project": project, "historyLineCount": 0}
+        return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+    if "createRunFiles" in asked["query"]:
+        return {"createRunFiles": {"runID": "a", "uploadHeaders": [], "files": []}}
+    return {"model": None, "serverInfo": {"features": []}}
+
+
+@pytest.mark.slow
+def test_a_server_that_falls_silent_after_a_run_began_is_given_up_at_its_end(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    server = Silence()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
+        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_address[1]}",
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
+        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", _BEGUN, str(tmp_path), environment["WANDB_BASE_URL"]],
+            env=environment,
+            capture_output=True,
+            text=True,
+            # Without the limit it asks again for hours.
+            timeout=120,
+            check=True,
+        )
+    finally:
+        server.ended.set()
+        server.shutdown()
+        server.server_close()
+    assert ended.stdout.splitlines()[-1] == "closed"
+    assert server.held, "it was asked, and did not answer"
+    (file,) = tmp_path.glob("wandb/run-*/*.wandb")
+    # What did not arrive is there for `wandb sync`.
+    assert [row["loss/a"] for row in history(file)[1]] == [1.0, 2.0]
+
+
+_BEGUN = """
+import sys, urllib.request
+from kintsugi.monitor import wandb_tracker
+from kintsugi.storage.storage import Storage
+
+wandb_tracker.END_SECONDS = 3.0
+tracker = wandb_tracker.WandbTracker("holes", "first", Storage(sys.argv[1]), {})
+tracker.open("")
+urllib.request.urlopen(f"{sys.argv[2]}/silence", b"").read()
+tracker.send([{"step": 1, "loss/a": 1.0}, {"step": 2, "loss/a": 2.0}])
+tracker.close("finished")
+print("closed", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("ending", "code", "preempting"),
+    [("finished", 0, False), ("stopped", 143, True), ("failed", 1, False)],
+)
+def test_its_files_say_how_a_run_ended(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: Ending,
+    code: int,
+    preempting: bool,
+) -> None:
+    pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    offline(monkeypatch, tmp_path)
+    tracker = WandbTracker("holes", "first", Storage(tmp_path), {})
+    tracker.open("")
+    tracker.send([{"step": 1, "loss/a": 1.0}])
+    tracker.close(ending)
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found: list[Any] = []
+    # Its service writes the last record when it has answered.
+    deadline = time.monotonic() + PATIENCE
+    while not any(each.HasField("exit") for each in found):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        found = [Record.FromString(data) for data in records(file.read_bytes())]
+    assert [each.exit.exit_code for each in found if each.HasField("exit")] == [code]
+    assert any(each.HasField("preempting") for each in found) == preempting
+
+
+def offline(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(folder / "config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_its_files_hold_the_rows_of_a_run_that_was_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("WANDB_DIR", raising=False)
+    offline(monkeypatch, tmp_path)
     pack_photos(tmp_path)
     config = debug_config(tmp_path, max_steps=2, sample_every=2, batch_size=1)
     for max_steps in (2, 4):
