@@ -162,6 +162,8 @@ class Clouds:
                 client = _open(self._scheme, silence)
                 if self._scheme == "gs":
                     _try_once(client)
+                else:
+                    _limit(client, silence)
                 self._clients[key] = client
             return self._clients[key]
 
@@ -170,6 +172,24 @@ def _try_once(client: Any) -> None:
     """Take away the six tries of each request: `Storage` repeats it, and knows when to stop."""
     once = type(client)._request.__wrapped__
     client._request = functools.partial(once, client)
+
+
+def _limit(client: Any, silence: float) -> None:
+    """Let each request to Azure end in time, and be made once: `Storage` repeats it.
+
+    What adlfs takes as limits counts for reading and writing alone. Listings, and questions for a
+    name, would wait for 60 seconds four times, and up to 42 in between.
+    """
+    from azure.storage.blob.aio import BlobServiceClient
+
+    usual = client.service_client
+    client.service_client = BlobServiceClient(
+        usual.url,
+        credential=usual.credential,
+        retry_total=0,
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=silence,
+    )
 
 
 def _open(scheme: str, silence: float) -> Any:

@@ -3,8 +3,10 @@
 import importlib.util
 import pickle
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from kintsugi.storage.retry import Retry
 from kintsugi.storage.storage import Storage, file_at
 
 ONCE = Retry(tries=1)
+ACCOUNT = "AccountName=a;AccountKey=a2V5"
 FILES = {"a": b"", "b/c d+e%20#?.txt": b"\0\xff", "b/d/e": b"deep", "bb": b"2"}
 
 
@@ -116,10 +119,15 @@ def test_azure_without_an_account_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
         Storage("az://photos/train", retry=ONCE).list()
 
 
+VERBS = ("read", "size", "exists", "list", "delete", "write")
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("verb", ["read", "size", "list", "write"])
-def test_a_google_store_that_says_nothing_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, verb: str
+@pytest.mark.parametrize(
+    ("scheme", "verb"), [(scheme, verb) for scheme in ("gs", "az") for verb in VERBS]
+)
+def test_a_store_that_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, verb: str
 ) -> None:
     """It takes up connections and answers none; each request is made once."""
     monkeypatch.setattr(clouds, "STALL_SECONDS", 0.2)
@@ -127,11 +135,17 @@ def test_a_google_store_that_says_nothing_is_given_up(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage = Storage("gs://photos/train", retry=ONCE)
+        monkeypatch.setenv(
+            "AZURE_STORAGE_CONNECTION_STRING",
+            f"DefaultEndpointsProtocol=http;{ACCOUNT};BlobEndpoint={url}/a;",
+        )
+        storage = Storage(f"{scheme}://photos/train", retry=ONCE)
         calls: dict[str, Callable[[], object]] = {
             "read": lambda: storage.read("a"),
             "size": lambda: storage.size("a"),
+            "exists": lambda: storage.exists("a"),
             "list": storage.list,
+            "delete": lambda: storage.delete("a"),
             "write": lambda: storage.write("a", b"x"),
         }
         with pytest.raises(StorageError, match="check the network and that the store runs") as said:
@@ -143,19 +157,57 @@ def test_a_google_store_that_says_nothing_is_given_up(
             while True:
                 silent.accept()[0].close()
                 taken += 1
-    # Of a name it is asked whether it is an object, or a folder.
-    assert taken == (2 if verb == "size" else 1)
+    # Of a name Google's is asked whether it is an object, or a folder.
+    assert taken == (2 if (scheme, verb) in {("gs", "size"), ("gs", "exists")} else 1)
 
 
 def test_azure_waits_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    account = "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
     monkeypatch.setenv(
-        "AZURE_STORAGE_CONNECTION_STRING", f"DefaultEndpointsProtocol=http;{account}"
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"DefaultEndpointsProtocol=http;{ACCOUNT};BlobEndpoint=http://127.0.0.1:1/a;",
     )
     place = Clouds("az")
     limits = [place._client(writing=writing)._timeout_kwargs for writing in (False, True)]
     assert [each["read_timeout"] for each in limits] == [s3.STALL_SECONDS, s3.LONGEST_SECONDS]
     assert {each["connection_timeout"] for each in limits} == {s3.CONNECT_SECONDS}
+
+
+class _EmptyListing(BaseHTTPRequestHandler):
+    """Answers every question for a listing of Azure's, and keeps what vouched for who asked."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(  # type: ignore[attr-defined]
+            (self.headers.get("Authorization") or "", "sig=abc" in self.path)
+        )
+        body = b"<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("account", "key", "is_signed"),
+    [(ACCOUNT, "SharedKey a:", False), ("SharedAccessSignature=sv=1&sig=abc", "", True)],
+)
+def test_azure_is_asked_with_the_credentials_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, account: str, key: str, is_signed: bool
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _EmptyListing) as server:
+        server.asked = asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/a"
+        connection = f"DefaultEndpointsProtocol=http;{account};BlobEndpoint={url};"
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+        assert Storage("az://photos/train", retry=ONCE).list() == []
+        server.shutdown()
+    ((authorization, has_signature),) = asked
+    assert authorization.startswith(key)
+    assert has_signature == is_signed
 
 
 class Answered(Exception):
