@@ -117,7 +117,7 @@ def test_packed_anew_with_fewer_parts_no_list_is_left(photos: Storage, large: St
     assert not [name for name in large.list() if "list" in name]
 
 
-PARTS = 4_000_000
+PARTS, HELD_OUT_PARTS = 4_000_000, 40_000
 PROGRAM = """
 import sys
 import numpy as np
@@ -142,9 +142,31 @@ print(peak() - before, len(read), len(rows))
 """
 
 
-def test_four_million_parts_cost_a_rank_little(tmp_path: Path) -> None:
-    """Of a billion photographs: memory of a process of its own, files read, bytes for a task."""
-    storage = Storage(tmp_path)
+# What a submission does with the manifest before any rank is started; its networks are as small as
+# any.
+DRIVER = (
+    PROGRAM.partition("before, read")[0]
+    + """
+from pathlib import Path
+from kintsugi.config.run_config import load_config
+from kintsugi.runs.run import open_encoder
+from kintsugi.runs.warm_start import check_run
+
+config = load_config(Path(sys.argv[2]), [
+    f"storage={sys.argv[1]}/runs", f"data.shards={sys.argv[1]}", "encoder=random",
+    "data.photos=''", "held_out.photos=8",
+])
+open_encoder("random", 0)
+before = peak()
+check_run(config)
+print(peak() - before)
+"""
+)
+
+
+def describe_parts(folder: Path) -> str:
+    """A manifest of PARTS parts, none of which is there. Returns: the folder."""
+    storage = Storage(folder)
     counts = np.full(PARTS, 256, np.int32)
     counts[::7] = 200
     rows = part_lists._write(storage, part_lists._ROWS_NAME, part_lists.pa.table({"rows": counts}))
@@ -153,10 +175,23 @@ def test_four_million_parts_cost_a_rank_little(tmp_path: Path) -> None:
         "rejects": "",
         "lists": ["0" * 64] * (PARTS // part_lists.PER_LIST + 1),
     }
-    plain = {"seed": 0, "rows": int(counts.sum()), "train_parts": PARTS, "held_out_parts": 0}
-    plain |= {"version": 3, "num_rejects": 0, "digests": digests}
+    plain = {"seed": 0, "rows": int(counts.sum()), "train_parts": PARTS - HELD_OUT_PARTS}
+    plain |= {"held_out_parts": HELD_OUT_PARTS, "version": 3, "num_rejects": 0, "digests": digests}
     storage.write(MANIFEST_NAME, json.dumps(plain).encode())
-    command = [sys.executable, "-c", PROGRAM, storage.uri]
+    return storage.uri
+
+
+@pytest.mark.slow
+def test_four_million_parts_cost_the_driver_little(tmp_path: Path) -> None:
+    config = Path(__file__).parents[4] / "jobs" / "configs" / "debug-stage1.toml"
+    command = [sys.executable, "-c", DRIVER, describe_parts(tmp_path), str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 200
+
+
+def test_four_million_parts_cost_a_rank_little(tmp_path: Path) -> None:
+    """Of a billion photographs: memory of a process of its own, files read, bytes for a task."""
+    command = [sys.executable, "-c", PROGRAM, describe_parts(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     mebibytes, files, reads = map(int, done.stdout.split())
     assert mebibytes <= 200
