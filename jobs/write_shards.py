@@ -86,12 +86,13 @@ def main(
     if kept and verify:
         manifest = read_manifest(Storage(output))
     else:
-        if not kept:
-            start_ray()
         seed = settings.seed if seed is None else seed
         share = settings.data.held_out_share if held_out is None else held_out
         how = Packing(overwrite=overwrite, held_out_share=share, max_side=max_side)
         intake = read_intake(kind, image_column, id_column)
+        # After the flags were checked: it takes seconds, on a busy machine minutes.
+        if not kept:
+            start_ray()
         with open_photos(source) as photos:
             manifest = write_shards(
                 photos, output, seed=seed, packing=how, intake=intake, report=report_part

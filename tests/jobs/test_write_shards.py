@@ -55,6 +55,15 @@ def test_a_wrong_flag_is_usage() -> None:
     assert caught.value.code == 2
 
 
+def test_flags_are_checked_before_ray_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kintsugi.jobs.write_shards.start_ray", lambda: pytest.fail("started"))
+    for wrong in (["--held-out", "2"], ["--kind", "zip"]):
+        with pytest.raises(ConfigError):
+            main(["--input", "samples", "--output", str(tmp_path / "shards"), *wrong])
+
+
 def test_it_can_be_started_without_naming_python() -> None:
     assert os.access(SCRIPT, os.X_OK)
     assert SCRIPT.read_text().startswith("#!/usr/bin/env python3\n")
