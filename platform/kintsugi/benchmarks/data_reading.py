@@ -240,21 +240,42 @@ def _measure_here(reading: Reading, reader: ShardReader) -> list[Waits]:
     return [replace(waits, own_seconds=0.0, task_seconds=waits.own_seconds / photos)]
 
 
-def _measure_on_ray(reading: Reading, reader: ShardReader, step_seconds: float) -> list[Waits]:
-    data, steps = reading.data, reading.steps
-    order = reading.order(reader, reading.workers.count)
+class _Worker:
+    """An actor: what a train worker does for its data."""
 
-    def measure(rank: int) -> Waits:
-        corrupt = corrupt_rows(reader, data)
-        request = BatchRequest(reader, order, Position(), rank, steps + 1, corrupt)
+    def __init__(self, reading: Reading, reader: ShardReader, rank: int) -> None:
+        self._reading = reading
+        self._reader = reader
+        self._rank = rank
+
+    def node(self) -> str:
+        """The id of the node that it is on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    def measure(self, step_seconds: float, on_node: int) -> Waits:
+        """Args: ``on_node``: the workers of its node, which share the object store there."""
+        data, steps = self._reading.data, self._reading.steps
+        order = self._reading.order(self._reader, self._reading.workers.count)
+        corrupt = corrupt_rows(self._reader, data)
+        request = BatchRequest(self._reader, order, Position(), self._rank, steps + 1, corrupt)
         cost = TaskCost()
-        waits = consume(stream_batches(request, data, cost=cost), steps, step_seconds)
+        batches = stream_batches(request, data, cost=cost, on_node=on_node)
+        waits = consume(batches, steps, step_seconds)
         return replace(waits, task_seconds=cost.seconds / cost.photos)
 
+
+def _measure_on_ray(reading: Reading, reader: ShardReader, step_seconds: float) -> list[Waits]:
     # As a train worker has them: those of its reading tasks are among its CPUs.
-    needs = worker_resources(reading.workers, data)
-    task = ray.remote(num_cpus=needs.pop("CPU"), resources=needs)(measure)
-    waits: list[Waits] = ray.get([task.remote(rank) for rank in range(order.workers)])
+    needs = worker_resources(reading.workers, reading.data)
+    actor = ray.remote(_Worker).options(num_cpus=needs.pop("CPU"), resources=needs)
+    workers = [actor.remote(reading, reader, rank) for rank in range(reading.workers.count)]
+    nodes = ray.get([worker.node.remote() for worker in workers])
+    waits: list[Waits] = ray.get(
+        [
+            worker.measure.remote(step_seconds, nodes.count(node))
+            for worker, node in zip(workers, nodes, strict=True)
+        ]
+    )
     return waits
 
 
