@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kintsugi.models.match.pixel_synthesis import Searched
+from kintsugi.models.match.pixel.pixel_synthesis import Searched
 from kintsugi.models.matching import (
     Encoded,
     Matched,

@@ -13,7 +13,7 @@ from kintsugi.models.match.approximate import upsample_matches
 from kintsugi.models.match.batched import fits, nearest_of_batch, paste_batch, plan_batch
 from kintsugi.models.match.keys import KEYS_KINDS, KeysKind, blur_known, standardise
 from kintsugi.models.match.patch_swap import hole_of, match_patches, paste_patches
-from kintsugi.models.match.pixel_synthesis import Searched, search_pixels
+from kintsugi.models.match.pixel.pixel_synthesis import Searched, search_pixels
 from kintsugi.models.match.search import METHODS, MOST_EXACT_SCORES, Method
 from kintsugi.models.match.windows import PATCH, hole_cells
 from kintsugi.models.networks.cells import PIXEL_CHANNELS, features_of, pixels_of
@@ -48,7 +48,7 @@ class MatchingConfig:
             (`kintsugi.models.networks.cells`).
         pixels: Search on to the pixel: the networks fill the first scale, which is small then, as
             a guide, and each scale's hole is filled with pixels that are copied by it
-            (`kintsugi.models.match.pixel_synthesis`; beyond the paper).
+            (`kintsugi.models.match.pixel.pixel_synthesis`; beyond the paper).
     """
 
     keys: KeysKind = "plain"

@@ -65,7 +65,7 @@ class Translated(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """One scale filled with copied pixels; as `kintsugi.models.match.pixel_synthesis.Searched`."""
+    """One scale filled with copied pixels, as `models.match.pixel.pixel_synthesis.Searched`."""
 
     image: FloatArray
     sources: IndexArray

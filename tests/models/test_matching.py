@@ -10,7 +10,7 @@ from kintsugi.models import matching
 from kintsugi.models.match.approximate import upsample_matches
 from kintsugi.models.match.keys import blur_known, standardise
 from kintsugi.models.match.patch_swap import match_patches, paste_patches, patch_swap
-from kintsugi.models.match.pixel_synthesis import search_pixels
+from kintsugi.models.match.pixel.pixel_synthesis import search_pixels
 from kintsugi.models.matching import Encoded, MatchingConfig, keys_image, match, search_scale
 from kintsugi.models.networks.cells import append_pixels
 from tests.models.match.test_patch_swap import features_of, mask_of

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid, PlaceCost
+from kintsugi.models.match.pixel.pixel_search import Field, PatchGrid, PlaceCost
 
 # What a source costs that lies the crop's longer side away, in the mean squared distance of two
 # sketches and for columns and rows: what belongs in a hole is near, and at the same height rather

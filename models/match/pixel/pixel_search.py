@@ -86,6 +86,11 @@ class PatchGrid:
             is_source.nonzero()[:, 0],
         )
 
+    @property
+    def can_be_filled(self) -> bool:
+        """Whether a patch touches the hole, and one is known to be copied."""
+        return bool(len(self.queries) and len(self.sources))
+
     def places(self, flat: Int64[Tensor, " k"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " k"]]:
         """Rows and columns of flat positions, in the padded image."""
         return torch.div(flat, self.width, rounding_mode="floor"), flat % self.width

@@ -1,52 +1,39 @@
-"""Match to the pixel: a hole filled with what is copied pixel by pixel; no weights.
+"""Searches and votes at one size of a hole, in turns, then a narrow vote and a blend; no weights.
 
-Beyond the paper, whose match copies cells of 4x4 pixels and averages nine of them, which do not
-agree to the pixel: large holes come out dull. Here the fill of the networks is a guide, which says
-what belongs where, and patches of pixels are searched and voted in turns
-(expectation-maximisation: Wexler, Shechtman, Irani 2007, "Space-time completion of video"; Barnes
-et al. 2009, "PatchMatch"), from coarse to fine. The guide counts most at the coarsest size.
+Expectation-maximisation on patches (Wexler, Shechtman, Irani 2007, "Space-time completion of
+video"; Barnes et al. 2009, "PatchMatch"): a search says which known patch is nearest to each patch
+over the hole as it is now, a vote what the hole's pixels become.
 
 What is voted has less contrast than what was copied, since copies average, and the next search
 would find patches with still less: a hole ends as fog. So before a search each component of the
 hole's sketches is given back the contrast that it lost (`_with_contrast`).
 
-A guided search asks more of a source than that it fits: see `kintsugi.models.match.source_cost`.
-
-`search_pixels` is one scale of a fill; its first scale works through smaller sizes of its own.
+A guided search asks more of a source than that it fits:
+`kintsugi.models.match.pixel.source_cost`.
 """
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.compose.gradient_blend import blend_gradients
-from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid, PlaceCost, Sketcher
-from kintsugi.models.match.pixel_vote import Ballot, pad_like
-from kintsugi.models.match.source_cost import (
-    place_cost,
-    rarity,
-    with_repetition,
+from kintsugi.models.match.pixel.pixel_search import (
+    NO_SOURCE,
+    Field,
+    PatchGrid,
+    PlaceCost,
+    Sketcher,
 )
-from kintsugi.models.plan.resizing import shrink
+from kintsugi.models.match.pixel.pixel_vote import Ballot, pad_like
+from kintsugi.models.match.pixel.source_cost import place_cost, rarity, with_repetition
 
 # Pixels from a patch's centre to its edge: 7x7 px.
 PATCH_RADIUS = 3
 # Numbers of a sketch, and of one in an image of more pixels: it has only to tell near places.
 _SKETCH, _LARGE_SKETCH, _LARGE_PIXELS = 16, 8, 1024 * 1024
-# The longer side at which a guided search begins, and the least of the shorter side.
-_COARSEST_LONGER, _COARSEST_SHORTER = 16, 8
-# Halving ends where the hole would be less deep than this, in pixels, ...
-_LEAST_DEPTH = 2
-# ... or less than this share of the known pixels would lie in a patch that can be copied: what
-# belongs in a hole is mostly what is next to it, and of that there would be no patch.
-_LEAST_COVERED = 0.9
-# Searches and votes at each size of the first scale, smallest first, and at a later scale.
-_TURNS, _LATER_TURNS = (6, 4, 3, 2), 1
-# How much the guide's colour counts at each size against that of a patch.
-_GUIDE = (1.0, 0.25, 0.12, 0.05)
 # Queries times sources up to which a search is exhaustive.
 _MOST_SCORES = 2**18
 # And at the smallest size its first one. More often, neighbours would not come to agree.
@@ -56,15 +43,19 @@ _EXPLORED = 3
 # Pixels between a query and the neighbours whose finds it tries: far ones first, so that what
 # fits is known all over a hole at once (jump flooding: Rong, Tan 2006).
 _STEPS = (16, 8, 4, 2, 1)
+# At a later scale places are nearly right.
+_LATER_STEPS = (2, 1)
 # What copying from another shift than a neighbour costs, in median distances. At 1 patterns no
 # longer come to meet in phase.
 _COHERENCE = 0.6
-# Pixels within which the first of them lies at a later scale, where places are nearly right.
+# Pixels within which the first of them lies at a later scale.
 _LATER_REACH = 8
 # Contrast that is given back is the ratio to that of what was copied, at most so much.
 _MOST_CONTRAST = 2.0
 # Pixels around a patch over which its contrast is measured.
 _AROUND = 8
+# Side of the cells of that at a later scale, where an eighth of the work says the same.
+_LATER_CELL = 2
 # Energy that cannot be seen: a grey level in every pixel of a patch.
 _GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
 # Of the last vote at a scale, in pixels: texture keeps its edge.
@@ -77,95 +68,53 @@ _DEEPEST = 64
 _LOOK_EVERY = 8
 
 
-class Searched(NamedTuple):
-    """One scale's fill and what was copied where.
+class Guide(NamedTuple):
+    """What is drawn in the hole, and how a search follows it.
 
     Attributes:
-        image: 1 3 H W, RGB 0-1; outside the hole that which was given.
-        sources: 1 H W int32, per pixel the flat position of the pixel copied there by the patch
-            around it; -1 where no patch is.
+        image: RGB 0-1, of the size that is searched.
+        weight: How much its colour counts against that of a patch, over 0.
     """
 
-    image: Tensor
-    sources: Tensor
+    image: Float[Tensor, "1 3 H W"]
+    weight: float
 
 
-@torch.no_grad()
-def search_pixels(
-    image: Float[Tensor, "B C H W"],
-    mask: Float[Tensor, "M K h w"],
-    *,
-    previous: Int[Tensor, "1 hp wp"] | None = None,
-    seed: int = 0,
-) -> Searched:
-    """Fill the hole with pixels copied from what is known.
+class SizeSearch:
+    """Searches and votes at one size.
 
     Args:
-        image: 1 3 H W, RGB 0-1; in the hole the guide at the first scale, then the fill of the
-            scale before, enlarged. It is not written to.
-        mask: 1 1 H W, over 0 = hole.
-        previous: ``sources`` of the scale before, at its size; None at the first scale.
-        seed: Decides every random choice.
-
-    Returns:
-        The fill. Where no patch is without hole pixels the image comes back as it came.
-
-    Raises: ValueError: more than one image, or sides that disagree.
+        grid: The image's patches; some touch the hole and some are known.
+        begun: RGB 0-1, with something in its hole.
+        guide: None at a later scale, where places are nearly right.
+        generator: Decides every random choice; on the CPU.
     """
-    if image.shape[:2] != (1, 3) or mask.shape != (1, 1, *image.shape[2:]):
-        raise ValueError(
-            f"image is {tuple(image.shape)} and mask {tuple(mask.shape)}: give one image of"
-            " 1 3 H W and its mask of 1 1 H W"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    sizes = _sizes(mask) if previous is None else [_size_of(image)]
-    sources = None if previous is None else previous[0].long()
-    filled: Tensor | None = None
-    for level, size in enumerate(sizes):
-        known, hole = (image, mask) if size == sizes[-1] else shrink(image, mask, *size)
-        guide = image if size == sizes[-1] else F.interpolate(image, size, mode="area")
-        if previous is None:
-            weight, turns = _GUIDE[min(level, 3)], _TURNS[min(level, 3)]
-        else:
-            weight, turns = 0.0, _LATER_TURNS
-        grid = PatchGrid.of(known, hole, PATCH_RADIUS)
-        if not (len(grid.sources) and len(grid.queries)):
-            # Perhaps there is something to copy at the next size.
-            continue
-        begun = guide if filled is None else _enlarged(filled, size)
-        begun = torch.where(hole > 0, begun, known)
-        filled, sources = _Search(grid, begun, guide, weight, generator).run(sources, turns)
-    if filled is None or sources is None:
-        return Searched(image.clone(), torch.full_like(mask[0], NO_SOURCE, dtype=torch.int32))
-    return Searched(torch.where(mask > 0, filled, image), sources[None].int())
-
-
-class _Search:
-    """Searches and votes at one size."""
 
     def __init__(
         self,
         grid: PatchGrid,
         begun: Float[Tensor, "1 3 H W"],
-        guide: Float[Tensor, "1 3 H W"],
-        guide_weight: float,
+        guide: Guide | None,
         generator: torch.Generator,
     ) -> None:
         self._grid, self._generator = grid, generator
-        self._reach = max(begun.shape[-2:]) if guide_weight else _LATER_REACH
+        self._size = size_of(begun)
         large = begun.shape[-2] * begun.shape[-1] > _LARGE_PIXELS
         self._sketcher = Sketcher(grid, _LARGE_SKETCH if large else _SKETCH, generator)
         self._known = self._sketcher(grid.image)
         self._image = pad_like(begun, grid)
-        self._size = _size_of(begun)
-        self._guides = _guides(guide, grid, guide_weight) if guide_weight else None
         self._depth = _depths(grid)
+        self._guides: Tensor | None = None
         self._place_cost: PlaceCost | None = None
-        if self._guides is not None:
-            self._place_cost = place_cost(self._known, grid, max(self._size), self._depth.max())
-            compared = torch.cat([self._known, self._guides], 1)
+        self._reach = _LATER_REACH
+        if guide is not None:
+            self._reach = max(self._size)
+            self._guides = _guides(guide.image, grid, guide.weight)
+            self._place_cost = place_cost(self._known, grid, self._reach, self._depth.max())
             self._rare = rarity(self._known, grid, generator=generator)
-            self._known = torch.cat([compared, self._rare.sqrt()[:, None]], 1)
+            # What a source costs by itself is a number of its own.
+            numbers = [self._known, self._guides, self._rare.sqrt()[:, None]]
+            self._known = torch.cat(numbers, 1)
         # What a query's sketch sees, and no more of the image.
         rows, columns = grid.places(grid.queries)
         self._box = tuple(
@@ -205,7 +154,7 @@ class _Search:
             else:
                 assert field is not None
                 field = self._field(field, field.match)
-                for step in _STEPS:
+                for step in _LATER_STEPS if self._guides is None else _STEPS:
                     field.propagate(step)
                 reach = self._reach
                 for _ in range(_EXPLORED):
@@ -265,19 +214,21 @@ class _Search:
         return answer
 
     def _around(self, values: Float[Tensor, "q k"]) -> Float[Tensor, "q k"]:
-        """The mean over the queries around each one."""
+        """The mean over the queries around each one; at a later scale to cells of 2x2 px."""
         grid = self._grid
         rows, columns = self._box
         height, width = rows.stop - rows.start, columns.stop - columns.start
         row, column = grid.places(grid.queries)
-        place = (row - rows.start) * width + column - columns.start
+        row, column = row - rows.start, column - columns.start
         table = values.new_zeros(1, values.shape[1] + 1, height * width)
-        table[0, :-1, place] = values.T
-        table[0, -1, place] = 1
-        table = table.view(1, -1, height, width)
-        side = 2 * _AROUND + 1
-        mean = F.avg_pool2d(table, (side, 1), 1, (_AROUND, 0))
-        mean = F.avg_pool2d(mean, (1, side), 1, (0, _AROUND)).flatten(2)[0][:, place]
+        table[0, :-1, row * width + column] = values.T
+        table[0, -1, row * width + column] = 1
+        cell = 1 if self._guides is not None else _LATER_CELL
+        cells = F.avg_pool2d(table.view(1, -1, height, width), cell, ceil_mode=True)
+        reach = _AROUND // cell
+        side = 2 * reach + 1
+        mean = F.avg_pool2d(cells, (side, 1), 1, (reach, 0))
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, reach))[0][:, row // cell, column // cell]
         return (mean[:-1] / mean[-1:]).T
 
     def _cut(self, image: Shaped[Tensor, "*channels h w"]) -> Shaped[Tensor, "*channels H W"]:
@@ -358,40 +309,7 @@ def _depths(grid: PatchGrid) -> Float[Tensor, " q"]:
     return whole.flatten()[grid.queries]
 
 
-def _sizes(mask: Float[Tensor, "1 1 H W"]) -> list[tuple[int, int]]:
-    """Sizes of a guided search, from the smallest to the mask's own."""
-    hole = (mask > 0).to(mask)
-    sizes = [_size_of(mask)]
-    while True:
-        height, width = sizes[0][0] // 2, sizes[0][1] // 2
-        if max(sizes[0]) <= _COARSEST_LONGER or min(height, width) < _COARSEST_SHORTER:
-            return sizes
-        small = F.adaptive_max_pool2d(hole, (height, width))
-        if _is_shallow(small) or _covered(small) < _LEAST_COVERED:
-            return sizes
-        sizes.insert(0, (height, width))
-
-
-def _size_of(image: Tensor) -> tuple[int, int]:
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Height and width."""
     height, width = image.shape[-2:]
     return height, width
-
-
-def _covered(hole: Float[Tensor, "1 1 h w"]) -> float:
-    """Of the known pixels those that lie in a patch without hole pixels, 0-1."""
-    side = 2 * PATCH_RADIUS + 1
-    if min(hole.shape[-2:]) < side:
-        return 0.0
-    sources = F.pad(1 - F.max_pool2d(hole, side, 1), (PATCH_RADIUS,) * 4)
-    covered = F.max_pool2d(sources, side, 1, PATCH_RADIUS)
-    return float(covered.sum() / (1 - hole).sum().clamp_min(1))
-
-
-def _is_shallow(hole: Float[Tensor, "1 1 h w"]) -> bool:
-    """Whether no pixel of the hole is as deep as the smallest size needs."""
-    side = 2 * _LEAST_DEPTH - 1
-    return bool(F.max_pool2d(1 - hole, side, 1, side // 2).all())
-
-
-def _enlarged(image: Float[Tensor, "1 3 h w"], size: tuple[int, int]) -> Tensor:
-    return F.interpolate(image, size, mode="bicubic", align_corners=False).clamp(0, 1)

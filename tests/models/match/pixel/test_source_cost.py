@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid
-from kintsugi.models.match.source_cost import (
+from kintsugi.models.match.pixel.pixel_search import Field, PatchGrid
+from kintsugi.models.match.pixel.source_cost import (
     mean_distance,
     place_cost,
     rarity,

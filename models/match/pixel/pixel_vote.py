@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import NO_SOURCE, Field, PatchGrid
+from kintsugi.models.match.pixel.pixel_search import NO_SOURCE, Field, PatchGrid
 
 # Of the distances, the share that lies below the one at which a patch counts exp(-1/2).
 _NEAR_SHARE = 0.3

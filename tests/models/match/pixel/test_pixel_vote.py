@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid
-from kintsugi.models.match.pixel_vote import Ballot, pad_like
+from kintsugi.models.match.pixel.pixel_search import Field, PatchGrid
+from kintsugi.models.match.pixel.pixel_vote import Ballot, pad_like
 from tests.models.match.patterns import checker, noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 
@@ -155,7 +155,7 @@ def test_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     grid, ballot = ballot_of(image, mask, 24, wrong=50)
     known = pad_like(image, grid)
     whole = ballot.colours(known, width=1.0), ballot.gradients(1, width=1.0)
-    monkeypatch.setattr("kintsugi.models.match.pixel_vote._PIXELS_AT_ONCE", 7)
+    monkeypatch.setattr("kintsugi.models.match.pixel.pixel_vote._PIXELS_AT_ONCE", 7)
     parts = ballot.colours(known, width=1.0), ballot.gradients(1, width=1.0)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other)

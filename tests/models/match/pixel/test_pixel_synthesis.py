@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from kintsugi.models.match.pixel_search import NO_SOURCE
-from kintsugi.models.match.pixel_synthesis import search_pixels
+from kintsugi.models.match.pixel.pixel_search import NO_SOURCE
+from kintsugi.models.match.pixel.pixel_synthesis import search_pixels
 from kintsugi.models.matching import search_scale
 from tests.models.match.patterns import Draw, checker, clouds, guided, noise, off_by, stripes
 from tests.models.match.test_patch_swap import Box, mask_of
@@ -280,7 +280,7 @@ def test_what_is_level_may_come_from_further_away(monkeypatch: pytest.MonkeyPatc
         return float((sources[sources >= 0] % 128 - columns).abs().float().mean())
 
     away = columns_away()
-    monkeypatch.setattr("kintsugi.models.match.source_cost._FREE", 0.0)
+    monkeypatch.setattr("kintsugi.models.match.pixel.source_cost._FREE", 0.0)
     assert away > 1.1 * columns_away()
 
 
@@ -294,7 +294,7 @@ def test_what_was_copied_often_is_copied_less(monkeypatch: pytest.MonkeyPatch) -
         return float(copies.float().square().sum())
 
     often = copied_alike()
-    monkeypatch.setattr("kintsugi.models.match.source_cost._REPEATED", 0.0)
+    monkeypatch.setattr("kintsugi.models.match.pixel.source_cost._REPEATED", 0.0)
     assert often < 0.9 * copied_alike()
 
 
@@ -312,5 +312,5 @@ def test_of_a_thing_that_is_there_once_less_is_copied(monkeypatch: pytest.Monkey
         return int((search_pixels(begun, mask).image[:, :1][mask > 0] > 0.6).sum())
 
     less = copied()
-    monkeypatch.setattr("kintsugi.models.match.source_cost._RARE", 0.0)
+    monkeypatch.setattr("kintsugi.models.match.pixel.source_cost._RARE", 0.0)
     assert less < 0.8 * copied()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.match.pixel_search import Field, PatchGrid, PlaceCost, Sketcher
+from kintsugi.models.match.pixel.pixel_search import Field, PatchGrid, PlaceCost, Sketcher
 from tests.models.match.patterns import Draw, checker, noise, waves
 from tests.models.match.test_patch_swap import Box, mask_of
 
@@ -135,7 +135,7 @@ def test_an_exhaustive_search_finds_the_nearest_patches(
     draw: Draw, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In several parts, the last of which is smaller.
-    monkeypatch.setattr("kintsugi.models.match.pixel_search._SCORES_AT_ONCE", 20_000)
+    monkeypatch.setattr("kintsugi.models.match.pixel.pixel_search._SCORES_AT_ONCE", 20_000)
     grid = grid_of(draw(32, 40), (10, 20, 12, 25))
     sketches = Sketcher(grid, WHOLE, generator)(grid.image)
     field = Field(grid, sketches, sketches[grid.queries], None)
@@ -167,7 +167,7 @@ def test_a_patch_that_is_there_again_is_found_to_the_pixel(generator: torch.Gene
 def test_what_is_tried_is_a_source_and_taken_only_where_it_is_nearer(
     box: Box, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kintsugi.models.match.pixel_search._QUERIES_AT_ONCE", 100)
+    monkeypatch.setattr("kintsugi.models.match.pixel.pixel_search._QUERIES_AT_ONCE", 100)
     grid = grid_of(waves(64, 64), box)
     field, sketches, queries = field_of(grid, generator)
     first = field.distance

@@ -1,0 +1,1 @@
+"""Copying pixel by pixel: searches, votes and what a source costs."""
