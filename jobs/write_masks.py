@@ -65,7 +65,11 @@ def main(
         if photos and pairs and not verify:
             rejects |= write_pairs(Storage(photos), ids, mask_set, target)
         figures[mask_set.name] = manifest.to_dict()
-        print(f"{target.uri}: {figures[mask_set.name]}", flush=True)
+        print(
+            f"{target.uri}: {manifest.rows} {'mask' if manifest.rows == 1 else 'masks'}"
+            f" {'verified' if verify else 'written'}, SHA-256 {manifest.masks_sha256}",
+            flush=True,
+        )
     print("".join(f"rejected: {name}: {why}\n" for name, why in rejects.items()), end="")
     write_results(json, {"sets": figures, "rejects": rejects})
     return SOME_REJECTED if rejects else DONE

@@ -36,7 +36,7 @@ def sheet(folder: Path, *others: str) -> list[str]:
 def test_from_photographs_to_a_tally(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key = folder / "hidden" / "key.json"
     assert main(sheet(folder, "--key", str(key), "--limit", "2")) == DONE
-    assert f"2 pairs on 1 pages in {folder}/sheet" in capsys.readouterr().out
+    assert f"2 pairs on 1 page in {folder}/sheet" in capsys.readouterr().out
     pairs = json.loads(key.read_text())["pairs"]
     form = folder / "sheet" / "answers.csv"
     assert form.read_text() == "number,answer,reason\n1,,\n2,,\n"

@@ -20,7 +20,9 @@ def test_writes_and_verifies_sets(tmp_path: Path, capsys: pytest.CaptureFixture[
     figures = json.loads((tmp_path / "f.json").read_text())["sets"]
     assert list(figures) == ["thick-64", "border-64"]
     assert figures["thick-64"]["rows"] == 3
-    assert figures["thick-64"]["masks_sha256"] in capsys.readouterr().out
+    digest = figures["thick-64"]["masks_sha256"]
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/m/thick-64: 3 masks written, SHA-256 {digest}\n" in said
     assert main([*arguments, "--verify"]) == DONE
     with pytest.raises(ConfigError, match="holds a mask set already"):
         main(arguments)

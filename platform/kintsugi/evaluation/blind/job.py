@@ -61,10 +61,15 @@ def sheet(
     figures = about_sheet(made)
     lines = [f"left out: {name}: {why}" for name, why in made.left_out.items()]
     lines.append(
-        f"{figures['pairs']} pairs on {figures['pages']} pages in {target.uri}: fill in"
+        f"{_counted(figures['pairs'], 'pair')} on {_counted(figures['pages'], 'page')} in"
+        f" {target.uri}: fill in"
         f" {ANSWERS} there; the key is {key.absolute()}"
     )
     return Printed("\n".join(lines), figures, not made.left_out)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def count(*, key: Path, answers: Path) -> Printed:
