@@ -242,7 +242,8 @@ class ImageRoutes:
 
         For pages, which fill one photograph many times and then want one file: as if `image`
         had been filled once, so that pixels which are as they were keep the file's samples. Where
-        `filled` is opaque and `image` is not, the file is opaque.
+        `filled` has transparency and is opaque, and `image` is not, the file is opaque: ask fills
+        of erased holes as PNG.
         """
         form = await read_save_form(request)
         check_accept(request, answer_format(form.options, form.image))

@@ -47,6 +47,11 @@ export class Document {
     return softnessOf(this.#history.steps);
   }
 
+  /** Whether the hole was erased: what fills it is opaque then. */
+  get isErased() {
+    return isErased(this.#history.steps);
+  }
+
   get canUndo() {
     return this.#history.canUndo && this.#history.steps.at(-1).kind !== "sent";
   }
@@ -98,7 +103,7 @@ export class Document {
   send(key) {
     // Of a photo that is not shown the mask was given back.
     this.#replay();
-    const erased = isErased(this.#history.steps);
+    const erased = this.isErased;
     const step = { kind: "sent", key, shown: this.mask.small(), pixels: this.mask.boxPixels(), erased };
     this.add(step);
     return step;

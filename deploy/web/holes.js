@@ -71,11 +71,12 @@ export class Holes {
     const { document } = this.#editor;
     const { width, height } = document.photo;
     const blob = await document.mask.picture();
+    const erased = document.isErased;
     const others = this.#desk.documents.filter((each) => each !== document && !each.sent
       && each.photo.width === width && each.photo.height === height);
     if (others.length === 0) throw new Trouble(say("no-same-size"), say("no-same-size-hint"));
     for (const other of others) {
-      other.add({ kind: "picture", canvas: await createImageBitmap(blob), blob });
+      other.add({ kind: "picture", canvas: await createImageBitmap(blob), blob, erased });
       this.#desk.news(other);
       await this.#desk.sketch(other);
     }

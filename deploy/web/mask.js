@@ -197,7 +197,9 @@ export function mayHaveHole(steps) {
 
 /** Whether the hole that these steps left was erased: see "picture". */
 export function isErased(steps) {
-  return steps.slice(emptiedAt(steps) + 1).some((step) => step.erased);
+  const pictures = steps.slice(emptiedAt(steps) + 1).filter((step) => step.kind === "picture");
+  // The last one took the place of those before.
+  return Boolean(pictures.at(-1)?.erased);
 }
 
 /** How soft, in pixels, the softest stroke of the hole that these steps left is. */

@@ -18,12 +18,14 @@ from torch import nn
 from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig, differing_keys
 from kintsugi.data.mask_files.mask_folder import pin_masks, with_pinned
+from kintsugi.data.mask_files.packed_masks import open_packed
 from kintsugi.data.sampler import order_version
 from kintsugi.data.shard_manifest import MANIFEST_NAME as SHARDS_MANIFEST
 from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.data.shard_reader import open_reader
 from kintsugi.data.splits import HELD_OUT, TRAIN
-from kintsugi.errors import ConfigError
+from kintsugi.errors import ConfigError, StorageError
+from kintsugi.masks.sets import names_place
 from kintsugi.models.build import ModelConfig, build_generator, build_initial_fill
 from kintsugi.models.networks.feature2image import add_pixel_inputs
 from kintsugi.models.networks.image2feature import CoarseGenerator
@@ -73,7 +75,10 @@ def as_opened(config: JobConfig) -> JobConfig:
 
 
 def check_run(config: JobConfig) -> dict[str, Any]:
-    """What `open_run` refuses, without writing anything. Returns: what identifies the inputs."""
+    """What `open_run` refuses but for new masks, without writing anything.
+
+    Returns: what identifies the inputs.
+    """
     run = Run.of(config)
     # Says what to do when there are no shards.
     manifest = read_manifest(Storage(config.data.shards))
@@ -122,6 +127,24 @@ def _check_identity(run: Run, config: JobConfig, inputs: dict[str, Any]) -> None
             f"the shards at {config.data.shards} are not those that run {config.run!r} began with:"
             " restore them to resume it, or choose another name with --set run=NAME"
         )
+
+    _check_masks(run, config, began_with.get("masks", []))
+
+
+def _check_masks(run: Run, config: JobConfig, began_with: list[dict[str, Any]]) -> None:
+    """Raises: ConfigError: what the run keeps of masks is gone, or of other masks."""
+    kept = [each for each in with_pinned(config.data, run.storage).masks if names_place(each)]
+    remedy = "restore them to resume it, or choose another name with --set run=NAME"
+    for about, uri in zip(began_with, kept, strict=True):
+        try:
+            found = open_packed(uri).sha256
+        except StorageError as error:
+            raise ConfigError(f"masks that run {config.run!r} keeps: {error}; {remedy}") from error
+        if found != about["sha256"]:
+            raise ConfigError(
+                f"the masks at {uri} are not those of {about['uri']} that run {config.run!r} began"
+                f" with: {remedy}"
+            )
 
 
 def _pin_stage1(run: Run, config: JobConfig) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
+from kintsugi.data.mask_files.mask_folder import pack_masks, with_pinned
 from kintsugi.data.sampler import SampleOrder
 from kintsugi.errors import ConfigError, KintsugiError, StorageError
 from kintsugi.models.matching import MatchingConfig
@@ -24,6 +25,7 @@ from kintsugi.storage.storage import Storage
 from kintsugi.train.loop import initial_state
 from kintsugi.train.worker import build_stage, train_locally
 from tests.kintsugi import training_runs
+from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
 from tests.kintsugi.training_runs import NUM_STEPS, losses, pack_photos, run_loop
 
 # They stand on runs that are trained first.
@@ -225,6 +227,22 @@ def test_other_shards_under_a_run_are_refused(tmp_path: Path) -> None:
     manifest = json.loads(storage.read("manifest.json"))
     storage.write("manifest.json", json.dumps(manifest | {"seed": 99}).encode())
     with pytest.raises(ConfigError, match="are not those that run 'debug-stage1' began with"):
+        open_run(config)
+
+
+def test_other_masks_under_a_run_are_refused_and_so_are_none(tmp_path: Path) -> None:
+    pack_photos(tmp_path)
+    one, other = (write_masks(tmp_path / name, count) for name, count in (("a", 2), ("b", 3)))
+    config = debug_config(tmp_path, max_steps=1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, masks=(one,)))
+    train_locally(config)
+    kept = Path(with_pinned(config.data, Run.of(config).storage).masks[0])
+    shutil.rmtree(kept)
+    pack_masks(other, Storage(kept), config.data.crop_px)
+    with pytest.raises(ConfigError, match=r"are not those of .*/a that run 'debug-stage1' began"):
+        open_run(config)
+    shutil.rmtree(kept)
+    with pytest.raises(ConfigError, match=r"that run 'debug-stage1' keeps: .*; restore them"):
         open_run(config)
 
 

@@ -41,8 +41,8 @@ from kintsugi.masks.generators import hole_share
 from kintsugi.masks.sets import names_place
 from kintsugi.storage.storage import Storage
 
-# Of a run's folder: a folder for each place.
-FOLDER = "masks"
+# Of a run's folder: a folder for each place. Not `masks`, which may be a user's own.
+FOLDER = "packed-masks"
 # They wait for storage more than they compute.
 _THREADS = 16
 # Larger masks are kept smaller: the smallest square that is cut of one then has the crop's size.
@@ -71,10 +71,11 @@ def pin_masks(data: DataSection, home: Storage) -> list[dict[str, Any]]:
         ConfigError: a place has no masks, or one that cannot be used; names it and the remedy.
         StorageError: a place cannot be read, or ``home`` not written.
     """
+    places = _kept_at(data, home)
+    for uri in places:
+        _check_apart(uri, home)
     home.delete_folder(FOLDER)
-    packed = {
-        uri: pack_masks(uri, target, data.crop_px) for uri, target in _kept_at(data, home).items()
-    }
+    packed = {uri: pack_masks(uri, target, data.crop_px) for uri, target in places.items()}
     return [
         {"uri": uri, "masks": masks.count, "sha256": masks.sha256} for uri, masks in packed.items()
     ]
@@ -89,6 +90,16 @@ def with_pinned(data: DataSection, home: Storage) -> DataSection:
 def _kept_at(data: DataSection, home: Storage) -> dict[str, Storage]:
     places = dict.fromkeys(each for each in data.masks if names_place(each))
     return {uri: home.join(FOLDER, str(number)) for number, uri in enumerate(places)}
+
+
+def _check_apart(uri: str, home: Storage) -> None:
+    """Raises: ConfigError: a place lies in the run's folder, or that one in it."""
+    place, run = (f"{each.uri.rstrip('/')}/" for each in (Storage(uri), home))
+    if place.startswith(run) or run.startswith(place):
+        raise ConfigError(
+            f"data.masks: {uri} and the run's folder {home.uri} lie in one another, and what a run"
+            " keeps of masks is its own: move the masks, or choose another storage"
+        )
 
 
 def pack_masks(uri: str, target: Storage, crop_px: int) -> PackedMasks:
@@ -111,7 +122,7 @@ def pack_masks(uri: str, target: Storage, crop_px: int) -> PackedMasks:
 
     parts: list[MaskPart] = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        # In rounds: a written set is in memory in part only.
+        # In rounds: of a written set only so many files are in memory at one time.
         while some := list(islice(groups, 2 * _THREADS)):
             parts += threads.map(pack, some)
     manifest = PackedManifest(uri, crop_px, sum(part.rows for part in parts), tuple(parts))
@@ -144,23 +155,25 @@ def _grouped(files: Iterator[_File]) -> Iterator[list[_File]]:
         yield group
 
 
-def _prepared(files: Sequence[_File], source: Storage, crop_px: int) -> list[tuple[str, Mask]]:
-    """Names and masks, none larger than is of use.
+def _prepared(files: Sequence[_File], source: Storage, crop_px: int) -> list[dict[str, Any]]:
+    """Rows of a part, of masks none larger than is of use.
 
     Raises: ConfigError that names the first that cannot be used, and how many more of these.
     """
-    masks: list[tuple[str, Mask]] = []
+    # Encoded at once: of a part's masks as arrays sixteen threads would hold gigabytes.
+    rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for file in files:
         try:
-            masks.append((file.name, _prepare(file.read(), crop_px)))
+            rows.append(mask_row(file.name, _prepare(file.read(), crop_px)))
         except InputError as error:
             hint = f" ({error.hint})" if error.hint else ""
             problems.append(f"{source.uri}/{file.name} is no mask to train with: {error}{hint}")
     if problems:
-        more = f"; so are {len(problems) - 1} of the others" if len(problems) > 1 else ""
+        others = f"; so are {len(problems) - 1} of the {len(files) - 1} that were read with it"
+        more = others if len(problems) > 1 else ""
         raise ConfigError(f"data.masks: {problems[0]}: mend it, or take it out of the folder{more}")
-    return masks
+    return rows
 
 
 def _prepare(data: bytes, crop_px: int) -> Mask:
@@ -186,6 +199,5 @@ def _useless(why: str) -> InvalidInput:
     return InvalidInput(why, code="mask_useless")
 
 
-def _write_part(number: int, masks: Sequence[tuple[str, Mask]], target: Storage) -> MaskPart:
-    rows = [mask_row(name, mask) for name, mask in masks]
+def _write_part(number: int, rows: Sequence[dict[str, Any]], target: Storage) -> MaskPart:
     return write_mask_part(pa.Table.from_pylist(rows, schema=SCHEMA), part_name(number), target)

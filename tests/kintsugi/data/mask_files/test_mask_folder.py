@@ -104,7 +104,7 @@ def test_files_that_are_no_pictures_are_one_error(folder: Path) -> None:
     write_masks(folder)
     for name in ("b.png", "c.png", "d.png"):
         (folder / name).write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match=r"b\.png is no mask .*; so are 2 of the others$"):
+    with pytest.raises(ConfigError, match=r"b\.png is no mask .*; so are 2 of the \d+ that"):
         pack(folder)
 
 
@@ -130,6 +130,23 @@ def test_places_become_what_the_run_keeps_of_them_and_kinds_stay(tmp_path: Path)
     # A run that begins again keeps what it begins with, and nothing from before.
     assert pin_masks(DataSection(shards="unused", masks=("thick",)), home) == []
     assert home.list() == []
+
+
+@pytest.mark.parametrize("place", ["run/masks", "run/packed-masks/0", "."])
+def test_a_place_in_the_runs_folder_or_around_it_is_refused_and_nothing_of_it_goes(
+    tmp_path: Path, place: str
+) -> None:
+    masks = write_masks(tmp_path / "run" / "masks")
+    write_masks(tmp_path / "run" / "packed-masks" / "0")
+    before = Storage(tmp_path).list()
+    uri = str((tmp_path / place).resolve())
+    data = DataSection(shards="unused", crop_px=SIZE, masks=(uri,))
+    with pytest.raises(ConfigError, match=r"lie in one another, .*: move the masks"):
+        pin_masks(data, Storage(tmp_path / "run"))
+    assert Storage(tmp_path).list() == before
+    # A user's own folder of that name is not what a run keeps.
+    pin_masks(DataSection(shards="unused", masks=("thick",)), Storage(tmp_path / "run"))
+    assert Storage(masks).list()
 
 
 def test_masks_in_a_bucket_are_packed_into_a_bucket(tmp_path: Path, s3_uri: str) -> None:
