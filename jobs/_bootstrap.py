@@ -3,6 +3,7 @@
 Imported first by each job; knows nothing of what a job does.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -110,6 +111,7 @@ def _start_here() -> None:
     from kintsugi.errors import ConfigError
 
     for left in reversed(range(_STARTS)):
+        before = _children()
         try:
             # Logical CPUs cost nothing; with only two, training holds both and waits for ever for
             # data that no CPU is left to read.
@@ -125,11 +127,30 @@ def _start_here() -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+            # Ray forgets what it has started by then, and that would run as long as the job.
+            for process in _children() - before:
+                if b"ray" in _command(process):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
             if not left:
                 raise ConfigError(
                     f"Ray did not start here within 30 s, {_STARTS} times: the processors of this"
                     " machine are busy: end other work, or set RAY_ADDRESS to a cluster that runs"
                 ) from error
+
+
+def _children() -> set[int]:
+    """Processes that this one has started and that have not ended; on Linux alone."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(number) for each in lists for number in each.read_text().split()}
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        # It has ended meanwhile.
+        return b""
 
 
 def _check_reachable(address: str) -> None:

@@ -1,6 +1,7 @@
 """kintsugi.jobs._bootstrap: exit codes, one-line errors, and what workers get."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,20 +117,34 @@ def test_ray_is_started_again_on_a_machine_that_is_busy(
     """Not the real one: it would have to be starved of processors for half a minute."""
     ray = pytest.importorskip("ray")
     starts: list[str] = []
+    left: list[subprocess.Popen[bytes]] = []
+    raylet = [sys.executable, "-c", "import time; time.sleep(120)  # raylet"]
 
     def init(address: str, **settings: object) -> None:
         starts.append(address)
         if len(starts) <= busy:
+            # What Ray has started by then, and forgets.
+            left.append(subprocess.Popen(raylet))
+            # For an instant it has no command line yet.
+            while b"raylet" not in _bootstrap._command(left[-1].pid):
+                pass
             raise Exception("The current node timed out during startup. This could happen because")
 
     monkeypatch.setattr(ray, "init", init)
-    if busy < 3:
-        _bootstrap._start_here()
-        assert len(starts) == busy + 1
-        return
-    with pytest.raises(ConfigError, match=r"within 30 s, 3 times: .* busy: end other work, or set"):
-        _bootstrap._start_here()
-    assert len(starts) == 3
+    # Another test's cluster stays.
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with subprocess.Popen(raylet) as another:
+        if busy < 3:
+            _bootstrap._start_here()
+            assert len(starts) == busy + 1
+        else:
+            words = r"within 30 s, 3 times: .* busy: end other work, or set"
+            with pytest.raises(ConfigError, match=words):
+                _bootstrap._start_here()
+            assert len(starts) == 3
+        assert [process.wait() for process in left] == [-signal.SIGKILL] * min(busy, 3)
+        assert another.poll() is None, "it was there before"
+        another.kill()
 
 
 def test_a_second_signal_does_not_cut_the_cleanup_short() -> None:
