@@ -26,9 +26,9 @@ class Run:
     """The folder `<storage>/<run>`.
 
     It holds config.json, inputs.json (what the run began with), stage1/ (for stage 2 with
-    predictions), start/ (with init_from), masks/ (where data.masks names a place), checkpoints/,
-    metrics/, samples/, owner/ (who trains it), stacks/ (of steps that did not end) and, where they
-    were asked for, tensorboard/ and trackers/.
+    predictions), start/ (with init_from), packed-masks/ (where data.masks names a place),
+    checkpoints/, metrics/, samples/, owner/ (who trains it), stacks/ (of steps that did not end)
+    and, where they were asked for, tensorboard/ and trackers/.
     """
 
     storage: Storage

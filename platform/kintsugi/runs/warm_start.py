@@ -61,9 +61,10 @@ def open_run(config: JobConfig) -> Run:
     inputs = check_run(config)
     run.storage.sweep()
     if not run.checkpoints.steps():
+        # First: what a user gives is what is most likely to be refused, and nothing is copied yet.
+        masks = pin_masks(config.data, run.storage)
         _pin_stage1(run, config)
         start = _pin_start(run, config)
-        masks = pin_masks(config.data, run.storage)
         run.storage.write(INPUTS_NAME, json.dumps(inputs | start | {"masks": masks}).encode())
     run.storage.write(CONFIG_NAME, json.dumps(config.to_dict(), indent=2).encode())
     return run

@@ -246,6 +246,23 @@ def test_other_masks_under_a_run_are_refused_and_so_are_none(tmp_path: Path) -> 
         open_run(config)
 
 
+def test_a_bad_mask_is_found_before_anything_is_kept_and_a_mended_one_is_taken(
+    trained: Path, tmp_path: Path
+) -> None:
+    good, bad = (write_masks(tmp_path / name, 2) for name in ("good", "bad"))
+    (Path(bad) / "001.tif").write_bytes(b"no picture")
+    config = dataclasses.replace(debug_config(trained, "stage2"), run="masked")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, masks=(good, bad)))
+    run = Run.of(config)
+    with pytest.raises(ConfigError, match=r"data\.masks: .*bad/001\.tif is no mask to train with"):
+        open_run(config)
+    assert run.storage.list() == [], "neither stage 1 nor the masks before the bad one"
+    (Path(bad) / "001.tif").unlink()
+    open_run(config)
+    kept = json.loads(run.storage.read("inputs.json"))["masks"]
+    assert [each["masks"] for each in kept] == [2, 1]
+
+
 def test_stages_that_do_not_belong_together_are_refused(trained: Path, tmp_path: Path) -> None:
     one, two = (str(trained / "runs" / f"debug-stage{n}") for n in (1, 2))
     with pytest.raises(ConfigError, match="is a run of stage2: name one of stage1"):

@@ -62,7 +62,7 @@ def pin_masks(data: DataSection, home: Storage) -> list[dict[str, Any]]:
 
     Args:
         data: Its ``masks`` are places, and kinds of holes that are drawn, which need nothing.
-        home: The run's folder; masks that it keeps from before go.
+        home: The run's folder; masks that it keeps from before go, and where this fails, all.
 
     Returns: of each place its URI, how many masks it has and what they are known by, as plain
         JSON types.
@@ -75,7 +75,12 @@ def pin_masks(data: DataSection, home: Storage) -> list[dict[str, Any]]:
     for uri in places:
         _check_apart(uri, home)
     home.delete_folder(FOLDER)
-    packed = {uri: pack_masks(uri, target, data.crop_px) for uri, target in places.items()}
+    try:
+        packed = {uri: pack_masks(uri, target, data.crop_px) for uri, target in places.items()}
+    except BaseException:
+        # Those that were packed before the bad one are of no use to anybody.
+        home.delete_folder(FOLDER)
+        raise
     return [
         {"uri": uri, "masks": masks.count, "sha256": masks.sha256} for uri, masks in packed.items()
     ]
