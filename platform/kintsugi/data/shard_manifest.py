@@ -230,7 +230,19 @@ def read_manifest(storage: Storage) -> Manifest:
 
 
 def read_part(storage: Storage, part: PartInfo) -> pa.Table:
-    """Read a shard whole, as a table of SCHEMA, after comparing it with the manifest.
+    """Read a shard whole, as a table of SCHEMA. Raises: as `read_part_bytes`."""
+    data = read_part_bytes(storage, part)
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise StorageError(
+            f"{storage.uri}/{part.name} is no Parquet file, though it is what the manifest names:"
+            " pack the photographs again"
+        ) from error
+
+
+def read_part_bytes(storage: Storage, part: PartInfo) -> bytes:
+    """Read a shard's file whole, after comparing it with the manifest.
 
     One that differs is read once more: bits flip on the way, too.
 
@@ -248,13 +260,7 @@ def read_part(storage: Storage, part: PartInfo) -> pa.Table:
         raise StorageError(
             f"{where} {difference}, read twice: pack the photographs again or restore the file"
         )
-    try:
-        return pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
-        raise StorageError(
-            f"{where} is no Parquet file, though it is what the manifest names: pack the"
-            " photographs again"
-        ) from error
+    return data
 
 
 def _difference(data: bytes, part: PartInfo) -> str:

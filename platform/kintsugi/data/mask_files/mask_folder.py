@@ -32,7 +32,8 @@ from kintsugi.data.mask_files.packed_masks import (
     parse_packed,
     resize_mask,
 )
-from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name
+from kintsugi.data.shard_manifest import MANIFEST_NAME, part_name, read_part_bytes
+from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.errors import ConfigError, InputError, InvalidInput
 from kintsugi.imaging.codec import decode_mask
 from kintsugi.imaging.formats import is_photo
@@ -86,6 +87,11 @@ def pin_masks(data: DataSection, home: Storage) -> list[dict[str, Any]]:
     ]
 
 
+def is_pinned(data: DataSection, home: Storage) -> bool:
+    """Whether `pin_masks` has kept all of these masks in a folder, to its end."""
+    return all(target.exists(MANIFEST_NAME) for target in _kept_at(data, home).values())
+
+
 def with_pinned(data: DataSection, home: Storage) -> DataSection:
     """The section with what `pin_masks` keeps where it names places."""
     kept = {uri: target.uri for uri, target in _kept_at(data, home).items()}
@@ -111,15 +117,52 @@ def pack_masks(uri: str, target: Storage, crop_px: int) -> PackedMasks:
     """Pack the masks of one place; their manifest comes last.
 
     Args:
-        uri: A folder of mask pictures, a written set, or masks that are packed already.
+        uri: A folder of mask pictures, a written set, or masks that are packed already; those that
+            are packed for the same crops are copied as they are.
         target: An empty folder.
         crop_px: Side of the crops that they are for.
 
     Raises: as `pin_masks`.
     """
     source = Storage(uri)
-    is_written = source.exists(MANIFEST_NAME)
-    groups = enumerate(_grouped(_written(source)) if is_written else _pictures(source))
+    manifest = _packed_at(source)
+    if manifest and manifest.crop_px == crop_px:
+        _copy(manifest.parts, source, target)
+    else:
+        parts = _pack(source, manifest, target, crop_px)
+        manifest = PackedManifest(uri, crop_px, sum(part.rows for part in parts), tuple(parts))
+    target.write(MANIFEST_NAME, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
+    return open_packed(target.uri)
+
+
+def _packed_at(source: Storage) -> PackedManifest | None:
+    """The manifest of masks that are packed; None: these are no such masks."""
+    if not source.exists(MANIFEST_NAME):
+        return None
+    data = source.read(MANIFEST_NAME)
+    return parse_packed(data, source.uri) if b'"packed_from"' in data else None
+
+
+def _copy(parts: Sequence[MaskPart], source: Storage, target: Storage) -> None:
+    def copy(part: MaskPart) -> None:
+        about = PartInfo(part.name, part.rows, part.bytes, part.sha256)
+        target.write(part.name, read_part_bytes(source, about))
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        # What one of them raised is raised here.
+        list(threads.map(copy, parts))
+
+
+def _pack(
+    source: Storage, packed: PackedManifest | None, target: Storage, crop_px: int
+) -> list[MaskPart]:
+    if packed:
+        groups = _grouped(_read(source, packed.parts))
+    elif source.exists(MANIFEST_NAME):
+        groups = _grouped(_read(source, read_mask_manifest(source).parts))
+    else:
+        groups = _pictures(source)
+    numbered_groups = enumerate(groups)
 
     def pack(numbered: tuple[int, Sequence[_File]]) -> MaskPart:
         number, files = numbered
@@ -128,11 +171,9 @@ def pack_masks(uri: str, target: Storage, crop_px: int) -> PackedMasks:
     parts: list[MaskPart] = []
     with ThreadPoolExecutor(_THREADS) as threads:
         # In rounds: of a written set only so many files are in memory at one time.
-        while some := list(islice(groups, 2 * _THREADS)):
+        while some := list(islice(numbered_groups, 2 * _THREADS)):
             parts += threads.map(pack, some)
-    manifest = PackedManifest(uri, crop_px, sum(part.rows for part in parts), tuple(parts))
-    target.write(MANIFEST_NAME, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
-    return open_packed(target.uri)
+    return parts
 
 
 def _pictures(source: Storage) -> Iterator[list[_File]]:
@@ -146,12 +187,9 @@ def _pictures(source: Storage) -> Iterator[list[_File]]:
     return _grouped(_File(name, partial(source.read, name)) for name in names)
 
 
-def _written(source: Storage) -> Iterator[_File]:
+def _read(source: Storage, parts: Sequence[MaskPart]) -> Iterator[_File]:
     """The masks of a written set, or of packed ones, every file verified."""
-    data = source.read(MANIFEST_NAME)
-    is_packed = b'"packed_from"' in data
-    about = parse_packed(data, source.uri) if is_packed else read_mask_manifest(source)
-    for name, mask in read_masks(source, about.parts):
+    for name, mask in read_masks(source, parts):
         yield _File(name, partial(bytes, mask))
 
 

@@ -20,6 +20,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.config.sections import LossSection
+from kintsugi.data.mask_files.mask_folder import is_pinned, pin_masks, with_pinned
 from kintsugi.errors import ConfigError, Diverged
 from kintsugi.runs.metrics_log import Metrics, read_metrics
 from kintsugi.runs.run import Run
@@ -123,8 +124,8 @@ def sweep(request: SweepRequest) -> list[Trial]:
 
     Raises:
         ConfigError: a key or a value is impossible, no node has room for a trial, or the shards
-            hold nothing out.
-        StorageError: there are no shards.
+            hold nothing out; or a mask cannot be used.
+        StorageError: there are no shards, or masks cannot be read.
         RuntimeError: trials failed, by an error of ours or Ray's.
     """
     config, ranges = request.config, request.ranges
@@ -134,6 +135,9 @@ def sweep(request: SweepRequest) -> list[Trial]:
     for which in (0, 1):
         trial_config(config, {key: ends[which] for key, ends in ranges.items()})
     ensure_shards(config.data)
+    # For Ray Tune's own record, and ours.
+    name = f"{config.run}-sweep"
+    config = _with_masks(config, Storage(config.storage).join(name))
     filesystem, path = Storage(config.storage).arrow_filesystem()
     needs = {name.lower(): amount for name, amount in trial_resources(config.workers).items()}
     tuner = tune.Tuner(
@@ -155,7 +159,7 @@ def sweep(request: SweepRequest) -> list[Trial]:
             ),
         ),
         run_config=tune.RunConfig(
-            name=f"{config.run}-sweep", storage_path=path, storage_filesystem=filesystem, verbose=0
+            name=name, storage_path=path, storage_filesystem=filesystem, verbose=0
         ),
     )
     results = tuner.fit()
@@ -171,6 +175,19 @@ def sweep(request: SweepRequest) -> list[Trial]:
         for result in results
     ]
     return ranked(trials)
+
+
+def _with_masks(config: JobConfig, folder: Storage) -> JobConfig:
+    """The configuration with masks of the sweep's own where it names places.
+
+    They are read once, and not by every trial; a sweep that goes on has those that it began with.
+    """
+    # Of other places or crops they lie elsewhere: trials that exist are then refused as other runs.
+    what = json.dumps([config.data.crop_px, config.data.masks])
+    home = folder.join(f"masks-{hashlib.sha256(what.encode()).hexdigest()[:_DIGITS]}")
+    if not is_pinned(config.data, home):
+        pin_masks(config.data, home)
+    return replace(config, data=with_pinned(config.data, home))
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

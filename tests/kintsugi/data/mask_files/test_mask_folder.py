@@ -73,9 +73,21 @@ def test_a_written_set_and_packed_masks_are_packed_as_they_are(tmp_path: Path) -
     write_mask_set(mask_set, numbered_ids(5), Storage(tmp_path / "set"))
     packed = pack(tmp_path / "set")
     again = pack_masks(packed.uri, Storage(tmp_path / "again"), SIZE)
+    assert again.sha256 == packed.sha256, "for the same crops it is a copy"
+    smaller = pack_masks(packed.uri, Storage(tmp_path / "smaller"), SIZE // 4)
+    assert smaller.mask(0).shape == (SIZE // 2, SIZE // 2)
     for number, mask_id in enumerate(numbered_ids(5)):
         assert np.array_equal(packed.mask(number), mask_set.mask_of(mask_id))
         assert np.array_equal(again.mask(number), mask_set.mask_of(mask_id))
+
+
+def test_packed_masks_that_are_altered_are_not_copied(folder: Path) -> None:
+    write_masks(folder)
+    packed = Storage(pack(folder).uri)
+    part = next(name for name in packed.list() if name.endswith(".parquet"))
+    packed.write(part, packed.read(part)[:-1] + b"?")
+    with pytest.raises(StorageError, match=r"packed/part-.* has SHA-256 .*, expected"):
+        pack_masks(packed.uri, packed.join("again"), SIZE)
 
 
 SPECK = np.zeros((2000, 2000), np.bool_)

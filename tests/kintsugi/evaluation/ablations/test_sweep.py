@@ -1,7 +1,9 @@
 """A sweep draws values, trains a run for each, and names the best."""
 
 import dataclasses
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,17 @@ from kintsugi.evaluation.ablations.sweep import (
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
+from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
 
 def measured(folder: Path, **loop: int) -> JobConfig:
     config = debug_config(folder, batch_size=1, **loop)
     return dataclasses.replace(config, held_out=dataclasses.replace(config.held_out, photos=2))
+
+
+def with_masks(config: JobConfig, masks: str) -> JobConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, masks=(masks,)))
 
 
 def test_ranges_are_read_and_what_is_none_is_refused() -> None:
@@ -101,6 +108,16 @@ def test_trials_that_no_node_has_room_for_are_refused_before_anything_starts(
 
 
 @pytest.mark.ray
+def test_a_bad_mask_ends_a_sweep_before_its_trials(local_ray: object, tmp_path: Path) -> None:
+    pack_photos(tmp_path, count=4, held_out_share=0.3)
+    masks = write_masks(tmp_path / "masks", 2)
+    (Path(masks) / "000.png").write_bytes(b"no picture")
+    config = with_masks(measured(tmp_path), masks)
+    with pytest.raises(ConfigError, match=r"data\.masks: .*000\.png is no mask to train with"):
+        sweep(SweepRequest(config, parse_ranges(RANGES), trials=1))
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 # Ray Tune's own.
 @pytest.mark.filterwarnings("ignore")
@@ -108,7 +125,8 @@ def test_three_trials_end_and_the_same_sweep_trains_nothing_again(
     local_ray: object, tmp_path: Path
 ) -> None:
     pack_photos(tmp_path, held_out_share=0.3)
-    config = measured(tmp_path, max_steps=4, checkpoint_every=1)
+    masks = write_masks(tmp_path / "masks", 2)
+    config = with_masks(measured(tmp_path, max_steps=4, checkpoint_every=1), masks)
     ranges = parse_ranges(["optimizer.generator_lr=1e-4:1e-2", "losses.perceptual=1:100"])
     request = SweepRequest(config, ranges, trials=3)
     trials = sweep(request)
@@ -123,9 +141,21 @@ def test_three_trials_end_and_the_same_sweep_trains_nothing_again(
         assert held_out_loss(row, run.config().losses) == pytest.approx(trial.loss)
         if trial.step == 4:
             finished[trial.run] = rows
+    kept = [_masks_of(config, trial) for trial in trials]
+    assert kept[0]["masks"] == 2
+    assert kept == [kept[0]] * 3, "the same masks, read from the same place"
+    assert kept[0]["uri"] != masks
+    # All later trials, too, have the masks that the sweep began with.
+    shutil.rmtree(masks)
     again = sweep(request)
     # Who is behind when is a matter of arrival; what is drawn and what is done are not.
     assert {trial.run for trial in again} == {trial.run for trial in trials}
     for name, rows in finished.items():
         metrics = Run(Storage(config.storage).join(name)).storage.join("metrics")
         assert read_metrics(metrics) == rows, "it was trained again"
+
+
+def _masks_of(config: JobConfig, trial: Trial) -> dict[str, Any]:
+    (masks,) = json.loads(Storage(config.storage).read(f"{trial.run}/inputs.json"))["masks"]
+    found: dict[str, Any] = masks
+    return found
