@@ -60,6 +60,7 @@ EvaluatedRelease = Annotated[
 ]
 MaskSets = Annotated[str, typer.Option(metavar="SET,...", help=SETS)]
 MaskSeed = Annotated[int, typer.Option(help="decides every mask")]
+MetricsPort = Annotated[int, typer.Option(metavar="N", help="serve Prometheus metrics; 0: no")]
 MetricsHost = Annotated[str, typer.Option(metavar="HOST", help="at")]
 
 

@@ -55,9 +55,7 @@ def training(stage: str) -> Command:
         tensorboard: Annotated[
             bool, typer.Option("--tensorboard", help="write event files into the run's folder")
         ] = False,
-        metrics_port: Annotated[
-            int, typer.Option(metavar="N", help="serve Prometheus metrics; 0: no")
-        ] = 0,
+        metrics_port: options.MetricsPort = 0,
         metrics_host: options.MetricsHost = "127.0.0.1",
         mlflow: Annotated[
             str, typer.Option(metavar="URI", help="send the rows to this MLflow store as well")

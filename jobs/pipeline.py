@@ -74,9 +74,7 @@ def main(
         float, typer.Option(metavar="X", help="times as far from the originals as a rival")
     ] = 1.0,
     limit: Annotated[int, typer.Option(metavar="N", help="photographs that are evaluated")] = 200,
-    metrics_port: Annotated[
-        int, typer.Option(metavar="N", help="serve Prometheus metrics (0: no)")
-    ] = 0,
+    metrics_port: options.MetricsPort = 0,
     metrics_host: options.MetricsHost = "127.0.0.1",
     price: Annotated[
         float, typer.Option(metavar="X", help="dollars an hour of a GPU, for the estimate")

@@ -46,3 +46,10 @@ def test_every_configuration_that_is_named_is_there(printed: str) -> None:
     names = {one or other for one, other in named}
     assert len(names) > 5
     assert not [name for name in names if not find_config(name).is_file()]
+
+
+@pytest.mark.parametrize("option", ["--metrics-port", "--metrics-host"])
+def test_an_option_that_jobs_share_is_described_alike(printed: str, option: str) -> None:
+    described = re.findall(rf"^ +{option} (.+?)(?=^ +--|^$)", printed, re.DOTALL | re.MULTILINE)
+    assert len(described) > 1
+    assert len({" ".join(each.split()) for each in described}) == 1
