@@ -9,8 +9,9 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from kintsugi.errors import StorageError
@@ -100,6 +101,8 @@ class TrackerWatcher:
         self._rows: queue.SimpleQueue[list[Row] | None] = queue.SimpleQueue()
         self._earlier: list[Row] = []
         self._ending: Ending = "finished"
+        self._held: Tracked | None = None
+        self._is_open = False
         self._thread = threading.Thread(target=self._work, name=tracker.name, daemon=True)
 
     def begin(self, rows: Sequence[Row]) -> None:
@@ -129,8 +132,20 @@ class TrackerWatcher:
             )
 
     def _work(self) -> None:
+        goes_on = True
+        while (rows := self._rows.get()) is not None:
+            goes_on = goes_on and self._try(partial(self._send, rows))
+        if goes_on and self._held is None and self._ending != "failed":
+            # Nothing is new, but it may lack what there was.
+            goes_on = self._try(partial(self._send, []))
+        if self._is_open:
+            # Whatever failed before: to the tracker, too, the run ends as the submission does.
+            self._try(partial(self._tracker.close, self._ending))
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Do what may raise anything. Returns: whether it was done; if not, a warning says why."""
         try:
-            self._follow()
+            work()
         # What it raises is its own affair.
         except Exception as error:  # noqa: BLE001
             logger.warning(
@@ -142,35 +157,24 @@ class TrackerWatcher:
                 self._storage.uri,
                 self._tracker.name,
             )
+            return False
+        return True
 
-    def _follow(self) -> None:
-        held: Tracked | None = None
-        while (rows := self._rows.get()) is not None:
-            held = self._send(held, rows)
-        if held is None and self._ending != "failed":
-            # Nothing is new, but it may lack what there was.
-            held = self._send(None, [])
-        if held is not None:
-            self._tracker.close(self._ending)
-
-    def _send(self, held: Tracked | None, rows: list[Row]) -> Tracked | None:
-        """Send what it lacks, opened first if it is not.
-
-        Returns: what it holds now; None: it was not opened, as it lacks nothing.
-        """
-        if held is None:
+    def _send(self, rows: list[Row]) -> None:
+        """Send what it lacks, opened first if it is not; without any it is not opened."""
+        if self._held is None:
             before = self._read()
             rows = (before.missing(self._earlier) if before else self._earlier) + rows
             if not rows:
-                return None
+                return
             identity = self._tracker.open(before.identity if before else "")
-            held = before or Tracked(self._tracker.place, identity)
+            self._is_open = True
+            self._held = before or Tracked(self._tracker.place, identity)
             # Before anything is sent: cut off here, the next submission goes on with it.
-            self._write(held)
+            self._write(self._held)
         self._tracker.send(rows)
-        held = held.after(rows)
-        self._write(held)
-        return held
+        self._held = self._held.after(rows)
+        self._write(self._held)
 
     def _read(self) -> Tracked | None:
         try:

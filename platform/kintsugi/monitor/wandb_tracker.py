@@ -14,10 +14,12 @@ from kintsugi.storage.storage import Storage
 if TYPE_CHECKING:
     import wandb
 
-# A server that answers needs less to begin a run, and to take its last rows. Its service ends
-# with this process, and without these limits that waits for a network that is gone.
+# A server that answers needs less to begin a run, and to take its last rows. W&B's own service
+# holds this process up until its runs have ended: without these limits, as long as the network is
+# gone.
 BEGIN_SECONDS, END_SECONDS = 45.0, 45.0
-# Those of the job itself.
+# To W&B 0 is finished and every other number failed. It shows the number: that of SIGTERM for what
+# was asked to end, however it was asked.
 _EXIT_CODES: Mapping[Ending, int] = {"finished": 0, "stopped": 143, "failed": 1}
 
 
@@ -89,7 +91,10 @@ class WandbTracker:
     def close(self, ending: Ending) -> None:
         """See Tracker."""
         assert self._run is not None
-        if ending == "stopped":
-            # With this and another exit code than 0 it is shown as preempted, not as failed.
-            self._run.mark_preempting()
-        self._run.finish(exit_code=_EXIT_CODES[ending])
+        try:
+            if ending == "stopped":
+                # With this and another exit code than 0 it is shown as preempted, not as failed.
+                self._run.mark_preempting()
+        finally:
+            # Left to W&B it ends with this process, with that one's exit code and without the mark.
+            self._run.finish(exit_code=_EXIT_CODES[ending])

@@ -108,7 +108,8 @@ def test_a_tracker_that_fails_is_one_warning(
 ) -> None:
     broken = Notebook(error=ConnectionError("no route to it"))
     with caplog.at_level(logging.WARNING):
-        submit(tmp_path, broken, [], [row(1)], [row(2)], [row(3)])
+        submit(tmp_path, broken, [], [row(1)], [row(2)], [row(3)], ending="stopped")
+    assert broken.closed == ["stopped"], "what failed does not go on there"
     (record,) = caplog.records
     assert "goes on without notebook: ConnectionError: no route to it" in record.getMessage()
     assert f"{tmp_path}/trackers/notebook.json" in record.getMessage()

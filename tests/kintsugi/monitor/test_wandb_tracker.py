@@ -70,20 +70,25 @@ def history(file: Path) -> tuple[str, list[dict[str, Any]]]:
     return identity, rows
 
 
+def environment_of(folder: Path, **settings: str) -> dict[str, str]:
+    """That of a process which shares nothing of W&B's with this one, not its service either."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    places = {f"WANDB_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "CACHE")}
+    return ours | places | settings
+
+
 @pytest.mark.slow
 def test_a_server_that_is_gone_does_not_keep_a_process_that_ends(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
-        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
-        "WANDB_API_KEY": "0" * 40,
+    environment = environment_of(
+        tmp_path,
+        WANDB_BASE_URL=f"http://127.0.0.1:{port}",
+        WANDB_API_KEY="0" * 40,
         # It would wait so long.
-        "WANDB_INIT_TIMEOUT": "3600",
-        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
-        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
-    }
+        WANDB_INIT_TIMEOUT="3600",
+    )
     ended = subprocess.run(
         [sys.executable, "-c", _SUBMISSION, str(tmp_path)],
         env=environment,
@@ -172,13 +177,11 @@ def test_a_server_that_falls_silent_after_a_run_began_is_given_up_at_its_end(
 ) -> None:
     pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
     server = Silence()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
-        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_address[1]}",
-        "WANDB_API_KEY": "0" * 40,
-        "WANDB_CONFIG_DIR": str(tmp_path / "config"),
-        "WANDB_CACHE_DIR": str(tmp_path / "cache"),
-    }
+    environment = environment_of(
+        tmp_path,
+        WANDB_BASE_URL=f"http://127.0.0.1:{server.server_address[1]}",
+        WANDB_API_KEY="0" * 40,
+    )
     try:
         ended = subprocess.run(
             [sys.executable, "-c", _BEGUN, str(tmp_path), environment["WANDB_BASE_URL"]],
@@ -234,9 +237,57 @@ def test_its_files_say_how_a_run_ended(
     tracker.open("")
     tracker.send([{"step": 1, "loss/a": 1.0}])
     tracker.close(ending)
+
+    assert ended_with(file_of(tmp_path)) == (code, preempting)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_it_ends_a_run_that_it_cannot_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    offline(monkeypatch, tmp_path)
+    tracker = WandbTracker("holes", "first", Storage(tmp_path), {})
+    tracker.open("")
+
+    def refuse(run: object) -> None:
+        raise ConnectionError("no mark")
+
+    monkeypatch.setattr(wandb.Run, "mark_preempting", refuse)
+    with pytest.raises(ConnectionError, match="no mark"):
+        tracker.close("stopped")
+    assert ended_with(file_of(tmp_path)) == (143, False)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_closed_ends_with_its_process(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="pip install 'kintsugi-inpainting[wandb]'")
+    environment = environment_of(tmp_path, WANDB_MODE="offline")
+    command = [sys.executable, "-c", _NOT_CLOSED, str(tmp_path)]
+    assert subprocess.run(command, env=environment, timeout=PATIENCE, check=False).returncode == 143
+    # Not as preempted, which is why it is closed.
+    assert ended_with(file_of(tmp_path)) == (143, False)
+
+
+_NOT_CLOSED = """
+import sys
+from kintsugi.monitor import wandb_tracker
+from kintsugi.storage.storage import Storage
+
+wandb_tracker.WandbTracker("holes", "first", Storage(sys.argv[1]), {}).open("")
+sys.exit(143)
+"""
+
+
+def file_of(folder: Path) -> Path:
+    """The file of the run that was offline below a folder."""
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    return file
+
+
+def ended_with(file: Path) -> tuple[int, bool]:
+    """With which exit code a run ended, by its file, and whether it is marked as preempted."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     found: list[Any] = []
     # Its service writes the last record when it has answered.
     deadline = time.monotonic() + PATIENCE
@@ -244,8 +295,8 @@ def test_its_files_say_how_a_run_ended(
         assert time.monotonic() < deadline
         time.sleep(0.05)
         found = [Record.FromString(data) for data in records(file.read_bytes())]
-    assert [each.exit.exit_code for each in found if each.HasField("exit")] == [code]
-    assert any(each.HasField("preempting") for each in found) == preempting
+    (code,) = [each.exit.exit_code for each in found if each.HasField("exit")]
+    return code, any(each.HasField("preempting") for each in found)
 
 
 def offline(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -271,6 +322,7 @@ def test_its_files_hold_the_rows_of_a_run_that_was_resumed(
             run = train_locally(config)
     assert not [each for each in caplog.records if each.name.startswith("kintsugi")]
     files = sorted(Path(run.storage.uri).glob("wandb/offline-run-*/*.wandb"))
+    assert [ended_with(file) for file in files] == [(0, False)] * 2
     (one, first), (other, second) = map(history, files)
     assert one == other, "the same run there"
     rows = read_metrics(run.storage.join("metrics"))
