@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kintsugi.models.networks.cell_copy import copied_cells
-from kintsugi.models.networks.initial_fill import FILL_STRIDE, FillPredictor
+from kintsugi.models.networks.initial_fill import FILL_STRIDE, FillPredictor, shrunk
 from kintsugi.models.networks.smooth_fill import smooth_fill
 
 # Pixels a side of a cell, of the shrunk image.
@@ -47,15 +47,23 @@ class Pointers(NamedTuple):
     logits: Tensor
 
 
+class PointedFill(NamedTuple):
+    """What the network gives in training and in evaluation.
+
+    Attributes:
+        image: B 3 h w: the shrunk image with its hole filled; about 0-1.
+        pointers: Those of each image with a hole and known cells.
+    """
+
+    image: Tensor
+    pointers: tuple[Pointers, ...]
+
+
 class PointerFillPredictor(FillPredictor):
     """The U-Net of the initial fill with queries and keys in place of colours.
 
     In training its fill is the components' mean, through which gradients go; in evaluation each
     cell of the hole is a copy of a known one.
-
-    Attributes:
-        keeps_pointers: Whether to keep them, for a loss.
-        pointers: The pointers of the last batch, one per image, where they are kept.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -67,8 +75,17 @@ class PointerFillPredictor(FillPredictor):
         # unlearnt.
         self.gain = nn.Parameter(torch.ones(2, channels))
         self.reach = nn.Parameter(torch.tensor(_FIRST_REACH).log())
-        self.keeps_pointers = False
-        self.pointers: list[Pointers] = []
+
+    def forward(  # type: ignore[override]
+        self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+    ) -> PointedFill:
+        """As `FillNetwork.forward`, with the pointers.
+
+        They are returned, not kept: DDP averages gradients of what comes out of `forward`.
+        """
+        smooth = shrunk(image, mask)
+        correction, pointers = self._pointed(smooth, F.avg_pool2d(mask, FILL_STRIDE))
+        return PointedFill(smooth + correction, pointers)
 
     def fill(
         self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
@@ -85,44 +102,47 @@ class PointerFillPredictor(FillPredictor):
     def _correction(
         self, smooth: Float[Tensor, "B 3 h w"], share: Float[Tensor, "B 1 h w"]
     ) -> Float[Tensor, "B 3 h w"]:
+        return self._pointed(smooth, share)[0]
+
+    def _pointed(self, smooth: Tensor, share: Tensor) -> tuple[Tensor, tuple[Pointers, ...]]:
+        """The correction, B 3 h w, and what it comes from."""
         features = self.end(self.features(smooth, share)).float()
         height, width = features.shape[-2:]
         cells = F.pixel_unshuffle(smooth, CELL).flatten(2).transpose(1, 2)
         places = _places(height, width, smooth.device)
-        self.pointers = []
-        filled = []
+        pointers, filled = [], []
         for colours, tokens, part in zip(
             cells, features.flatten(2).transpose(1, 2), F.max_pool2d(share, CELL), strict=True
         ):
             hole, known = part.flatten().nonzero().flatten(), (part.flatten() == 0).nonzero()
             known = known.flatten()
             if len(hole) and len(known):
-                colours = self._fill_cells(colours, tokens, places, hole, known)
+                logits = self._components(tokens, places, hole, known)
+                pointers.append(Pointers(hole, known, logits))
+                colours = self._fill_cells(colours, pointers[-1], int(places[-1, 1]) + 1)
             filled.append(colours)
         whole = torch.stack(filled).transpose(1, 2).reshape(len(smooth), -1, height, width)
         correction: Tensor = F.pixel_shuffle(whole, CELL) - smooth
-        return correction
+        return correction, tuple(pointers)
 
-    def _fill_cells(
-        self, colours: Tensor, tokens: Tensor, places: Tensor, hole: Tensor, known: Tensor
-    ) -> Tensor:
+    def _components(self, tokens: Tensor, places: Tensor, hole: Tensor, known: Tensor) -> Tensor:
         queries, keys = (
             F.rms_norm(part, part.shape[1:]) * gain
             for part, gain in zip(tokens.chunk(2, 1), self.gain, strict=True)
         )
         queries, keys = queries[hole], keys[known]
-        logits = torch.cat(
+        return torch.cat(
             [
                 self._logits(queries[part], keys, places[hole[part]], places[known])
                 for part in (slice(n, n + _CHUNK) for n in range(0, len(hole), _CHUNK))
             ]
         )
-        if self.keeps_pointers:
-            self.pointers.append(Pointers(hole, known, logits))
+
+    def _fill_cells(self, colours: Tensor, pointers: Pointers, width: int) -> Tensor:
+        hole, known, logits = pointers
         likelihood = logits.softmax(1)
         if self.training:
             return colours.index_copy(0, hole, likelihood @ colours[known])
-        width = int(places[-1, 1]) + 1
         sources = copied_cells(likelihood, colours, hole, known, width)
         return colours.index_copy(0, hole, colours[sources])
 

@@ -8,7 +8,6 @@ off by default, and then no encoder is opened.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from kintsugi.config.sections import LossSection
 from kintsugi.data.batches import Batch
@@ -22,7 +21,7 @@ from kintsugi.models.losses import weighted_l1
 from kintsugi.models.networks.fill_discriminator import DiscriminatorOutput
 from kintsugi.models.networks.image2feature import paste_known
 from kintsugi.models.networks.initial_fill import FILL_STRIDE
-from kintsugi.models.networks.pointer_fill import PointerFillPredictor
+from kintsugi.models.networks.pointer_fill import PointedFill
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pointer_loss import pointer_loss
 from kintsugi.stages.base.stage import Output, StageSetup, StageSpec
@@ -54,8 +53,6 @@ class InitialFillStage:
         build = build_fill_discriminator if judges else build_pair_discriminator
         self.discriminator: nn.Module = build(setup.model, seed=setup.seed + 1)
         self.encoder: Vgg19Relu3 | None = None
-        if isinstance(self.generator, PointerFillPredictor):
-            self.generator.keeps_pointers = True
         points = setup.model.initial_fill == "pointer"
         if judges or points or self.weights.fill_perceptual:
             self.encoder = setup.open_encoder()
@@ -69,10 +66,10 @@ class InitialFillStage:
 
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         """See Stage."""
-        small = generator(batch.image, batch.mask).float()
+        drawn = generator(batch.image, batch.mask)
+        small, pointers = drawn if isinstance(drawn, PointedFill) else (drawn, ())
+        small = small.float()
         large = F.interpolate(small.detach(), scale_factor=FILL_STRIDE, mode="bilinear")
-        network = generator.module if isinstance(generator, DistributedDataParallel) else generator
-        pointers = network.pointers if isinstance(network, PointerFillPredictor) else []
         maps: tuple[Tensor, ...] = ()
         target_maps: tuple[Tensor, ...] = ()
         if self.encoder is not None:
@@ -90,7 +87,7 @@ class InitialFillStage:
             coarse=small,
             maps=maps,
             target_maps=target_maps,
-            pointers=tuple(pointers),
+            pointers=pointers,
         )
 
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:

@@ -30,10 +30,10 @@ def a_batch(height: int, width: int) -> tuple[Tensor, Tensor]:
 def test_it_copies_known_cells_at_any_size_the_same_each_time(height: int, width: int) -> None:
     image, mask = a_batch(height, width)
     network = a_network().eval()
-    fill = network(image, mask)
+    fill = network(image, mask).image
     assert fill.shape == (2, 3, height // FILL_STRIDE, width // FILL_STRIDE)
-    assert torch.equal(fill, network(image.where(mask == 0, torch.nan), mask))
-    assert torch.equal(fill[:1], network(image[:1], mask[:1]))
+    assert torch.equal(fill, network(image.where(mask == 0, torch.nan), mask).image)
+    assert torch.equal(fill[:1], network(image[:1], mask[:1]).image)
     small, share = shrunk(image, mask), F.avg_pool2d(mask, FILL_STRIDE)
     hole = F.max_pool2d(share, CELL).flatten(1) > 0
     filled, cells = (F.pixel_unshuffle(each, CELL).flatten(2).mT for each in (fill, small))
@@ -48,15 +48,13 @@ def test_it_copies_known_cells_at_any_size_the_same_each_time(height: int, width
 def test_where_all_or_nothing_is_known_it_is_the_smooth_fill() -> None:
     image = torch.rand(2, 3, 32, 32)
     mask = torch.stack([torch.zeros(1, 32, 32), torch.ones(1, 32, 32)])
-    torch.testing.assert_close(a_network()(image, mask), shrunk(image, mask))
+    torch.testing.assert_close(a_network()(image, mask).image, shrunk(image, mask))
 
 
 def test_far_cells_are_less_likely_at_first() -> None:
     network, (image, mask) = a_network().train(), a_batch(128, 128)
     torch.nn.init.zeros_(network.end.weight)
-    network.keeps_pointers = True
-    network(image, mask)
-    hole, known, logits = network.pointers[0]
+    hole, known, logits = network(image, mask).pointers[0]
     width = 128 // FILL_STRIDE // CELL
     rows = (hole // width)[:, None] - (known // width)[None]
     columns = (hole % width)[:, None] - (known % width)[None]
@@ -67,23 +65,17 @@ def test_far_cells_are_less_likely_at_first() -> None:
 def test_longer_queries_and_keys_change_nothing() -> None:
     """Else likelihood rewards them, and the network's activations grow without limit."""
     network, (image, mask) = a_network().train(), a_batch(64, 64)
-    network.keeps_pointers = True
-    network(image, mask)
-    before = network.pointers[0].logits
+    before = network(image, mask).pointers[0].logits
     with torch.no_grad():
         network.end.weight *= 1000
         network.end.bias *= 1000
-    network(image, mask)
-    torch.testing.assert_close(network.pointers[0].logits, before, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        network(image, mask).pointers[0].logits, before, atol=1e-3, rtol=1e-3
+    )
 
 
-def test_pointers_are_kept_on_demand_alone_and_in_evaluation_too() -> None:
-    network, (image, mask) = a_network().eval(), a_batch(64, 64)
-    network(image, mask)
-    assert network.pointers == []
-    network.keeps_pointers = True
-    network(image, mask)
-    assert len(network.pointers) == 2
+def test_pointers_are_of_each_image_in_evaluation_too() -> None:
+    assert len(a_network().eval()(*a_batch(64, 64)).pointers) == 2
 
 
 def test_the_loss_is_least_where_it_points_at_what_was_there(encoder: Vgg19Relu3) -> None:
@@ -91,21 +83,18 @@ def test_the_loss_is_least_where_it_points_at_what_was_there(encoder: Vgg19Relu3
     target = torch.rand(1, 3, 32, 32) * 0.1
     target[..., 16:] += 0.8
     network = a_network().eval()
-    network.keeps_pointers = True
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 40:80, 80:120] = 1
-    network(F.interpolate(target, scale_factor=4), mask)
-    _, known, logits = network.pointers[0]
+    (pointers,) = network(F.interpolate(target, scale_factor=4), mask).pointers
+    _, known, logits = pointers
     right = (known % 16 >= 8).expand_as(logits)
     maps = encoder.pyramid(target)[1:]
 
     def loss(preferred: Tensor) -> float:
         chosen = torch.where(preferred, 0.0, -20.0)
-        return pointer_loss([network.pointers[0]._replace(logits=chosen)], target, maps).item()
+        return pointer_loss([pointers._replace(logits=chosen)], target, maps).item()
 
-    undecided = pointer_loss(
-        [network.pointers[0]._replace(logits=torch.zeros_like(logits))], target, maps
-    )
+    undecided = pointer_loss([pointers._replace(logits=torch.zeros_like(logits))], target, maps)
     assert loss(right) < undecided.item() < loss(~right)
 
 
@@ -117,17 +106,16 @@ def test_it_learns_which_place_to_copy(encoder: Vgg19Relu3) -> None:
     mask = torch.zeros(4, 1, 128, 128)
     mask[..., 16:112, 16:112] = 1
     network = a_network().train()
-    network.keeps_pointers = True
     adam = torch.optim.Adam(network.parameters(), 2e-3)
     target = F.avg_pool2d(image, FILL_STRIDE)
     maps = encoder.pyramid(target)[1:]
     for _ in range(25):
-        network(image, mask)
+        pointers = network(image, mask).pointers
         adam.zero_grad()
-        pointer_loss(network.pointers, target, maps).backward()  # type: ignore[no-untyped-call]
+        pointer_loss(pointers, target, maps).backward()  # type: ignore[no-untyped-call]
         adam.step()
     assert all(parameter.grad is not None for parameter in network.parameters())
-    fill = network.eval()(image, mask)
+    fill = network.eval()(image, mask).image
     wrong = (fill - target).abs().mean(1) > 0.3
     assert wrong.float().mean() < 0.02
     # Sharp: nothing between the two.
