@@ -287,7 +287,8 @@ class HealthRoutes:
         A node is ready when it answers. One whose queue is full or that does not answer
         in 5 seconds still counts as ready while the last successful fill, which every
         node took part in, is less than 30 seconds ago: a busy service stays in service,
-        and a node that hangs shows up to 30 seconds late.
+        and a node that hangs shows up to 30 seconds late. Where no file can be opened,
+        `Codecs` is named, too.
 
         `requests` are those that this process has begun and not answered. When it is being
         stopped it is not ready, names no node, and has `stopping`.

@@ -53,7 +53,7 @@ class ImageService:
         self._observer = observer
         self._memory = MemoryReturn()
         # It takes a call to each node, and anybody may ask.
-        self._ready = CachedCall(lambda: engine.ready(), seconds=_READY_SECONDS)
+        self._ready = CachedCall(self._parts_ready, seconds=_READY_SECONDS)
         self._turns = turns or FairQueue(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
@@ -139,8 +139,15 @@ class ImageService:
             return await self._engine.models()
 
     async def ready(self) -> dict[str, bool]:
-        """For every node by name whether it answers, or did within the last second."""
+        """For every node by name whether it answers, or did within the last second.
+
+        `Codecs` is among them while no file can be opened.
+        """
         return await self._ready.get()
+
+    async def _parts_ready(self) -> dict[str, bool]:
+        works, nodes = await asyncio.gather(self._codecs.works(), self._engine.ready())
+        return nodes if works else {**nodes, "Codecs": False}
 
     async def _requested(
         self, form: InpaintForm | StylizeForm, record: AccessRecord

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from kintsugi.deploy.engine import Observer, Pixels, WorkerDied
 from kintsugi.deploy.http.codec import EncodedAnswer
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
-from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer
+from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer, ServerGone
 from kintsugi.deploy.sandbox.wire import (
     Blob,
     BrokenMessage,
@@ -35,7 +35,7 @@ from kintsugi.deploy.sandbox.wire import (
 )
 from kintsugi.deploy.sandbox.worker import too_costly
 from kintsugi.errors import InputError, InvalidInput, TooLarge, UnsupportedFormat
-from kintsugi.imaging.codec import ImageLimits
+from kintsugi.imaging.codec import ImageLimits, encode_image
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,17 @@ _TRIES = 3
 # How long a process may take to die whose socket is closed.
 _GRACE_SECONDS = 2.0
 _MOST_THREADS = 64
+# A try, by which it is found out whether files can be opened; what probes ask waits for it.
+_PROBE = PreviewForm(encode_image(np.zeros((16, 16, 3), np.uint8)))
+_PROBE_SECONDS = 2.0
 
 
 class _ProcessLost(Exception):
     """The process was killed by somebody else: another one can do the same."""
+
+
+class _ProcessFailed(RuntimeError):
+    """The process ended by a bug: its log says which."""
 
 
 @dataclass
@@ -125,6 +132,10 @@ class Opened:
         notes = tuple(str(note) for note in head["notes"])
         return EncodedAnswer(bytes(body), notes, str(head["format"])), (height, width)
 
+    async def probe(self) -> None:
+        """Open all, without waiting for a turn. Raises: as above; ServerGone."""
+        await self._open()
+
     async def check(self) -> None:
         """Open all and give nothing back. Raises: as above."""
         await self._pool.observed("decode", lambda: self._open(check=True))
@@ -151,7 +162,7 @@ class Opened:
 
     def _fork(self) -> None:
         """In a thread, which a request that is given up does not stop."""
-        process = self._pool.server.fork()
+        process = self._pool.forked()
         with self._changing:
             if not self._closed:
                 self._process = process
@@ -190,7 +201,11 @@ class Opened:
         except (BrokenMessage, OSError) as error:
             self._process = None
             status = await self._pool.in_thread(lambda: process.end(grace=_GRACE_SECONDS))
-            raise _reason(status) from error
+            reason = _reason(status)
+            # What a file did says nothing of others.
+            self._pool.is_in_doubt |= not isinstance(reason, InputError)
+            raise reason from error
+        self._pool.is_in_doubt = False
         if "exhausted" in reply:
             raise too_costly()
         if "refused" in reply:
@@ -199,7 +214,11 @@ class Opened:
 
 
 class CodecPool:
-    """Opens and writes files, a few at one time."""
+    """Opens and writes files, a few at one time.
+
+    Attributes:
+        is_in_doubt: The last process of all died by nobody's file, or could not be had.
+    """
 
     def __init__(
         self,
@@ -220,6 +239,7 @@ class CodecPool:
             server: Forks them.
         """
         self.server = server
+        self.is_in_doubt = False
         self._limits = limits
         self._observer = observer
         self._turns = asyncio.Semaphore(processes)
@@ -229,7 +249,33 @@ class CodecPool:
     async def start(self) -> None:
         """Have the fork server started: the first request's deadline is not for that."""
         if self.server.pid is None:
-            await self.in_thread(self.server.start)
+            await self.in_thread(lambda: self._asked(self.server.start))
+
+    async def works(self) -> bool:
+        """Whether files can be opened: as the last one showed, or where that failed, a try."""
+        if not self.is_in_doubt:
+            return True
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS), self.opened(_PROBE) as files:
+                await files.probe()
+        except InputError:
+            # By limits of its own; that is an answer.
+            return True
+        except (TimeoutError, ServerGone, WorkerDied, _ProcessFailed) as error:
+            logger.error("no file can be opened: %s", error)
+            return False
+        return True
+
+    def forked(self) -> CodecProcess:
+        """A fresh process. Raises: ServerGone."""
+        return self._asked(self.server.fork)
+
+    def _asked(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except ServerGone:
+            self.is_in_doubt = True
+            raise
 
     def close(self) -> None:
         """End the threads, each after its call; the pool is of no use afterwards."""
@@ -315,4 +361,4 @@ def _reason(status: int | None) -> Exception:
             code="image_undecodable",
             hint="open it in an image viewer and save it again",
         )
-    return RuntimeError(f"a codec process ended with status {status}: its log says why")
+    return _ProcessFailed(f"a codec process ended with status {status}: its log says why")

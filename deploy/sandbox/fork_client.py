@@ -75,7 +75,8 @@ class ForkServer:
     @property
     def pid(self) -> int | None:
         """The server's process; None while none runs."""
-        return None if self._server is None else self._server.process.pid
+        server = self._server
+        return None if server is None or server.has_failed else server.process.pid
 
     def stop(self) -> None:
         """End the server and all of its processes."""
@@ -93,28 +94,28 @@ class ForkServer:
                 server.ask({"fork": number}, theirs.fileno())
         except ServerGone:
             ours.close()
-            self._forget(server)
             raise
         return CodecProcess(ours, server, number)
 
     def _running(self) -> "_Server":
         with self._lock:
-            if self._server is None:
+            if self._server is None or self._server.has_failed:
+                self._server = None
                 self._server = _Server()
                 atexit.register(self.stop)
             return self._server
 
-    def _forget(self, server: "_Server") -> None:
-        with self._lock:
-            if self._server is server:
-                self._server = None
-        server.close()
-
 
 class _Server:
-    """A running fork server. Raises: ServerGone, when it does not start."""
+    """A running fork server. Raises: ServerGone, when it does not start.
+
+    Attributes:
+        has_failed: An answer of it was missing. It is killed, and with it its processes: its next
+            answer would be that to another question.
+    """
 
     def __init__(self) -> None:
+        self.has_failed = False
         self._lock = threading.Lock()
         # Keeps messages apart.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -135,19 +136,20 @@ class _Server:
         try:
             self._receive()
         except ServerGone:
-            self.close()
+            self._fail()
             raise
         self._control.settimeout(_ANSWER_SECONDS)
 
     def ask(self, message: dict[str, float], fd: int | None = None) -> dict[str, int]:
-        """Its answer. Raises: ServerGone."""
+        """Its answer. Raises: ServerGone, and then every time: it is killed."""
         data = json.dumps(message).encode()
         with self._lock:
             try:
                 socket.send_fds(self._control, [data], [] if fd is None else [fd])
-            except OSError as error:
+                return self._receive()
+            except (OSError, ServerGone) as error:
+                self._fail()
                 raise ServerGone(str(error)) from error
-            return self._receive()
 
     def close(self) -> None:
         """End it: it does so by itself when the socket is closed."""
@@ -156,8 +158,17 @@ class _Server:
         try:
             self.process.wait(1.0)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self._kill()
+
+    def _fail(self) -> None:
+        self.has_failed = True
+        self._control.close()
+        self._kill()
+
+    def _kill(self) -> None:
+        # Its processes die with it: each has asked the kernel for that.
+        self.process.kill()
+        self.process.wait()
 
     def _receive(self) -> dict[str, int]:
         try:

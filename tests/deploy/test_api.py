@@ -1,6 +1,7 @@
 """POST /v1/inpaint, /v1/stylize and their neighbours over an engine in this process."""
 
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageCms
 
+from kintsugi.deploy.sandbox import fork_client
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from tests.deploy.conftest import (
@@ -300,3 +302,19 @@ def test_16_bits_are_saved_again_but_where_they_were_edited(client: TestClient) 
     edited[5:9, 5:9] = True
     np.testing.assert_array_equal(saved[~edited], deep[~edited])
     np.testing.assert_array_equal(saved[edited] >> 8, shown[..., 0][edited])
+
+
+def test_a_service_that_cannot_open_files_is_not_ready(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(fork_client.sys, "executable", "/bin/false")
+        fork_client.SHARED.stop()
+        problem(post(client), 500, "internal_error")
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["nodes"] == {"Inpainter": True, "Codecs": False}
+    assert post(client).status_code == 200
+    # After the second for which an answer counts.
+    time.sleep(1.1)
+    assert client.get("/readyz").json()["nodes"] == {"Inpainter": True}

@@ -1,6 +1,7 @@
 """Bombs, crashes and impatience end one process, and nobody else's request."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ from kintsugi.deploy.engine import Observer, WorkerDied
 from kintsugi.deploy.http.codec import decode_photo
 from kintsugi.deploy.http.request_kinds import InpaintForm, StylizeForm
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
-from kintsugi.deploy.sandbox import codec_pool, worker
+from kintsugi.deploy.sandbox import codec_pool, fork_client, worker
 from kintsugi.deploy.sandbox.codec_pool import CodecPool
 from kintsugi.deploy.sandbox.fork_client import CodecProcess, ForkServer
 from kintsugi.errors import InvalidInput
@@ -321,3 +322,58 @@ def test_it_cannot_write_files(server: ForkServer, tmp_path: Path) -> None:
         assert comes_true(lambda: "Max file size             0 " in limits.read_text())
     finally:
         process.end()
+
+
+@pytest.fixture
+def own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServer]:
+    """One that is not waited for, and that a test may spoil."""
+    monkeypatch.setattr(fork_client, "_ANSWER_SECONDS", 0.5)
+    own = ForkServer()
+    own.start()
+    yield own
+    own.stop()
+
+
+@pytest.mark.parametrize("at", ["fork", "end"])
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
+    make_pool: Callable[..., CodecPool], own_server: ForkServer, at: str
+) -> None:
+    pool, late = make_pool(server=own_server), own_server.pid
+    assert late is not None
+
+    async def go() -> None:
+        async with pool.opened(FORM) as files:
+            if at == "fork":
+                os.kill(late, signal.SIGSTOP)
+            photo = await files.photo()
+            if at == "end":
+                os.kill(late, signal.SIGSTOP)
+        # It may be gone by now.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(late, signal.SIGCONT)
+        assert photo.pixels.shape == PHOTO.shape
+        for shade in range(3):
+            assert (await fill(pool, shade=shade))[MASK].max() == shade
+
+    asyncio.run(go())
+    assert own_server.pid not in (None, late)
+    assert ended(own_server)
+
+
+def test_it_is_known_when_no_file_can_be_opened(
+    make_pool: Callable[..., CodecPool], own_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(server=own_server)
+
+    async def go() -> None:
+        assert await pool.works()
+        with monkeypatch.context() as broken:
+            broken.setattr(fork_client.sys, "executable", "/bin/false")
+            own_server.stop()
+            with pytest.raises(fork_client.ServerGone):
+                await fill(pool)
+            assert not await pool.works()
+        assert await pool.works()
+        assert not pool.is_in_doubt
+
+    asyncio.run(go())
