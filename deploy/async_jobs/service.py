@@ -124,7 +124,7 @@ class Jobs:
             )
         job = await self._call(self._store.job, record.id)
         if job is not None and job.state == "expired":
-            await self._call(self._store.remove, record.id)
+            await self._call(self._store.remove, job.record)
             return None
         return job
 

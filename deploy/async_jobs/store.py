@@ -100,10 +100,11 @@ class JobStore:
             self._place.write(f"jobs/{record.id}/input-{name}", data)
         self._write(f"jobs/{record.id}/{_RECORD}", record)
 
-    def remove(self, job_id: str) -> None:
+    def remove(self, record: JobRecord) -> None:
         """Delete all of a job."""
-        self._place.delete_folder(f"jobs/{job_id}")
-        self._expiry.pop(job_id, None)
+        self._place.delete(_listed(record))
+        self._place.delete_folder(f"jobs/{record.id}")
+        self._expiry.pop(record.id, None)
 
     def job(self, job_id: str) -> Job | None:
         """A job as it stands; None where there is none. Raises: JobDamaged."""
@@ -111,7 +112,7 @@ class JobStore:
 
         def read(name: str, kind: type[Model]) -> Model | None:
             path = f"jobs/{job_id}/{name}"
-            return self._read(path, kind) if path in names else None
+            return self._read_if_there(path, kind) if path in names else None
 
         record = read(_RECORD, JobRecord)
         if record is None:
@@ -155,8 +156,9 @@ class JobStore:
             except JobDamaged as error:
                 self.log_damaged(error)
                 continue
-            # Just being made, or just removed.
-            if job is not None:
+            # Just being made, or just removed; or this is the place of one that expired and was
+            # sent again.
+            if job is not None and _listed(job.record) == f"{folder}/{name}":
                 found.append(job)
         return found, ""
 
@@ -259,58 +261,73 @@ class JobStore:
             logger.error("jobs: %s", error)
 
     def sweep(self) -> int:
-        """Delete what has expired. Returns: of how many jobs."""
+        """Delete what has expired, while jobs are sent and end. Returns: of how many jobs."""
+        # In this order: a job comes into `open`, then `lists`, then `jobs`, and leaves `open`
+        # when all of it is in `jobs`. What is in the first and in neither of the others is over.
+        listed = self._place.list("lists")
+        batches = self._place.list("batches")
+        begun = self._begun()
         files: dict[str, list[str]] = defaultdict(list)
         for path in self._place.list("jobs"):
             files[path.split("/")[1]].append(path)
+        known = {*files, *begun}
+        for path in listed:
+            when, _, job_id = path.rpartition("/")[2].partition("-")
+            if job_id not in known and when.isdecimal() and self._is_past(int(when) / 1000):
+                self._place.delete(path)
+        for path in batches:
+            batch = self._readable(path, BatchRecord)
+            if batch is None or not self._is_past(batch.created):
+                continue
+            # As long as one of its jobs is known.
+            if known.isdisjoint(row.job for row in batch.rows):
+                self._place.delete(path)
+        deleted = sum(self._expire(job_id, paths) for job_id, paths in files.items())
         for path in [*self._place.list("keys"), *self._place.list("owners")]:
             mark = self._readable(path, Mark)
             if mark is not None and self._is_over(mark):
                 self._place.delete(path)
+        return deleted
+
+    def _begun(self) -> set[str]:
+        """Those in `open`, without what has been there for too long, which is deleted."""
         begun = set()
         for path in self._place.list("open"):
             mark = self._readable(path, Mark)
-            if mark is not None and mark.time + self._ttl_seconds <= self.now():
+            if mark is not None and self._is_past(mark.time):
                 self._place.delete(path)
             else:
                 begun.add(path.removeprefix("open/"))
-        for path in self._place.list("lists"):
-            job_id = path.rpartition("-")[2]
-            if job_id not in files and job_id not in begun:
-                self._place.delete(path)
-        for path in self._place.list("batches"):
-            batch = self._readable(path, BatchRecord)
-            if batch is None or batch.created + self._ttl_seconds > self.now():
-                continue
-            # As long as one of its jobs is known.
-            if not any(row.job in files for row in batch.rows):
-                self._place.delete(path)
-        return sum(self._expire(job_id, files[job_id], job_id in begun) for job_id in files)
+        return begun
 
-    def _expire(self, job_id: str, paths: list[str], is_open: bool) -> bool:
-        """Delete a job's images when their time is over, and all of it later."""
-        folder = f"jobs/{job_id}"
-        if f"{folder}/{_RECORD}" not in paths:
-            # Being made, or left when that was cut short.
-            if not is_open:
-                self._place.delete_folder(folder)
-            return not is_open
+    def _expire(self, job_id: str, paths: list[str]) -> bool:
+        """Delete a job's images when their time is over, and all of it later.
+
+        ``paths`` may be older than the job's last files.
+        """
         if self.now() < self._expiry.get(job_id, 0):
             return False
+        # One that was being made when it was listed may be whole by now, or have ended: asked
+        # before the record is looked for, since it leaves `open` when all else is there.
+        was_whole = f"jobs/{job_id}/{_RECORD}" in paths
+        is_open = was_whole or self._place.exists(f"open/{job_id}")
         try:
             job = self.job(job_id)
         except JobDamaged as error:
             self.log_damaged(error)
             return False
         if job is None:
-            return False
+            # Left when its making was cut short.
+            if not is_open:
+                self._place.delete_folder(f"jobs/{job_id}")
+            return not is_open
         if job.state != "expired":
             if job.finished is not None:
                 self._expiry[job_id] = job.expires
             return False
         if self.now() < job.expires + self._ttl_seconds:
             return self._delete_images(job_id, paths)
-        self.remove(job_id)
+        self.remove(job.record)
         return True
 
     def _delete_images(self, job_id: str, paths: list[str]) -> bool:
@@ -320,6 +337,10 @@ class JobStore:
             self._place.delete(path)
         self._place.delete(f"open/{job_id}")
         return bool(images)
+
+    def _is_past(self, moment: float) -> bool:
+        """Whether what was made then, and is in nobody's hands, is kept no longer."""
+        return moment + self._ttl_seconds <= self.now()
 
     def _is_over(self, mark: Mark) -> bool:
         return mark.time + 2 * self._ttl_seconds <= self.now()
@@ -343,7 +364,15 @@ class JobStore:
             ) from error
 
     def _read_if_there(self, path: str, kind: type[Model]) -> Model | None:
-        return self._read(path, kind) if self._place.exists(path) else None
+        # Not asked for first: what is there then may be gone before it is read.
+        try:
+            return self._read(path, kind)
+        except JobDamaged:
+            raise
+        except StorageError as error:
+            if error.may_pass or self._place.exists(path):
+                raise
+            return None
 
     def _readable(self, path: str, kind: type[Model]) -> Model | None:
         """None, and a line in the log, for what is damaged."""

@@ -1,6 +1,10 @@
 """What is deleted when; by a clock that is set."""
 
+import os
+from collections.abc import Callable
+from itertools import combinations_with_replacement
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +18,7 @@ from kintsugi.deploy.async_jobs.records import (
     keyed_id,
 )
 from kintsugi.deploy.async_jobs.store import JobStore
+from kintsugi.storage.storage import Storage
 
 FILES = {"image": b"photo", "mask": b"mask"}
 TTL = 100.0
@@ -97,6 +102,110 @@ def test_what_was_never_made_whole_goes(store: JobStore, clock: Clock, tmp_path:
     clock.now += TTL
     assert store.sweep() == 1
     assert files_of(tmp_path, half) == set()
+
+
+def writes_of(job: JobRecord, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is written when a job is made, in its order: (name, bytes) each."""
+    written: list[Any] = []
+    write = Storage.write
+
+    def noted(place: Storage, name: str, data: bytes) -> None:
+        written.append((name, data))
+        write(place, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "write", noted)
+        JobStore(str(folder), ttl_seconds=TTL).create(job, FILES, OWNER)
+    return written
+
+
+def sweep_with(store: JobStore, monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> int:
+    """Sweep, and call ``act`` with its number before each look. Returns: how many."""
+    count = 0
+    is_acting = False
+
+    def between(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def acts_first(*args: Any) -> Any:
+            nonlocal count, is_acting
+            if not is_acting:
+                is_acting = True
+                act(count)
+                count += 1
+                is_acting = False
+            return operation(*args)
+
+        return acts_first
+
+    with monkeypatch.context() as patch:
+        for name in ("list", "read", "exists"):
+            patch.setattr(Storage, name, between(getattr(Storage, name)))
+        store.sweep()
+    return count
+
+
+def test_a_sweep_loses_no_job_whenever_it_is_sent_and_ends(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Hundreds of folders, which no power cut shall outlive.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    half, job = record(), record(created=1000 + 2 * TTL)
+    writes = writes_of(job, tmp_path / "scratch", monkeypatch)
+    number = 0
+
+    def run(parts: int, first: int, second: int) -> int:
+        """Write so many of a job's files at one operation of a sweep, and all the rest at another.
+
+        Returns: how many operations there were.
+        """
+        nonlocal number
+        number += 1
+        clock.now = 1000.0
+        folder = tmp_path / str(number)
+        store = JobStore(str(folder), ttl_seconds=TTL, clock=clock)
+        # What the sweep has to do besides.
+        store.create(half, FILES, OWNER)
+        (folder / "jobs" / half.id / "record.json").unlink()
+        clock.now += 2 * TTL
+
+        def act(operation: int) -> None:
+            for moment, some in ((first, writes[:parts]), (second, writes[parts:])):
+                for name, data in some if operation == moment else []:
+                    store._place.write(name, data)
+            if operation == second:
+                finish(store, job)
+
+        count = sweep_with(store, monkeypatch, act)
+        assert not files_of(folder, half)
+        if second < count:
+            when = f"{parts} files before operation {first}, the rest before {second}"
+            found = store.job(job.id)
+            assert found is not None, when
+            assert found.state == "done", when
+            assert store.image(found) == b"i", when
+            assert [each.record for each in store.jobs_of("", after="", limit=9)[0]] == [job], when
+        return count
+
+    operations = run(0, 1000, 1000)
+    assert operations > 5
+    for first, second in combinations_with_replacement(range(operations), 2):
+        # Its first mark; all but the record.
+        for parts in (1, len(writes) - 1):
+            run(parts, first, second)
+
+
+def test_a_job_that_is_sent_again_after_its_time_stands_in_the_list_once(
+    store: JobStore, clock: Clock, tmp_path: Path
+) -> None:
+    old = record()
+    store.create(old, FILES, OWNER)
+    clock.now += TTL
+    again = record(id=old.id, created=clock.now)
+    # By a service that was stopped between the two.
+    store.create(again, FILES, OWNER)
+    assert [job.record for job in store.jobs_of("", after="", limit=9)[0]] == [again]
+    store.remove(again)
+    store.create(record(id=old.id, created=1300.0), FILES, OWNER)
+    assert len(list((tmp_path / "lists").rglob("*-*"))) == 2
 
 
 def test_keys_and_services_are_forgotten(store: JobStore, clock: Clock, tmp_path: Path) -> None:
