@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kintsugi.deploy.engine import Filled, ModelInfo, Pixels, find_model
 from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
+from kintsugi.deploy.memory import trim_heap
 from kintsugi.deploy.planning import finite_image, plan_inpainting, plan_transfer
 from kintsugi.models.inpainter import CancelCheck, Inpainter
 from kintsugi.models.pixels import image_to_tensor
@@ -86,13 +87,21 @@ class LocalEngine:
             if given_up.is_set():
                 raise _GivenUp
 
+        def run() -> Pixels | None:
+            try:
+                return work(inpainter, check)
+            except _GivenUp:
+                # Nobody waits for it. What is left of the step that ran is freed here.
+                pass
+            trim_heap()
+            return None
+
         try:
             # Cancelling takes what still waits out of the queue, but stops no thread.
-            pixels = await asyncio.get_running_loop().run_in_executor(
-                self._executor, work, inpainter, check
-            )
+            pixels = await asyncio.get_running_loop().run_in_executor(self._executor, run)
         finally:
             given_up.set()
+        assert pixels is not None
         return Filled(pixels, self._models[number])
 
     def _fill(

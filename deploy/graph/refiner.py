@@ -199,6 +199,7 @@ class RefinerNode(Node):
             return await self._answer(release, deadline, walk, urgency)
         finally:
             self._in_progress -= 1
+            self._memory.soon()
 
     async def _answer(
         self,
@@ -219,7 +220,6 @@ class RefinerNode(Node):
             describe_span(release=release.model.version)
             pixels = await walk(context)
         self._computed(started)
-        self._memory.soon()
         return Filled(pixels, release.model)
 
     async def _inpaint(

@@ -17,7 +17,7 @@ from kintsugi.deploy.http.codec import EncodedAnswer
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.memory import MemoryReturn
-from kintsugi.deploy.sandbox.codec_pool import CodecPool
+from kintsugi.deploy.sandbox.codec_pool import AnyForm, CodecPool, Opened
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.urgency import Urgency, urgent
 from kintsugi.imaging.decode_cost import DecodeCost
@@ -120,7 +120,7 @@ class ImageService:
         """Refuse at once what would be refused later. Raises: InputError; Problem 504."""
         await self._check_model(form)
         await self._codecs.start()
-        async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
+        async with self._deadline(self._deadline_seconds), self._opened(form) as files:
             await files.check()
 
     async def rewrite(self, form: PreviewForm | SaveForm, record: AccessRecord) -> EncodedAnswer:
@@ -128,7 +128,7 @@ class ImageService:
 
         Raises: InputError, as `make_preview` and `save_edited`; Problem 504.
         """
-        async with self._deadline(self._deadline_seconds), self._codecs.opened(form) as files:
+        async with self._deadline(self._deadline_seconds), self._opened(form) as files:
             answer, (height, width) = await files.rewritten()
             record.saw(height, width)
             return answer
@@ -208,9 +208,8 @@ class ImageService:
         patience: float,
     ) -> ImageAnswer:
         """Open, compute, write."""
-        self._memory.soon()
         followed: dict[str, Progress] = {} if progress is no_progress else {"progress": progress}
-        async with self._codecs.opened(form) as files:
+        async with self._opened(form) as files:
             if isinstance(form, InpaintForm):
                 photo, options = await files.photo(), form.options
                 self._saw(record, photo.height, photo.width, photo.hole_share)
@@ -230,6 +229,15 @@ class ImageService:
             record.model_version = filled.model.version
             answer = await files.write(filled.pixels)
             return ImageAnswer(answer, answer.format, filled.model)
+
+    @asynccontextmanager
+    async def _opened(self, form: AnyForm) -> AsyncIterator[Opened]:
+        """Its files, and soon afterwards their memory again."""
+        try:
+            async with self._codecs.opened(form) as files:
+                yield files
+        finally:
+            self._memory.soon()
 
     def _saw(
         self, record: AccessRecord, height: int, width: int, hole_share: float | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from kintsugi.deploy import in_process
 from kintsugi.deploy.engine import Filled
 from kintsugi.deploy.in_process import LocalEngine
 from kintsugi.deploy.options import InpaintOptions, StylizeOptions
@@ -51,6 +52,8 @@ def test_a_call_that_is_cancelled_ends_at_its_next_step(
     inpainter: Inpainter, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     expected = asyncio.run(_answer(LocalEngine(inpainter, MODEL), call))
+    trimmed: list[None] = []
+    monkeypatch.setattr(in_process, "trim_heap", lambda: trimmed.append(None))
     encoder = HeldEncoder(inpainter, monkeypatch)
 
     async def give_up_then_ask() -> Filled:
@@ -70,6 +73,8 @@ def test_a_call_that_is_cancelled_ends_at_its_next_step(
     answer = asyncio.run(give_up_then_ask())
 
     assert encoder.translated == 1
+    # Once: what was in the queue had no memory.
+    assert len(trimmed) == 1
     np.testing.assert_array_equal(answer.pixels, expected.pixels)
 
 
