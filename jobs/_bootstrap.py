@@ -6,6 +6,7 @@ Imported first by each job; knows nothing of what a job does.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -228,7 +229,10 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     for name, value in THREADS.items():
         os.environ.setdefault(name, value)
     try:
-        sys.exit(main(sys.argv[1:]))
+        code = main(sys.argv[1:])
+        # Now: when Python itself ends it is too late for what follows.
+        sys.stdout.flush()
+        sys.exit(code)
     except KintsugiError as error:
         # Raised in a task it comes wrapped, with the trace through Ray as its text.
         cause = getattr(error, "cause", error)
@@ -239,3 +243,20 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         sys.exit(FAILED)
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _is_unread() -> bool:
+    """Whether who read what is printed has gone, as `head` does when it has enough.
+
+    What is printed from then on goes nowhere.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

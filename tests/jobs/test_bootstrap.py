@@ -177,3 +177,37 @@ def test_a_file_that_is_none_is_one_line(content: bytes | None, tmp_path: Path) 
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"/f\.json.*: give what a job's --json wrote"):
         _bootstrap.read_results(path)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_who_stops_reading_what_is_printed_sees_no_trace(lines: int) -> None:
+    script = f"""
+import sys, time
+from kintsugi.jobs._bootstrap import run
+def main(argv):
+    print("ready", flush=True)
+    sys.stdin.read()
+    print("line\\n" * {lines})
+    return 0
+run(main)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PACKAGE.parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as job:
+        assert job.stdin
+        assert job.stdout
+        assert job.stderr
+        job.stdout.readline()
+        job.stdout.close()
+        job.stdin.close()
+        assert job.stderr.read() == b""
+        assert job.wait() == 128 + signal.SIGPIPE
+
+
+def test_another_broken_pipe_keeps_its_trace() -> None:
+    with pytest.raises(BrokenPipeError, match="of a socket"):
+        _bootstrap.run(raising(BrokenPipeError("of a socket")))
