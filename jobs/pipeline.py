@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def main(
         _evaluated(config)
     planned = steps(config, options.CONFIGS)
     if dry_run:
-        print("\n".join(f"{step.name}: {' '.join(_command(step))}" for step in planned))
+        print("\n".join(f"{step.name}: {shlex.join(_command(step))}" for step in planned))
         return DONE
     return _run_all(config, planned)
 

@@ -63,7 +63,9 @@ def read_config(uri: str) -> ReleaseConfig:
     """What a release says of itself. Raises: StorageError: there is none, or of another version."""
     place = Storage(uri)
     if not place.exists(CONFIG_NAME):
-        raise StorageError(f"no release at {place.uri}: it has no {CONFIG_NAME}")
+        raise StorageError(
+            f"no release at {place.uri} (no {CONFIG_NAME}): publish or promote one there"
+        )
     try:
         return parse_release_config(place.read(CONFIG_NAME), f"{place.uri}/{CONFIG_NAME}")
     except ValueError as error:
