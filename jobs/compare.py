@@ -44,6 +44,9 @@ def sheet(
 ) -> int:
     """Write pages of pairs, and a key apart from them."""
     values = {name: value for name, value in locals().items() if name != "json"}
+    from kintsugi.evaluation.method_names import check_names
+
+    check_names(options.names(methods), options.names(masks))
     return _work("sheet", json, values)
 
 

@@ -52,6 +52,9 @@ def main(
     json: options.Json = None,
 ) -> int:
     """Compare methods on seeded holes."""
+    from kintsugi.evaluation.method_names import check_names
+
+    check_names(options.names(methods), options.names(masks))
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.evaluation import comparison as work
     from kintsugi.evaluation.report import draw_grid, format_table

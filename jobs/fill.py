@@ -134,17 +134,20 @@ def _fill_one(
             " hole that was erased into it"
         )
     target = one_output(files.output, file)
-    # Before anything slow: a mistyped name is refused at once.
+    # Before anything slow: a mistyped name, or a mask of another photograph, is refused at once.
     image = read_file(files.photo)
     mask = None if files.mask is None else read_file(files.mask)
-    from kintsugi.inference.inpaint import fill_photo
+    from kintsugi.imaging.holed import open_holed
+
+    holed = open_holed(image, mask, masks)
+    from kintsugi.inference.inpaint import fill_holed
     from kintsugi.inference.methods import ReleaseMethod, open_release
 
     inpainter, config = open_release(release)
     since = time.monotonic()
     with watching(files.photo) as progress:
         method = ReleaseMethod(inpainter, _fill_options(masks, fill), progress)
-        saved = fill_photo(image, mask, method, masks=masks, output=target.file)
+        saved = fill_holed(holed, method, target.file)
     return target.finish(saved, "filled", config, time.monotonic() - since, json)
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 from kintsugi import Inpainter
 from kintsugi.errors import InvalidInput, StorageError
 from kintsugi.imaging.arrays import Mask, Pixels
+from kintsugi.imaging.holed import open_holed
 from kintsugi.imaging.photo_options import MaskOptions
-from kintsugi.inference.inpaint import fill_photo
+from kintsugi.inference.inpaint import fill_holed
 from kintsugi.inference.methods import ReleaseMethod
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
@@ -113,7 +114,8 @@ def test_a_mask_means_what_it_means_for_files(
             }
         ),
     )
-    saved = fill_photo(encoded(Image.fromarray(photo)), encoded(mask), method, masks=chosen)
+    holed = open_holed(encoded(Image.fromarray(photo)), encoded(mask), chosen)
+    saved = fill_holed(holed, method)
     expected = np.asarray(Image.open(io.BytesIO(saved.body)))
     assert np.array_equal(inpainter.fill(photo, given(mask), **options), expected)
 

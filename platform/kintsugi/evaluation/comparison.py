@@ -11,9 +11,6 @@ from kintsugi.data.sample_photos import open_photos
 from kintsugi.defaults import SAMPLES
 from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.evaluation.entrants import (
-    CONTEXT_ENCODER,
-    OUR_COARSE,
-    OURS,
     Entrant,
     Results,
     open_context_encoder,
@@ -22,6 +19,7 @@ from kintsugi.evaluation.entrants import (
 from kintsugi.evaluation.evaluate import Comparison, EvaluationPhoto, PhotoResult, evaluate
 from kintsugi.evaluation.fill_cache import FillCache
 from kintsugi.evaluation.learned_metrics import open_learned_metrics
+from kintsugi.evaluation.method_names import CONTEXT_ENCODER, OUR_COARSE, OURS, specs_of
 from kintsugi.evaluation.metrics import VggDistance
 from kintsugi.evaluation.realism.realism import HoleSampler
 from kintsugi.evaluation.report import draw_grid, format_markdown
@@ -31,7 +29,6 @@ from kintsugi.evaluation.request import (
     open_entrant,
     open_mask_sets,
     release_of,
-    specs_of,
 )
 from kintsugi.evaluation.statistics import case_rows, summarise, summarise_times
 from kintsugi.inference.folder import stem_of

@@ -1,14 +1,4 @@
-"""What takes part in an evaluation, by the names of the command line; knows no metrics.
-
-ours              the release of --release
-release:URI       any other release
-context-encoder:URI  a run of kintsugi train context-encoder
-folder:URI        pictures that some other program filled
-patch-synthesis   the iterative method of 2017, on the evaluation's encoder
-coarse, coarse:URI  G1 of a release alone, its fill brought to size
-telea ns biharmonic patchmatch smooth gmic-matchpatch gmic-patch resynthesizer
-NAME=any of these, to be named so in reports
-"""
+"""What takes part in an evaluation, opened; `method_names.py` names it. Knows no metrics."""
 
 import hashlib
 import inspect
@@ -23,6 +13,7 @@ import torch
 
 from kintsugi import models
 from kintsugi.errors import ConfigError, InvalidInput
+from kintsugi.evaluation.method_names import CONTEXT_ENCODER, PATCH_SYNTHESIS
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.formats import is_photo
@@ -47,11 +38,6 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.weights import open_networks
 from kintsugi.storage.storage import Storage
 
-OURS = "ours"
-PATCH_SYNTHESIS = "patch-synthesis"
-RELEASE, FOLDER, CONTEXT_ENCODER = "release:", "folder:", "context-encoder:"
-# G1 alone: of --release, or of another.
-OUR_COARSE, COARSE = "coarse", "coarse:"
 # Packages other than those that a method is named after, whose arithmetic its answers may show.
 _BENEATH = ("numpy", "scipy")
 
@@ -265,12 +251,6 @@ def open_classical(name: str) -> Computed:
     if name == "smooth":
         settings |= _code()
     return Computed(method, f"{name} {package} {release} {json.dumps(settings)}")
-
-
-def split_label(text: str) -> tuple[str, str]:
-    """``NAME=SPEC`` to both; a spec without a name is its own. A URI may hold a ``=``."""
-    label, equals, spec = text.partition("=")
-    return (label, spec) if equals and ":" not in label else (text, text)
 
 
 def _code() -> dict[str, str]:

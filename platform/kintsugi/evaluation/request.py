@@ -8,23 +8,21 @@ from kintsugi.data.mask_shards import open_mask_set
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import ConfigError
 from kintsugi.evaluation.entrants import (
-    COARSE,
-    CONTEXT_ENCODER,
-    FOLDER,
-    OUR_COARSE,
-    OURS,
-    PATCH_SYNTHESIS,
-    RELEASE,
     Entrant,
     OpenedRelease,
     open_classical,
     open_our_release,
     open_patch_synthesis,
     open_results,
-    split_label,
 )
-from kintsugi.inference.methods import CLASSICAL
-from kintsugi.inference.peers import PEERS
+from kintsugi.evaluation.method_names import (
+    COARSE,
+    FOLDER,
+    OUR_COARSE,
+    OURS,
+    PATCH_SYNTHESIS,
+    RELEASE,
+)
 from kintsugi.masks.sets import Masks, names_place, parse_mask_set
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.runs.run import open_encoder
@@ -35,7 +33,7 @@ class EvaluationRequest:
     """What is compared, as the command line says it.
 
     Attributes:
-        methods: As `kintsugi.evaluation.entrants` lists them.
+        methods: As `kintsugi.evaluation.method_names` lists them.
         masks: Names of mask sets, or URIs of written ones.
         release: What ``ours`` is; None is the bundled one where it is asked for.
         encoder: The encoder of the VGG distance and of neural patch synthesis, as a configuration
@@ -54,22 +52,6 @@ class EvaluationRequest:
     cache: str | None = None
     lpips_weights: Path | None = None
     inception_weights: Path | None = None
-
-
-def specs_of(methods: Sequence[str]) -> dict[str, str]:
-    """Label -> specification, in order. Raises: ConfigError: one is not known, or given twice."""
-    specs: dict[str, str] = {}
-    for text in methods:
-        label, spec = split_label(text)
-        if label in specs:
-            raise ConfigError(f"method {label!r} is given twice: name one of them, NAME={spec}")
-        prefixes = (RELEASE, COARSE, FOLDER, CONTEXT_ENCODER)
-        names = (OURS, OUR_COARSE, *CLASSICAL, *PEERS, PATCH_SYNTHESIS)
-        if spec not in names and not spec.startswith(prefixes):
-            known = ", ".join([*names, *(f"{prefix}URI" for prefix in prefixes)])
-            raise ConfigError(f"method {spec!r} is not known: use one of {known}")
-        specs[label] = spec
-    return specs
 
 
 def release_of(spec: str, request: EvaluationRequest) -> str | None:
@@ -99,7 +81,7 @@ def open_entrant(
     """Open what has no trained networks of its own.
 
     Args:
-        spec: As `specs_of` gives it.
+        spec: As `kintsugi.evaluation.method_names.specs_of` gives it.
         encoder: For neural patch synthesis; None where there is none.
         request: Has the seed.
         masks: Names of the mask sets, for a folder of results.

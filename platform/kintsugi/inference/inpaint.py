@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kintsugi.imaging.formats import is_photo
-from kintsugi.imaging.holed import open_holed, save_filled
-from kintsugi.imaging.limits import ImageLimits
+from kintsugi.imaging.holed import Holed, open_holed, save_filled
 from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
 from kintsugi.imaging.saving import Saved
 from kintsugi.inference.folder import (
@@ -133,28 +132,18 @@ def plan_folder(
     return FolderPlan(tuple(pairs), tuple(refused), outputs.hidden)
 
 
-def fill_photo(
-    image: bytes,
-    mask: bytes | None,
-    method: Method | PhotoMethod,
-    *,
-    masks: MaskOptions = MaskOptions(),
-    output: OutputOptions = OutputOptions(),
-    limits: ImageLimits = ImageLimits(),
+def fill_holed(
+    holed: Holed, method: Method | PhotoMethod, output: OutputOptions = OutputOptions()
 ) -> Saved:
-    """Decode a photograph and its mask, fill it, and encode it as the photograph was.
+    """Fill a photograph, and encode it as the photograph was.
 
     Args:
-        image: The photograph's file.
-        mask: Its mask's; None where the hole was erased into the photograph.
+        holed: The photograph and its hole.
         method: What fills; growing and feathering of the mask are its own.
-        masks: What marks the hole.
         output: The file that is written.
-        limits: What is accepted.
 
-    Raises: InputError: either cannot be used, or not with the other.
+    Raises: InvalidInput: it cannot be filled by that method, or not be written so.
     """
-    holed = open_holed(image, mask, masks, limits)
     pixels: Any = holed.photo.pixels
     return save_filled(holed, method(pixels, holed.hole), output)
 
@@ -224,5 +213,5 @@ class Filling:
         mask = self.places.one_mask
         if pair.mask and self.places.masks is not None:
             mask = read_input(self.places.masks, pair.mask, "mask")
-        saved = fill_photo(image, mask, self.method, masks=self.masks, output=self.output)
+        saved = fill_holed(open_holed(image, mask, self.masks), self.method, self.output)
         return OutputFile(saved.body, saved.notes)

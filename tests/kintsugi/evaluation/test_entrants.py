@@ -14,10 +14,11 @@ from kintsugi.evaluation.entrants import (
     open_our_release,
     open_patch_synthesis,
     open_results,
-    split_label,
 )
+from kintsugi.evaluation.method_names import CLASSICAL_NAMES, PEER_NAMES, split_label
 from kintsugi.imaging.codec import encode_image
 from kintsugi.inference.methods import CLASSICAL
+from kintsugi.inference.peers import PEERS
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.matching import MatchingConfig
 from kintsugi.models.networks.vgg import Vgg19Relu3
@@ -146,6 +147,11 @@ def test_identities_name_what_stands_beneath_a_method(monkeypatch: pytest.Monkey
     monkeypatch.setattr(entrants, "_methods_digest", lambda: "other")
     for name, identity in kinds.items():
         assert identity() != before[name], name
+
+
+def test_every_method_has_the_name_that_the_command_line_knows() -> None:
+    assert set(CLASSICAL_NAMES) == CLASSICAL.keys()
+    assert set(PEER_NAMES) == PEERS.keys()
 
 
 def test_labels() -> None:

@@ -27,9 +27,10 @@ from kintsugi.evaluation.comparison import (
     open_comparison,
     write_report,
 )
-from kintsugi.evaluation.entrants import RELEASE, Computed, Entrant
+from kintsugi.evaluation.entrants import Computed, Entrant
 from kintsugi.evaluation.evaluate import Comparison
-from kintsugi.evaluation.request import EvaluationRequest, specs_of
+from kintsugi.evaluation.method_names import RELEASE, specs_of
+from kintsugi.evaluation.request import EvaluationRequest
 from kintsugi.inference.methods import CoarseFill, ReleaseMethod
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.release.publish import publish
