@@ -130,7 +130,11 @@ class AppArgs(BaseModel):
         default=1, gt=0, description="Jobs that each replica of the Ingress runs at one time"
     )
     jobs_waiting: int = Field(
-        default=100, gt=0, description="Jobs that wait at each replica; more get 503"
+        default=400,
+        gt=0,
+        description="Jobs that wait at each replica; more get 503. A key, by its name, may fill as"
+        " many of the places as are left free: half of them, if no other waits, which is the most"
+        " that it may send as one batch",
     )
     jobs_lease_seconds: float = Field(
         default=30,

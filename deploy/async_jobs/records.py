@@ -119,7 +119,7 @@ class BatchRow(_Record):
 
     Attributes:
         name: As its sender calls the file.
-        job: Id; "" where it was refused.
+        job: Id; of one that was refused there is no such job.
         problem: Why it was.
     """
 

@@ -147,12 +147,11 @@ class JobRoutes:
         """
         jobs = self.enabled()
         await jobs.work.check(form.form)
-        record = _record(form, request, jobs.now())
+        record = new_record(form, request, jobs.now(), key)
         if not key:
             return await _take(jobs, record, form), True
-        record = record.model_copy(update={"id": keyed_id(record, key)})
         name = key_digest(record.key_name, key)
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self.lock(name):
             known = await jobs.made_before(record, name)
             if known is not None:
                 return known, False
@@ -206,6 +205,10 @@ class JobRoutes:
                 job = await jobs.find(job_id, key_name_of(request))
             return _shown(job, request)
 
+    def lock(self, name: str) -> asyncio.Lock:
+        """One request at a time has the lock of a name, such as of an Idempotency-Key."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
     def enabled(self) -> Jobs:
         """Those of the service. Raises: Problem 501 `jobs_disabled`: it keeps none."""
         if self._jobs is None:
@@ -220,12 +223,13 @@ class JobRoutes:
 
 
 async def _take(jobs: Jobs, record: JobRecord, form: JobForm) -> Job:
-    await jobs.submit(record, dict(form.files))
+    await jobs.submit([(record, form.files)])
     return await jobs.find(record.id, record.key_name)
 
 
-def _record(form: JobForm, request: Request, now: float) -> JobRecord:
-    return JobRecord(
+def new_record(form: JobForm, request: Request, now: float, key: str) -> JobRecord:
+    """What is kept of a job that is sent ``now``, with this Idempotency-Key if it is not ""."""
+    record = JobRecord(
         id=fresh_id(),
         kind=form.kind,
         options=form.option_values,
@@ -235,6 +239,7 @@ def _record(form: JobForm, request: Request, now: float) -> JobRecord:
         created=now,
         webhook=form.webhook,
     )
+    return record.model_copy(update={"id": keyed_id(record, key)}) if key else record
 
 
 def _no_result(job: Job) -> Problem:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from kintsugi.deploy.async_jobs.claims import Claims
 from kintsugi.deploy.async_jobs.forms import job_form
 from kintsugi.deploy.async_jobs.job_queue import JobQueue
 from kintsugi.deploy.async_jobs.records import (
+    BatchRecord,
     Claim,
     JobOutcome,
     JobProblem,
@@ -35,6 +36,7 @@ from kintsugi.models.progress import Step
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+NewJob = tuple[JobRecord, Mapping[str, bytes]]
 
 # Store threads of a store that answers slowly, at one time.
 _STORE_THREADS = 4
@@ -112,43 +114,67 @@ class JobRunner:
             self._calls.close()
 
     async def submit(
-        self, record: JobRecord, files: dict[str, bytes], call: Callable[..., Awaitable[Any]]
+        self,
+        jobs: Sequence[NewJob],
+        call: Callable[..., Awaitable[Any]],
+        batch: BatchRecord | None = None,
     ) -> None:
-        """Take a job; it runs when its turn comes.
+        """Take jobs of one key, all or none; each runs when its turn comes.
 
         Args:
-            record: The record of the job.
-            files: As they came, by field.
+            jobs: The record of each, and its files as they came, by field.
             call: Calls the store for those who wait for the answer.
+            batch: Is kept before its jobs: whoever sends it again with its key goes on with it.
 
         Raises:
-            Problem: 503 `jobs_full`.
-            StorageError: It could not be written.
+            Problem: As `check_room`; nothing was written then.
+            StorageError: One could not be written; those before it were taken.
         """
-        self._check_room(record.key_name)
-        # At once: others come in while this one is written.
-        self._mine[record.id] = _ClaimedJob(record.key_name, record.created)
+        self.check_room(jobs[0][0].key_name if jobs else "", len(jobs))
+        # At once: others come in while these are written.
+        left = {record.id: _ClaimedJob(record.key_name, record.created) for record, _ in jobs}
+        self._mine |= left
         try:
             await self._claims.ensure_alive()
-            await call(self._store.create, record, files, self._claims.owner)
+            if batch is not None:
+                await call(self._store.keep_batch, batch)
+            for record, files in jobs:
+                await call(self._store.create, record, files, self._claims.owner)
+                await self._queue.put(record.key_name, record.id)
+                del left[record.id]
         except BaseException:
-            self._mine.pop(record.id, None)
+            for job_id in left:
+                self._mine.pop(job_id, None)
             raise
-        await self._queue.put(record.key_name, record.id)
 
     def stop(self, job_id: str) -> None:
         """Stop a job that was given up, if this service runs it."""
         if job_id in self._running:
             self._running[job_id].cancel()
 
-    def _check_room(self, key: str) -> None:
-        """Raises: Problem 503 `jobs_full`, for all or for this key."""
+    def check_room(self, key: str, count: int) -> None:
+        """Whether so many jobs of a key may be sent now.
+
+        Raises: Problem 503 `jobs_full`, for all or for this key; 422 `batch_too_large`: they are
+            more than may ever wait.
+        """
+        if not count:
+            return
+        # As many as it leaves free for others; one always.
+        most = (self._limits.waiting + 1) // 2 if key else self._limits.waiting
+        if count > most:
+            raise Problem(
+                422,
+                "batch_too_large",
+                detail=f"{count} jobs were sent at once, and {most} of one sender may wait here",
+                hint=f"send at most {most} in one batch",
+            )
         waiting = Counter(
             mine.key_name for job_id, mine in self._mine.items() if job_id not in self._running
         )
-        free = self._limits.waiting - waiting.total()
-        # As many as it leaves free for others; one always.
-        if free > 0 and (not key or waiting[key] < max(1, free)):
+        # What the last of them finds.
+        free = self._limits.waiting - waiting.total() - (count - 1)
+        if free > 0 and (not key or waiting[key] + count - 1 < max(1, free)):
             return
         of_whom = f"{waiting[key]} jobs of this key" if key else f"{waiting.total()} jobs"
         raise Problem(

@@ -1,14 +1,14 @@
 """The jobs of one service: where they are, who runs them, who may see them; no HTTP routes."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from kintsugi.deploy.async_jobs.records import BatchRecord, Job, JobRecord, is_job_id
-from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, damaged
+from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, NewJob, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
@@ -58,9 +58,9 @@ class Jobs:
         finally:
             self._calls.close()
 
-    async def submit(self, record: JobRecord, files: dict[str, bytes]) -> None:
-        """Take a job. Raises: as `JobRunner.submit`."""
-        await self.runner.submit(record, files, self._call)
+    async def submit(self, jobs: Sequence[NewJob], batch: BatchRecord | None = None) -> None:
+        """Take jobs of one key, all or none. Raises: as `JobRunner.submit`."""
+        await self.runner.submit(jobs, self._call, batch)
 
     async def cancel(self, job_id: str) -> None:
         """Give a job up, whichever service runs it. Raises: StorageError."""
@@ -117,24 +117,34 @@ class Jobs:
         """
         made = await self._call(self._store.job_of_key, key)
         if made is not None and made != record.id:
-            raise InvalidInput(
-                "this Idempotency-Key came with other files or options before",
-                code="idempotency_key_reused",
-                hint="choose a new key for every job",
-            )
-        job = await self._call(self._store.job, record.id)
+            raise _key_reused()
+        return await self.unexpired(record.id)
+
+    async def unexpired(self, job_id: str) -> Job | None:
+        """A job whose id another of the same content has, too; one that expired is removed."""
+        job = await self._call(self._store.job, job_id)
         if job is not None and job.state == "expired":
             await self._call(self._store.remove, job.record)
             return None
         return job
 
+    async def batch_before(self, batch: BatchRecord) -> BatchRecord | None:
+        """The batch that an Idempotency-Key has made of the same content; None for none.
+
+        Raises: InvalidInput `idempotency_key_reused`: it has made another.
+        """
+        before = await self._call(self._store.batch, batch.id)
+        if before is not None:
+            # A row without a job was refused by a version that did not keep its id.
+            pairs = zip(before.rows, batch.rows, strict=False)
+            is_same = all(old.job in ("", new.job) for old, new in pairs)
+            if len(before.rows) != len(batch.rows) or not is_same:
+                raise _key_reused()
+        return before
+
     async def keep_key(self, key: str, job_id: str) -> None:
         """Say which job an Idempotency-Key has made."""
         await self._call(self._store.keep_key, key, job_id)
-
-    async def keep_batch(self, batch: BatchRecord) -> None:
-        """Say which jobs were sent together."""
-        await self._call(self._store.keep_batch, batch)
 
     async def batch(self, batch_id: str, key_name: str) -> BatchRecord:
         """A batch of the owner of this API key. Raises: Problem 404 `batch_unknown`."""
@@ -151,6 +161,14 @@ class Jobs:
     async def image(self, job: Job) -> bytes:
         """The image of a job that is done."""
         return await self._call(self._store.image, job)
+
+
+def _key_reused() -> InvalidInput:
+    return InvalidInput(
+        "this Idempotency-Key came with other files or options before",
+        code="idempotency_key_reused",
+        hint="choose a new key for everything that is not the same request",
+    )
 
 
 def open_jobs(work: ImageService, args: AppArgs, observer: Observer) -> Jobs | None:

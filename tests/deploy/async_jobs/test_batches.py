@@ -1,12 +1,15 @@
 """/v1/batches: each photograph a job or a row that says why not; once, whatever is sent again."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from kintsugi.deploy.async_jobs.forms import MOST_AT_ONCE
 from kintsugi.deploy.async_jobs.records import BatchRecord, BatchRow
 from kintsugi.deploy.async_jobs.store import JobStore
 from tests.deploy.async_jobs.conftest import HeldEngine, wait_for, wait_until
@@ -90,21 +93,76 @@ def test_sent_again_with_its_key_it_is_the_same(start: Start) -> None:
     wait_for_batch(client, one["id"])
 
 
-def test_beyond_what_may_wait_each_is_told_and_can_be_sent_again(
-    start: Start, held: HeldEngine
-) -> None:
-    client = start(held, jobs_waiting=1, jobs_running=1)
-    files = [*TWO, ("image", "third.png", encode(draw_photo(80, 112, seed=5)))]
-    first = send(client, files, idempotency_key="k").json()
-    refused = [row["problem"]["code"] for row in first["rows"] if row["problem"]]
-    assert refused
-    assert set(refused) == {"jobs_full"}
+def test_another_batch_with_its_key_is_refused_and_harms_nothing(start: Start) -> None:
+    client = start()
+    broken = ("image", "broken.png", b"no picture")
+    first = send(client, [*TWO, broken], idempotency_key="k").json()
+    others = [
+        [("image", "other.png", encode(STYLE)), *TWO[1:], broken],
+        TWO,
+        [TWO[1], TWO[0], TWO[2], broken],
+        # In place of one that was refused, too.
+        [*TWO, ("image", "broken.png", encode(STYLE))],
+    ]
+    for files in others:
+        problem(send(client, files, idempotency_key="k"), 422, "idempotency_key_reused")
+    options = {"feather": "3"}
+    answer = send(client, [*TWO, broken], options, idempotency_key="k")
+    problem(answer, 422, "idempotency_key_reused")
+    ended = wait_for_batch(client, first["id"])
+    assert (ended["done"], ended["failed"]) == (2, 1)
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 2
+    again = send(client, [*TWO, broken], idempotency_key="k").json()
+    assert again == ended
+
+
+def test_what_was_cut_short_goes_on_when_it_is_sent_again(start: Start, folder: Path) -> None:
+    client = start()
+    first = send(client, TWO, idempotency_key="k").json()
+    wait_for_batch(client, first["id"])
+    shutil.rmtree(folder / "jobs" / first["rows"][1]["job"]["id"])
+    assert client.get(f"/v1/batches/{first['id']}").json()["rows"][1]["job"] is None
+    again = send(client, TWO, idempotency_key="k").json()
+    assert [row["job"]["id"] for row in again["rows"]] == [
+        row["job"]["id"] for row in first["rows"]
+    ]
+    assert wait_for_batch(client, first["id"])["done"] == 2
+
+
+def test_where_too_many_wait_none_is_taken(start: Start, held: HeldEngine, folder: Path) -> None:
+    client = start(held, jobs_waiting=3)
+    first = send(client, TWO).json()
+    wait_for(client, first["rows"][0]["job"]["id"], "running")
+    three = [*TWO, ("image", "third.png", encode(draw_photo(80, 112, seed=5)))]
+    before = sorted(folder.rglob("*/*"))
+    full = send(client, three, idempotency_key="k")
+    problem(full, 503, "jobs_full")
+    assert full.headers["retry-after"] == "10"
+    # The service says meanwhile that it runs.
+    assert [path for path in sorted(folder.rglob("*/*")) if "owners" not in path.parts] == [
+        path for path in before if "owners" not in path.parts
+    ]
+    four = [*three, ("image", "fourth.png", encode(draw_photo(80, 112, seed=6)))]
+    problem(send(client, four), 422, "batch_too_large")
     held.go = True
-    while any(row["problem"] for row in first["rows"]):
-        wait_for_batch(client, first["id"])
-        first = send(client, files, idempotency_key="k").json()
-    assert wait_for_batch(client, first["id"])["done"] == 3
-    assert len(client.get("/v1/jobs").json()["jobs"]) == 3
+    wait_for_batch(client, first["id"])
+    taken = send(client, three, idempotency_key="k").json()
+    assert wait_for_batch(client, taken["id"])["done"] == 3
+
+
+def test_a_hundred_of_one_key_are_taken(start: Start, held: HeldEngine, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"ann: {ANN}\n")
+    client = start(held, api_keys=str(tmp_path / "keys"))
+    mask = np.zeros((16, 16), np.bool_)
+    mask[4:8, 4:8] = True
+    photo = encode(draw_photo(16, 16))
+    files = [("image", f"{number}.png", photo) for number in range(MOST_AT_ONCE)]
+    files.append(("mask", "mask.png", encode(mask)))
+    batch = send(client, files, x_api_key=ANN).json()
+    assert [row["problem"] for row in batch["rows"]] == [None] * MOST_AT_ONCE
+    assert client.delete(f"/v1/batches/{batch['id']}", headers={"x-api-key": ANN}).json()[
+        "state"
+    ] == ("ended")
 
 
 def test_all_are_given_up_together(start: Start, held: HeldEngine, folder: Path) -> None:
