@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.deploy.engine import Filled, ModelInfo, Pixels, find_model
-from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.memory import trim_heap
+from kintsugi.deploy.options import AnswerOptions, InpaintOptions, StylizeOptions
 from kintsugi.deploy.planning import finite_image, plan_inpainting, plan_transfer
 from kintsugi.models.inpainter import CancelCheck, Inpainter
 from kintsugi.models.pixels import image_to_tensor

@@ -11,6 +11,7 @@ from fastapi.security import APIKeyHeader
 
 from kintsugi.deploy.admission.api_keys import KeyFile
 from kintsugi.deploy.admission.gate import Gate
+from kintsugi.deploy.http.middleware import number_of_bytes
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
 from kintsugi.deploy.settings import AppArgs
@@ -88,9 +89,9 @@ class BodyAdmission:
 
     async def __call__(self, request: Request) -> None:
         """Raises: Busy, with the seconds after which there is room."""
-        declared = request.headers.get("content-length", "")
+        declared = number_of_bytes(request.headers.get("content-length", ""))
         # Without a length it is counted as all that it may be.
-        size = int(declared) if declared.isdecimal() else self._max_bytes
+        size = self._max_bytes if declared is None else declared
         request.state.ticket = self._gate.enter(request.state.record.key_name, size)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from kintsugi.deploy.http.middleware import MOST_BYTES, number_of_bytes
 from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, problem_document
 
 # As nginx.conf has them, or a little more.
@@ -120,8 +121,8 @@ class Bounds(asyncio.Protocol):
     def _body_bytes(self) -> int:
         """How much may follow a header; a body without a length, or too long, is cut off."""
         declared = dict(self.cycle.scope["headers"]).get(b"content-length", b"")
-        length = int(declared) if declared.isdigit() and len(declared) < 16 else LINGER_BYTES
-        return length
+        length = number_of_bytes(declared.decode("latin-1"))
+        return LINGER_BYTES if length is None or length == MOST_BYTES else length
 
     def _refuse(self, problem: Problem) -> None:
         """Answer outside of the application, and close."""

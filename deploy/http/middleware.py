@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 # A body has so long, and a second more for so many bytes: it holds a place and memory meanwhile.
 PAUSE_SECONDS, LEAST_BYTES_A_SECOND = 30.0, 16_000
+# More than there is anywhere.
+MOST_BYTES = 10**18
 # What is asked of a service that is being stopped, too.
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live"})
 
@@ -118,9 +120,20 @@ def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
 
 
 def _check_declared_length(headers: Headers, limit: int) -> None:
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    declared = number_of_bytes(headers.get("content-length", ""))
+    if declared is not None and declared > limit:
         raise _too_large(f"{declared} bytes", limit)
+
+
+def number_of_bytes(text: str) -> int | None:
+    """The size that a header says, at most `MOST_BYTES`; None where it is no number.
+
+    Python reads no number of thousands of digits: it would be a bug here, and not the client's.
+    """
+    if not text.isdecimal():
+        return None
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) < len(str(MOST_BYTES)) else MOST_BYTES
 
 
 def _limited(receive: Receive, record: AccessRecord, limit: int) -> Receive:

@@ -36,7 +36,7 @@ from kintsugi.deploy.sandbox.wire import (
 from kintsugi.errors import InputError, InvalidInput
 from kintsugi.imaging.codec import ImageLimits
 from kintsugi.imaging.decode_cost import read_decode_cost
-from kintsugi.imaging.fill_window import Box, fill_window
+from kintsugi.imaging.fill_window import Box, seen_window
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.photograph import Photograph
 
@@ -114,7 +114,7 @@ class _State:
         found: dict[str, Any] = {"size": [height, width], "holes": int(photo.mask.sum())}
         if head["check"]:
             return found, ()
-        box = fill_window(photo.mask, options.grow_mask)
+        box = seen_window(photo.image.pixels, photo.mask, options.grow_mask)
         top, bottom, left, right = box
         inside = (slice(top, bottom), slice(left, right))
         pixels = photo.image.pixels[inside]

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageCms
 
 from kintsugi.deploy.sandbox import fork_client
+from kintsugi.inference.inpaint import fill_photo
+from kintsugi.inference.methods import FillOptions, ReleaseMethod
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from tests.deploy.conftest import (
@@ -21,6 +23,7 @@ from tests.deploy.conftest import (
     STYLE,
     decode,
     draw_mask,
+    draw_photo,
     encode,
     post,
     post_style,
@@ -97,6 +100,21 @@ def test_the_images_own_transparency_can_be_the_hole(client: TestClient) -> None
     answer = decode(response.content)
     np.testing.assert_array_equal(answer[..., :3], decode(post(client).content))
     assert (answer[..., 3] == 255).all()
+
+
+def test_what_a_fill_is_made_from_may_lie_far_away(
+    client: TestClient, inpainter: Inpainter
+) -> None:
+    """As the facade, and with it the command, fills it."""
+    pixels, mask = np.zeros((200, 1400, 4), np.uint8), np.zeros((200, 1400), np.bool_)
+    pixels[:, 1000:] = np.dstack([draw_photo(200, 400), np.full((200, 400), 255, np.uint8)])
+    mask[80:120, 100:140] = True
+    pixels[mask] = (200, 10, 10, 255)
+    answer = post(client, image=encode(pixels), mask=encode(mask))
+    assert answer.status_code == 200, answer.text
+    method = ReleaseMethod(inpainter, FillOptions())
+    filled = fill_photo(encode(pixels), encode(mask), method)
+    np.testing.assert_array_equal(decode(answer.content), decode(filled.body))
 
 
 def test_in_the_alpha_convention_the_hole_of_a_mask_file_is_opaque_too(client: TestClient) -> None:

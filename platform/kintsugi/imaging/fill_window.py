@@ -39,6 +39,25 @@ def fill_window(mask: npt.NDArray[np.bool_], grow: int) -> Box:
     return (*_span(top, bottom, height, block), *_span(left, right, width, block))
 
 
+def seen_window(pixels: npt.NDArray[Any], mask: npt.NDArray[np.bool_], grow: int) -> Box:
+    """`fill_window`, or the whole where what the fill is made from lies farther away.
+
+    Args:
+        pixels: H W 3, or H W 4 where some cannot be seen: 0 in the fourth channel.
+        mask: H W, True = hole; not empty.
+        grow: As there.
+    """
+    box = fill_window(mask, grow)
+    if pixels.shape[2] == 3:
+        return box
+    top, bottom, left, right = box
+    inside = (slice(top, bottom), slice(left, right))
+    if ((pixels[inside][..., 3] > 0) & ~_grown(mask[inside], grow)).any():
+        return box
+    height, width = mask.shape
+    return (0, height, 0, width)
+
+
 def fill_within(
     pixels: Samples,
     mask: npt.NDArray[np.bool_],
@@ -57,16 +76,22 @@ def fill_within(
     """
     if mask.shape != pixels.shape[:2] or not mask.any():
         return fill(pixels, mask)
-    top, bottom, left, right = fill_window(mask, grow)
+    top, bottom, left, right = seen_window(pixels, mask, grow)
     inside = (slice(top, bottom), slice(left, right))
-    if pixels.shape[2] == 4 and not (~mask & (pixels[..., 3] > 0))[inside].any():
-        # What the fill is made from lies farther away.
-        return fill(pixels, mask)
     answer: Any = pixels[..., :3].copy()
     part: Any = np.ascontiguousarray(pixels[inside])
     answer[inside] = fill(part, np.ascontiguousarray(mask[inside]))
     filled: Samples = answer
     return filled
+
+
+def _grown(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
+    """As `kintsugi.models.compose.colour.grow`: by so many pixels on every side."""
+    for axis in (0, 1) if pixels else ():
+        margin = [(pixels + 1, pixels) if each == axis else (0, 0) for each in (0, 1)]
+        sums = np.pad(mask, margin).cumsum(axis=axis, dtype=np.int32).swapaxes(0, axis)
+        mask = (sums[2 * pixels + 1 :] > sums[: -2 * pixels - 1]).swapaxes(0, axis)
+    return mask
 
 
 def _coarsest_block(rows: int, columns: int) -> int:

@@ -19,6 +19,8 @@ MOST_REACH = 64
 MOST_SCALES = 16
 LARGEST_SEED = 2**63 - 1
 _OWN_QUALITY = 92
+# No number that is an option has as many.
+_MOST_DIGITS = 40
 
 
 def _about(
@@ -199,7 +201,9 @@ class Choice:
 
     def parse(self, text: str) -> Any:
         """The value that a command line gives as text. Raises: as `check`."""
-        value: Any = int(text) if text.isascii() and text.isdecimal() else text
+        # Python reads no number of thousands of digits.
+        is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+        value: Any = int(text) if is_number else text
         if self.is_fraction:
             with suppress(ValueError):
                 value = float(text)

@@ -184,7 +184,7 @@ def test_binary_data_that_is_wrong(client: TestClient, given: dict[str, Any], sa
     refused(client.post(INFER, content=body, headers=headers), 400, said)
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "", "99999999", "1e3"])
+@pytest.mark.parametrize("length", ["-1", "x", "", "99999999", "1e3", "9" * 5000])
 def test_a_length_of_the_json_that_is_wrong(client: TestClient, length: str) -> None:
     _, body = binary_body()
     headers = {"inference-header-content-length": length}

@@ -16,6 +16,7 @@ from kintsugi.deploy.engine import Busy, Filled, ModelInfo, Observer
 from kintsugi.deploy.http import middleware
 from kintsugi.deploy.http.access_log import AccessRecord
 from kintsugi.deploy.http.image_service import ImageService
+from kintsugi.deploy.http.middleware import MOST_BYTES, number_of_bytes
 from kintsugi.deploy.http.request_kinds import InpaintForm
 from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
@@ -223,6 +224,29 @@ def test_readiness_names_the_node_that_does_not_answer(make_client: MakeClient) 
         "requests": 0,
         "nodes": {"Refiner": True, "PatchSwap": False},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("0012", 12),
+        ("999999999999999999", 999999999999999999),
+        ("1" + 18 * "0", MOST_BYTES),
+        ("9" * 5000, MOST_BYTES),
+        ("", None),
+        ("-1", None),
+        ("1e3", None),
+        ("²", None),
+    ],
+)
+def test_a_size_that_a_header_says(text: str, number: int | None) -> None:
+    assert number_of_bytes(text) == number
+
+
+def test_a_declared_length_of_thousands_of_digits_is_too_large(client: TestClient) -> None:
+    answer = client.post("/v1/inpaint", content=b"", headers={"content-length": "9" * 5000})
+    problem(answer, 413, "body_too_large")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import torch
 
 from kintsugi.imaging import fill_window as window
 from kintsugi.imaging.arrays import Mask, Pixels
-from kintsugi.imaging.fill_window import fill_window
+from kintsugi.imaging.fill_window import fill_window, seen_window
+from kintsugi.models.compose.colour import grow as grow_tensor
 from kintsugi.models.plan import crops
 from kintsugi.models.plan.crops import crops_of
 
@@ -102,3 +103,32 @@ def test_a_picture_is_filled_within_its_window_alone() -> None:
 
     window.fill_within(unseen, mask, 5, looked_at)
     assert seen[-1] == (3000, 2600, 4), "what can be seen lies outside of the window"
+
+
+def far_away(seen: slice) -> tuple[Pixels, Mask]:
+    """A picture of which some columns can be seen, and a hole on its left."""
+    pixels, mask = np.zeros((600, 3000, 4), np.uint8), np.zeros((600, 3000), np.bool_)
+    mask[280:320, 300:340] = True
+    pixels[:, seen] = 255
+    return pixels, mask
+
+
+def test_the_window_reaches_to_what_the_fill_is_made_from() -> None:
+    whole = (0, 600, 0, 3000)
+    pixels, mask = far_away(slice(2900, 3000))
+    assert seen_window(pixels, mask, 0) == whole
+    assert seen_window(pixels[..., :3], mask, 0) == fill_window(mask, 0)
+    pixels, mask = far_away(slice(345, 350))
+    assert seen_window(pixels, mask, 0) == fill_window(mask, 0)
+    # Its middle rows are hole once that has grown; above and below them it is seen.
+    assert seen_window(pixels, mask, 64) == fill_window(mask, 64)
+    pixels[:216] = pixels[384:] = 0
+    assert seen_window(pixels, mask, 63) == fill_window(mask, 63)
+    assert seen_window(pixels, mask, 64) == whole
+
+
+@pytest.mark.parametrize("by", [0, 1, 5, 64])
+def test_a_hole_grows_as_in_the_plan(by: int) -> None:
+    mask = np.random.default_rng(by).random((90, 70)) > 0.998
+    expected = grow_tensor(torch.from_numpy(mask).float()[None, None], by)[0, 0].numpy() > 0
+    np.testing.assert_array_equal(window._grown(mask, by), expected)

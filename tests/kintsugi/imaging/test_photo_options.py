@@ -56,5 +56,6 @@ def test_text_of_a_command_line_becomes_a_value() -> None:
     assert choice("strength").parse("1") == 1.0
     assert choice("strength").parse(".25") == 0.25
     assert choice("strip_metadata").flag == "--strip-metadata"
-    with pytest.raises(InvalidInput):
-        choice("quality").parse("best")
+    for wrong in ("best", "9" * 5000):
+        with pytest.raises(InvalidInput):
+            choice("quality").parse(wrong)
