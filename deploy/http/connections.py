@@ -5,13 +5,21 @@ for a client that does not read. Serve's proxies are uvicorn's too, and cannot b
 stands in front of them. A service in one process has this.
 """
 
+import array
 import asyncio
+import fcntl
+import termios
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from kintsugi.deploy.http.middleware import MOST_BYTES, number_of_bytes
+from kintsugi.deploy.http.middleware import (
+    LEAST_BYTES_A_SECOND,
+    MOST_BYTES,
+    number_of_bytes,
+)
 from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, problem_document
 
 # As nginx.conf has them, or a little more.
@@ -19,7 +27,7 @@ HEAD_BYTES = 32 * 1024
 HEAD_SECONDS = 10.0
 # For a client that was refused while it sends its body: to read why.
 LINGER_SECONDS, LINGER_BYTES = 30.0, 16 * 2**20
-# Without a byte that goes out.
+# How often it is looked whether a client reads on: as quickly as bodies must come, at least.
 WRITE_SECONDS = 60.0
 
 
@@ -36,6 +44,7 @@ class Bounds(asyncio.Protocol):
         self._heard, self._most = 0, HEAD_BYTES
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a header, but not for ever."""
@@ -87,7 +96,7 @@ class Bounds(asyncio.Protocol):
         """The client does not take what is sent."""
         super().pause_writing()
         if self._write_timer is None:
-            self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+            self._look_later()
 
     def resume_writing(self) -> None:
         """It has taken most of it."""
@@ -95,6 +104,18 @@ class Bounds(asyncio.Protocol):
             self._write_timer.cancel()
             self._write_timer = None
         super().resume_writing()
+
+    def _look_later(self) -> None:
+        self._unread = _unread(self.transport)
+        self._write_timer = self.loop.call_later(WRITE_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """An answer is one write: it is not over before nearly all of it is read."""
+        read = self._unread - _unread(self.transport)
+        if read < WRITE_SECONDS * LEAST_BYTES_A_SECOND:
+            self.transport.abort()
+        else:
+            self._look_later()
 
     def _wait_for_head(self, seconds: float) -> None:
         self._head_timer = self.loop.call_later(seconds, self._is_too_slow)
@@ -133,6 +154,18 @@ class Bounds(asyncio.Protocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """Bytes that were sent and that the client's machine has not, here and in the kernel.
+
+    The kernel takes more only when a third of what it holds has gone: megabytes.
+    """
+    kernel = array.array("i", [0])
+    # Not every system says it of sockets.
+    with suppress(OSError):
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kernel)
+    return transport.get_write_buffer_size() + kernel[0]
 
 
 class BoundedConnection(Bounds, AutoHTTPProtocol):  # type: ignore[misc, valid-type]

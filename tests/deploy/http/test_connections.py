@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kintsugi.deploy.http import connections
 from kintsugi.deploy.http.connections import BoundedConnection, Bounds
+from kintsugi.deploy.http.middleware import LEAST_BYTES_A_SECOND
 from kintsugi.deploy.http.problems import ProblemDocument
 
 LONG = 8 * 2**20
@@ -191,9 +192,17 @@ class Timer:
 
 @dataclass
 class Wire:
-    """A transport."""
+    """A transport, and what is held for its client."""
 
+    socket: socket.socket
     aborted: bool = False
+    held: int = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def get_extra_info(self, name: str) -> Any:
+        return getattr(self, name)
 
     def abort(self) -> None:
         self.aborted = True
@@ -223,11 +232,12 @@ class Bounded(Bounds, Below):
 
 
 @pytest.fixture
-def bounded() -> tuple[Bounded, Clock, Wire]:
-    clock, wire = Clock(), Wire()
-    connection = Bounded(clock)
-    connection.connection_made(wire)  # type: ignore[arg-type]
-    return connection, clock, wire
+def bounded() -> Iterator[tuple[Bounded, Clock, Wire]]:
+    with socket.socket() as unused:
+        clock, wire = Clock(), Wire(unused)
+        connection = Bounded(clock)
+        connection.connection_made(wire)  # type: ignore[arg-type]
+        yield connection, clock, wire
 
 
 def test_who_reads_slowly_is_not_disconnected(bounded: tuple[Bounded, Clock, Wire]) -> None:
@@ -242,6 +252,34 @@ def test_who_reads_slowly_is_not_disconnected(bounded: tuple[Bounded, Clock, Wir
     connection.pause_writing()
     clock.pass_by(1.1 * connections.WRITE_SECONDS)
     assert wire.aborted
+
+
+def test_one_answer_may_take_long_while_it_is_read(bounded: tuple[Bounded, Clock, Wire]) -> None:
+    connection, clock, wire = bounded
+    enough = int(connections.WRITE_SECONDS * LEAST_BYTES_A_SECOND)
+    connection.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    wire.held = 20 * enough
+    connection.pause_writing()
+    for _ in range(10):
+        wire.held -= enough
+        clock.pass_by(1.01 * connections.WRITE_SECONDS)
+        assert not wire.aborted
+    wire.held -= enough - 1
+    clock.pass_by(1.01 * connections.WRITE_SECONDS)
+    assert wire.aborted, "a trickle holds memory like one who does not read"
+
+
+def test_who_reads_steadily_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several times the seconds after which it is looked."""
+    monkeypatch.setattr(connections, "WRITE_SECONDS", 1.0)
+    with serving(BoundedConnection) as port, connect(port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.sendall(b"GET /long HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        got = 0
+        while some := client.recv(2**16):
+            got += len(some)
+            time.sleep(0.05)
+    assert got > LONG
 
 
 def test_each_header_of_a_connection_has_its_own_time(
