@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageCms
 
 from kintsugi.deploy.sandbox import fork_client
-from kintsugi.inference.inpaint import fill_photo
+from kintsugi.imaging.holed import open_holed
+from kintsugi.inference.inpaint import fill_holed
 from kintsugi.inference.methods import FillOptions, ReleaseMethod
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
@@ -113,7 +114,7 @@ def test_what_a_fill_is_made_from_may_lie_far_away(
     answer = post(client, image=encode(pixels), mask=encode(mask))
     assert answer.status_code == 200, answer.text
     method = ReleaseMethod(inpainter, FillOptions())
-    filled = fill_photo(encode(pixels), encode(mask), method)
+    filled = fill_holed(open_holed(encode(pixels), encode(mask)), method)
     np.testing.assert_array_equal(decode(answer.content), decode(filled.body))
 
 
