@@ -16,7 +16,7 @@ from kintsugi.errors import ConfigError, StorageError
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.weights import load_encoder
 from kintsugi.runs.checkpoints import CheckpointStore
-from kintsugi.storage.storage import Storage
+from kintsugi.storage.storage import Storage, file_at
 
 CONFIG_NAME = "config.json"
 
@@ -134,15 +134,15 @@ def open_encoder(source: str, seed: int, *, device: torch.device | None = None) 
     try:
         if source in ("random", "torchvision"):
             return load_encoder(source, seed=seed)
+        # A single file, or a release's folder.
+        name = file_at(source)[1] if source.endswith(".safetensors") else ""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             if device is None or not Storage(source).is_bucket:
                 _fetch_encoder(source, folder)
             else:
                 fetch_once(lambda here: _fetch_encoder(source, here), folder, device)
-            # A release's folder, or a single file.
-            alone = folder / source.rpartition("/")[2]
-            return load_encoder(str(alone if alone.is_file() else folder))
+            return load_encoder(str(folder / name))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -152,8 +152,8 @@ def _fetch_encoder(uri: str, folder: Path) -> None:
     if not uri.endswith(".safetensors"):
         Storage(uri).fetch_folder("", folder)
         return
-    parent, _, name = uri.rpartition("/")
-    (folder / name).write_bytes(Storage(parent or "/").read(name))
+    place, name = file_at(uri)
+    (folder / name).write_bytes(place.read(name))
 
 
 def _list(steps: list[int]) -> str:

@@ -297,11 +297,16 @@ def test_what_is_no_run_says_so(tmp_path: Path) -> None:
         Run(Storage(tmp_path)).config()
 
 
-def test_unknown_encoders_are_refused_with_what_can_be_given(tmp_path: Path) -> None:
+def test_unknown_encoders_are_refused_with_what_can_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StorageError, match="there is nothing at"):
         open_encoder(str(tmp_path / "nothing"), 0)
     with pytest.raises(StorageError, match=r"/nothing\.safetensors"):
         open_encoder("/nothing.safetensors", 0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=rf"{tmp_path}/nothing\.safetensors"):
+        open_encoder("nothing.safetensors", 0)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError, match="is no file and no release folder: give one of those"):
         open_encoder(str(tmp_path), 0)
