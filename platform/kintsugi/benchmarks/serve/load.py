@@ -139,10 +139,14 @@ async def closed_loop(
 
 def check_answered(answer: LoadAnswer) -> None:
     """Raises: ConfigError when this is no image."""
+    if answer.status == NO_ANSWER:
+        raise ConfigError(
+            "no service answers: see that it runs where --url says (kintsugi serve starts one)"
+        )
     if answer.status != OK:
         said = answer.body[:200].decode(errors="replace")
         raise ConfigError(
-            f"the service answered {answer.status or 'nothing'} {said}: see that it is ready,"
+            f"the service answered {answer.status} {said}: see that it is ready,"
             " takes the sizes, and knows the key in KINTSUGI_API_KEY if it asks for one"
         )
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from kintsugi.benchmarks.serve.load import (
     LoadAnswer,
+    check_answered,
     closed_loop,
     open_loop,
     open_sender,
@@ -202,3 +203,11 @@ def test_a_request_has_the_hole_it_says() -> None:
 def test_what_cannot_be_measured(wrong: dict[str, object], named: str, tmp_path: object) -> None:
     with pytest.raises(ConfigError, match=named):
         ServePlan(release="r", **wrong)  # type: ignore[arg-type]
+
+
+def test_where_no_service_is_that_is_said() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        (answer,) = load(f"http://127.0.0.1:{unused.getsockname()[1]}", [0.0])
+    with pytest.raises(ConfigError, match="no service answers: see that it runs where --url says"):
+        check_answered(answer)
