@@ -38,11 +38,13 @@ def main(
     # Down here, like all that is slow to import: --help and usage answer without it.
     import torch
 
+    from kintsugi.devices import check_device
     from kintsugi.encoder.crops import EncoderTraining
     from kintsugi.encoder.training import ENCODER_NAME, train_encoder
     from kintsugi.runs.run import open_encoder
     from kintsugi.storage.storage import Storage
 
+    check_device(device)
     torch.set_num_threads(threads)
     training = EncoderTraining(photos, steps, batch_size, crop, learning_rate, held_out, seed=seed)
     folder, began = Storage(output), time.monotonic()

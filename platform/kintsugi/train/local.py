@@ -7,6 +7,7 @@ worker: a run that began here can go on there, and the other way round.
 import threading
 
 from kintsugi.config.run_config import JobConfig
+from kintsugi.devices import check_device
 from kintsugi.errors import ConfigError
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run, Trained
@@ -22,20 +23,22 @@ def fit(config: JobConfig) -> Trained:
     As `kintsugi.train.ray_trainer.fit`, but for one worker, and of shards that are there already.
 
     Raises:
-        ConfigError: it asks for more than one worker, or is another run than the folder's.
+        ConfigError: it asks for more than one worker, or a GPU that is not here; or is another run
+            than the folder's.
         StorageError: shards, encoder or stage 1 are missing or altered.
     """
     if config.workers.count > 1:
         raise ConfigError(
             f"workers.count={config.workers.count}: without Ray there is one; set it to 1"
         )
+    device = "cuda" if config.workers.use_gpu else "cpu"
+    check_device(device)
     check_run(config)
     run = Run.of(config)
     first = last = run.checkpoints.newest_whole()
     stopped = False
     if not is_finished(config.loop, config.held_out, run.checkpoints.progress(first)):
         asked = threading.Event()
-        device = "cuda" if config.workers.use_gpu else "cpu"
         with on_first_sigterm(asked.set):
             train_locally(config, device, should_stop=asked.is_set)
         last = run.checkpoints.newest_whole()

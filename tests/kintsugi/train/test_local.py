@@ -54,8 +54,14 @@ def test_sigterm_leaves_a_checkpoint_to_go_on_from(
     assert [row["step"] for row in went_on.metrics] == list(range(1, 9))
 
 
-def test_one_process_is_one_worker(tmp_path: Path) -> None:
+def test_one_process_is_one_worker_and_needs_the_gpu_that_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = debug_config(tmp_path)
     many = dataclasses.replace(config, workers=dataclasses.replace(config.workers, count=2))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    on_gpu = dataclasses.replace(config.workers, use_gpu=True)
+    with pytest.raises(ConfigError, match="device 'cuda': PyTorch finds no GPU here"):
+        local.fit(dataclasses.replace(config, workers=on_gpu))
     with pytest.raises(ConfigError, match=r"workers\.count=2: without Ray there is one"):
         local.fit(many)

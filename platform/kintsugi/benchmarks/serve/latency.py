@@ -23,6 +23,7 @@ from kintsugi.benchmarks.serve.load import OK, Sender, open_sender
 from kintsugi.benchmarks.serve.memory import tree_bytes, tree_seconds
 from kintsugi.benchmarks.serve.requests import PreparedRequest, make_request
 from kintsugi.benchmarks.serve.serve_plan import ServeCase, ServePlan
+from kintsugi.devices import check_device
 from kintsugi.errors import ConfigError
 
 Say = Callable[[str], object]
@@ -92,8 +93,10 @@ def run_latency(
 
     Raises:
         StorageError: No release or photograph, or the service does not come up.
-        ConfigError: A method is not installed, or ``before`` has another plan.
+        ConfigError: A method is not installed, the device is not here, or ``before`` has another
+            plan.
     """
+    check_device(plan.device)
     rows = _rows_before(plan, before)
     if {row.case for row in rows} >= set(plan.cases()):
         yield _figures(plan, rows)
@@ -245,9 +248,10 @@ def _in_process(plan: LatencyPlan, method: str) -> Iterator[Filler]:
     # Spawned: a fork would have this process's memory.
     context = get_context("spawn")
     here, there = context.Pipe()
-    release = plan.release if method == PROCESS else ""
+    # The others have no networks, and so nothing on a GPU.
+    release, device = (plan.release, plan.device) if method == PROCESS else ("", "cpu")
     process = context.Process(
-        target=serve, args=(there, method, release, plan.device, plan.threads), daemon=True
+        target=serve, args=(there, method, release, device, plan.threads), daemon=True
     )
     process.start()
     there.close()

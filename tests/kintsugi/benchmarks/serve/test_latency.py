@@ -152,6 +152,16 @@ def test_a_method_is_measured_in_a_process_of_its_own() -> None:
     assert all(fill["seconds"] > 0 for fill in row["fills"])
 
 
+def test_a_gpu_that_is_not_here_ends_it_before_the_first_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="device 'cuda': PyTorch finds no GPU here"):
+        next(run_latency(LatencyPlan("x", device="cuda"), said.append))
+    assert said == []
+
+
 def test_a_hole_of_a_thousandth_is_there() -> None:
     made = make_request(np.zeros((300, 300, 3), np.uint8), ServeCase(256, 0.001))
     mask = np.asarray(Image.open(io.BytesIO(made.mask)))
