@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kintsugi.deploy.async_jobs.claims import Claims
+from kintsugi.deploy.async_jobs.deliveries import Deliveries
+from kintsugi.deploy.async_jobs.documents import UNENDED
 from kintsugi.deploy.async_jobs.forms import job_form
 from kintsugi.deploy.async_jobs.job_queue import JobQueue
 from kintsugi.deploy.async_jobs.records import (
@@ -24,13 +26,11 @@ from kintsugi.deploy.async_jobs.records import (
     fresh_id,
 )
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
-from kintsugi.deploy.async_jobs.store_calls import StoreCalls, until_it_can
-from kintsugi.deploy.async_jobs.webhooks import Webhooks
+from kintsugi.deploy.async_jobs.store_calls import StoreCalls, every, logged, until_it_can
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.engine import Observer
 from kintsugi.deploy.http.image_service import ImageAnswer
 from kintsugi.deploy.http.problems import Problem, to_problem
-from kintsugi.errors import StorageError
 from kintsugi.models.progress import Step
 
 logger = logging.getLogger(__name__)
@@ -71,10 +71,10 @@ class JobRunner:
         store: JobStore,
         work: JobWork,
         limits: JobLimits,
-        hooks: Webhooks,
+        deliveries: Deliveries,
         observer: Observer,
     ) -> None:
-        self._hooks = hooks
+        self._deliveries = deliveries
         self._observer = observer
         self._store = store
         self._work = work
@@ -94,24 +94,24 @@ class JobRunner:
         """Run jobs until the block ends; those that run then are free for others at once."""
         heartbeat = self._limits.lease_seconds / 3
         loops = [
-            _every(heartbeat, self._claims.heartbeat),
-            _every(heartbeat, self._look),
-            _every(_REPORT_SECONDS, self._observe),
-            _every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
-            _every(self._limits.lease_seconds, partial(self._hooks.notify_all, self._call)),
+            every(heartbeat, self._claims.heartbeat),
+            every(heartbeat, self._look),
+            every(_REPORT_SECONDS, self._observe),
+            every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        try:
-            yield
-        finally:
-            self._stopping = True
-            tasks += self._running.values()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await _logged(self._claims.leave)
-            self._calls.close()
+        async with self._deliveries.running(self._limits.lease_seconds):
+            tasks = [asyncio.create_task(loop) for loop in loops]
+            try:
+                yield
+            finally:
+                self._stopping = True
+                tasks += self._running.values()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await logged(self._claims.leave)
+                self._calls.close()
 
     async def submit(
         self,
@@ -262,7 +262,12 @@ class JobRunner:
     async def _run(self, job_id: str) -> None:
         """Run one job to its end; whatever the store does meanwhile, it is computed once."""
         job = await self._kept(job_id, lambda: self._call(self._store.job, job_id))
-        if job is None or job.state not in ("queued", "running"):
+        if job is None:
+            return
+        if job.state not in UNENDED:
+            # A service was killed between the last two steps of ending it.
+            await self._kept(job_id, lambda: self._call(self._store.close, job.record))
+            await self._deliveries.add(job.record)
             return
         claim = await self._kept(job_id, lambda: self._call(self._store.claimed, job_id))
         if claim is None or claim.owner != self._claims.owner:
@@ -277,13 +282,12 @@ class JobRunner:
         except asyncio.CancelledError:
             if self._stopping:
                 # A start that was noted by then does not count either.
-                await asyncio.shield(_logged(partial(self._claims.give_back, job_id, claim)))
+                await asyncio.shield(logged(partial(self._claims.give_back, job_id, claim)))
             raise
         how = "done" if outcome.problem is None else outcome.problem.code
         self._observer.job_ended(how)
         logger.info("job %s: %s after %.1f s", job_id, how, outcome.finished - job.record.created)
-        if job.record.webhook:
-            await _logged(partial(self._hooks.notify, job_id, self._call))
+        await self._deliveries.add(job.record)
 
     async def _outcome(self, record: JobRecord, claim: Claim) -> tuple[JobOutcome, bytes]:
         """How a job ends, and its image. Raises: _NotOurs."""
@@ -314,7 +318,7 @@ class JobRunner:
         del files
         reports = _Reports()
         report = partial(self._report, record.id, reports)
-        reporting = asyncio.create_task(_every(_REPORT_SECONDS, report))
+        reporting = asyncio.create_task(every(_REPORT_SECONDS, report))
         try:
             return await self._work.make(
                 form, record.key_name, reports.on_progress, partial(self._begin, record.id)
@@ -393,17 +397,3 @@ def damaged() -> Problem:
         detail="what was kept of this job cannot be read any more",
         hint="send the job again",
     )
-
-
-async def _every(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        await _logged(action)
-        await asyncio.sleep(seconds)
-
-
-async def _logged(action: Callable[[], Awaitable[object]]) -> None:
-    """Go on when the place where jobs are kept does not answer: the next time it may."""
-    try:
-        await action()
-    except StorageError as error:
-        logger.warning("jobs: %s", error)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from kintsugi.deploy.async_jobs.deliveries import Deliveries
 from kintsugi.deploy.async_jobs.records import BatchRecord, Job, JobRecord, is_job_id
 from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, NewJob, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
@@ -187,8 +188,9 @@ def open_jobs(work: ImageService, args: AppArgs, observer: Observer) -> Jobs | N
         lease_seconds=args.jobs_lease_seconds,
         sweep_seconds=min(_LONGEST_SWEEP_SECONDS, args.jobs_ttl_seconds / 24),
     )
-    hooks = Webhooks(store, hosts=args.webhook_hosts.split(), secret=_secret(args.webhook_secret))
-    return Jobs(store, JobRunner(store, job_work, limits, hooks, observer), job_work, hooks)
+    hooks = Webhooks(hosts=args.webhook_hosts.split(), secret=_secret(args.webhook_secret))
+    runner = JobRunner(store, job_work, limits, Deliveries(store, hooks), observer)
+    return Jobs(store, runner, job_work, hooks)
 
 
 def _secret(file: str) -> bytes:

@@ -167,6 +167,10 @@ class JobStore:
         names = (name.removeprefix("hooks/") for name in self._place.list("hooks"))
         return [name for name in names if is_job_id(name)]
 
+    def has_hook(self, job_id: str) -> bool:
+        """Whether its webhook is still to be notified."""
+        return self._place.exists(f"hooks/{job_id}")
+
     def forget_webhook(self, job_id: str) -> None:
         """Its webhook is not notified any more."""
         self._place.delete(f"hooks/{job_id}")
@@ -196,6 +200,11 @@ class JobStore:
         if outcome.result is not None:
             self._place.write(f"{folder}/{outcome.result.file}", image)
         self._write(f"{folder}/{_OUTCOME}", outcome)
+        self.close(record)
+
+    def close(self, record: JobRecord) -> None:
+        """Delete what a job that has ended does not need."""
+        folder = f"jobs/{record.id}"
         for name in record.files:
             self._place.delete(f"{folder}/input-{name}")
         self._place.delete(f"open/{record.id}")

@@ -122,6 +122,21 @@ class StoreCalls:
         self._threads.shutdown(wait=False)
 
 
+async def every(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
+    """Do it now and so long after each time, as `logged`; never returns."""
+    while True:
+        await logged(action)
+        await asyncio.sleep(seconds)
+
+
+async def logged(action: Callable[[], Awaitable[object]]) -> None:
+    """Go on when the place where jobs are kept does not answer: the next time it may."""
+    try:
+        await action()
+    except StorageError as error:
+        logger.warning("jobs: %s", error)
+
+
 async def until_it_can(
     action: Callable[[], Awaitable[Value]], what: str, *, lasting: type[StorageError]
 ) -> Value:
