@@ -68,6 +68,8 @@ class TrainState:
         position: Where the data stands after ``step``.
         best: None as long as nothing was measured on held-out photographs.
         stale: Checkpoints since the best one.
+        unmeasured: Whether held-out photographs are still to be measured at this step: a node
+            that is taken away leaves no time for it.
     """
 
     networks: dict[str, nn.Module]
@@ -78,6 +80,7 @@ class TrainState:
     position: Position = field(default_factory=Position)
     best: Best | None = None
     stale: int = 0
+    unmeasured: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,13 @@ class CheckpointProgress:
         step: The step of the checkpoint; 0 without one.
         best: As in `TrainState`.
         stale: As in `TrainState`.
+        unmeasured: As in `TrainState`.
     """
 
     step: int = 0
     best: Best | None = None
     stale: int = 0
+    unmeasured: bool = False
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> None:
@@ -117,6 +122,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
                 "position": asdict(state.position),
                 "best": asdict(state.best) if state.best else None,
                 "stale": state.stale,
+                "unmeasured": state.unmeasured,
                 "scaler": state.scaler.state_dict() if state.scaler else {},
                 "param_groups": settings,
             }
@@ -157,6 +163,12 @@ def load_checkpoint(folder: Path, state: TrainState) -> None:
     state.position = Position(position["epoch"], tuple(Used(**used) for used in position["used"]))
     state.best = Best(**saved["best"]) if saved["best"] else None
     state.stale = saved["stale"]
+    state.unmeasured = _is_unmeasured(saved)
+
+
+def _is_unmeasured(saved: dict[str, Any]) -> bool:
+    # Checkpoints from before it was written say nothing.
+    return bool(saved.get("unmeasured", False))
 
 
 def _groups(optimizer: torch.optim.Optimizer, saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -270,7 +282,7 @@ class CheckpointStore:
             return CheckpointProgress()
         saved = json.loads(self.storage.read(f"{checkpoint_name(step)}/{STATE_NAME}"))
         best = Best(**saved["best"]) if saved["best"] else None
-        return CheckpointProgress(step, best, saved["stale"])
+        return CheckpointProgress(step, best, saved["stale"], _is_unmeasured(saved))
 
     def restore(self, state: TrainState, step: int) -> None:
         """Load one checkpoint into ``state``. Raises: StorageError as `fetch`."""

@@ -50,6 +50,9 @@ class MetricsWriter:
                 storage.delete(name)
             elif len(kept) < len(rows):
                 storage.write(name, _to_lines(kept))
+            if kept and name == _part_name(step):
+                # More rows of this step belong to the same part.
+                self._rows = kept
 
     def add(self, row: Metrics) -> None:
         """Keep a row, and write what is kept if that was long ago."""
@@ -66,7 +69,7 @@ class MetricsWriter:
         if not self._rows:
             return
         self.wait()
-        name, lines = f"part-{self._rows[0]['step']:08d}.jsonl", _to_lines(self._rows)
+        name, lines = _part_name(self._rows[0]["step"]), _to_lines(self._rows)
         self._writing = self._thread.submit(self._write, name, lines)
 
     def wait(self) -> None:
@@ -83,6 +86,11 @@ class MetricsWriter:
         """Flush, and begin the next part: what is written so far stands."""
         self.flush()
         self._rows = []
+
+
+def _part_name(step: float) -> str:
+    """Args: ``step``: of its first row."""
+    return f"part-{step:08.0f}.jsonl"
 
 
 def read_rows(storage: Storage, name: str) -> list[dict[str, Any]]:

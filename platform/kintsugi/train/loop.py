@@ -151,6 +151,8 @@ def train(
     flags = _flags(loop, context)
     if state.step == 0:
         records.sample()
+    if state.unmeasured:
+        records.measure_late(held_out)
     stopping = False
     while not is_finished(loop, held_out, state) and not stopping:
         figures = _take_step(step, prefetched, meter)
@@ -159,7 +161,9 @@ def train(
         turn = state.step == loop.max_steps or _is_turn(state.step, loop.checkpoint_every)
         saving = turn or stopping or due
         if saving or _is_turn(state.step, loop.log_every):
-            row = records.log(figures, measured=turn and not stopping)
+            # What is about to be taken away leaves no time: it is measured by who goes on.
+            row = records.log(figures, measured=turn and not reclaimed)
+            state.unmeasured = turn and reclaimed and bool(validation.held_out)
         if is_finished(loop, held_out, state) or _is_turn(state.step, loop.sample_every):
             records.sample()
         if saving:
@@ -194,7 +198,12 @@ class _Clock:
 def is_finished(
     loop: LoopSection, held_out: HeldOutSection, state: TrainState | CheckpointProgress
 ) -> bool:
-    """Whether a run has taken all its steps, or its held-out loss has not fallen for long."""
+    """Whether a run has taken all its steps, or its held-out loss has not fallen for long.
+
+    One whose last step is not measured yet is not finished.
+    """
+    if state.unmeasured:
+        return False
     return 0 < held_out.patience <= state.stale or state.step >= loop.max_steps
 
 
@@ -241,12 +250,26 @@ class _Records:
         """A step's figures over all ranks. Args: ``measured``: with its held-out losses."""
         row = self._row(figures)
         if measured:
-            counts = _is_turn(self.state.step, self.loop.checkpoint_every)
-            with self.meter.aside("measuring held-out photographs"):
-                row |= self.validation.measure(counts=counts)
+            row |= self._measure()
         with self.meter.aside("writing metrics"):
             self.reporter.log(row)
         return row
+
+    def _measure(self) -> Metrics:
+        counts = _is_turn(self.state.step, self.loop.checkpoint_every)
+        with self.meter.aside("measuring held-out photographs"):
+            return self.validation.measure(counts=counts)
+
+    def measure_late(self, held_out: HeldOutSection) -> None:
+        """The held-out losses of a step whose checkpoint was written without them."""
+        row: Metrics = {"step": self.state.step, **self._measure()}
+        self.state.unmeasured = False
+        with self.meter.aside("writing metrics"):
+            self.reporter.log(row)
+        if is_finished(self.loop, held_out, self.state):
+            # No step follows that would write what was measured.
+            self.sample()
+            self.checkpoint(row)
 
     def _row(self, figures: dict[str, Tensor]) -> Metrics:
         state = self.state

@@ -1,7 +1,12 @@
 """A run that is cut anywhere goes on to the bit, with everything switched on that has a state."""
 
+import contextlib
 import dataclasses
+import functools
+import itertools
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,8 @@ from kintsugi.data.splits import is_held_out
 from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
+from kintsugi.train.local import fit
+from kintsugi.train.loop import NodeReclaimed, WorkerContext
 from kintsugi.train.validation import evaluate_losses
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.data.mask_files.pictures_of_masks import write_masks
@@ -90,6 +97,63 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(
     for step in (1, STEPS):
         train_to(pieces, step)
     assert_equal(whole, pieces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "at"), [("should_stop", 2), ("is_reclaimed", 2), ("is_reclaimed", STEPS)]
+)
+def test_a_run_that_leaves_where_a_checkpoint_is_measured_loses_no_measurement(
+    folder: Path, how: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, pieces = (
+        everything_on(folder, f"{name}-{how}-{at}", "initial-fill") for name in ("whole", "pieces")
+    )
+    # Rows of checkpoints alone: the row of what is measured late is of a step that has one.
+    whole, pieces = (
+        dataclasses.replace(each, loop=dataclasses.replace(each.loop, log_every=2))
+        for each in (whole, pieces)
+    )
+    train_locally(whole)
+    asked = itertools.count(1)
+    with monkeypatch.context() as patched:
+        leaving = functools.partial(WorkerContext, **{how: lambda: next(asked) == at})
+        patched.setattr("kintsugi.train.worker.WorkerContext", without(leaving, how))
+        with contextlib.suppress(NodeReclaimed):
+            train_locally(pieces)
+    assert Run.of(pieces).checkpoints.steps()[-1] == at
+    fit(pieces)
+    assert measured(pieces) == measured(whole)
+    assert set(measured(whole)) == {2, 4}
+    states = [json.loads(state_of(config).read_text()) for config in (whole, pieces)]
+    assert states[0] == states[1]
+    assert states[0]["best"]
+    assert losses_of(pieces) == losses_of(whole)
+
+
+def without(made: Callable[..., WorkerContext], name: str) -> Callable[..., WorkerContext]:
+    """Leaves one argument to what is set already."""
+
+    def make(*arguments: Any, **options: Any) -> WorkerContext:
+        options.pop(name, None)
+        return made(*arguments, **options)
+
+    return make
+
+
+def measured(config: JobConfig) -> dict[int, float]:
+    rows = read_metrics(Run.of(config).storage.join("metrics"))
+    name = "held_out/reconstruction"
+    return {int(row["step"]): row[name] for row in rows if name in row}
+
+
+def losses_of(config: JobConfig) -> list[dict[str, Any]]:
+    return [row for row in figures(config) if "loss/reconstruction" in row]
+
+
+def state_of(config: JobConfig) -> Path:
+    folder = Path(config.storage, config.run, "checkpoints", checkpoint_name(STEPS))
+    return folder / STATE_NAME
 
 
 @pytest.mark.slow
