@@ -91,15 +91,19 @@ def main(
 
 
 def _packed(photos: str, shards: str, held_out: float) -> "Manifest":
-    """The photographs in shards, which are packed once."""
+    """The photographs in shards, which are packed once.
+
+    Raises: ConfigError: the shards that are there are of others, or hold another share out.
+    """
     from kintsugi.data.packing import Packing
     from kintsugi.data.sample_photos import open_photos
-    from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
-    from kintsugi.data.shard_writer import write_shards
+    from kintsugi.data.shard_manifest import MANIFEST_NAME
+    from kintsugi.data.shard_writer import read_packed, write_shards
     from kintsugi.storage.storage import Storage
 
     if Storage(shards).exists(MANIFEST_NAME):
-        return read_manifest(Storage(shards))
+        with open_photos(photos) as source:
+            return read_packed(Storage(shards), photos=source, held_out_share=held_out)
     since = time.monotonic()
     with open_photos(photos) as source:
         manifest = write_shards(source, shards, seed=0, packing=Packing(held_out_share=held_out))

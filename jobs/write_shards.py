@@ -3,6 +3,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,23 +74,27 @@ def main(
     from kintsugi.config.run_config import load_config
     from kintsugi.data.packing import Packing
     from kintsugi.data.sample_photos import open_photos
-    from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest
+    from kintsugi.data.shard_manifest import MANIFEST_NAME
     from kintsugi.data.shard_verify import verify_shards
-    from kintsugi.data.shard_writer import write_shards
+    from kintsugi.data.shard_writer import read_packed, write_shards
     from kintsugi.data.sources.items import read_intake
     from kintsugi.storage.storage import Storage
 
     settings = load_config(options.find_config(config), overrides or ())
     source, output = input or settings.data.photos, output or settings.data.shards
     started = time.monotonic()
+    intake = read_intake(kind, image_column, id_column)
     kept = Storage(output).exists(MANIFEST_NAME) and not overwrite
     if kept and verify:
-        manifest = read_manifest(Storage(output))
+        # Of what no flag names, anything is right.
+        with open_photos(source) if input else nullcontext() as photos:
+            manifest = read_packed(
+                Storage(output), photos=photos, held_out_share=held_out, intake=intake
+            )
     else:
         seed = settings.seed if seed is None else seed
         share = settings.data.held_out_share if held_out is None else held_out
         how = Packing(overwrite=overwrite, held_out_share=share, max_side=max_side)
-        intake = read_intake(kind, image_column, id_column)
         # After the flags were checked: it takes seconds, on a busy machine minutes.
         if not kept:
             start_ray()

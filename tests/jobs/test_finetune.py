@@ -6,12 +6,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kintsugi.errors import ConfigError
 from kintsugi.jobs._bootstrap import DONE
-from kintsugi.jobs.finetune import main
+from kintsugi.jobs.finetune import _packed, main
 from kintsugi.release.catalog import differences, list_releases, read_config
 from kintsugi.release.publish import publish
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, pack_photos
+
+
+def test_shards_of_other_photographs_are_not_taken_for_these(tmp_path: Path) -> None:
+    for name, count in (("street", 3), ("rain", 4)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            pixels = np.full((80, 80, 3), 20 * number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    street, shards = str(tmp_path / "street"), str(tmp_path / "shards")
+    first = _packed(street, shards, 0.0)
+    assert _packed(street, shards, 0.0) == first
+    with pytest.raises(ConfigError, match="other photographs than"):
+        _packed(str(tmp_path / "rain"), shards, 0.0)
+    with pytest.raises(ConfigError, match=r"a share of 0 out, not 0\.05"):
+        _packed(street, shards, 0.05)
 
 
 @pytest.mark.slow

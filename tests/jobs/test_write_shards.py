@@ -89,6 +89,9 @@ def test_shards_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="holds shards already"):
         main(flags)
     assert main([*flags, "--verify"]) == 0, "they are only read"
+    for other in (["--held-out", "0.3"], ["--input", "samples"]):
+        with pytest.raises(ConfigError, match="the shards at"):
+            main([*flags, "--verify", *other])
     (shards / "part-00000.parquet").write_bytes(b"damaged")
     assert main([*flags, "--verify"]) == 1
     assert main([*flags, "--verify", "--overwrite"]) == 0

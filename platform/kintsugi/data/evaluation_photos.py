@@ -38,7 +38,7 @@ def list_photos(uri: str, limit: int | None = None, *, held_out: float | None = 
         if not chosen:
             raise ConfigError(
                 f"none of the {len(names)} photographs in {storage.uri} is held out at a share of"
-                f" {held_out}: give the share of training, a larger one, or more photographs"
+                f" {held_out}: give the share that training kept out, or more photographs"
             )
         names = chosen
     return names[:limit]

@@ -23,11 +23,13 @@ from kintsugi.data.shard_manifest import (
     describe_parts,
     is_part,
     part_name,
+    read_manifest,
 )
 from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.data.sources.items import Intake
-from kintsugi.data.sources.listing import Source, list_photos, open_source
+from kintsugi.data.sources.listing import Source, fingerprint_of, list_photos, open_source
 from kintsugi.data.sources.parquet_input import COPIES
+from kintsugi.data.sources.source_record import Fingerprint, note_source, source_of
 from kintsugi.data.sources.spool import Spool, spool
 from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
 from kintsugi.errors import ConfigError, InputError, InvalidInput
@@ -81,7 +83,8 @@ def write_shards(
     if not packing.overwrite:
         _check_free(target)
     source = open_source(input_uri, target, intake)
-    with spool(list_photos(source), packing, seed) as photos:
+    seen = Fingerprint()
+    with spool(list_photos(source, seen), packing, seed) as photos:
         unfinished = Unfinished(target, photos.digest(f"{source.uri} {packing} {seed}"))
         earlier = unfinished.begin()
         results = list(_pack_all(_Work(source, target, packing), photos, unfinished.done(), report))
@@ -105,8 +108,47 @@ def write_shards(
     )
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
-    unfinished.end(describe_parts(manifest, target))
+    described = describe_parts(manifest, target)
+    note_source(target, seen.digest(), described)
+    unfinished.end(described)
     target.delete_folder(COPIES)
+    return manifest
+
+
+def read_packed(
+    target: Storage,
+    *,
+    photos: str | None = None,
+    held_out_share: float | None = None,
+    intake: Intake = Intake(),
+) -> Manifest:
+    """The manifest of shards that are there already, and are of what is asked for.
+
+    Args:
+        target: The folder of the shards.
+        photos: URI of what they are to be of; None: of anything. Shards that do not say what they
+            are of are taken for it.
+        held_out_share: The share that they are to hold out; None: any.
+        intake: How photographs are found there.
+
+    Raises:
+        ConfigError: They are of other photographs, or hold another share out.
+        StorageError: As `read_manifest`, or listing failed.
+    """
+    manifest = read_manifest(target)
+    packed = manifest.held_out_share
+    remedy = "choose another output, or pack them again: kintsugi shards --overwrite"
+    if held_out_share not in (None, packed):
+        raise ConfigError(
+            f"the shards at {target.uri} hold a share of {packed:g} out, not {held_out_share:g}:"
+            f" what is kept out by the one is trained on by the other. Give --held-out {packed:g},"
+            f" {remedy}"
+        )
+    of = source_of(target, target.read(MANIFEST_NAME))
+    if photos and of and of != fingerprint_of(open_source(photos, target, intake)):
+        raise ConfigError(
+            f"the shards at {target.uri} are of other photographs than {photos} holds now: {remedy}"
+        )
     return manifest
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 from kintsugi.data.packing import Packing, PartPlan
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
-from kintsugi.data.shard_writer import PartResult, write_shards
+from kintsugi.data.shard_writer import PartResult, read_packed, write_shards
 from kintsugi.data.sources.items import Item, Page
+from kintsugi.data.sources.source_record import RECORD_NAME
 from kintsugi.data.sources.spool import spool
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.imaging.codec import ImageLimits, decode_image
@@ -151,8 +152,29 @@ def test_shards_that_are_there_are_not_touched_unless_asked(few: Storage, tmp_pa
         write_shards(few.uri, target.uri)
     assert len(read_manifest(target).parts) == 5
     write_shards(few.uri, target.uri, packing=Packing(overwrite=True))
-    assert target.list() == [MANIFEST_NAME, "part-00000.parquet"], "old parts are gone"
+    assert target.list() == [MANIFEST_NAME, "part-00000.parquet", RECORD_NAME], "old parts are gone"
     assert verify_shards(target.uri) == []
+
+
+def test_shards_of_other_photographs_or_of_another_share_are_refused(
+    few: Storage, tmp_path: Path
+) -> None:
+    target = Storage(tmp_path / "shards")
+    manifest = write_shards(few.uri, target.uri, packing=Packing(held_out_share=0.2))
+    assert read_packed(target) == manifest
+    few.write(".hidden.jpg", b"")
+    few.write("notes.txt", b"other files are none of it")
+    assert read_packed(target, photos=few.uri, held_out_share=0.2) == manifest
+    with pytest.raises(ConfigError, match=r"a share of 0\.2 out, not 0\.3"):
+        read_packed(target, photos=few.uri, held_out_share=0.3)
+    few.write("new.jpg", photo(64, 64))
+    with pytest.raises(ConfigError, match="of other photographs"):
+        read_packed(target, photos=few.uri, held_out_share=0.2)
+    # What was packed before says nothing of its source, and what others packed is not of it.
+    target.write(MANIFEST_NAME, target.read(MANIFEST_NAME) + b"\n")
+    assert read_packed(target, photos=few.uri).rows == manifest.rows
+    target.delete(RECORD_NAME)
+    assert read_packed(target, photos=few.uri).rows == manifest.rows
 
 
 def test_an_interrupted_writing_leaves_no_manifest(
@@ -173,7 +195,7 @@ def test_an_interrupted_writing_leaves_no_manifest(
     assert not target.exists(MANIFEST_NAME)
     write_shards(few.uri, target.uri, seed=2)
     assert verify_shards(target.uri) == []
-    assert target.list() == [MANIFEST_NAME, "part-00000.parquet"], "old parts are gone"
+    assert target.list() == [MANIFEST_NAME, "part-00000.parquet", RECORD_NAME], "old parts are gone"
 
 
 @pytest.mark.parametrize("name", ["part-00000-abc.snappy.parquet", "part-00007.parquet"])
@@ -191,7 +213,7 @@ def test_only_what_is_named_as_we_name_it_is_deleted(few: Storage, tmp_path: Pat
     for name in [*others, "part-00009.parquet"]:
         target.write(name, b"theirs")
     write_shards(few.uri, target.uri, packing=Packing(overwrite=True))
-    assert target.list() == sorted([MANIFEST_NAME, "part-00000.parquet", *others])
+    assert target.list() == sorted([MANIFEST_NAME, "part-00000.parquet", RECORD_NAME, *others])
 
 
 def test_nothing_is_lost_for_photographs_that_cannot_be_used(few: Storage, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from kintsugi.data.sources import lmdb_input, parquet_input, tars
 from kintsugi.data.sources.items import Intake, Item, Kind, Page
+from kintsugi.data.sources.source_record import Fingerprint
 from kintsugi.errors import ConfigError, InvalidInput, StorageError
 from kintsugi.imaging.formats import PHOTO_SUFFIXES, is_hidden, is_photo
 from kintsugi.storage.parallel import map_tasks
@@ -98,11 +99,15 @@ def _place_in(storage: Storage, target: Storage) -> str | None:
     return own[len(start) : -1] if own.startswith(start) else None
 
 
-def list_photos(source: Source) -> Iterator[Page]:
+def list_photos(source: Source, seen: Fingerprint | None = None) -> Iterator[Page]:
     """All photographs of a source, in no order.
 
     Where there are photographs by themselves, other files are ignored; else photographs are
     looked for in these, by Ray's tasks where Ray is initialised.
+
+    Args:
+        source: Where they are.
+        seen: Takes up the files; whole when the listing has ended.
 
     Raises:
         ConfigError: There are none, or several kinds of files they can be in.
@@ -110,10 +115,11 @@ def list_photos(source: Source) -> Iterator[Page]:
     """
     walked = _Walked()
     kind = source.intake.kind
+    pages = _noted(source, Fingerprint() if seen is None else seen)
     if source.only:
-        walked.containers.append((source.only, source.storage.size(source.only)))
+        walked.containers += [each for page in pages for each in page.items()]
     else:
-        yield from walked.photos(_sizes(source), kind)
+        yield from walked.photos(pages, kind)
     # A folder that was packed before tars were read may hold some that were ignored.
     if walked.found:
         yield Page(ignored=len(walked.containers))
@@ -128,8 +134,27 @@ def list_photos(source: Source) -> Iterator[Page]:
         yield from map_tasks(_index, source, chosen)
 
 
+def fingerprint_of(source: Source) -> str:
+    """The digest of the files that photographs are or can lie in; lists them, and reads none."""
+    seen = Fingerprint()
+    for _ in _noted(source, seen):
+        pass
+    return seen.digest()
+
+
+def _noted(source: Source, seen: Fingerprint) -> Iterator[dict[str, int]]:
+    for sizes in _sizes(source):
+        for name, size in sizes.items():
+            if is_photo(name) or _container(name):
+                seen.add(name, size)
+        yield sizes
+
+
 def _sizes(source: Source) -> Iterator[dict[str, int]]:
     """A listing of files, a page at a time."""
+    if source.only:
+        yield {source.only: source.storage.size(source.only)}
+        return
     for sizes in source.storage.walk():
         if source.left_out:
             # A packing that was cut off left shards and copies there.
