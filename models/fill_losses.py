@@ -15,7 +15,7 @@ from kintsugi.models.losses import (
     AdversarialLoss,
     discriminator_adversarial,
     generator_adversarial,
-    weighted_l1,
+    weighted_l1_each,
 )
 from kintsugi.models.networks.fill_discriminator import DiscriminatorOutput
 
@@ -30,7 +30,8 @@ def feature_distance(
 ) -> Float[Tensor, ""]:
     """How much maps differ in cells that touch the hole, relative to their mean size.
 
-    Each pair of maps counts the same, whatever its range. The mean over the pairs of: L1 as
+    Each pair of maps counts the same, whatever its range, and so does each photograph, whatever
+    else is in its batch. The mean over the pairs and photographs of: L1 as
     `kintsugi.models.losses.weighted_l1`, divided by the mean size of the target's values.
 
     Args:
@@ -41,23 +42,25 @@ def feature_distance(
     distances = []
     for one, other in zip(maps, target, strict=True):
         true = other.detach().float()
-        scale = true.abs().mean().clamp_min(_LEAST_MEAN)
+        scale = true.abs().mean((1, 2, 3)).clamp_min(_LEAST_MEAN)
         weights = touched(share, *one.shape[-2:])
-        distances.append(weighted_l1(one.float(), true, weights) / scale)
+        distances.append((weighted_l1_each(one.float(), true, weights) / scale).mean())
     return torch.stack(distances).mean()
 
 
 def generator_judged(
     fake: DiscriminatorOutput, share: Float[Tensor, "B 1 h w"], kind: AdversarialLoss
 ) -> Float[Tensor, ""]:
-    """What the network minimises against its discriminator.
+    """What the network minimises against its discriminator; each photograph counts the same.
 
     Args:
         fake: The discriminator's maps of the filled image.
         share: Share of hole in each pixel of the initial fill, 0-1; patches that touch any count.
         kind: Form of the adversarial loss.
     """
-    losses = [generator_adversarial(_of_hole(each, share), kind) for each in fake.logits]
+    losses = [
+        generator_adversarial(each, kind, touched(share, *each.shape[-2:])) for each in fake.logits
+    ]
     return torch.stack(losses).mean()
 
 
@@ -74,7 +77,7 @@ def discriminator_judged(
         share, kind: As for `generator_judged`.
     """
     losses = [
-        discriminator_adversarial(_of_hole(true, share), _of_hole(filled, share), kind)
+        discriminator_adversarial(true, filled, kind, touched(share, *true.shape[-2:]))
         for true, filled in zip(real.logits, fake.logits, strict=True)
     ]
     return torch.stack(losses).mean()
@@ -85,9 +88,3 @@ def touched(
 ) -> Float[Tensor, "B 1 {height} {width}"]:
     """1 in cells of a smaller map that touch the hole, else 0."""
     return F.adaptive_max_pool2d((share > 0).float(), (height, width))
-
-
-def _of_hole(logits: Tensor, share: Tensor) -> Tensor:
-    """The logits of patches that touch the hole, one row; every drawn mask has such patches."""
-    row = logits[touched(share, *logits.shape[-2:]).bool()][None, None, None]
-    return row

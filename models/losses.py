@@ -57,8 +57,17 @@ def weighted_l1(
         features, target: Of any range; gradients flow into ``features``.
         weights: At least 0, 0 where nothing counts. A photograph of zeros alone counts 0.
     """
+    return weighted_l1_each(features, target, weights).mean()
+
+
+def weighted_l1_each(
+    features: Float[Tensor, "B C h w"],
+    target: Float[Tensor, "B C h w"],
+    weights: Float[Tensor, "B 1 h w"],
+) -> Float[Tensor, " B"]:
+    """`weighted_l1` of each photograph."""
     total = (weights * (features - target).abs()).sum(dim=(1, 2, 3))
-    return (total / (features.shape[1] * weights.sum(dim=(1, 2, 3)).clamp_min(1))).mean()
+    return total / (features.shape[1] * weights.sum(dim=(1, 2, 3)).clamp_min(1))
 
 
 def context_weights(
@@ -99,9 +108,13 @@ def squared_distance(
 
 
 def generator_adversarial(
-    fake_logits: Float[Tensor, "B 1 p q"], kind: AdversarialLoss = "log"
+    fake_logits: Float[Tensor, "B 1 p q"],
+    kind: AdversarialLoss = "log",
+    patches: Float[Tensor, "B 1 p q"] | None = None,
 ) -> Float[Tensor, ""]:
     """What the generator minimises, D being logits; mean over patches, in float32.
+
+    Args: ``patches``: 1 for those that count, of each photograph by themselves; None: all.
 
     - log: -log sigmoid(D(fake)), the non-saturating form of the paper's loss (sections 3.2
       and 3.4; Goodfellow et al. 2014, section 3).
@@ -114,13 +127,13 @@ def generator_adversarial(
     fake = fake_logits.float()
     match kind:
         case "log":
-            return F.softplus(-fake).mean()
+            return _mean(F.softplus(-fake), patches)
         case "minimax":
-            return -F.softplus(fake).mean()
+            return -_mean(F.softplus(fake), patches)
         case "lsgan":
-            return 0.5 * (fake - 1).square().mean()
+            return 0.5 * _mean((fake - 1).square(), patches)
         case "hinge":
-            return -fake.mean()
+            return -_mean(fake, patches)
         case _:
             assert_never(kind)
 
@@ -129,8 +142,11 @@ def discriminator_adversarial(
     real_logits: Float[Tensor, "B 1 p q"],
     fake_logits: Float[Tensor, "B 1 p q"],
     kind: AdversarialLoss = "log",
+    patches: Float[Tensor, "B 1 p q"] | None = None,
 ) -> Float[Tensor, ""]:
     """What the discriminator minimises, D being logits; mean over patches, in float32.
+
+    Args: ``patches``: as of `generator_adversarial`.
 
     - log, minimax: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake))) (paper sections 3.2 and
       3.4).
@@ -141,13 +157,21 @@ def discriminator_adversarial(
     real, fake = real_logits.float(), fake_logits.float()
     match kind:
         case "log" | "minimax":
-            return F.softplus(-real).mean() + F.softplus(fake).mean()
+            return _mean(F.softplus(-real), patches) + _mean(F.softplus(fake), patches)
         case "lsgan":
-            return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+            return 0.5 * (_mean((real - 1).square(), patches) + _mean(fake.square(), patches))
         case "hinge":
-            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+            return _mean(F.relu(1 - real), patches) + _mean(F.relu(1 + fake), patches)
         case _:
             assert_never(kind)
+
+
+def _mean(values: Tensor, patches: Tensor | None) -> Tensor:
+    """Over all of B 1 p q, or over photographs the mean of the patches that count."""
+    if patches is None:
+        return values.mean()
+    total = (patches * values).sum((1, 2, 3))
+    return (total / patches.sum((1, 2, 3)).clamp_min(1)).mean()
 
 
 def gradient_l1(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -12,12 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 from kintsugi.config.run_config import JobConfig
 from kintsugi.data.batches import Batch
 from kintsugi.models.build import build_generator
+from kintsugi.models.losses import AdversarialLoss
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.stages.base.names import stage_names
 from kintsugi.stages.base.registry import stage_spec
 from kintsugi.stages.base.stage import Stage
 from kintsugi.train import step
 from kintsugi.train.loop import initial_state
+from kintsugi.train.optim import sum_of
 from tests.kintsugi.ranks import run_ranks
 from tests.kintsugi.training_runs import debug_config, setup_of
 
@@ -94,3 +96,46 @@ def step_together(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_ranks_have_the_same_weights_after_two_steps_as_on_gpus(tmp_path: Path) -> None:
     run_ranks(2, step_together, str(tmp_path))
+
+
+def gradients(stage: Stage, batch: Batch, parts: int, at: int) -> dict[str, torch.Tensor]:
+    """Of both networks, as a step in so many parts adds them up; step ``at`` of its schedule."""
+    networks = {"generator": stage.generator, "discriminator": stage.discriminator}
+    for network in networks.values():
+        # Batch norm sees a part.
+        network.zero_grad()
+        network.eval()
+    stage.discriminator.requires_grad_(False)
+    outputs = []
+    for part in step.split(batch, parts):
+        outputs.append(stage.generate(stage.generator, part, at))
+        losses = stage.generator_losses(outputs[-1], stage.discriminator)
+        (sum_of(losses.values()) / parts).backward()  # type: ignore[no-untyped-call]
+    stage.discriminator.requires_grad_(True)
+    for output in outputs if stage.weights.adversarial else ():
+        losses = stage.discriminator_losses(output.detached(), stage.discriminator)
+        (sum_of(losses.values()) / parts).backward()  # type: ignore[no-untyped-call]
+    found = {
+        name: [weight.grad.flatten() for weight in network.parameters() if weight.grad is not None]
+        for name, network in networks.items()
+    }
+    return {name: torch.cat(parts) for name, parts in found.items() if parts}
+
+
+@pytest.mark.parametrize("kind", get_args(AdversarialLoss))
+@pytest.mark.slow
+def test_parts_of_a_step_give_the_gradients_of_the_whole(
+    tmp_path: Path, kind: AdversarialLoss
+) -> None:
+    """Holes of all sizes in light and dark photographs: each counts the same in any batch."""
+    for name, config in all_configs(tmp_path).items():
+        weights = dataclasses.replace(config.losses, kind=kind, pixels=1.0)
+        stage = a_stage(dataclasses.replace(config, losses=weights))
+        batch = a_batch(1, count=4)
+        whole = gradients(stage, batch, 1, 10**6)
+        assert whole, name
+        for parts in (2, 4):
+            found = gradients(stage, batch, parts, 10**6)
+            for network, gradient in whole.items():
+                apart = (found[network] - gradient).norm() / gradient.norm()
+                assert apart < 1e-3, f"{name}: {network} in {parts} parts"
