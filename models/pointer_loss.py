@@ -27,15 +27,17 @@ def pointer_loss(
 ) -> Float[Tensor, ""]:
     """Negative logarithm of the mixture's density at the truth, the mean over cells and images.
 
+    An image without pointers counts 0.
+
     Args:
-        pointers: The pointers of each image that has a hole and known cells; as many as images.
+        pointers: The pointers of each image that has a hole and known cells.
         target: The true image at the fill's resolution, RGB 0-1.
         maps: The encoder's of it; of relu2_1 and relu3_1 only, without gradient.
     """
     colours = described_colours(target)
     features = [_cells(torch.log1p(each.float()), colours.shape[-1]) for each in maps]
-    losses = []
-    for index, (hole, known, logits) in enumerate(pointers):
+    losses = [target.new_zeros(())]
+    for index, hole, known, logits in pointers:
         with torch.no_grad():
             cost = _difference(colours[index].T, hole, known) / (2 * _COLOUR**2)
             for each in features:
@@ -43,7 +45,7 @@ def pointer_loss(
                 cost += apart / (2 * _FEATURES**2 * apart.mean().clamp_min(1e-6)) / len(features)
             cost = _ROBUST * torch.log1p(cost / _ROBUST)
         losses.append(-torch.logsumexp(logits.log_softmax(1) - cost, 1).mean())
-    return torch.stack(losses).mean()
+    return torch.stack(losses).sum() / len(target)
 
 
 def described_colours(target: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 15 n"]:

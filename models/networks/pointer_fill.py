@@ -37,11 +37,13 @@ class Pointers(NamedTuple):
     """Where one image's hole points to, by cells in rows of the grid.
 
     Attributes:
+        image: Its number in the batch: not every image has both a hole and known cells.
         hole: int64, q: the hole's cells.
         known: int64, k: those that are wholly known.
         logits: q k: of the components of each cell of the hole.
     """
 
+    image: int
     hole: Tensor
     known: Tensor
     logits: Tensor
@@ -111,18 +113,22 @@ class PointerFillPredictor(FillPredictor):
         cells = F.pixel_unshuffle(smooth, CELL).flatten(2).transpose(1, 2)
         places = _places(height, width, smooth.device)
         pointers, filled = [], []
-        for colours, tokens, part in zip(
+        every = zip(
             cells, features.flatten(2).transpose(1, 2), F.max_pool2d(share, CELL), strict=True
-        ):
+        )
+        for image, (colours, tokens, part) in enumerate(every):
             hole, known = part.flatten().nonzero().flatten(), (part.flatten() == 0).nonzero()
             known = known.flatten()
             if len(hole) and len(known):
                 logits = self._components(tokens, places, hole, known)
-                pointers.append(Pointers(hole, known, logits))
+                pointers.append(Pointers(image, hole, known, logits))
                 colours = self._fill_cells(colours, pointers[-1], int(places[-1, 1]) + 1)
             filled.append(colours)
         whole = torch.stack(filled).transpose(1, 2).reshape(len(smooth), -1, height, width)
         correction: Tensor = F.pixel_shuffle(whole, CELL) - smooth
+        if self.training and not pointers:
+            # A gradient of nothing for every weight: DDP's other ranks wait for it.
+            correction = correction + 0 * (features.sum() + self.gain.sum() + self.reach)
         return correction, tuple(pointers)
 
     def _components(self, tokens: Tensor, places: Tensor, hole: Tensor, known: Tensor) -> Tensor:
@@ -139,7 +145,7 @@ class PointerFillPredictor(FillPredictor):
         )
 
     def _fill_cells(self, colours: Tensor, pointers: Pointers, width: int) -> Tensor:
-        hole, known, logits = pointers
+        _, hole, known, logits = pointers
         likelihood = logits.softmax(1)
         if self.training:
             return colours.index_copy(0, hole, likelihood @ colours[known])

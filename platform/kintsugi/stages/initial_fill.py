@@ -67,7 +67,7 @@ class InitialFillStage:
     def generate(self, generator: nn.Module, batch: Batch, step: int) -> Output:
         """See Stage."""
         drawn = generator(batch.image, batch.mask)
-        small, pointers = drawn if isinstance(drawn, PointedFill) else (drawn, ())
+        small, pointers = drawn if isinstance(drawn, PointedFill) else (drawn, None)
         small = small.float()
         large = F.interpolate(small.detach(), scale_factor=FILL_STRIDE, mode="bilinear")
         maps: tuple[Tensor, ...] = ()
@@ -93,9 +93,13 @@ class InitialFillStage:
     def generator_losses(self, output: Output, discriminator: nn.Module) -> dict[str, Tensor]:
         """See Stage."""
         weights, share = self.weights, _shrunk(output.mask)
-        if output.pointers:
+        if output.pointers is not None:
+            assert output.coarse is not None
             target = _shrunk(output.target)
             distance = pointer_loss(output.pointers, target, output.target_maps[1:])
+            if not output.pointers:
+                # The step still goes back through the network: DDP waits for every rank's.
+                distance = distance + 0 * output.coarse.sum()
         else:
             distance = _colour_distance(output, share)
         losses = {"reconstruction": weights.reconstruction * distance}

@@ -54,7 +54,7 @@ def test_where_all_or_nothing_is_known_it_is_the_smooth_fill() -> None:
 def test_far_cells_are_less_likely_at_first() -> None:
     network, (image, mask) = a_network().train(), a_batch(128, 128)
     torch.nn.init.zeros_(network.end.weight)
-    hole, known, logits = network(image, mask).pointers[0]
+    _, hole, known, logits = network(image, mask).pointers[0]
     width = 128 // FILL_STRIDE // CELL
     rows = (hole // width)[:, None] - (known // width)[None]
     columns = (hole % width)[:, None] - (known % width)[None]
@@ -86,7 +86,7 @@ def test_the_loss_is_least_where_it_points_at_what_was_there(encoder: Vgg19Relu3
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 40:80, 80:120] = 1
     (pointers,) = network(F.interpolate(target, scale_factor=4), mask).pointers
-    _, known, logits = pointers
+    _, _, known, logits = pointers
     right = (known % 16 >= 8).expand_as(logits)
     maps = encoder.pyramid(target)[1:]
 
@@ -96,6 +96,25 @@ def test_the_loss_is_least_where_it_points_at_what_was_there(encoder: Vgg19Relu3
 
     undecided = pointer_loss([pointers._replace(logits=torch.zeros_like(logits))], target, maps)
     assert loss(right) < undecided.item() < loss(~right)
+
+
+def test_an_image_without_known_cells_is_no_others(encoder: Vgg19Relu3) -> None:
+    """A hole of thin lines leaves no cell wholly known; the next image has pointers of its own."""
+    image, mask = a_batch(64, 64)
+    mask[0, :, ::4] = 1
+    target, network = F.avg_pool2d(image, FILL_STRIDE), a_network().train()
+
+    def loss(images: slice, truth: Tensor) -> Tensor:
+        pointers = network(image[images], mask[images]).pointers
+        return pointer_loss(pointers, truth[images], encoder.pyramid(truth[images])[1:])
+
+    assert [each.image for each in network(image, mask).pointers] == [1]
+    both, second = loss(slice(2), target), loss(slice(1, 2), target)
+    torch.testing.assert_close(both, second / 2)
+    assert torch.equal(loss(slice(2), torch.stack([target[1], target[1]])), both)
+    assert loss(slice(1), target) == 0
+    network(image[:1], mask[:1]).image.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_it_learns_which_place_to_copy(encoder: Vgg19Relu3) -> None:

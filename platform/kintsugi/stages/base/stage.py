@@ -32,7 +32,8 @@ class Output:
         maps: The maps of the initial fill, where a loss compares them: the encoder's maps of the
             small filled image; else empty.
         target_maps: The same of the small true image, without gradient.
-        pointers: The pointers of an initial fill that points at known cells; else empty.
+        pointers: The pointers of an initial fill that points at known cells, of the images that
+            have both a hole and such cells; None of one that draws.
     """
 
     condition: Tensor
@@ -43,7 +44,7 @@ class Output:
     coarse: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     target_maps: tuple[Tensor, ...] = ()
-    pointers: tuple[Pointers, ...] = ()
+    pointers: tuple[Pointers, ...] | None = None
 
     def detached(self) -> Self:
         """The same for the discriminator's step: the generator's graph is not kept."""
@@ -52,7 +53,7 @@ class Output:
             image=self.image.detach(),
             coarse=None if self.coarse is None else self.coarse.detach(),
             maps=tuple(each.detach() for each in self.maps),
-            pointers=(),
+            pointers=None,
         )
 
 
