@@ -2,7 +2,7 @@
 
 A checkpoint is the folder `step-00000123`: tensors, `state.json` and, written last, a
 manifest with the SHA-256 of each file. Without its manifest a folder is no checkpoint;
-with an altered or missing file it is refused by name and the one before is used.
+with an altered or missing file, read twice, it is refused by name and the one before is used.
 """
 
 import hashlib
@@ -35,6 +35,8 @@ from kintsugi.storage.storage import Storage
 logger = logging.getLogger(__name__)
 
 STATE_NAME = "state.json"
+# The manifest of a checkpoint that was refused, twice not what it says.
+REFUSED_NAME = "manifest.refused.json"
 # The running mean of the generator's weights, where a run keeps one.
 AVERAGE_NAME = "generator-ema.safetensors"
 # Of an optimiser's settings: in what way it computes, and not what.
@@ -219,6 +221,7 @@ class CheckpointStore:
     def publish(self, folder: Path, step: int) -> str:
         """Upload a local checkpoint; it exists once its manifest does. Returns its name."""
         name = checkpoint_name(step)
+        self.storage.delete(f"{name}/{REFUSED_NAME}")
         self.storage.publish_folder(folder, name, last=MANIFEST_NAME)
         return name
 
@@ -301,9 +304,19 @@ class CheckpointStore:
     def fetch(self, step: int, folder: Path) -> None:
         """Copy a checkpoint into ``folder`` and verify it.
 
-        Raises: DamagedCheckpoint naming the file that differs; StorageError when storage
+        One that differs is read once more: bits flip on the way, too.
+
+        Raises: DamagedCheckpoint naming the file that differs twice; StorageError when storage
         fails.
         """
+        try:
+            self._fetch(step, folder)
+        except DamagedCheckpoint as error:
+            logger.warning("%s: reading it once more", error)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._fetch(step, folder)
+
+    def _fetch(self, step: int, folder: Path) -> None:
         name = checkpoint_name(step)
         self.storage.fetch_folder(name, folder)
         verify_checksums(folder, f"{self.storage.uri}/{name}")
@@ -329,11 +342,26 @@ class CheckpointStore:
         self._delete({step for step in self._begun() if step < newest} - kept)
 
     def discard_after(self, newest: int) -> None:
-        """Delete what comes after the newest whole checkpoint: the run will write it again.
+        """Forget what comes after the newest whole checkpoint: the run will write it again.
 
-        Only for a run that nobody trains.
+        What was never finished is deleted. What was refused stays where it is until then, under
+        another mark, so that a person can look at it. Only for a run that nobody trains.
         """
-        self._delete({step for step in self._begun() if step > newest})
+        after = {step for step in self._begun() if step > newest}
+        refused = after & set(self.steps())
+        for name in map(checkpoint_name, sorted(refused)):
+            mark = self.storage.read(f"{name}/{MANIFEST_NAME}")
+            self.storage.write(f"{name}/{REFUSED_NAME}", mark)
+            self.storage.delete(f"{name}/{MANIFEST_NAME}")
+            logger.warning(
+                "%s/%s was refused and is set aside: to take it after all, name its %s %s again"
+                " before the run comes to that step",
+                self.storage.uri,
+                name,
+                REFUSED_NAME,
+                MANIFEST_NAME,
+            )
+        self._delete(after - refused)
 
     def _begun(self) -> set[int]:
         """Steps that have any file."""

@@ -51,7 +51,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify_checksums(folder: Path, name: str) -> None:
-    """Compare every file with the manifest.
+    """Compare every file that the manifest names; others, such as a file browser's, are ignored.
 
     Raises:
         DamagedCheckpoint: names the first that differs.
@@ -71,11 +71,8 @@ def verify_checksums(folder: Path, name: str) -> None:
         raise DamagedCheckpoint(
             f"checkpoint {name} is refused: its {MANIFEST_NAME} cannot be read"
         ) from error
-    unnamed = sorted(path.name for path in folder.iterdir() if path.name not in manifest.files)
-    if unnamed != [MANIFEST_NAME]:
-        raise DamagedCheckpoint(
-            f"checkpoint {name} is refused: its {MANIFEST_NAME} does not name {unnamed[0]}"
-        )
+    if not manifest.files:
+        raise DamagedCheckpoint(f"checkpoint {name} is refused: its {MANIFEST_NAME} names no file")
     for file, expected in manifest.files.items():
         path = folder / file
         if not path.is_file():

@@ -194,7 +194,7 @@ def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
 def _fetch_newest(run: Run, folder: Path, device: torch.device) -> int:
     """The newest whole checkpoint in a folder of every rank, fetched by the first alone.
 
-    Returns: its step; 0 without any. What came after it is deleted: it will be written again.
+    Returns: its step; 0 without any. What came after it will be written again.
 
     Raises: StorageError on all ranks when none is whole, or storage fails.
     """

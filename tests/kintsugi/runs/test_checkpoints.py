@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from kintsugi.data.sampler import Position, Used
 from kintsugi.errors import StorageError
 from kintsugi.runs.checkpoints import (
+    REFUSED_NAME,
     Best,
     CheckpointProgress,
     CheckpointStore,
@@ -294,8 +296,50 @@ def test_what_comes_after_the_newest_whole_one_is_discarded(tmp_path: Path) -> N
     for step in (2, 4, 6):
         publish(store, make_state(step), step, tmp_path)
     damage_bit(tmp_path / "run" / checkpoint_name(6) / "state.json")
+    damaged = tmp_path / "run" / checkpoint_name(6)
+    (tmp_path / "run" / checkpoint_name(8)).mkdir()
+    (tmp_path / "run" / checkpoint_name(8) / "state.json").write_text("of one that was cut off")
     store.discard_after(store.newest_whole())
     assert store.steps() == [2, 4]
+    assert not (tmp_path / "run" / checkpoint_name(8)).exists()
+    # Nothing of it is lost, until the run comes there again.
+    assert {path.name for path in damaged.iterdir()} >= {REFUSED_NAME, "generator.safetensors"}
+    shutil.rmtree(tmp_path / "local-6")
+    publish(store, make_state(6), 6, tmp_path)
+    assert store.newest_whole() == 6
+    assert not (damaged / REFUSED_NAME).exists()
+
+
+def test_a_bit_that_flips_on_the_way_costs_no_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (500, 1000):
+        publish(store, make_state(step), step, tmp_path)
+    backend = store.storage._backend
+    read, flipped = type(backend).read, []
+
+    def flipping(self: Any, path: str) -> bytes:
+        data: bytes = read(self, path)
+        if path.endswith("generator.safetensors") and not flipped:
+            flipped.append(path)
+            return data[:-1] + bytes([data[-1] ^ 1])
+        return data
+
+    monkeypatch.setattr(type(backend), "read", flipping)
+    store.discard_after(store.fetch_newest(tmp_path / "fetched"))
+    assert len(flipped) == 1
+    assert "reading it once more" in caplog.text
+    assert store.steps() == [500, 1000]
+
+
+def test_a_file_of_another_program_is_no_damage(tmp_path: Path) -> None:
+    store = CheckpointStore(Storage(tmp_path / "run"))
+    for step in (500, 1000):
+        publish(store, make_state(step), step, tmp_path)
+    (tmp_path / "run" / checkpoint_name(1000) / ".DS_Store").write_bytes(b"x")
+    store.discard_after(store.fetch_newest(tmp_path / "fetched"))
+    assert store.steps() == [500, 1000]
 
 
 def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
