@@ -114,6 +114,24 @@ class JobConfig:
                 ' with model.translator_input = "features+pixels": set that, or a colour of 0'
             )
 
+    def check_shares(self) -> None:
+        """Refuse what some number of workers could not share out, before a run begins.
+
+        Not where a configuration is read: one of a run that was accepted before can still be.
+
+        Raises: ConfigError: the photographs of a step.
+        """
+        whole, most = self.loop.global_batch, self.workers.count
+        least = self.workers.min_count or most
+        uneven = [count for count in range(least, most + 1) if whole % count]
+        if uneven:
+            named = ", ".join(map(str, uneven))
+            raise ConfigError(
+                f"loop.global_batch={whole} is not shared out evenly among {named} workers, as"
+                f" many as the run may have: choose a multiple of each from {least} to {most}"
+                " (workers.min_count to workers.count), or other numbers of workers"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain JSON types."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

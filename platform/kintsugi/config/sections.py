@@ -205,8 +205,8 @@ class LoopSection:
     """Photographs per worker and step."""
     global_batch: int = 0
     """Photographs per step of all workers together, the same ones whatever their number: each takes
-    its part of them, in as many goes of at most `batch_size` as it needs. 0 = `batch_size` times
-    workers."""
+    its part of them, in as many goes of at most `batch_size` as it needs; a multiple of every
+    number of workers that the run may have. 0 = `batch_size` times workers."""
     accumulate: int = 1
     """In how many equal parts a step's photographs go through the networks, one after the other:
     less memory for the same gradients, but for batch norm, which sees a part."""

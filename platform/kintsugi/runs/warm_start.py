@@ -80,6 +80,7 @@ def check_run(config: JobConfig) -> dict[str, Any]:
 
     Returns: what identifies the inputs.
     """
+    config.check_shares()
     run = Run.of(config)
     # Says what to do when there are no shards.
     manifest = read_manifest(Storage(config.data.shards))

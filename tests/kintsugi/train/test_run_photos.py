@@ -3,11 +3,14 @@
 import dataclasses
 from pathlib import Path
 
+import pytest
 import torch
 
-from kintsugi.config.run_config import JobConfig
+from kintsugi.config.run_config import JobConfig, parse_config
 from kintsugi.config.sections import HeldOutSection
 from kintsugi.data.batches import Batch
+from kintsugi.errors import ConfigError
+from kintsugi.runs.warm_start import check_run
 from kintsugi.train.run_photos import held_out_batches
 from tests.kintsugi.training_runs import debug_config, pack_photos
 
@@ -51,3 +54,24 @@ def test_what_is_measured_on_is_not_changed_as_crops_are(tmp_path: Path) -> None
     plain, _ = held_out_batches(config, 0, 1)
     same, _ = held_out_batches(dataclasses.replace(config, data=changing), 0, 1)
     assert all(torch.equal(rows(same)[key], image) for key, image in rows(plain).items())
+
+
+def test_every_number_of_workers_of_an_elastic_run_shares_a_step_evenly(tmp_path: Path) -> None:
+    """Else the run would end at the first node that is lost: three of four workers are left."""
+    pack_photos(tmp_path)
+
+    def check(whole: int, count: int, least: int) -> None:
+        config = debug_config(tmp_path, global_batch=whole)
+        workers = dataclasses.replace(config.workers, count=count, min_count=least)
+        config = dataclasses.replace(config, workers=workers)
+        # What was accepted once can still be read.
+        assert parse_config(config.to_dict(), "test") == config
+        check_run(config)
+
+    with pytest.raises(ConfigError, match=r"global_batch=8 is not shared out evenly among 3 work"):
+        check(8, 4, 2)
+    with pytest.raises(ConfigError, match="among 4 workers"):
+        check(6, 4, 0)
+    check(12, 4, 2)
+    check(8, 4, 0)
+    check(0, 4, 1)
