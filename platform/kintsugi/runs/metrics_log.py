@@ -4,6 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -77,6 +78,10 @@ class MetricsWriter:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
+
+    def has_written(self, patience_s: float) -> bool:
+        """Whether all that was flushed is written, after so many seconds at most."""
+        return self._writing is None or not futures.wait([self._writing], patience_s).not_done
 
     def _write(self, name: str, lines: bytes) -> None:
         if not self._is_lost():

@@ -6,12 +6,18 @@ Rows, sample pictures and checkpoints are written there as long as the run is th
 from collections.abc import Callable
 from pathlib import Path
 
-from kintsugi.collectives import all_gather
+import torch
+
+from kintsugi.collectives import all_gather, broadcast
 from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.runs.lease import Lease
 from kintsugi.runs.metrics_log import Metrics, MetricsWriter
 from kintsugi.runs.run import Run
+from kintsugi.train.hangs import Place
 from kintsugi.train.upload import Uploads
+
+# Of the time that ranks wait for one another: how long they do for a word about an upload.
+_SHARE_OF_TIMEOUT = 0.1
 
 # What the program that started the ranks learns of a checkpoint, on every rank.
 Announce = Callable[[Metrics, Path | None, int], None]
@@ -29,6 +35,10 @@ class RunReporter:
         corrupt: CorruptRows,
         announce: Announce,
         publish: Callable[[Path, int], None],
+        *,
+        device: torch.device,
+        timeout_s: float,
+        place: Place,
     ) -> None:
         """
         Args:
@@ -38,6 +48,9 @@ class RunReporter:
             corrupt: Shared by all ranks at every checkpoint.
             announce: Called for every checkpoint.
             publish: Uploads a checkpoint.
+            device: On which this rank computes.
+            timeout_s: Seconds after which ranks that wait for one another have failed.
+            place: Where this rank is.
         """
         self.run = run
         self.metrics = metrics
@@ -45,6 +58,9 @@ class RunReporter:
         self.corrupt = corrupt
         self.announce = announce
         self.publish = publish
+        self.device = device
+        self.patience_s = _SHARE_OF_TIMEOUT * timeout_s
+        self.place = place
         self.uploads = Uploads(self._publish)
 
     def log(self, row: Metrics) -> None:
@@ -55,6 +71,7 @@ class RunReporter:
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
         """See Reporter."""
         self.corrupt.learn(all_gather(self.corrupt.found()))
+        self._wait_for_storage()
         if self.metrics is not None:
             self.metrics.close_part()
         if folder is not None:
@@ -65,11 +82,26 @@ class RunReporter:
 
     def finish(self) -> None:
         """See Reporter."""
+        self._wait_for_storage()
         if self.metrics is not None:
             self.metrics.flush()
+        self._wait_for_storage()
+        if self.metrics is not None:
             self.metrics.wait()
         self.uploads.wait()
         self.lease.check(look=False)
+
+    def _wait_for_storage(self) -> None:
+        """All ranks wait for what the first one writes: an upload may take longer than a step."""
+        arrived = False
+        while not arrived:
+            # The first rank's word. No exchange takes longer than its patience.
+            arrived = broadcast(float(self._has_written()), self.device) > 0
+            self.place.arrive(self.place.step)
+
+    def _has_written(self) -> bool:
+        written = self.metrics is None or self.metrics.has_written(self.patience_s / 2)
+        return self.uploads.has_arrived(self.patience_s / 2) and written
 
     def _publish(self, folder: Path, step: int) -> None:
         # Looked at last: nothing of a run that is another's is written.

@@ -34,6 +34,13 @@ class Uploads:
             error, self._error = self._error, None
             raise error
 
+    def has_arrived(self, patience_s: float) -> bool:
+        """Whether nothing travels any more, after so many seconds at most; raises nothing."""
+        if self._thread is None:
+            return True
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
     def join(self) -> None:
         """The same where a run ends by another error: this one's is not raised."""
         if self._thread is not None:

@@ -118,7 +118,17 @@ def _train_rank(
     metrics = None
     if rank == 0:
         metrics = MetricsWriter(run.storage.join("metrics"), step, is_lost=lease.is_lost)
-    reporter = RunReporter(run, metrics, lease, corrupt, announce, publish or into_run)
+    reporter = RunReporter(
+        run,
+        metrics,
+        lease,
+        corrupt,
+        announce,
+        publish or into_run,
+        device=device,
+        timeout_s=config.workers.timeout_s,
+        place=context.place,
+    )
     try:
         train(
             _step_of(config, stage, state, device, order.batch_size),

@@ -12,12 +12,16 @@ import torch
 
 from kintsugi.collectives import fetch_once
 from kintsugi.config.run_config import JobConfig
+from kintsugi.data.corrupt_rows import CorruptRows
 from kintsugi.errors import StorageError
 from kintsugi.runs.checkpoints import STATE_NAME, checkpoint_name
+from kintsugi.runs.lease import Lease
 from kintsugi.runs.run import Run
 from kintsugi.storage.storage import Storage
 from kintsugi.train import loop
+from kintsugi.train.hangs import Place
 from kintsugi.train.local import fit
+from kintsugi.train.run_reporter import RunReporter
 from kintsugi.train.upload import Uploads
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.ranks import run_ranks
@@ -157,6 +161,44 @@ def test_a_damaged_newest_checkpoint_is_left_to_the_one_before(tmp_path: Path) -
     assert run.checkpoints.newest() == 2 == run.checkpoints.newest_whole()
     shutil.rmtree(state.parent)
     assert run.checkpoints.newest() == 2
+
+
+TIMEOUT_S = 5.0
+
+
+def upload_slowly(rank: int, folder: str) -> None:
+    """Each upload takes longer than a rank waits for another."""
+    arrived = list[int]()
+    place = Place()
+
+    def publish(folder: Path, step: int) -> None:
+        time.sleep(1.4 * TIMEOUT_S)
+        arrived.append(step)
+
+    run, cpu = Run(Storage(folder)), torch.device("cpu")
+    reporter = RunReporter(
+        run,
+        None,
+        Lease(run, "", rank=rank, device=cpu),
+        CorruptRows("shards", 10, 0.0),
+        lambda row, folder, step: None,
+        publish,
+        device=cpu,
+        timeout_s=TIMEOUT_S,
+        place=place,
+    )
+    for step in (1, 2):
+        mine = Path(folder) / str(step) if rank == 0 else None
+        if mine is not None:
+            mine.mkdir()
+        reporter.checkpoint({}, mine, step)
+    assert place.seconds() < TIMEOUT_S / 2, "this is no hang"
+    reporter.finish()
+    assert arrived == ([1, 2] if rank == 0 else [])
+
+
+def test_an_upload_may_take_longer_than_ranks_wait_for_one_another(tmp_path: Path) -> None:
+    run_ranks(2, upload_slowly, str(tmp_path), timeout_s=TIMEOUT_S)
 
 
 def receive(rank: int, folder: str) -> None:
