@@ -79,6 +79,7 @@ def finetuned(
     trained = shards.rows - held_out
     if trained < 1:
         raise ConfigError(f"{how.shards} holds no photograph to train on: pack some")
+    measured = min(known["held_out"]["photos"], held_out)
     loop, optimizer, model = known["loop"], known["optimizer"], known["model"]
     if stage != "initial_fill":
         # Its networks as they are now, which may have been joined after they were trained.
@@ -106,7 +107,11 @@ def finetuned(
             **optimizer,
             **{each: how.rate * optimizer[each] for each in ("generator_lr", "discriminator_lr")},
         },
-        "held_out": {**known["held_out"], "photos": min(known["held_out"]["photos"], held_out)},
+        "held_out": {
+            # Of few photographs none may be held out: then nothing says when to end early.
+            "photos": measured,
+            "patience": known["held_out"]["patience"] if measured else 0,
+        },
         "workers": {},
     }
     if known["translate"]["prediction_share"]:

@@ -64,3 +64,17 @@ def test_without_photographs_nothing_is_planned(release: ReleaseConfig, tmp_path
     empty = Manifest(version=1, seed=0, rows=0, parts=(), rejects=(), ignored=0)
     with pytest.raises(ConfigError, match="no photograph to train on"):
         finetuned("stage1", release, BUNDLED_RELEASE, HOW, empty)
+
+
+def test_a_release_that_was_measured_is_trained_on_where_none_is_held_out(
+    release: ReleaseConfig, shards: Manifest
+) -> None:
+    known = release.training["stage1"]
+    values = {**known["config"], "held_out": {"photos": 64, "patience": 15}}
+    measured = replace(release, training={"stage1": {**known, "config": values}})
+    config = finetuned("stage1", measured, BUNDLED_RELEASE, HOW, shards)
+    assert (config.held_out.photos, config.held_out.patience) == (0, 0)
+    parts = [replace(part, split="held_out") for part in shards.parts[:1]]
+    some = replace(shards, parts=(*parts, *shards.parts[1:]))
+    config = finetuned("stage1", measured, BUNDLED_RELEASE, HOW, some)
+    assert (config.held_out.photos, config.held_out.patience) == (parts[0].rows, 15)
