@@ -6,8 +6,9 @@ them, so what shows a run reads those: nothing of this can slow or end it.
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from kintsugi.errors import StorageError
@@ -69,7 +70,8 @@ class Follower:
 def following(storage: Storage, watchers: Sequence[Watcher]) -> Iterator[None]:
     """While inside, call ``watchers`` with each new row in a run's `metrics` folder.
 
-    Storage that fails while inside is logged and tried again: to show a run must not end it.
+    Storage that fails while inside is logged and tried again: to show a run must not end it. A
+    watcher that fails otherwise is logged and left out, and the others go on.
 
     Raises: StorageError when it fails at the beginning.
     """
@@ -86,12 +88,11 @@ def following(storage: Storage, watchers: Sequence[Watcher]) -> Iterator[None]:
         ended.set()
         thread.join(CLOSE_SECONDS)
         for watcher in watchers:
-            with _storage_may_fail():
-                watcher.close()
+            _ask(watcher, watcher.close)
 
 
 def _follow(follower: Follower, watchers: Sequence[Watcher], ended: threading.Event) -> None:
-    last = False
+    last, failed = False, list[Watcher]()
     while not last:
         # Once more after the end, for the rows of the last steps.
         last = ended.wait(POLL_SECONDS)
@@ -99,8 +100,19 @@ def _follow(follower: Follower, watchers: Sequence[Watcher], ended: threading.Ev
         with _storage_may_fail():
             rows = follower.poll()
         for watcher in watchers if rows else ():
-            with _storage_may_fail():
-                watcher.show(rows)
+            if watcher not in failed and not _ask(watcher, partial(watcher.show, rows)):
+                failed.append(watcher)
+
+
+def _ask(watcher: Watcher, action: Callable[[], None]) -> bool:
+    """Whether a watcher can be asked again."""
+    try:
+        with _storage_may_fail():
+            action()
+    except Exception:
+        logger.exception("the run goes on, but %s shows no more of it", type(watcher).__name__)
+        return False
+    return True
 
 
 @contextmanager

@@ -119,7 +119,11 @@ _LASTING: dict[str, tuple[str, ...]] = {
     _BARE_REQUEST: ("400",),
 }
 _REMEDIES = {code: remedy for remedy, codes in _LASTING.items() for code in codes}
+# Bytes that were lost or flipped on the way are sent again; where that never helps, a remedy above
+# says what else it may be. A code that is not known is judged by its status.
 _PASSING = {
+    "BadDigest",
+    "IncompleteBody",
     "SlowDown",
     "ServiceUnavailable",
     "InternalError",
@@ -162,9 +166,10 @@ def read_answer(error: BaseException, bucket: str) -> StoreAnswer | None:
     code = str(about.get("Code") or status)
     message = str(about.get("Message") or "")
     remedy = _ENCRYPTION if code.startswith("KMS") else _REMEDIES.get(code)
-    if remedy is None and code not in _PASSING and 400 <= status < 500:
+    passes = code in _PASSING or (remedy is None and str(status) in _PASSING)
+    if remedy is None and not passes and 400 <= status < 500:
         remedy = _REMEDIES.get(str(status), _ARGUMENT)
-    may_pass = remedy is None
+    may_pass = passes or remedy is None
     words = (remedy or _BUSY).format(
         bucket=bucket,
         endpoint=os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's own"),

@@ -22,8 +22,15 @@ class Uploads:
         self._error: BaseException | None = None
 
     def submit(self, folder: Path, step: int) -> None:
-        """Upload a folder, which is deleted then, as soon as the one before has arrived."""
-        self.wait()
+        """Upload a folder, which is deleted then, as soon as the one before has arrived.
+
+        Raises: what the one before was refused with; this folder is deleted all the same.
+        """
+        try:
+            self.wait()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._thread = threading.Thread(target=self._upload, args=(folder, step), daemon=True)
         self._thread.start()
 

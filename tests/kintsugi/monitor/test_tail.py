@@ -132,3 +132,31 @@ def test_storage_that_fails_does_not_end_the_run(
             pass
     assert watcher.shown == [row(1)]
     assert "the run goes on" in caplog.text
+
+
+class Full(Recorder):
+    """A watcher whose disk is full."""
+
+    def show(self, rows: Sequence[Any]) -> None:
+        super().show(rows)
+        raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        super().close()
+        raise OSError(28, "No space left on device")
+
+
+def test_a_watcher_that_fails_is_left_out_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer, full, good = MetricsWriter(Storage(tmp_path), 0), Full(), Recorder()
+    with following(Storage(tmp_path), [full, good]):
+        for step in (1, 2, 3):
+            writer.add(row(step))
+            writer.flush()
+            writer.wait()
+            while len(good.shown) < step:
+                pass
+    assert good.shown == [row(1), row(2), row(3)]
+    assert (full.shown, full.closed, good.closed) == ([row(1)], 1, 1)
+    assert caplog.text.count("Full shows no more of it") == 2, "while it ran, and at its end"

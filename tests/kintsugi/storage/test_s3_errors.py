@@ -112,7 +112,23 @@ def test_every_cause_is_named_at_once(
         assert status == 301 or "HEAD" not in Answering.asked
 
 
-@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
+PASSING = [
+    (503, "SlowDown"),
+    (500, "InternalError"),
+    (400, "IncompleteBody"),
+    (429, "TooManyRequestsException"),
+    # A code that no table knows is judged by its status.
+    (429, "RateLimitExceeded"),
+]
+
+
+def test_bytes_that_were_flipped_on_the_way_are_sent_again(store: Storage) -> None:
+    Answering.error = (400, "BadDigest", "no match")
+    assert "AWS_REQUEST_CHECKSUM_CALCULATION" in says(store, "write"), "if it never helps"
+    assert len(Answering.asked) == 3
+
+
+@pytest.mark.parametrize(("status", "code"), PASSING)
 def test_what_may_pass_is_tried_again(store: Storage, status: int, code: str) -> None:
     Answering.error = (status, code, "later")
     for operation in ("read", "write", "list"):

@@ -60,6 +60,7 @@ def test_what_storage_refuses_is_raised_at_the_next_checkpoint(tmp_path: Path) -
     with pytest.raises(StorageError, match="it is full"):
         uploads.submit(folder_of(tmp_path, "b"), 2)
     uploads.wait()
+    assert not list(tmp_path.iterdir()), "each would fill this disk a little more"
 
 
 def slowed(config: JobConfig, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
