@@ -29,9 +29,20 @@ from kintsugi.data.shards.part_lists import PartInfo, Reject
 from kintsugi.data.sources.items import Intake
 from kintsugi.data.sources.listing import Source, fingerprint_of, list_photos, open_source
 from kintsugi.data.sources.parquet_input import COPIES
-from kintsugi.data.sources.source_record import Fingerprint, note_source, source_of
+from kintsugi.data.sources.source_record import (
+    Fingerprint,
+    note_source,
+    packing_of,
+    source_of,
+)
 from kintsugi.data.sources.spool import Spool, spool
-from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
+from kintsugi.data.unfinished import (
+    UNFINISHED_NAME,
+    PartResult,
+    Unfinished,
+    check_mark,
+    note_done,
+)
 from kintsugi.errors import ConfigError, InputError, InvalidInput
 from kintsugi.imaging.codec import decode_image, encode_image
 from kintsugi.imaging.limits import check_length
@@ -75,7 +86,8 @@ def write_shards(
     Returns: What was written; also in `manifest.json`, which is written last.
 
     Raises:
-        ConfigError: No photographs there, or shards or other parts are there already.
+        ConfigError: No photographs there, or shards or other parts are there already, or another
+            packing has begun there.
         InvalidInput: None of the photographs can be used.
         StorageError: Reading, listing or writing failed.
     """
@@ -85,9 +97,17 @@ def write_shards(
     source = open_source(input_uri, target, intake)
     seen = Fingerprint()
     with spool(list_photos(source, seen), packing, seed) as photos:
-        unfinished = Unfinished(target, photos.digest(f"{source.uri} {packing} {seed}"))
+        digest = photos.digest(f"{source.uri} {packing} {seed}")
+        # Listing takes long: meanwhile another packing may have begun or ended here.
+        if target.exists(MANIFEST_NAME) and not packing.overwrite:
+            if packing_of(target, target.read(MANIFEST_NAME)) == digest:
+                return read_manifest(target)
+            _check_free(target)
+        unfinished = Unfinished(target, digest)
         earlier = unfinished.begin()
-        results = list(_pack_all(_Work(source, target, packing), photos, unfinished.done(), report))
+        work = _Work(source, target, packing, digest)
+        results = list(_pack_all(work, photos, unfinished.done(), report))
+    check_mark(target, digest)
     parts = tuple(result.part for result in results if result.part)
     rejects = [*photos.rejects, *(reject for result in results for reject in result.rejects)]
     if not parts:
@@ -109,7 +129,7 @@ def write_shards(
     for name in set(filter(is_part, target.list())) - {part.name for part in parts}:
         target.delete(name)  # Of an earlier writing that had more of them.
     described = describe_parts(manifest, target)
-    note_source(target, seen.digest(), described)
+    note_source(target, seen.digest(), digest, described)
     unfinished.end(described)
     target.delete_folder(COPIES)
     return manifest
@@ -159,6 +179,7 @@ class _Work:
     source: Source
     target: Storage
     packing: Packing
+    digest: str
 
 
 def pack_part(source: Source, target: Storage, plan: PartPlan, packing: Packing) -> PartResult:
@@ -237,6 +258,7 @@ def _pack_all(
 
 
 def _pack(work: _Work, plan: PartPlan) -> PartResult:
+    check_mark(work.target, work.digest)
     result = pack_part(work.source, work.target, plan, work.packing)
     note_done(work.target, plan.name, result)
     return result

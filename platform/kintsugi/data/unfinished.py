@@ -11,6 +11,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kintsugi.data.shard_manifest import MANIFEST_NAME
 from kintsugi.data.shards.part_lists import PartInfo, Reject
+from kintsugi.data.sources.source_record import packing_of
+from kintsugi.errors import ConfigError
 from kintsugi.storage.storage import Storage
 
 # There while parts are written: a writing that was cut off differs from others' files.
@@ -34,6 +36,29 @@ class PartResult:
 
 
 _RESULT = TypeAdapter(PartResult)
+
+
+def mark_of(target: Storage) -> str:
+    """The digest of the packing that goes on in a folder, or was cut off there; "" = none."""
+    if not target.exists(UNFINISHED_NAME):
+        return ""
+    return target.read(UNFINISHED_NAME).decode(errors="replace").partition("\n")[0]
+
+
+def check_mark(target: Storage, digest: str) -> None:
+    """Refuse to write into a folder that another packing has taken over.
+
+    Raises: ConfigError: its mark is another's, or it has finished there.
+    """
+    found = mark_of(target)
+    if not found and target.exists(MANIFEST_NAME):
+        # Of the same photographs, packed alike, the files are the same.
+        found = packing_of(target, target.read(MANIFEST_NAME))
+    if found not in ("", digest):
+        raise ConfigError(
+            f"{target.uri} was taken over by a packing of other photographs, or of these in"
+            " another way: this one writes no more there; choose another output"
+        )
 
 
 def note_done(target: Storage, name: str, result: PartResult) -> None:
@@ -60,17 +85,12 @@ class Unfinished:
         """
         target = self.target
         earlier = target.read(MANIFEST_NAME) if target.exists(MANIFEST_NAME) else None
-        if self._mark() != self.digest:
+        if mark_of(target) != self.digest:
             target.delete_folder(_NOTES)
         text = f"{self.digest}\nThis is not finished: run the same command again.\n"
         target.write(UNFINISHED_NAME, text.encode())
         target.delete(MANIFEST_NAME)
         return earlier
-
-    def _mark(self) -> str:
-        if not self.target.exists(UNFINISHED_NAME):
-            return ""
-        return self.target.read(UNFINISHED_NAME).decode(errors="replace").partition("\n")[0]
 
     def done(self) -> dict[str, PartResult]:
         """What became of the parts that are written, by the part's name."""

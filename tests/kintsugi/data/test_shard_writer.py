@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from kintsugi.data import shard_writer
 from kintsugi.data.packing import Packing, PartPlan
-from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest, read_part
+from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shard_writer import PartResult, read_packed, write_shards
 from kintsugi.data.sources.items import Item, Page
@@ -175,6 +176,50 @@ def test_shards_of_other_photographs_or_of_another_share_are_refused(
     assert read_packed(target, photos=few.uri).rows == manifest.rows
     target.delete(RECORD_NAME)
     assert read_packed(target, photos=few.uri).rows == manifest.rows
+
+
+def while_listing(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Something happens while the first listing from now on goes on."""
+    listed, left = shard_writer.list_photos, [meanwhile]
+
+    def slow(*arguments: Any) -> Iterator[Page]:
+        if left:
+            left.pop()()
+        yield from listed(*arguments)
+
+    monkeypatch.setattr(shard_writer, "list_photos", slow)
+
+
+def test_shards_that_are_finished_during_a_listing_are_not_touched(
+    few: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, target = Storage(tmp_path / "others"), Storage(tmp_path / "shards")
+    others.write("other.jpg", photo(64, 64))
+    finished = list[Manifest]()
+    while_listing(monkeypatch, lambda: finished.append(write_shards(few.uri, target.uri)))
+    with pytest.raises(ConfigError, match="holds shards already"):
+        write_shards(others.uri, target.uri)
+    assert read_manifest(target) == finished[0]
+    assert verify_shards(target.uri) == []
+    # Two runs that name the same photographs: the second takes what the first has packed.
+    target = Storage(tmp_path / "of both")
+    while_listing(monkeypatch, lambda: finished.append(write_shards(few.uri, target.uri)))
+    assert write_shards(few.uri, target.uri) == finished[1]
+
+
+def test_a_packing_whose_folder_is_taken_over_writes_no_more(few: Storage, tmp_path: Path) -> None:
+    others, target = Storage(tmp_path / "others"), Storage(tmp_path / "shards")
+    others.write("other.jpg", photo(64, 64))
+    packing = Packing(rows_per_part=2)
+
+    def meanwhile(result: PartResult, done: int, total: int) -> None:
+        if done == 2:
+            write_shards(others.uri, target.uri, packing=replace(packing, overwrite=True))
+
+    with pytest.raises(ConfigError, match="was taken over by a packing"):
+        write_shards(few.uri, target.uri, packing=packing, report=meanwhile)
+    assert [row["id"] for row in rows_of(target)] == ["other.jpg"]
+    assert verify_shards(target.uri) == []
 
 
 def test_an_interrupted_writing_leaves_no_manifest(

@@ -6,7 +6,7 @@ own: the same photographs give the same manifest, whatever files they come from.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -38,29 +38,40 @@ class Fingerprint:
 class _Record:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
 
-    source_sha256: str
-    manifest_sha256: str
+    source_sha256: str = ""
+    packing_sha256: str = ""
+    manifest_sha256: str = ""
 
 
-def note_source(target: Storage, digest: str, manifest: bytes) -> None:
+def note_source(target: Storage, source: str, packing: str, manifest: bytes) -> None:
     """Say what shards are of, before their manifest is written.
 
     Args:
         target: The folder of the shards.
-        digest: Of a `Fingerprint`.
+        source: The digest of a `Fingerprint`.
+        packing: The digest of all that decides the shards.
         manifest: The file that will vouch for the shards: the note is of these alone.
     """
-    record = {"source_sha256": digest, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    target.write(RECORD_NAME, (json.dumps(record, indent=1) + "\n").encode())
+    record = _Record(source, packing, hashlib.sha256(manifest).hexdigest())
+    target.write(RECORD_NAME, (json.dumps(asdict(record), indent=1) + "\n").encode())
 
 
 def source_of(target: Storage, manifest: bytes) -> str:
     """What shards are of; "" where nothing says it, as of those that were packed before."""
+    return _record(target, manifest).source_sha256
+
+
+def packing_of(target: Storage, manifest: bytes) -> str:
+    """What decided shards; "" where nothing says it."""
+    return _record(target, manifest).packing_sha256
+
+
+def _record(target: Storage, manifest: bytes) -> _Record:
     if not target.exists(RECORD_NAME):
-        return ""
+        return _Record()
     try:
         record = TypeAdapter(_Record).validate_json(target.read(RECORD_NAME))
     except ValidationError:
-        return ""
+        return _Record()
     same = record.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
-    return record.source_sha256 if same else ""
+    return record if same else _Record()
