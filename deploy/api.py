@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from kintsugi.deploy.admission.client_watch import ClientWatch
 from kintsugi.deploy.admission.fair_queue import FairQueue
 from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.admission.orderly_stop import OrderlyStop
@@ -48,6 +49,7 @@ def build_api(
     observer: Observer | None = None,
     stop: OrderlyStop | None = None,
     echo_request_id: bool = True,
+    watch_clients: bool = True,
 ) -> FastAPI:
     """Build the application.
 
@@ -58,6 +60,8 @@ def build_api(
         stop: Says when the service is being stopped; None where the server in front does it.
         echo_request_id: Whether answers get `x-request-id` here; not where the server
             in front adds it.
+        watch_clients: Whether a request is cancelled here when its client leaves; not where the
+            server in front does it.
 
     Raises:
         ConfigError: The file of API keys cannot be used, or `jobs` names no place.
@@ -95,6 +99,9 @@ def build_api(
         telemetry={"tracing": False, "operation_spans": False},
         lifespan=lifespan,
     )
+    # The one that is added last is the outermost.
+    if watch_clients:
+        app.add_middleware(ClientWatch)
     app.add_middleware(
         RequestMiddleware, args=args, observer=observer, stop=stop, echo_request_id=echo_request_id
     )

@@ -65,6 +65,8 @@ class Ingress:
             stop=self._stop,
             # Serve's proxy gives every request its id and every answer this header.
             echo_request_id=False,
+            # It cancels a request whose client has left. Twice would cut short what tidies up.
+            watch_clients=False,
         )
 
 

@@ -73,6 +73,18 @@ def test_a_request_given_up_is_cancelled(service: Service) -> None:
     assert after["Image2Feature"] - before["Image2Feature"] <= 1
 
 
+def test_a_client_who_leaves_is_cancelled(service: Service) -> None:
+    """By Serve, and by nothing of ours in addition."""
+    files = {"image": encode(draw_photo(1024, 1024)), "mask": encode(draw_mask(1024, 1024))}
+    before = service.calls()
+    with httpx2.Client(timeout=0.5) as leaving, pytest.raises(httpx2.ReadTimeout):
+        leaving.post(f"{service.url}/v1/inpaint", files=files)
+    # Its answer would end the wait, too, but with a call more.
+    while httpx2.get(f"{service.url}/readyz", timeout=60).json()["requests"]:
+        time.sleep(0.05)
+    assert service.calls()["Refiner"] == before["Refiner"]
+
+
 def test_a_fill_that_is_followed_reports_its_scales(service: Service, inpainter: Inpainter) -> None:
     photo, mask = draw_photo(512, 512), draw_mask(512, 512)
     steps: list[Step] = []
