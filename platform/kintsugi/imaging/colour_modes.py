@@ -95,7 +95,7 @@ def to_picture(
     if bits > 8:
         notes.append(f"{bits}-bit samples reduced to 8 bit")
     if image.mode.startswith("I;16"):
-        image = _reduce_grey(image, bits)
+        image = _reduce_grey(image)
     elif image.mode in ("I", "F"):
         raise InvalidInput(
             f"the {name} has 32-bit or floating-point samples",
@@ -139,6 +139,10 @@ def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
     if format == "tiff":
         bits = image.tag_v2.get(_TIFF_BITS_TAG, (1,))  # type: ignore[attr-defined]
         return max(bits) if isinstance(bits, tuple) else int(bits)
+    if format == "jp2":
+        # The header of the code stream, behind its sizes: the depth of the first channel.
+        at = data.find(b"\xff\x4f\xff\x51") + 42
+        return (data[at] & 0x7F) + 1 if 42 <= at < len(data) else 8
     if format == "heif":
         return int(image.info.get("bit_depth", 8))
     return 8
@@ -160,9 +164,10 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _reduce_grey(image: Image.Image, bits: int) -> Image.Image:
+def _reduce_grey(image: Image.Image) -> Image.Image:
+    # Whatever the file had, they reach from 0 to 65535.
     samples = np.asarray(image).astype(np.uint16)
-    grey = Image.fromarray((samples >> (bits - 8)).astype(np.uint8))
+    grey = Image.fromarray((samples >> 8).astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))

@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from kintsugi.errors import InvalidInput
@@ -21,9 +22,9 @@ from kintsugi.imaging.limits import (
 )
 from kintsugi.imaging.metadata import jpeg_segments, png_chunks
 
-# Tags of TIFF: bits of each sample, and whether its colours lie together or apart.
-_BITS, _PLANES = 258, 284
-_APART = 2
+# Tags of TIFF: bits of each sample, what 0 means, and whether its colours lie together or apart.
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+_WHITE_IS_ZERO, _APART = 0, 2
 
 
 def open_image(
@@ -54,6 +55,8 @@ def open_image(
             if draft_side and format == "jpeg":
                 image.draft(None, (draft_side, draft_side))
             image.load()
+            if format == "tiff" and image.mode.startswith("I;16"):
+                _settle_grey(image)
     except Image.DecompressionBombError as error:
         raise too_many_pixels("more", limits, name) from error
     except UnidentifiedImageError as error:
@@ -76,6 +79,23 @@ def _check_samples(image: Image.Image, name: str) -> None:
             code=f"{name}_bit_depth",
             hint="save it with its pixels interleaved (per pixel, not per channel), or with 8 bit",
         )
+
+
+def _settle_grey(image: Image.Image) -> None:
+    """Bring deep grey samples, which Pillow gives as they are stored, to 0 = black, 65535 = white.
+
+    Fewer bits are spread so that each value comes back from its upper ones.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits, is_negative = max(tags.get(_BITS, (16,))), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if bits == 16 and not is_negative:
+        return
+    samples = np.asarray(image)
+    if bits < 16:
+        samples = (samples << (16 - bits)) | (samples >> (2 * bits - 16))
+    if is_negative:
+        samples = 65_535 - samples
+    image.frombytes(samples.astype(">u2" if image.mode == "I;16B" else "<u2").tobytes())
 
 
 def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:

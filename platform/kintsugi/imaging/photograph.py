@@ -16,6 +16,10 @@ from kintsugi.imaging.opening import open_image
 
 # How far around a half-transparent pixel others say what colour it is seen in.
 _SEEN_REACH = 8
+# Of TIFF's tag 338: the fourth channel is transparency, and the colours were multiplied by it.
+_PREMULTIPLIED = 1
+# Rows that are divided at a time: memory.
+_BAND = 256
 # Colour types of PNG without colour.
 _PNG_GREY = (0, 4)
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.bool_]
@@ -108,19 +112,21 @@ def open_photograph(
     elif mode in ("L", "RGB") and format in ("png", "tiff") and _is_deep(image, data, format):
         deep = read_deep(data, image.height, image.width)
         if deep is None:
-            notes += ("16-bit samples reduced to 8 bit: this kind of file is read so",)
             samples = decoded.pixels if mode == "RGB" else samples
         else:
             deep = _turned(deep, turned)
+            if format == "tiff" and image.tag_v2.get(338) == (_PREMULTIPLIED,):  # type: ignore[attr-defined]
+                deep = _divided_by_alpha(deep)
             pixels = samples = np.ascontiguousarray(deep[..., :3])
             mode = "RGB"
-            if deep.shape[2] == 4:
+            # A fourth channel that is no transparency is none that is shown.
+            if deep.shape[2] == 4 and decoded.alpha is not None:
                 deep_alpha = np.ascontiguousarray(deep[..., 3])
             if data[25] in _PNG_GREY if format == "png" else image.mode in ("L", "LA"):
                 mode, samples = "L", np.ascontiguousarray(samples[..., 0])
     elif mode == "RGB":
         samples = decoded.pixels
-    notes += _kept_notes(decoded.notes, mode)
+    notes += _kept_notes(decoded.notes, mode, samples)
     photograph = Photograph(
         pixels=pixels,
         alpha=decoded.alpha,
@@ -142,11 +148,17 @@ def open_photograph(
     return replace(photograph, pixels=as_seen(photograph.pixels, decoded.alpha))
 
 
-def _kept_notes(notes: tuple[str, ...], mode: str) -> tuple[str, ...]:
+def _kept_notes(notes: tuple[str, ...], mode: str, samples: Samples) -> tuple[str, ...]:
     """Those that hold for a file that is written again in its own mode and depth."""
-    given_back = ("16-bit samples", "colour profile dropped")
-    own = notes if mode != "CMYK" else ()
-    return tuple(note for note in own if not note.startswith(given_back))
+    is_deep = samples.dtype == np.uint16
+    kept = []
+    for note in notes:
+        bits, _, reduced = note.partition("-bit samples reduced")
+        if reduced and is_deep:
+            kept += [] if bits == "16" else [f"{bits}-bit samples are kept in 16 bits"]
+        elif reduced or (mode != "CMYK" and not note.startswith("colour profile dropped")):
+            kept.append(note)
+    return tuple(kept)
 
 
 def _own_samples(
@@ -186,6 +198,17 @@ def _is_deep(image: Image.Image, data: bytes, format: str) -> bool:
         return png_bit_depth(data) == 16
     bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
     return (max(bits) if isinstance(bits, tuple) else int(bits)) == 16
+
+
+def _divided_by_alpha(samples: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Colours (H W 4, RGBA) that were stored as they lie on black, as they are."""
+    divided = samples.copy()
+    for top in range(0, len(samples), _BAND):
+        band = samples[top : top + _BAND]
+        alpha = band[..., 3:].astype(np.uint32)
+        colours = (band[..., :3] * np.uint32(65_535) + alpha // 2) // alpha.clip(min=1)
+        divided[top : top + _BAND, :, :3] = colours.clip(max=65_535)
+    return divided
 
 
 def _turned(samples: npt.NDArray[np.uint16], orientation: int) -> npt.NDArray[np.uint16]:

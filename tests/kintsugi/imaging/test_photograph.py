@@ -1,6 +1,7 @@
 """A photograph's file and that of its fill: mode, depth, known samples, transparency, losses."""
 
 import io
+import struct
 import tracemalloc
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.encoders.deep_samples import write_deep_png
 from kintsugi.imaging.formats import FORMATS
 from kintsugi.imaging.heif import reads_heif
@@ -258,3 +260,103 @@ def test_two_files_that_look_the_same_are_filled_from_the_same() -> None:
     # What is stored under the transparency comes back.
     after = open_photograph(save_photograph(two, inverted(two)).body)
     np.testing.assert_array_equal(after.samples[~HOLE], other[~HOLE])
+
+
+def tiff(samples: np.ndarray, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, **options)
+    return buffer.getvalue()
+
+
+def twelve_bits(samples: np.ndarray) -> bytes:
+    """A grey TIFF of 12-bit samples, two in three bytes. `samples`: uint16 H W, W even."""
+    height, width = samples.shape
+    one, two = samples[:, ::2].ravel(), samples[:, 1::2].ravel()
+    packed = np.stack([one >> 4, (one & 15) << 4 | two >> 8, two & 255], axis=1).astype(np.uint8)
+    tags = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1)]
+    tags += [(278, height), (279, packed.size)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + packed.size) + packed.tobytes() + directory
+
+
+RAMP = np.linspace(0, 65_535, 64).astype(np.uint16)[None].repeat(96, axis=0)
+HALF = np.full_like(RAMP, 32_768)
+IN_COLOUR = np.dstack([RAMP, RAMP[:, ::-1], RAMP // 2])
+PREMULTIPLIED = (IN_COLOUR * (32_768 / 65_535)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("format", ["same", "png", "jpeg", "webp"])
+def test_a_negative_of_sixteen_bits_is_taken_as_it_is_seen(
+    format: str, compression: str | None
+) -> None:
+    data = tiff(65_535 - RAMP, photometric="miniswhite", compression=compression)
+    before, saved, _after = filled(data, format=format)
+    np.testing.assert_array_equal(before.samples, RAMP)
+    np.testing.assert_array_equal(decode_image(data).pixels[..., 0], RAMP >> 8)
+    apart = np.abs(decode_image(saved.body).pixels.astype(int) - decode_image(data).pixels)
+    assert apart[~HOLE].max() <= (6 if format in ("jpeg", "webp") else 0)
+
+
+@pytest.mark.parametrize("format", ["same", "png", "jpeg"])
+def test_twelve_bits_are_as_bright_as_sixteen(format: str) -> None:
+    data = twelve_bits(RAMP >> 4)
+    before, saved, _after = filled(data, format=format)
+    assert before.samples[0, [0, -1]].tolist() == [0, 65_535]
+    np.testing.assert_array_equal(before.samples >> 4, RAMP >> 4)
+    apart = np.abs(decode_image(saved.body).pixels.astype(int) - decode_image(data).pixels)
+    assert apart[~HOLE].max() <= (6 if format == "jpeg" else 0)
+    assert "12-bit samples are kept in 16 bits" in saved.notes
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("format", ["same", "png", "webp"])
+def test_colours_that_are_multiplied_by_their_transparency_are_divided(
+    format: str, byteorder: str
+) -> None:
+    data = tiff(
+        np.dstack([PREMULTIPLIED, HALF]),
+        photometric="rgb",
+        extrasamples=["assocalpha"],
+        byteorder=byteorder,
+    )
+    before, saved, _after = filled(data, format=format)
+    assert np.abs(before.samples.astype(int) - IN_COLOUR).max() <= 2
+    decoded, again = decode_image(data), decode_image(saved.body)
+    np.testing.assert_array_equal(again.alpha, decoded.alpha)
+    # Eight bits are divided by the library, with its rounding.
+    apart = np.abs(again.pixels.astype(int) - decoded.pixels)
+    assert apart[~HOLE].max() <= (50 if format == "webp" else 2)
+
+
+def test_where_all_is_transparent_nothing_is_divided() -> None:
+    clear = np.dstack([PREMULTIPLIED, np.where(HOLE, HALF, 0)])
+    opened = open_photograph(tiff(clear, photometric="rgb", extrasamples=["assocalpha"]))
+    assert opened.deep_alpha is not None
+    assert opened.deep_alpha[0, 0] == 0
+    assert np.abs(opened.samples[HOLE].astype(int) - IN_COLOUR[HOLE]).max() <= 2
+
+
+def test_a_fourth_channel_of_no_meaning_is_no_transparency() -> None:
+    data = tiff(np.dstack([IN_COLOUR, HALF]), photometric="rgb", extrasamples=["unspecified"])
+    before, _saved, after = filled(data)
+    assert decode_image(data).alpha is None
+    assert before.deep_alpha is after.alpha is None
+    np.testing.assert_array_equal(after.samples[~HOLE], IN_COLOUR[~HOLE])
+
+
+def test_inks_of_sixteen_bits_are_reduced_with_a_note() -> None:
+    data = tiff(np.dstack([RAMP] * 4), photometric="separated")
+    _, saved, _ = filled(data)
+    assert "16-bit samples reduced to 8 bit" in saved.notes
+
+
+def test_a_jpeg_2000_of_sixteen_bits_shows_its_upper_ones() -> None:
+    data = encode(RAMP, "JPEG2000")
+    decoded = decode_image(data)
+    np.testing.assert_array_equal(decoded.pixels[..., 0], RAMP >> 8)
+    assert decoded.notes == ("16-bit samples reduced to 8 bit",)
+    _, saved, after = filled(data)
+    np.testing.assert_array_equal(after.samples[~HOLE], (RAMP >> 8)[~HOLE])
+    assert any("16-bit samples reduced to 8 bit" in note for note in saved.notes)
