@@ -30,6 +30,7 @@ OPERATOR = Peer({"app.kubernetes.io/name": "kuberay-operator"}, "kuberay-system"
 PROMETHEUS = Peer({"app": "prometheus"}, "monitoring")
 UPGRADE = Peer({"gateway.networking.k8s.io/gateway-name": "kintsugi-gateway"})
 FRONT = Peer({"gateway.networking.k8s.io/gateway-name": "kintsugi-edge"})
+GATEWAYS = UPGRADE, FRONT
 STRANGER = Peer({"app": "something"}, "default")
 NEIGHBOUR = Peer({"app": "something"}, "kintsugi")
 OTHER_INSTANCE = ours("serving", "worker", "other")
@@ -78,16 +79,21 @@ REFUSED: tuple[Connection, ...] = (
 # What differs between clusters: name -> connections; all of them must be open, or none.
 NODE = "10.0.3.7"
 FLOWS: dict[str, tuple[Connection, ...]] = {
-    "DNS by kube-dns": tuple((pod, DNS, 53) for pod in (EDGE, HEAD, WORKER, SUBMITTER)),
+    "DNS by kube-dns": tuple((pod, DNS, 53) for pod in (EDGE, HEAD, WORKER, SUBMITTER, *GATEWAYS)),
     "DNS by the node's cache": tuple(
         (pod, Peer(namespace="", address="169.254.20.10", entity="host"), 53)
-        for pod in (EDGE, HEAD, WORKER, JOB_WORKER)
+        for pod in (EDGE, HEAD, WORKER, JOB_WORKER, *GATEWAYS)
     ),
-    "DNS by pods of the cache": ((WORKER, Peer({"k8s-app": "node-local-dns"}, "kube-system"), 53),),
+    "DNS by pods of the cache": tuple(
+        (pod, Peer({"k8s-app": "node-local-dns"}, "kube-system"), 53) for pod in (WORKER, *GATEWAYS)
+    ),
     "DNS by the node": tuple(
-        (pod, Peer(namespace="", address=NODE, entity="host"), 53) for pod in (EDGE, WORKER)
+        (pod, Peer(namespace="", address=NODE, entity="host"), 53)
+        for pod in (EDGE, WORKER, *GATEWAYS)
     ),
-    "DNS by AKS LocalDNS": ((EDGE, Peer(namespace="", address="169.254.10.11"), 53),),
+    "DNS by AKS LocalDNS": tuple(
+        (pod, Peer(namespace="", address="169.254.10.11"), 53) for pod in (EDGE, *GATEWAYS)
+    ),
     "Pod Identity": tuple(
         (pod, Peer(namespace="", address="169.254.170.23"), 80) for pod in (WORKER, JOB_HEAD)
     ),
@@ -273,7 +279,8 @@ def test_the_gateways_reach_what_is_behind_them() -> None:
         (UPGRADE, WORKER, 8000),
     ]
     control = Peer({"app": "istiod"}, "istio-system")
-    needed += [(FRONT, control, 15012), (UPGRADE, control, 15012), (FRONT, DNS, 53)]
+    needed += [(FRONT, control, 15012), (UPGRADE, control, 15012)]
+    needed += [(gateway, DNS, 53) for gateway in GATEWAYS]
     check(policies, needed, expected=True)
     refused = [(peer, UPGRADE, 80) for peer in (INTERNET, STRANGER, NEIGHBOUR, FRONT)]
     check(policies, refused, expected=False)

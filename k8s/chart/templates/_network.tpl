@@ -39,6 +39,34 @@
   {{- end }}
 {{- end -}}
 
+{{/* Names: a rule of egress for all that may ask for them, with what a profile adds to kube-dns. */}}
+{{- define "kintsugi.dns" -}}
+{{- $profile := include "kintsugi.profile" . | fromYaml -}}
+- to:
+    {{- include "kintsugi.elsewhere" (dict "namespace" "kube-system" "labels" (dict "k8s-app" "kube-dns")) | nindent 4 }}
+    {{- range $profile.dns }}
+    {{- if .cidr }}
+    - ipBlock:
+        cidr: {{ .cidr }}
+    {{- else }}
+    {{- include "kintsugi.elsewhere" (dict "namespace" "kube-system" "labels" .pods) | nindent 4 }}
+    {{- end }}
+    {{- end }}
+    {{- if $profile.nodeDns }}
+    {{- include "kintsugi.addresses" .Values.network.nodes | nindent 4 }}
+    {{- end }}
+  ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+{{- end -}}
+
+{{/* The same of a node itself, as Cilium's own policies name it. */}}
+{{- define "kintsugi.dnsOfNodes" -}}
+- toEntities: [host]
+  toPorts:
+    - ports:
+        - {port: "53", protocol: UDP}
+        - {port: "53", protocol: TCP}
+{{- end -}}
+
 {{/* Whether nginx.conf gives metrics at a port of its own. */}}
 {{- define "kintsugi.edgeMetrics" -}}
 {{- if contains "listen 8081;" (.Files.Get "files/nginx.conf") }}true{{ end -}}
