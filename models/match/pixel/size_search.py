@@ -58,10 +58,11 @@ _AROUND = 8
 _LATER_CELL = 2
 # Energy that cannot be seen: a grey level in every pixel of a patch.
 _GREY_LEVEL = (2 * PATCH_RADIUS + 1) ** 2 / 255**2
-# Of the last vote at a scale, in pixels: texture keeps its edge.
-_LAST_WIDTH = 0.7
+# Of the last vote at a size, in pixels: texture keeps its edge. Rejected: 0.7 and 0.45, whose fills
+# were smoother than what surrounds them.
+_LAST_WIDTH = 0.5
 # And of the vote of its gradients.
-_GRADIENT_WIDTH = 0.45
+_GRADIENT_WIDTH = 0.3
 # Depths from which trust in a patch no longer falls.
 _DEEPEST = 64
 # Pixels of depth after which it is looked whether any are deeper.
