@@ -66,7 +66,7 @@ class NodeWatch:
         self._seen = dict.fromkeys(nodes, clock())
         # By this clock they are judged: should the looking end, nobody is gone by that.
         self._looked = clock()
-        self._started = False
+        self._started, self._has_failed = False, False
 
     def check(self) -> None:
         """Raises: NodeGone, naming the nodes that are."""
@@ -75,7 +75,9 @@ class NodeWatch:
             raise NodeGone(gone)
 
     def gone(self) -> list[str]:
-        """The nodes that are."""
+        """The nodes that are; none while Serve has not said so for long."""
+        if self._clock() - self._looked > self._patience:
+            return []
         return [name for name, seen in self._seen.items() if self._looked - seen > self._patience]
 
     async def while_all_are_there(self, work: Awaitable[Result]) -> Result:
@@ -95,6 +97,15 @@ class NodeWatch:
         except (RayError, RayServeException, KeyError):
             # The controller is being replaced, or the application is being deployed.
             found = dict.fromkeys(self._seen, 1)
+        except Exception:
+            # A bug, or what Serve raises nowhere else. The looking goes on: should it end here, a
+            # node that was gone just now would be gone for ever.
+            if not self._has_failed:
+                logger.exception("Serve cannot be asked which nodes there are: all, for now")
+            self._has_failed = True
+            found = dict.fromkeys(self._seen, 1)
+        else:
+            self._has_failed = False
         self._looked = self._clock()
         for name in self._seen:
             if found.get(name):

@@ -1,6 +1,7 @@
 """A node that is gone is named soon; one that is just being replaced holds nobody up."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +80,43 @@ def test_should_the_looking_end_nobody_is_gone() -> None:
     watch.look()
     world.now = 1000
     watch.check()
+
+
+def test_what_nobody_looks_at_any_more_is_not_gone_for_ever() -> None:
+    """A call of Serve that does not come back."""
+    world = World()
+    watch = world.watch()
+    world.running, world.now = {"Refiner": 0, "PatchSwap": 1}, 16
+    watch.look()
+    assert watch.gone() == ["Refiner"]
+    world.now = 30
+    assert watch.gone() == ["Refiner"]
+    world.now = 32
+    assert watch.gone() == []
+    watch.look()
+    assert watch.gone() == ["Refiner"]
+
+
+def test_the_looking_goes_on_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node_watch, "_LOOK_SECONDS", 0.001)
+    looks = []
+    looked_on = threading.Event()
+
+    def look() -> dict[str, int]:
+        looks.append(1)
+        if len(looks) > 5:
+            looked_on.set()
+            return dict.fromkeys(NODES, 1)
+        raise ValueError("a bug")
+
+    watch = NodeWatch(NODES, look, patience=15)
+    watch.check()
+    assert looked_on.wait(60)
+    watch.check()
+    # Said once, and not every second.
+    assert len([each for each in caplog.records if each.exc_info]) == 1
 
 
 def test_who_waits_hears_of_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
