@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ def forget(behind: Upstream) -> Iterator[None]:
     behind.seen.clear()
     behind.bodies.clear()
     behind.answers.clear()
+    behind.keys.clear()
+    behind.wrong_keys.clear()
     yield
     behind.hold.set()
     behind.hold_keys.set()
@@ -281,6 +283,61 @@ def test_large_bodies_have_fewer_places(tmp_path: Path, behind: Upstream) -> Non
         url = f"http://127.0.0.1:{port}/v1/inpaint"
         assert httpx2.post(url, content=bytes(1_000_000), timeout=20).status_code == 200
         assert httpx2.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+
+
+BODIES = {"counted": b"Content-Length: 900", "chunked": b"Transfer-Encoding: chunked"}
+
+
+@pytest.mark.parametrize("length", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS", "ANY"]
+)
+def test_without_a_key_no_method_brings_a_body(
+    port: int, behind: Upstream, method: str, length: bytes
+) -> None:
+    behind.wrong_keys.add("")
+    # The body is not waited for, and would not be read.
+    head = f"{method} /v1/inpaint HTTP/1.1\r\nHost: a\r\nConnection: close\r\n".encode()
+    answer, _ = raw(port, head + length + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 403 "), answer[:80]
+    assert behind.seen == []
+
+
+def test_who_brings_no_body_is_not_asked_for_a_key(client: httpx2.Client, behind: Upstream) -> None:
+    """The page, its files and how the service stands are for all; the application asks itself."""
+    behind.wrong_keys.add("")
+    for method in ("GET", "HEAD", "DELETE"):
+        assert client.request(method, "/", headers={"content-length": "0"}).status_code == 200
+        assert client.request(method, "/").status_code == 200
+    assert behind.keys == []
+
+
+def test_bodies_without_a_key_keep_no_place_of_a_large_one(
+    tmp_path: Path, behind: Upstream
+) -> None:
+    behind.wrong_keys.add("")
+    few = {"limit_conn large 256;": "limit_conn large 4;"}
+    with edge(tmp_path, behind.port, few) as port, ExitStack() as held:
+        flood = []
+        for _ in range(4):
+            opened = socket.create_connection(("127.0.0.1", port), timeout=60)
+            flood.append(held.enter_context(opened))
+            head = b"PUT /v1/inpaint HTTP/1.1\r\nHost: a\r\nContent-Length: 12000000\r\n\r\n"
+            opened.sendall(head)
+
+        def is_let_in() -> bool:
+            for each in flood:
+                with suppress(OSError):
+                    # Never silent for so long that it would be cut off for that.
+                    each.sendall(b"x")
+            url = f"http://127.0.0.1:{port}/v1/inpaint"
+            headers = {"x-api-key": "a"}
+            answer = httpx2.post(url, content=bytes(12_000_000), headers=headers, timeout=60)
+            return answer.status_code == 200
+
+        # They have a moment to read why they were refused.
+        wait_until(is_let_in)
+    assert behind.bodies == [12_000_000]
 
 
 def test_a_key_has_its_own_limit(tmp_path: Path, behind: Upstream) -> None:
