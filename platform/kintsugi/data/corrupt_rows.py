@@ -30,6 +30,8 @@ class CorruptRows:
         self.share = share
         self.limit = int(rows * share)
         self._found: set[str] = set()
+        # Of these, what no other reader has been given yet.
+        self._new: set[str] = set()
         self._lock = threading.Lock()
 
     def note(self, row: str) -> None:
@@ -40,17 +42,17 @@ class CorruptRows:
         if not row:
             return
         with self._lock:
-            known = row in self._found
+            if row in self._found:
+                return
             self._found.add(row)
-            found = sorted(self._found)
-        if known:
-            return
-        self._check(found)
+            self._new.add(row)
+            count = len(self._found)
+        self._check()
         _log.warning(
             "%s/%s does not decode: another of its shard takes its place (%d of %d allowed)",
             self.uri,
             row,
-            len(found),
+            count,
             self.limit,
         )
 
@@ -59,15 +61,21 @@ class CorruptRows:
         with self._lock:
             return sorted(self._found)
 
+    def take_new(self) -> list[str]:
+        """The rows that this reader has met since the last call; what grows is sent once."""
+        with self._lock:
+            new, self._new = sorted(self._new), set()
+        return new
+
     def learn(self, rows: Iterable[str]) -> None:
         """Count what other readers have met. Raises: StorageError as `note`."""
         with self._lock:
             self._found |= set(rows)
-            found = sorted(self._found)
-        self._check(found)
+        self._check()
 
-    def _check(self, found: list[str]) -> None:
-        if len(found) > self.limit:
+    def _check(self) -> None:
+        if len(self._found) > self.limit:
+            found = self.found()
             named = ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
             raise StorageError(
                 f"{self.uri}: {len(found)} photographs do not decode; data.max_corrupt_share="

@@ -1,12 +1,15 @@
 """Reading a whole folder of shards back and listing what is wrong with it; knows no Ray."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pyarrow as pa
 
-from kintsugi.data.shard_manifest import SCHEMA, is_part, read_manifest, read_part
+from kintsugi.data.packing import Packing, place_of
+from kintsugi.data.shard_manifest import SCHEMA, Manifest, is_part, read_manifest, read_part
 from kintsugi.data.shards.part_lists import PER_LIST, PartInfo
 from kintsugi.data.splits import HELD_OUT, is_held_out
 from kintsugi.errors import InputError, StorageError
@@ -35,7 +38,7 @@ def verify_shards(uri: str, *, decode: bool = False) -> list[str]:
         return _check_part(storage, part, share, decode)
 
     problems: list[str] = []
-    seen, known = set[str](), set[str]()
+    order, known = _Order(manifest), set[str]()
     # Reading, hashing and decoding all let other threads run.
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         for start in range(0, len(manifest.parts), PER_LIST):
@@ -47,12 +50,66 @@ def verify_shards(uri: str, *, decode: bool = False) -> list[str]:
             known |= {part.name for part in parts}
             for part, (found, ids) in zip(parts, threads.map(check, parts), strict=True):
                 problems += found
-                for name in ids:
-                    if name in seen:
-                        problems.append(f"{part.name}: {name} is packed twice")
-                    seen.add(name)
+                problems += order.repeated(part, ids)
+    problems += order.repeated_elsewhere(storage)
     strays = [name for name in storage.list() if is_part(name) and name not in known]
     return problems + [f"{name}: not in the manifest" for name in strays]
+
+
+class _Order:
+    """Ids as they come, for what is packed twice.
+
+    Parts are in the order of a hash of their ids, so that equal ones are neighbours, and no list
+    of all is needed. What another program packed may not be: those ids are kept, and looked for in
+    all parts at the end.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._packing = Packing(held_out_share=manifest.held_out_share)
+        self._last: tuple[bool, bytes, str] | None = None
+        self._out_of_order: dict[str, list[str]] = {}
+
+    def repeated(self, part: PartInfo, ids: list[str]) -> Iterator[str]:
+        """What is wrong with the next part's ids."""
+        for name in ids:
+            place = (
+                part.split == HELD_OUT,
+                place_of(name, self._packing, self._manifest.seed)[1],
+                name,
+            )
+            if place == self._last:
+                yield _twice(part.name, name)
+            elif self._last is not None and place < self._last:
+                self._out_of_order.setdefault(name, []).append(part.name)
+            else:
+                self._last = place
+
+    def repeated_elsewhere(self, storage: Storage) -> Iterator[str]:
+        """The same of ids that are not where their hash says, after all parts."""
+        if not self._out_of_order:
+            return
+        counts: Counter[str] = Counter()
+        for start in range(0, len(self._manifest.parts), PER_LIST):
+            # What cannot be read was listed already.
+            with suppress(StorageError):
+                for part in self._manifest.parts[start : start + PER_LIST]:
+                    counts.update(self._found_in(storage, part))
+        for name, parts in self._out_of_order.items():
+            again = counts[name] - 1
+            yield from (_twice(part, name) for part in parts[max(0, len(parts) - again) :])
+
+    def _found_in(self, storage: Storage, part: PartInfo) -> list[str]:
+        try:
+            table = read_part(storage, part)
+        except StorageError:
+            return []
+        ids = table["id"].to_pylist() if table.schema == SCHEMA else []
+        return [name for name in ids if name in self._out_of_order]
+
+
+def _twice(part: str, name: str) -> str:
+    return f"{part}: {name} is packed twice"
 
 
 def _check_part(

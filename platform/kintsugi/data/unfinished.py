@@ -4,6 +4,7 @@ Next to each part that is written lies a note of what became of it. A packing th
 and is started again takes those notes' word, and packs what is left.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from kintsugi.storage.storage import Storage
 # There while parts are written: a writing that was cut off differs from others' files.
 UNFINISHED_NAME = "manifest.unfinished"
 _NOTES = "unfinished"
+_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,14 @@ class Unfinished:
     def done(self) -> dict[str, PartResult]:
         """What became of the parts that are written, by the part's name."""
         notes, sizes = self.target.join(_NOTES), self.target.sizes()
-        done = {}
-        for note in notes.list():
+        done, names = {}, notes.list()
+        # A note for each part: one after the other they would take as long as packing some.
+        with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
+            texts = list(threads.map(notes.read, names))
+        for note, text in zip(names, texts, strict=True):
             name = note.removesuffix(".json")
             try:
-                result = _RESULT.validate_json(notes.read(note))
+                result = _RESULT.validate_json(text)
             except ValidationError:
                 # Packed once more.
                 continue

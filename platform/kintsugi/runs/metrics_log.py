@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -23,6 +24,8 @@ FLUSH_SECONDS = 5.0
 COLUMN_TITLES = ("input", "fill", "truth")
 TITLE_PX = 20
 GAP_PX = 4
+# A part's name has the step of its first row.
+_PART = re.compile(r"part-(\d{8,})\.jsonl")
 
 
 class MetricsWriter:
@@ -44,16 +47,27 @@ class MetricsWriter:
         self._writing: Future[None] | None = None
         self._rows: list[Metrics] = []
         self._flushed = time.monotonic()
-        for name in storage.list():
-            rows = read_rows(storage, name)
-            kept = [row for row in rows if row["step"] <= step]
-            if not kept:
-                storage.delete(name)
-            elif len(kept) < len(rows):
-                storage.write(name, _to_lines(kept))
-            if kept and name == _part_name(step):
-                # More rows of this step belong to the same part.
-                self._rows = kept
+        self._drop_after(step)
+
+    def _drop_after(self, step: int) -> None:
+        """Delete rows of later steps: of all parts but one their names say enough."""
+        last = ""
+        for name in self.storage.list():
+            match = _PART.fullmatch(name)
+            if match and int(match[1]) > step:
+                self.storage.delete(name)
+            elif match:
+                last = name
+        if not last:
+            return
+        # A part ends before the next one begins: only this one may go beyond the step.
+        rows = read_rows(self.storage, last)
+        kept = [row for row in rows if row["step"] <= step]
+        if len(kept) < len(rows):
+            self.storage.write(last, _to_lines(kept))
+        if last == _part_name(step):
+            # More rows of this step belong to the same part.
+            self._rows = list(kept)
 
     def add(self, row: Metrics) -> None:
         """Keep a row, and write what is kept if that was long ago."""

@@ -70,7 +70,7 @@ class RunReporter:
 
     def checkpoint(self, row: Metrics, folder: Path | None, step: int) -> None:
         """See Reporter."""
-        self.corrupt.learn(all_gather(self.corrupt.found()))
+        self.corrupt.learn(all_gather(self.corrupt.take_new()))
         self._wait_for_storage()
         if self.metrics is not None:
             self.metrics.close_part()

@@ -212,3 +212,16 @@ def test_a_large_jpeg_is_decoded_smaller_and_no_smaller_than_twice() -> None:
     assert parts.shape == whole.shape
     here = slice(0, 140), slice(40, 180)
     assert np.abs(parts[here].astype(int) - whole[here]).max() <= 3
+
+
+def test_what_is_shared_of_corrupt_rows_is_what_is_new() -> None:
+    rows = CorruptRows("place", 1000, 0.5)
+    rows.note("part-00000.parquet: 1 (bad)")
+    assert rows.take_new() == ["part-00000.parquet: 1 (bad)"]
+    rows.learn(["part-00001.parquet: 2 (bad)"])
+    for row in ("part-00000.parquet: 1 (bad)", "part-00001.parquet: 2 (bad)"):
+        rows.note(row)
+    assert rows.take_new() == [], "known already, here or elsewhere"
+    rows.note("part-00002.parquet: 3 (bad)")
+    assert rows.take_new() == ["part-00002.parquet: 3 (bad)"]
+    assert len(rows.found()) == 3

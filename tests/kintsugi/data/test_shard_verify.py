@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, read_manifest
+from kintsugi.data import shard_verify
+from kintsugi.data.shard_manifest import MANIFEST_NAME, Manifest, read_manifest, read_part
 from kintsugi.data.shard_verify import verify_shards
 from kintsugi.data.shards.part_lists import PartInfo
 from kintsugi.storage.storage import Storage
@@ -56,3 +58,41 @@ def test_verify_finds_other_columns(shards: Storage, tmp_path: Path) -> None:
     shards.write(part.name, data)
     shards.write(MANIFEST_NAME, Manifest(seed=0, rows=1, parts=(part,)).to_json().encode())
     assert "has the columns ['id']" in verify_shards(shards.uri)[0]
+
+
+def parts_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which parts are read from now on."""
+    read, names = shard_verify.read_part, list[str]()
+
+    def noted(storage: Storage, part: PartInfo) -> pa.Table:
+        names.append(part.name)
+        return read(storage, part)
+
+    monkeypatch.setattr(shard_verify, "read_part", noted)
+    return names
+
+
+def test_equal_ids_are_found_without_a_list_of_all(
+    shards: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = parts_read(monkeypatch)
+    order = shard_verify._Order(read_manifest(shards))
+    for part in read_manifest(shards).parts:
+        ids = read_part(shards, part)["id"].to_pylist()
+        assert list(order.repeated(part, [ids[0], *ids])) == [
+            f"{part.name}: {ids[0]} is packed twice"
+        ]
+    assert order._out_of_order == {}
+    assert verify_shards(shards.uri) == []
+    assert sorted(names) == [part.name for part in read_manifest(shards).parts], "each once"
+
+
+def test_ids_that_are_not_where_their_hash_says_are_no_problem_by_themselves(
+    shards: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(shards)
+    turned = replace(manifest, parts=tuple(reversed(manifest.parts)))
+    shards.write(MANIFEST_NAME, turned.to_json().encode())
+    names = parts_read(monkeypatch)
+    assert verify_shards(shards.uri) == []
+    assert len(names) == 2 * len(manifest.parts), "looked for in all of them"

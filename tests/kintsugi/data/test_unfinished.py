@@ -1,6 +1,7 @@
 """A packing that was cut off goes on where it was; one of other photographs starts over."""
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from kintsugi.data.packing import Packing, PartPlan
 from kintsugi.data.shard_manifest import MANIFEST_NAME, read_manifest, read_part
 from kintsugi.data.shard_writer import write_shards
 from kintsugi.data.sources.listing import Source
-from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult
+from kintsugi.data.unfinished import UNFINISHED_NAME, PartResult, Unfinished, note_done
 from kintsugi.errors import ConfigError
 from kintsugi.imaging.codec import encode_image
 from kintsugi.storage.storage import Storage
@@ -116,3 +117,18 @@ def test_large_photographs_are_stored_smaller(tmp_path: Path) -> None:
         assert np.abs(difference).max() < 4
     with pytest.raises(ConfigError, match="max_side=10: at least 64 px"):
         Packing(max_side=10)
+
+
+def test_notes_are_read_several_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Storage(tmp_path)
+    for number in range(8):
+        note_done(target, f"part-{number:05d}.parquet", PartResult(None, ()))
+    together, read = threading.Barrier(8, timeout=60), Storage.read
+
+    def meeting(self: Storage, name: str) -> bytes:
+        # One after the other they would never meet.
+        together.wait()
+        return read(self, name)
+
+    monkeypatch.setattr(Storage, "read", meeting)
+    assert len(Unfinished(target, "digest").done()) == 8

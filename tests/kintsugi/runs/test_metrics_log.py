@@ -54,6 +54,39 @@ def test_resuming_drops_later_rows_and_keeps_earlier_ones(tmp_path: Path) -> Non
     assert read_metrics(storage) == [row(step) for step in range(1, 7)]
 
 
+def test_a_start_reads_one_part_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(tmp_path)
+    writer = MetricsWriter(storage, 0)
+    for step in range(1, 41):
+        writer.add(row(step))
+        if step % 2 == 0:
+            writer.close_part()
+    writer.wait()
+    read, names = metrics_log.read_rows, list[str]()
+    monkeypatch.setattr(
+        metrics_log, "read_rows", lambda place, name: names.append(name) or read(place, name)
+    )
+    MetricsWriter(storage, 31)
+    assert names == ["part-00000031.jsonl"]
+    assert read_metrics(storage) == [row(step) for step in range(1, 32)]
+
+
+def test_a_row_of_the_step_that_a_part_begins_with_joins_it(tmp_path: Path) -> None:
+    """As the losses of a checkpoint that was measured late: they replace nothing."""
+    storage = Storage(tmp_path)
+    writer = MetricsWriter(storage, 0)
+    writer.add(row(5))
+    writer.close_part()
+    writer.wait()
+    again = MetricsWriter(storage, 5)
+    again.add({"step": 5, "held_out/perceptual": 1.0})
+    again.close_part()
+    again.wait()
+    assert read_metrics(storage) == [row(5), {"step": 5, "held_out/perceptual": 1.0}]
+
+
 def test_rows_reach_storage_while_a_part_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
