@@ -85,23 +85,29 @@ def hold_lease(run: Run) -> Iterator[str]:
 
     Raises: ConfigError: another submission trains it.
     """
-    before = owner_of(run)
-    if before is not None:
-        _wait_for_silence(run, before)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     ours = Owner(secrets.token_hex(8), socket.gethostname(), os.getpid(), _place(), now)
+    # Before it is looked who else is there: of two that begin together one sees the other.
     run.storage.write(ours.heartbeat_name, b"0")
-    run.storage.write(OWNER_NAME, _OWNER.dump_json(ours))
-    if before is not None:
-        run.storage.delete(before.heartbeat_name)
     done = threading.Event()
     heartbeats = threading.Thread(target=_send_heartbeats, args=(run, ours, done), daemon=True)
     heartbeats.start()
+    entered = False
     try:
+        before = owner_of(run)
+        if before is not None:
+            _wait_for_silence(run, before)
+        _refuse_beginners(run, ours, before)
+        run.storage.write(OWNER_NAME, _OWNER.dump_json(ours))
+        if before is not None:
+            run.storage.delete(before.heartbeat_name)
+        entered = True
         yield ours.token
     finally:
         done.set()
         heartbeats.join()
+        if not entered:
+            run.storage.delete(ours.heartbeat_name)
 
 
 def _send_heartbeats(run: Run, owner: Owner, done: threading.Event) -> None:
@@ -115,6 +121,32 @@ def _send_heartbeats(run: Run, owner: Owner, done: threading.Event) -> None:
             storage.write(owner.heartbeat_name, _ENDED if ended else str(count).encode())
         except StorageError as error:
             logger.warning("could not give a sign of life of this submission: %s", error)
+
+
+def _refuse_beginners(run: Run, ours: Owner, before: Owner | None) -> None:
+    """Return when no other submission is about to train the run.
+
+    Two that see one another both end: neither knows how far the other is.
+
+    Raises: ConfigError as soon as one gives a sign of life.
+    """
+    known = {each.heartbeat_name for each in (ours, before) if each is not None}
+    others = [f"owner/{name}" for name in run.storage.join("owner").list()]
+    for name in others:
+        if not name.endswith(".beat") or name in known:
+            continue
+        first = sign = _read(run, name) or _ENDED
+        end = time.monotonic() + SILENT_SECONDS
+        while sign == first != _ENDED and time.monotonic() < end:
+            time.sleep(HEARTBEAT_SECONDS / 4)
+            sign = _read(run, name) or _ENDED
+        if sign not in (first, _ENDED):
+            raise ConfigError(
+                f"{run.storage.uri}: another submission begins to train it at this moment: start"
+                " one of them again"
+            )
+        # It was lost before it trained anything.
+        run.storage.delete(name)
 
 
 def _wait_for_silence(run: Run, owner: Owner) -> None:

@@ -1,6 +1,7 @@
 """A follower of a run sees each row once, and once more what is trained again; it cannot end it."""
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def test_a_watcher_that_fails_is_left_out_and_the_others_go_on(
             writer.flush()
             writer.wait()
             while len(good.shown) < step:
-                pass
+                time.sleep(0.01)
     assert good.shown == [row(1), row(2), row(3)]
     assert (full.shown, full.closed, good.closed) == ([row(1)], 1, 1)
     assert caplog.text.count("Full shows no more of it") == 2, "while it ran, and at its end"

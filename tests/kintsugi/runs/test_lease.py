@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,51 @@ def test_a_second_submission_is_refused_while_the_first_trains(quick: None, run:
         with pytest.raises(ConfigError, match=words), hold_lease(run):
             pytest.fail("both train it")
         Lease(run, token, rank=0, device=CPU).check()
+
+
+def test_of_two_that_begin_at_the_same_moment_at_most_one_trains(
+    quick: None, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, find = threading.Barrier(2, timeout=60), lease.owner_of
+    left = [2]
+
+    def found(run: Run) -> Owner | None:
+        owner = find(run)
+        if left[0]:
+            # Neither has written its name when both have looked for another's.
+            left[0] -= 1
+            together.wait()
+        return owner
+
+    monkeypatch.setattr(lease, "owner_of", found)
+    entered, refused, end = list[str](), list[ConfigError](), threading.Event()
+
+    def submit() -> None:
+        try:
+            with hold_lease(run) as token:
+                entered.append(token)
+                end.wait(60)
+        except ConfigError as error:
+            refused.append(error)
+            end.set()
+
+    submissions = [threading.Thread(target=submit) for _ in range(2)]
+    for each in submissions:
+        each.start()
+    for each in submissions:
+        each.join()
+    assert len(entered) <= 1
+    assert "begins to train it at this moment" in str(refused[0])
+    # Nothing of it is in the way of the next.
+    with hold_lease(run):
+        pass
+
+
+def test_one_that_was_lost_while_it_began_is_not_in_the_way(run: Run, pauses: list[float]) -> None:
+    run.storage.write("owner/lost.beat", b"0")
+    with hold_lease(run):
+        assert sum(pauses) >= lease.SILENT_SECONDS
+    assert len(run.storage.list()) == 2
 
 
 def test_the_next_begins_at_once_when_one_has_ended(
