@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ from kintsugi.data.sampler import Position, SampleOrder
 from kintsugi.errors import KintsugiError
 from kintsugi.runs.checkpoints import TrainState
 from kintsugi.runs.metrics_log import Metrics
-from kintsugi.servers.processes import free_ports
 from kintsugi.stages.base.stage import Output
 from kintsugi.train.loop import WorkerContext, is_finished
 from tests.kintsugi.ranks import run_ranks
@@ -205,9 +203,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_its_name(tmp_path: Path) -> No
         run_alone(config)
 
 
-def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
-    address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def run_and_gather(rank: int, config: JobConfig, folder: str) -> None:
     run(rank, 2, config, f"{folder}/rank-{rank}.safetensors")
     own = nn.BatchNorm1d(3)
     own.running_mean = torch.full((3,), float(rank + 1))
@@ -216,20 +212,15 @@ def join_and_run(rank: int, port: int, config: JobConfig, folder: str) -> None:
     assert all_gather(["all", f"rank {rank}"]) == ["all", "rank 0", "all", "rank 1"]
     # Leaving before the other is done would cut its connection.
     dist.barrier()
-    dist.destroy_process_group()
 
 
 # One batch is held out: there is none for the second process.
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", [1, 3])
-def test_two_processes_train_as_one_on_both_their_batches(
-    local_ray: Any, tmp_path: Path, held_out: int
-) -> None:
+def test_two_processes_train_as_one_on_both_their_batches(tmp_path: Path, held_out: int) -> None:
     config = debug_config(tmp_path, max_steps=NUM_STEPS, sample_every=0)
     config = dataclasses.replace(config, held_out=HeldOutSection(photos=held_out))
-    (port,) = free_ports(1)
-    process = local_ray.remote(num_cpus=1)(join_and_run)
-    local_ray.get([process.remote(rank, port, config, str(tmp_path)) for rank in (0, 1)])
+    run_ranks(2, run_and_gather, config, str(tmp_path))
     run(0, 1, config, f"{tmp_path}/alone.safetensors")
     alone, first, second = (
         load_file(tmp_path / f"{name}.safetensors") for name in ("alone", "rank-0", "rank-1")

@@ -169,7 +169,12 @@ def test_a_compiled_generator_trains_alike_and_keeps_its_names(
     # In a process of its own: the checks of shapes that tests add cannot be compiled.
     done = subprocess.run(
         [sys.executable, "-c", COMPILED, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # Compiled there, not in a pool of further processes.
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=True,

@@ -68,7 +68,8 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not list(tmp_path.iterdir())
 
 
-KEYS = 10_000_000
+# Ten times as many take no more memory, and minutes.
+KEYS = 1_000_000
 PROGRAM = """
 import sys
 from kintsugi.data import shard_writer
@@ -104,8 +105,7 @@ print(manifest.rows, len(manifest.parts), peak)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ten_million_keys_take_little_memory(tmp_path: Path) -> None:
+def test_a_million_keys_take_little_memory(tmp_path: Path) -> None:
     """Listed, ordered and divided among parts, of which none is written: that is another test's."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path), str(KEYS)],
@@ -117,4 +117,4 @@ def test_ten_million_keys_take_little_memory(tmp_path: Path) -> None:
     rows, parts, peak = map(int, done.stdout.split())
     assert rows == KEYS
     assert parts >= KEYS // 256
-    assert peak <= 500, f"{peak} MiB"
+    assert peak <= 240, f"{peak} MiB"
