@@ -56,7 +56,9 @@ def records(data: bytes) -> Iterator[bytes]:
 
 
 def history(file: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The identity of a run, and its rows in their order."""
+    """The identity of a run that has ended, and its rows in their order."""
+    # Its file is not complete before.
+    ended_with(file)
     from wandb.proto.wandb_internal_pb2 import Record
 
     identity, rows = "", []

@@ -14,7 +14,7 @@ from kintsugi.servers.cluster import Cluster, _remove, ray_cluster
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.ray
 
 
 def processes_of(folder: Path) -> list[str]:

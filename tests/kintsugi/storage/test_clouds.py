@@ -122,7 +122,6 @@ def test_azure_without_an_account_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
 VERBS = ("read", "size", "exists", "list", "delete", "write")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("scheme", "verb"), [(scheme, verb) for scheme in ("gs", "az") for verb in VERBS]
 )
