@@ -66,7 +66,8 @@ release: $(RUNS)  ## Train a release from PHOTOS and a TEACHER's features; each 
 		--encoder $(TEACHER) --masks center-96-256,center-224-512,medium-256,thick-256 \
 		--methods ours,coarse,smooth,telea,ns,biharmonic,patchmatch --output $(OUT)/evaluation
 
-check: $(STAMP) check-k8s docs  ## Format, lint, types, architecture, manifests, documents.
+# `make check test` runs the tests of the manifests once: they are among all tests.
+check: $(STAMP) $(if $(filter test,$(MAKECMDGOALS)),,check-k8s) docs  ## Format, lint, types, architecture, manifests, documents.
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -84,8 +85,7 @@ promtool:
 		|| echo "No promtool, and it cannot be installed here: install Prometheus"
 
 test: $(STAMP) promtool  ## All tests but those that take minutes, inject faults or need a browser.
-	$(BIN)/pytest -m "not ray"
-	$(BIN)/pytest -m "(slow or edge) and not ray"
+	$(BIN)/pytest -m "(slow or edge or not slow) and not ray"
 	$(BIN)/pytest -m ray
 
 test-fast: $(STAMP) promtool  ## Tests that start no cluster.

@@ -22,27 +22,31 @@ def local_ray(object_store: Endpoint) -> Iterator[Any]:
     """Ray with 8 logical CPUs whose workers find the code and the object store."""
     import ray
 
-    path = str(ROOT / "platform")
-    variables = {
-        "PYTHONPATH": path,
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-        **object_store.environment(),
-    }
-    for left in reversed(range(TRIES)):
-        try:
-            ray.init(address="local", num_cpus=NUM_CPUS, runtime_env={"env_vars": variables})
-            break
-        except Exception as error:
-            # Ray gives its own processes 30 s, which a busy machine may need longer than.
-            if not left or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-        # What is left of that start still runs when it is forgotten, which it says as a warning.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers inherit them, and the object store's. In a runtime environment they would make
+        # the workers useless that Ray starts beforehand, which have none.
+        patch.setenv("PYTHONPATH", str(ROOT / "platform"))
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        start(ray)
     yield ray
     ray.shutdown()
+
+
+def start(ray: Any) -> None:
+    for left in reversed(range(TRIES)):
+        # What is left of a start that failed still runs when it is forgotten, with the error or
+        # by the collector, and says so as a warning.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            try:
+                ray.init(address="local", num_cpus=NUM_CPUS)
+                return
+            except Exception as error:
+                # Ray gives its own processes 30 s, which a busy machine may need longer than.
+                if not left or "timed out during startup" not in str(error):
+                    raise
+                ray.shutdown()
+            gc.collect()
 
 
 @pytest.fixture

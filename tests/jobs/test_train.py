@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from kintsugi.config.run_config import load_config
 from kintsugi.errors import ConfigError
 from kintsugi.jobs import _bootstrap
 from kintsugi.jobs._bootstrap import DONE, USAGE
 from kintsugi.jobs._train import train
-from tests.kintsugi.training_runs import CONFIGS, pack_photos
+from kintsugi.runs.metrics_log import read_metrics
+from kintsugi.storage.storage import Storage
+from kintsugi.train.worker import train_locally
+from tests.kintsugi.training_runs import CONFIGS, losses, pack_photos
 
 LINE = r"^step +\d+/3  perceptual .* images/s  data wait +\d+ %  \d+ s left$"
 
 
-def arguments(folder: Path) -> list[str]:
-    settings = [
+def settings(folder: Path | str) -> list[str]:
+    return [
         f"storage={folder}/runs",
         f"data.shards={folder}/shards",
         "data.photos=''",
@@ -30,7 +34,10 @@ def arguments(folder: Path) -> list[str]:
         "loop.sample_every=3",
         "workers.threads=1",
     ]
-    return [word for setting in settings for word in ("--set", setting)]
+
+
+def arguments(folder: Path | str) -> list[str]:
+    return [word for setting in settings(folder) for word in ("--set", setting)]
 
 
 @pytest.mark.slow
@@ -73,8 +80,9 @@ def test_the_configuration_of_another_stage_names_its_job(tmp_path: Path) -> Non
 
 
 @pytest.mark.ray
-def test_a_run_on_ray_shows_plain_lines_in_a_log(
+def test_a_run_on_ray_over_s3_shows_plain_lines_and_computes_what_the_loop_does_without_ray(
     local_ray: object,
+    s3_uri: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -85,10 +93,18 @@ def test_a_run_on_ray_shows_plain_lines_in_a_log(
     monkeypatch.setenv("RAY_COLOR_PREFIX", "")
     monkeypatch.delenv("RAY_COLOR_PREFIX")
     pack_photos(tmp_path)
-    assert train("stage1", [*arguments(tmp_path), "--tensorboard"]) == DONE
+    for name in Storage(tmp_path / "shards").list():
+        Storage(f"{s3_uri}/shards").write(name, Storage(tmp_path / "shards").read(name))
+    assert train("stage1", [*arguments(s3_uri), "--tensorboard"]) == DONE
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert len(re.findall(LINE, printed, re.MULTILINE)) == 3
     assert len(re.findall(r"^step [03]/3  fixed photographs: ", printed, re.MULTILINE)) == 2
     assert "perceptual loss on the fixed photographs: " in printed
-    assert list((tmp_path / "runs" / "debug-stage1" / "tensorboard").iterdir())
+    here = train_locally(load_config(CONFIGS / "debug-stage1.toml", settings(tmp_path)))
+    run = Storage(f"{s3_uri}/runs/debug-stage1")
+    expected = losses(read_metrics(here.storage.join("metrics")))
+    assert len(expected) == 3
+    assert losses(read_metrics(run.join("metrics"))) == expected
+    assert "step-00000003/manifest.json" in run.join("checkpoints").list()
+    assert run.join("tensorboard").list()

@@ -1,4 +1,4 @@
-"""`ray job submit -- jobs/train_stage1.py` as a user types it: killed half-way, submitted again."""
+"""`ray job submit` of a training as a user types it: killed half-way, submitted again."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,15 @@ import pytest
 from kintsugi.runs.checkpoints import CheckpointStore
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
-from kintsugi.servers.cluster import Cluster, ray_cluster
+from kintsugi.servers.cluster import Cluster
 from kintsugi.storage.storage import Storage
 from kintsugi.train.worker import train_locally
 from tests.kintsugi.training_runs import debug_config, losses, pack_photos
-from tests.object_store import Endpoint
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 400
 
-# Longer than the slowest machine takes: what is waited for is progress, or the job's end.
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def cluster(object_store: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    log = tmp_path_factory.mktemp("cluster") / "ray.log"
-    with ray_cluster(ROOT, log, object_store.environment()) as running:
-        yield running
+pytestmark = pytest.mark.ray
 
 
 def submit(cluster: Cluster, *command: str, output: Path) -> "subprocess.Popen[bytes]":
@@ -69,7 +60,7 @@ def drivers(run: str) -> list[int]:
 
 
 def test_a_killed_job_goes_on_from_its_last_checkpoint(
-    cluster: Cluster, s3_uri: str, tmp_path: Path
+    job_cluster: Cluster, s3_uri: str, tmp_path: Path
 ) -> None:
     pack_photos(tmp_path)
     shards = Storage(f"{s3_uri}/shards")
@@ -91,7 +82,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     checkpoints = CheckpointStore(Storage(f"{s3_uri}/runs/killed/checkpoints"))
 
     command = ["jobs/train_stage1.py", *sets([*settings, f"loop.max_steps={NUM_STEPS}"])]
-    job = submit(cluster, *command, output=tmp_path / "killed.log")
+    job = submit(job_cluster, *command, output=tmp_path / "killed.log")
     while not checkpoints.steps():
         assert job.poll() is None, (tmp_path / "killed.log").read_text()
         time.sleep(0.2)
@@ -105,8 +96,9 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
 
     last = reached + 4
     figures = tmp_path / "figures.json"
-    command = ["jobs/train_stage1.py", *sets([*settings, f"loop.max_steps={last}"])]
-    again = submit(cluster, *command, "--json", str(figures), output=tmp_path / "again.log")
+    # By its name now, as the tutorial has it.
+    command = ["kintsugi", "train", "stage1", *sets([*settings, f"loop.max_steps={last}"])]
+    again = submit(job_cluster, *command, "--json", str(figures), output=tmp_path / "again.log")
     log = tmp_path / "again.log"
     assert again.wait() == 0, log.read_text()
 

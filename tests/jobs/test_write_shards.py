@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,7 @@ from kintsugi.data.shard_manifest import read_manifest
 from kintsugi.data.splits import is_held_out
 from kintsugi.errors import ConfigError
 from kintsugi.jobs.write_shards import main
-from kintsugi.servers.cluster import ray_cluster
-from kintsugi.servers.object_store import Endpoint
+from kintsugi.servers.cluster import Cluster
 from kintsugi.storage.storage import Storage
 from tests.kintsugi.corrupt_shards import replace_rows
 from tests.kintsugi.pictures import photo
@@ -27,14 +27,15 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
 
 
-def start(*command: str | Path, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def start(
+    *command: str | Path, cwd: Path = ROOT, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
-        env=clean_environment(),
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
-        timeout=200,
     )
 
 
@@ -122,35 +123,32 @@ def test_decoding_belongs_to_verifying() -> None:
 
 
 @pytest.mark.ray
-def test_as_a_module_with_rejects_and_many_parts(tmp_path: Path) -> None:
+def test_as_a_module_that_joins_a_cluster_with_rejects_and_many_parts(
+    local_ray: Any, tmp_path: Path
+) -> None:
     photos = Storage(tmp_path / "photos")
     write_photos(photos, 300)
     photos.write("broken.png", b"x")
     output = tmp_path / "shards"
-    done = start("-m", "kintsugi.jobs.write_shards", "--input", photos.uri, "--output", output)
+    flags = ["--input", photos.uri, "--output", output]
+    address = local_ray.get_runtime_context().gcs_address
+    done = start("-m", "kintsugi.jobs.write_shards", *flags, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stderr
     assert "broken.png: the image is none of PNG, JPEG" in done.stdout
     assert [part.rows for part in read_manifest(Storage(output)).parts] in ([256, 44], [255, 45])
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(420)
-def test_submitted_to_a_cluster_that_has_no_code(
-    object_store: Endpoint, s3_uri: str, tmp_path: Path
-) -> None:
+def test_submitted_to_a_cluster_that_has_no_code(job_cluster: Cluster, s3_uri: str) -> None:
     write_photos(Storage(s3_uri).join("photos"), 300)
     job = [f"{Path(sys.executable).parent}/ray", "job", "submit", "--working-dir", "."]
     script = ["--", "jobs/write_shards.py", "--input", f"{s3_uri}/photos"]
-    # The cluster's own path leads to an empty folder: the code travels with the job.
-    with ray_cluster(tmp_path, tmp_path / "ray.log", object_store.environment()) as cluster:
-        environment = clean_environment() | cluster.environment()
-        done = subprocess.run(
-            [*job, *script, "--output", f"{s3_uri}/shards", "--verify"],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
+    done = subprocess.run(
+        [*job, *script, "--output", f"{s3_uri}/shards", "--verify"],
+        cwd=ROOT,
+        env=clean_environment() | job_cluster.environment(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert read_manifest(Storage(f"{s3_uri}/shards")).rows == 300

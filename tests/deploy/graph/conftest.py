@@ -1,4 +1,4 @@
-"""Graphs on a Ray cluster of this machine, one for each module."""
+"""Graphs on a Ray cluster of this machine, for all tests of this folder."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,20 +24,20 @@ from tests.deploy.graph.running_graph import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def inpainter() -> Inpainter:
     """It matches again, and by pixels too: every node must do its part."""
     return build_inpainter(MODEL, Vgg19Relu3.random(0), seed=1, matching=MATCHING)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def searching(inpainter: Inpainter) -> Inpainter:
     """The same, but that it fills holes with copied pixels."""
     parts = inpainter.image2feature, inpainter.feature2image
     return Inpainter(*parts, replace(MATCHING, pixels=True))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("release")
     digest = save(folder, inpainter)
@@ -54,17 +54,16 @@ def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> I
             ray.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def searching_service(
     service: Service, searching: Inpainter, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """A second graph on the same cluster."""
+) -> Service:
+    """A second graph on the same cluster, with which it ends."""
     folder = tmp_path_factory.mktemp("searching")
     digest = save(folder, searching)
     args = AppArgs(release=str(folder), threads=THREADS)
     serve.run(build_app(args), name="searching", route_prefix="/searching")
-    yield replace(service, version=f"tiny@{digest[:19]}", release=str(folder), app="searching")
-    serve.delete("searching")
+    return replace(service, version=f"tiny@{digest[:19]}", release=str(folder), app="searching")
 
 
 @pytest.fixture

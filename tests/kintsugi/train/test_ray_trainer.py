@@ -1,28 +1,35 @@
 """Training on Ray: the losses of a run without it, DDP over two workers, and what is refused."""
 
 import dataclasses
+import gc
 import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from kintsugi.config.run_config import JobConfig
+from kintsugi.data.batches import BatchRequest, PackedBatch, local_batches
 from kintsugi.errors import ConfigError, Diverged, StorageError
 from kintsugi.jobs._bootstrap import _SETTINGS
 from kintsugi.runs.checkpoints import CheckpointStore
-from kintsugi.runs.lease import OWNER_NAME, LeaseLost, Owner
+from kintsugi.runs.lease import OWNER_NAME, LeaseLost, Owner, hold_lease
 from kintsugi.runs.metrics_log import read_metrics
 from kintsugi.runs.run import Run
+from kintsugi.runs.warm_start import as_opened, open_run
 from kintsugi.storage.storage import Storage
 from kintsugi.train.cluster.resources import worker_resources
-from kintsugi.train.worker import train_locally
+from kintsugi.train.loop import WorkerContext
+from kintsugi.train.worker import train_worker
 from tests.faults.training_jobs import kill, processes
-from tests.kintsugi.training_runs import NUM_STEPS, debug_config, losses, pack_photos
+from tests.kintsugi.ranks import run_ranks
+from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 from tests.local_ray import NUM_CPUS
 
 
@@ -33,23 +40,16 @@ def test_missing_shards_are_refused_with_the_command(tmp_path: Path) -> None:
         ensure_shards(debug_config(tmp_path).data)
 
 
-@pytest.mark.ray
-def test_one_worker_over_s3_computes_what_the_loop_does_without_ray(
-    local_ray: object, tmp_path: Path, s3_uri: str
-) -> None:
-    from kintsugi.train.ray_trainer import fit
+def train_rank(rank: int, config: JobConfig, owner: Owner) -> None:
+    """One of two ranks without Ray."""
 
-    pack_photos(tmp_path)
-    config = debug_config(tmp_path)
-    here = train_locally(config)
-    data = dataclasses.replace(config.data, shards=f"{s3_uri}/shards")
-    for name in Storage(tmp_path / "shards").list():
-        Storage(data.shards).write(name, Storage(tmp_path / "shards").read(name))
-    trained = fit(dataclasses.replace(config, data=data, storage=f"{s3_uri}/runs"))
-    assert (trained.first_step, trained.last_step) == (0, NUM_STEPS)
-    assert losses(trained.metrics) == losses(read_metrics(here.storage.join("metrics")))
-    files = Storage(f"{s3_uri}/runs/debug-stage1/checkpoints").list()
-    assert f"step-{NUM_STEPS:08d}/manifest.json" in files
+    def batches(request: BatchRequest) -> Iterator[PackedBatch]:
+        reader, order = request.reader, request.order
+        data = config.data
+        return local_batches(reader, order, data, request.start, request.rank, request.corrupt)
+
+    context = WorkerContext(torch.device("cpu"), rank, 2, owner=owner)
+    train_worker(config, context, batches, lambda row, folder, step: None)
 
 
 @pytest.mark.ray
@@ -58,11 +58,15 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
 
     pack_photos(tmp_path)
     config = debug_config(tmp_path, max_steps=20, checkpoint_every=4)
-    # They take all CPUs there are, as on a small cluster; their data comes all the same.
+    # They take all CPUs there are, as on a small cluster; their data comes all the same. Actors
+    # behind the error of a test before hold one until that is collected.
+    gc.collect()
     workers = dataclasses.replace(config.workers, count=2, cpus=3.5)
     config = dataclasses.replace(config, workers=workers)
     assert 2 * worker_resources(config.workers, config.data)["CPU"] == NUM_CPUS
-    whole = fit(config)
+    with hold_lease(Run.of(config)) as owner:
+        whole = open_run(config)
+        run_ranks(2, train_rank, as_opened(config), owner)
     harmed = dataclasses.replace(config, run="harmed")
     checkpoints = CheckpointStore(Storage(tmp_path / "runs" / "harmed" / "checkpoints"))
     killed: list[int] = []
@@ -77,8 +81,9 @@ def test_two_workers_survive_the_death_of_one_to_the_bit(local_ray: Any, tmp_pat
     assert len(killed) == 1
     assert (trained.first_step, trained.last_step) == (0, 20)
     assert not trained.stopped
-    assert len(losses(whole.metrics)) == 20
-    assert losses(trained.metrics) == losses(whole.metrics)
+    expected = losses(read_metrics(whole.storage.join("metrics")))
+    assert len(expected) == 20
+    assert losses(trained.metrics) == expected
     assert len(checkpoints.steps()) == config.loop.keep_checkpoints
     again = fit(harmed)
     assert (again.first_step, again.last_step) == (20, 20)
@@ -96,8 +101,6 @@ def test_what_would_fail_again_is_not_tried_again(local_ray: object, tmp_path: P
         fit(dataclasses.replace(config, run="too-fast", optimizer=too_fast))
 
 
-# Longer than the slowest machine takes: what is waited for is progress.
-@pytest.mark.timeout(1800)
 @pytest.mark.ray
 def test_a_run_has_one_submission_and_the_one_that_lost_it_ends(
     local_ray: object, tmp_path: Path

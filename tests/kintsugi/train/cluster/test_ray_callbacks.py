@@ -1,42 +1,12 @@
 """Callbacks that a configuration names are Ray Train's, and none of them ends a run."""
 
-import dataclasses
-import json
 import logging
-from pathlib import Path
-from typing import Any
 
 import pytest
-from ray.train import UserCallback
 
 from kintsugi.errors import ConfigError
 from kintsugi.train.cluster.ray_callbacks import load_callbacks
-from tests.kintsugi.training_runs import debug_config, pack_photos
-
-HERE = "tests.kintsugi.train.cluster.test_ray_callbacks"
-
-
-class Journal(UserCallback):  # type: ignore[misc]
-    """Writes down what it hears of, next to the run's folder."""
-
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        file = Path(run_context.run_config.storage_path).parent / "journal.jsonl"
-        with Path("/", file).open("a") as lines:
-            row = {"step": metrics[0]["step"], "checkpoint": Path(checkpoint.path).name}
-            lines.write(json.dumps(row) + "\n")
-
-
-class Broken(UserCallback):  # type: ignore[misc]
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        raise ConnectionError("no route to the tracker")
-
-
-class NoCallback:
-    pass
+from tests.kintsugi.train.cluster.reported_run import HERE, ReportedRun
 
 
 def test_what_is_none_is_refused() -> None:
@@ -61,17 +31,8 @@ def test_one_that_fails_is_one_warning(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.ray
-def test_ray_calls_them_and_one_that_fails_ends_nothing(local_ray: object, tmp_path: Path) -> None:
-    from kintsugi.train.ray_trainer import fit
-
-    pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=4, checkpoint_every=2)
-    workers = dataclasses.replace(
-        config.workers, callbacks=(f"{HERE}:Broken", f"{HERE}:Journal"), max_failures=0
-    )
-    trained = fit(dataclasses.replace(config, workers=workers))
-    assert trained.last_step == 4
-    lines = (tmp_path / "runs" / "journal.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {"step": step, "checkpoint": f"step-{step:08d}"} for step in (2, 4)
+def test_ray_calls_them_and_one_that_fails_ends_nothing(reported_run: ReportedRun) -> None:
+    assert reported_run.trained.last_step == 3
+    assert reported_run.journal == [
+        {"step": step, "checkpoint": f"step-{step:08d}"} for step in (1, 2, 3)
     ]

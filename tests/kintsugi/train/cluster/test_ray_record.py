@@ -9,7 +9,7 @@ import pytest
 
 from kintsugi.runs.run import Run
 from kintsugi.train.cluster.ray_record import RAY_SNAPSHOT, mend
-from tests.kintsugi.training_runs import debug_config, pack_photos
+from tests.kintsugi.train.cluster.reported_run import ReportedRun
 
 
 def record(*names: str, version: str = "2") -> dict[str, Any]:
@@ -48,16 +48,14 @@ def test_the_record_of_another_ray_is_none() -> None:
 @pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
 @pytest.mark.ray
 def test_ray_reads_the_checkpoints_of_a_run_and_of_a_resumed_one(
-    local_ray: object, tmp_path: Path
+    reported_run: ReportedRun,
 ) -> None:
     from ray.train import Result
 
     from kintsugi.train.ray_trainer import fit
 
-    pack_photos(tmp_path)
-    config = debug_config(tmp_path, max_steps=3, checkpoint_every=1, keep_checkpoints=2)
+    config = reported_run.config
     checkpoints = Run.of(config).checkpoints
-    fit(config)
     # Ray writes all that were reported; the run has deleted the first.
     assert checkpoints.steps() == [2, 3]
     result = Result.from_path(checkpoints.storage.uri)
