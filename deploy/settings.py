@@ -72,7 +72,9 @@ class AppArgs(BaseModel):
         default=40,
         gt=0,
         description="Megapixels of all pictures over 2048x2048 that each replica of the Ingress"
-        " has open at one time, at about ten bytes of memory a pixel; one alone may have more",
+        " has open at one time, and as many again of previews, saves and checks of jobs. A pixel"
+        " takes about 14 bytes; one of 16 bits or with transparency counts as up to five. One"
+        " picture alone may have more",
     )
     hosts: list[str] = Field(
         default=[],

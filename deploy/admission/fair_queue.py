@@ -36,11 +36,19 @@ class TurnRequest:
         key: Name of the key; "" where none is asked for.
         kind: A job gives way to every request.
         megapixels: The picture's, as its header says.
+        held: As which it counts while it is open: more, where a pixel takes more memory than one
+            of eight bits without transparency. None: as it has.
     """
 
     key: str = ""
     kind: Kind = "request"
     megapixels: float = 0.0
+    held: float | None = None
+
+    @property
+    def memory(self) -> float:
+        """In megapixels of a picture of eight bits without transparency."""
+        return self.megapixels if self.held is None else self.held
 
     @property
     def is_large(self) -> bool:
@@ -197,8 +205,8 @@ class FairQueue:
         large = [turn.request for turn in self._running if turn.request.is_large]
         if not large:
             return True
-        held = sum(other.megapixels for other in large)
-        fits = held + request.megapixels <= self._max_megapixels
+        held = sum(other.memory for other in large)
+        fits = held + request.memory <= self._max_megapixels
         return fits and len(large) < self._max_large
 
     def _estimate(self, request: TurnRequest) -> float:

@@ -1,5 +1,6 @@
 """The files of a request to pixels, and the answer to a file; knows no network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,23 @@ from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveFor
 from kintsugi.deploy.options import AnswerOptions, FileOptions
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image, sniff_format
+from kintsugi.imaging.decode_cost import DecodeCost
 from kintsugi.imaging.holed import open_holed
 from kintsugi.imaging.photograph import Photograph, open_photograph
 from kintsugi.imaging.saving import save_photograph
 
+AnyForm = InpaintForm | StylizeForm | PreviewForm | SaveForm
+# Bytes a pixel at the peak, as docs/lab.md has them: (more than eight bits, transparency).
+_BYTES_TO_FILL = {
+    (False, False): 14,
+    (False, True): 36,
+    (True, False): 30,
+    (True, True): 51,
+}
+_BYTES_A_PIXEL: dict[type, dict[tuple[bool, bool], int]] = {
+    PreviewForm: {(False, False): 11, (False, True): 23, (True, False): 11, (True, True): 23},
+    SaveForm: {(False, False): 14, (False, True): 43, (True, False): 36, (True, True): 65},
+}
 # No difference to the original is seen when the fill is compared with it.
 _PREVIEW_QUALITY = 95
 
@@ -48,6 +62,32 @@ class EncodedAnswer:
     body: bytes
     notes: tuple[str, ...]
     format: str
+
+
+def files_of(form: AnyForm) -> dict[str, bytes]:
+    """A form's files, by the names of their fields."""
+    if isinstance(form, StylizeForm):
+        return {"content": form.content, "style": form.style}
+    files = {"image": form.image}
+    if isinstance(form, InpaintForm) and form.mask is not None:
+        files["mask"] = form.mask
+    if isinstance(form, SaveForm):
+        files["filled"] = form.filled
+    return files
+
+
+def memory_megapixels(form: AnyForm, costs: Sequence[DecodeCost]) -> float:
+    """The most memory that a form's files take at one time, in megapixels of an opaque photograph
+    of eight bits that is filled, which takes 14 bytes a pixel.
+
+    Args:
+        form: What is done with them.
+        costs: What the header of each file says.
+    """
+    of_depth = _BYTES_A_PIXEL.get(type(form), _BYTES_TO_FILL)
+    deep, clear = any(cost.bits > 8 for cost in costs), any(cost.has_alpha for cost in costs)
+    most = max(cost.pixels for cost in costs) / 1e6
+    return most * of_depth[deep, clear] / _BYTES_TO_FILL[False, False]
 
 
 def answer_format(options: FileOptions, photograph: bytes) -> str:

@@ -10,14 +10,15 @@ from typing import TypeVar
 from kintsugi.deploy.admission.cached_call import CachedCall
 from kintsugi.deploy.admission.fair_queue import FairQueue, Kind, TurnRequest
 from kintsugi.deploy.admission.gate import PATIENCE_SHARE, retry_after
+from kintsugi.deploy.admission.memory_budget import MemoryBudget
 from kintsugi.deploy.deadline import answered_within
 from kintsugi.deploy.engine import Busy, Engine, ModelInfo, Observer, find_model
 from kintsugi.deploy.http.access_log import AccessRecord
-from kintsugi.deploy.http.codec import EncodedAnswer
+from kintsugi.deploy.http.codec import AnyForm, EncodedAnswer, files_of, memory_megapixels
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.memory import MemoryReturn
-from kintsugi.deploy.sandbox.codec_pool import AnyForm, CodecPool, Opened
+from kintsugi.deploy.sandbox.codec_pool import CodecPool, Opened
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.deploy.urgency import Urgency, urgent
 from kintsugi.imaging.decode_cost import DecodeCost
@@ -57,6 +58,7 @@ class ImageService:
         self._turns = turns or FairQueue(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
+        self._room = MemoryBudget(args.max_large_megapixels)
         self._limits = args.limits
         self._deadline_seconds = args.deadline_seconds
         self._jobs_deadline_seconds = args.jobs_deadline_seconds
@@ -120,7 +122,7 @@ class ImageService:
         """Refuse at once what would be refused later. Raises: InputError; Problem 504."""
         await self._check_model(form)
         await self._codecs.start()
-        async with self._deadline(self._deadline_seconds), self._opened(form) as files:
+        async with self._deadline(self._deadline_seconds), self._in_room(form) as files:
             await files.check()
 
     async def rewrite(self, form: PreviewForm | SaveForm, record: AccessRecord) -> EncodedAnswer:
@@ -128,7 +130,7 @@ class ImageService:
 
         Raises: InputError, as `make_preview` and `save_edited`; Problem 504.
         """
-        async with self._deadline(self._deadline_seconds), self._opened(form) as files:
+        async with self._deadline(self._deadline_seconds), self._in_room(form) as files:
             answer, (height, width) = await files.rewritten()
             record.saw(height, width)
             return answer
@@ -188,17 +190,26 @@ class ImageService:
 
         Raises: InputError: A header says that the file is none that is read. It waits for no turn.
         """
-        if isinstance(form, InpaintForm):
-            files = {"image": form.image, "mask": form.mask}
-        else:
-            files = {"content": form.content, "style": form.style}
+        costs = await self._costs(form)
+        held = memory_megapixels(form, costs)
+        return TurnRequest(record.key_name, kind, costs[0].pixels / 1e6, held)
+
+    async def _costs(self, form: AnyForm) -> list[DecodeCost]:
+        """What the header of each file says. Raises: InputError: it is none that is read."""
 
         def check() -> list[DecodeCost]:
-            given = [(data, name) for name, data in files.items() if data is not None]
-            return [check_header(data, self._limits, name)[1] for data, name in given]
+            return [
+                check_header(data, self._limits, name)[1] for name, data in files_of(form).items()
+            ]
 
-        first, *_ = await asyncio.to_thread(check)
-        return TurnRequest(record.key_name, kind, first.pixels / 1e6)
+        return await asyncio.to_thread(check)
+
+    @asynccontextmanager
+    async def _in_room(self, form: AnyForm) -> AsyncIterator[Opened]:
+        """Files that wait for no turn, once there is memory for them."""
+        megapixels = memory_megapixels(form, await self._costs(form))
+        async with self._room.room(megapixels), self._opened(form) as files:
+            yield files
 
     async def _made(
         self,

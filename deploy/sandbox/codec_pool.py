@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kintsugi.deploy.engine import Observer, Pixels, WorkerDied
-from kintsugi.deploy.http.codec import EncodedAnswer
+from kintsugi.deploy.http.codec import AnyForm, EncodedAnswer, files_of
 from kintsugi.deploy.http.request_kinds import InpaintForm, PreviewForm, SaveForm, StylizeForm
 from kintsugi.deploy.sandbox.fork_client import SHARED, CodecProcess, ForkServer, ServerGone
 from kintsugi.deploy.sandbox.wire import (
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _KINDS = {kind.__name__: kind for kind in (InvalidInput, TooLarge, UnsupportedFormat)}
-AnyForm = InpaintForm | StylizeForm | PreviewForm | SaveForm
 _DOES: dict[type, str] = {
     InpaintForm: "fill",
     StylizeForm: "style",
@@ -293,14 +292,7 @@ class CodecPool:
 
     def request_of(self, form: AnyForm) -> tuple[dict[str, Any], list[Blob]]:
         """What a process is asked to open."""
-        if isinstance(form, StylizeForm):
-            files = {"content": form.content, "style": form.style}
-        else:
-            files = {"image": form.image}
-        if isinstance(form, InpaintForm) and form.mask is not None:
-            files["mask"] = form.mask
-        if isinstance(form, SaveForm):
-            files["filled"] = form.filled
+        files = files_of(form)
         head = {
             "do": _DOES[type(form)],
             "files": list(files),

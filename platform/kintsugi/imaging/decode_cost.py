@@ -9,7 +9,7 @@ it.
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
 from kintsugi.imaging.costs.heif_cost import heif_cost
@@ -44,13 +44,16 @@ def read_decode_cost(data: bytes, format: str) -> DecodeCost:
     if reader is None:
         return DecodeCost()
     try:
-        return reader(data)
+        cost = reader(data)
+        # Of these it is not looked for.
+        return replace(cost, has_alpha=True) if format in ("avif", "jp2") else cost
     except (struct.error, IndexError):
         return DecodeCost()
 
 
 def _png(data: bytes) -> DecodeCost:
     width, height = struct.unpack_from(">II", data, 16)
+    bits, has_alpha = data[24], data[25] in (4, 6)
     position, chunks, frames, profile = 8, 0, 1, 0
     while position + 8 <= len(data):
         chunks += 1
@@ -62,10 +65,18 @@ def _png(data: bytes) -> DecodeCost:
             (frames,) = struct.unpack_from(">I", data, position + 8)
         elif kind == b"iCCP":
             profile += length
+        elif kind == b"tRNS":
+            has_alpha = True
         elif kind == b"IEND":
             break
         position += 12 + length
-    return DecodeCost((height, width), frames=max(1, min(frames, 2)), profile_bytes=profile)
+    return DecodeCost(
+        (height, width),
+        frames=max(1, min(frames, 2)),
+        bits=bits,
+        has_alpha=has_alpha,
+        profile_bytes=profile,
+    )
 
 
 @dataclass
@@ -119,7 +130,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _webp(data: bytes) -> DecodeCost:
     canvas: tuple[int, int] | None = None
-    frames, profile, parts, position = 0, 0, 0, 12
+    frames, profile, parts, position, has_alpha = 0, 0, 0, 12, False
     while position + 8 <= len(data):
         parts += 1
         if parts > MOST_PARTS:
@@ -128,15 +139,19 @@ def _webp(data: bytes) -> DecodeCost:
         length, content = int.from_bytes(data[position + 4 : position + 8], "little"), position + 8
         if kind == b"VP8X" and content + 10 <= len(data):
             canvas = _larger(canvas, _webp_canvas(data[content : content + 10]))
+            has_alpha |= bool(data[content] & 0x10)
         elif kind in (b"VP8 ", b"VP8L"):
             frames += 1
             canvas = _larger(canvas, _webp_frame(kind, data[content : content + 10]))
+            has_alpha |= kind == b"VP8L"
         elif kind == b"ANMF":
             frames += 1
         elif kind == b"ICCP":
             profile += length
         position = content + length + (length & 1)
-    return DecodeCost(canvas, frames=max(1, min(frames, 2)), profile_bytes=profile)
+    return DecodeCost(
+        canvas, frames=max(1, min(frames, 2)), has_alpha=has_alpha, profile_bytes=profile
+    )
 
 
 def _webp_canvas(header: bytes) -> tuple[int, int]:

@@ -17,6 +17,8 @@ class DecodeCost:
         frames: Pictures in it, counted to 2.
         largest_tile: Pixels of its largest tile or strip; 0 where there is none.
         tiles: How many parts the picture is stored in.
+        bits: Of a sample.
+        has_alpha: Whether there may be transparency.
         profile_bytes: Size of its colour profile, as stored.
         problem: What no honest file has, as the end of a sentence; "" for nothing.
     """
@@ -27,6 +29,8 @@ class DecodeCost:
     frames: int = 1
     largest_tile: int = 0
     tiles: int = 1
+    bits: int = 8
+    has_alpha: bool = False
     profile_bytes: int = 0
     problem: str = ""
 

@@ -16,14 +16,15 @@ _MOST_ENTRIES = 1_000
 # Start of a scan, and the most that are looked at one by one.
 _SCAN = b"\xff\xda"
 _MOST_SCANS = 8 * MOST_PARTS
-_WIDTH, _HEIGHT, _COMPRESSION, _ROWS = 256, 257, 259, 278
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ROWS = 256, 257, 258, 259, 278
+_EXTRA = 338
 _STRIPS, _STRIP_BYTES = 273, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 # Where the stream of an old-style JPEG is, or at least its tables.
 _STREAM, _STREAM_BYTES = 513, 514
 _PROFILE = 34675
 _PRICED = {
-    *(_WIDTH, _HEIGHT, _COMPRESSION, _ROWS, _STRIPS, _STRIP_BYTES),
+    *(_WIDTH, _HEIGHT, _BITS, _EXTRA, _COMPRESSION, _ROWS, _STRIPS, _STRIP_BYTES),
     *(_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _PROFILE),
     *(_STREAM, _STREAM_BYTES),
 }
@@ -102,6 +103,8 @@ def tiff_cost(data: bytes) -> DecodeCost:
         frames=2 if any(data[end : end + 4]) else 1,
         largest_tile=across * down,
         tiles=tiles,
+        bits=max(1, page.value(_BITS, 1)),
+        has_alpha=_EXTRA in entries,
         profile_bytes=entries[_PROFILE].number if _PROFILE in entries else 0,
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 Deep = npt.NDArray[np.uint16]
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
 # Rows that are filtered at a time: memory.
-_ROWS = 256
+_ROWS = 64
 # Level of zlib: noise in the lower bits does not get smaller with more.
 _LEVEL = 4
 
