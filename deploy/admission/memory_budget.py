@@ -59,7 +59,7 @@ class MemoryBudget:
     def _let_in(self) -> None:
         for holder in list(self._waiting):
             if holder.begin.done():
-                # It was cancelled, and will be told.
+                # It was cancelled, and leaves by itself.
                 continue
             if self._held and self.held + holder.megapixels > self._most:
                 return
