@@ -110,12 +110,12 @@ def test_without_a_release_nothing_is_started(arguments: list[str], tmp_path: Pa
 
 
 def write_mixed(root: Path) -> tuple[set[str], set[str]]:
-    """60 photographs of several formats in folders; gives the names of good and of bad ones."""
+    """200 photographs of several formats in folders; gives the names of good and of bad ones."""
     generator = np.random.default_rng(1)
     white = np.zeros((32, 40), np.uint8)
     white[8:20, 10:24] = 255
     suffixes = (".png", ".jpg", ".JPEG", ".webp", ".tif", ".tiff")
-    names = [f"{'deep/' * (n % 3)}{n:03}{suffixes[n % 6]}" for n in range(60)]
+    names = [f"{'deep/' * (n % 3)}{n:03}{suffixes[n % 6]}" for n in range(200)]
     for n, name in enumerate(names):
         photo, mask = root / "images" / name, (root / "masks" / name)
         mask = mask.with_name(mask.stem + ("", "_mask", "_mask001")[n % 3] + ".png")
@@ -124,7 +124,7 @@ def write_mixed(root: Path) -> tuple[set[str], set[str]]:
         pixels = generator.integers(0, 256, (32, 40, 3), np.uint8)
         Image.fromarray(pixels).save(photo)
         Image.fromarray(white).save(mask)
-    bad = set(names[::5])
+    bad = set(names[::17])
     for n, name in enumerate(sorted(bad)):
         spoil(root, name, n)
     return set(names) - bad, bad
@@ -164,7 +164,7 @@ def spoil(root: Path, name: str, kind: int) -> None:
 
 
 @pytest.mark.slow
-def test_60_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -> None:
+def test_200_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -> None:
     arguments = [*places(tmp_path / "mixed"), *arguments[3:]]
     good, bad = write_mixed(tmp_path / "mixed")
     output = tmp_path / "mixed" / "output"
@@ -173,7 +173,7 @@ def test_60_mixed_files_with_12_bad_ones(arguments: list[str], tmp_path: Path) -
 
     report = output / "report.jsonl"
     made = {str(path.relative_to(output)) for path in output.rglob("*.*")} - {report.name}
-    assert (len(good), len(bad)) == (48, 12)
+    assert (len(good), len(bad)) == (188, 12)
     # Each under its own name, in its own format.
     assert made == good
     rows = {row["id"]: row for row in map(json.loads, report.read_text().splitlines())}
