@@ -124,7 +124,7 @@ class JobRunner:
         Args:
             jobs: The record of each, and its files as they came, by field.
             call: Calls the store for those who wait for the answer.
-            batch: Is kept before its jobs: whoever sends it again with its key goes on with it.
+            batch: Is kept before its jobs: sent again with its key, it goes on.
 
         Raises:
             Problem: As `check_room`; nothing was written then.
