@@ -1,10 +1,15 @@
 """What all ranks of a run must agree on: the first rank's word; knows no training."""
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+
+# DDP imports it, and its functions keep the group of that moment as a default for ever. Imported
+# before there is a group, they keep none, and `leave_group` can end the group's threads.
+import torch.distributed.nn.functional
 from torch import nn
 
 from kintsugi.errors import KintsugiError
@@ -12,6 +17,18 @@ from kintsugi.errors import KintsugiError
 # Steps between two questions, on a GPU, which each answer holds up.
 GPU_FLAG_STEPS = 10
 _BYTES_AT_ONCE = 64 * 2**20
+
+
+def leave_group() -> None:
+    """End this process's part in the group of ranks, and the threads of it; nothing without one.
+
+    They let go of tensors, for which they need the interpreter: a process that ended before they
+    did was aborted ("terminate called without an active exception") in one of fifty ends.
+    """
+    if dist.is_initialized():
+        # What is left of DDP holds the group, and is freed with the interpreter held.
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def broadcast(value: float, device: torch.device) -> float:

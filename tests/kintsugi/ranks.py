@@ -8,6 +8,8 @@ from typing import Any
 import torch.distributed as dist
 from torch import multiprocessing
 
+from kintsugi.collectives import leave_group
+
 # Imported once, by a process that the ranks are then forked from: PyTorch takes seconds each.
 _IMPORTED = ["torch", "torch.distributed", "kintsugi.train.loop", "kintsugi.train.worker"]
 
@@ -48,4 +50,4 @@ def _join(
     try:
         task(rank, *arguments)
     finally:
-        dist.destroy_process_group()
+        leave_group()

@@ -24,6 +24,7 @@ from kintsugi.benchmarks.train.timing import (
     Timing,
     give_back,
 )
+from kintsugi.collectives import leave_group
 from kintsugi.data.batches import PackedBatch, local_batches
 from kintsugi.data.sampler import Position
 from kintsugi.runs.checkpoints import CheckpointStore, TrainState, save_checkpoint
@@ -112,7 +113,7 @@ def main(folder: Path) -> None:
         give_back(device)
     if _rank() == 0:
         (folder / RESULT_NAME).write_text(json.dumps(timings))
-    dist.destroy_process_group()
+    leave_group()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from kintsugi.benchmarks.train.timing import CheckpointCost, Stretch, Timing
 from kintsugi.errors import KintsugiError
 
 _COMMAND = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-# Last lines of what the processes printed: why they failed may take more than one.
+# torchrun's line about the first process that failed; its own stack, with no cause, follows.
+_FAILED = "failed (exitcode"
+# Lines up to it that the processes printed: why they failed may take more than one.
 _TAIL_LINES = 40
 
 
@@ -44,9 +46,18 @@ def _run(command: Sequence[str]) -> None:
             # Asked to end, torchrun ends its processes; killed, it would leave them behind.
             process.terminate()
     if process.returncode:
-        ours = re.findall(r"kintsugi\.errors\.\w+: (.+)", printed)
-        why = ours[0] if ours else "\n" + "\n".join(printed.splitlines()[-_TAIL_LINES:])
+        why = _cause(printed)
         raise KintsugiError(f"the plain loop failed (exit code {process.returncode}): {why}")
+
+
+def _cause(printed: str) -> str:
+    ours = re.findall(r"kintsugi\.errors\.\w+: (.+)", printed)
+    if ours:
+        return str(ours[0])
+    lines = printed.splitlines()
+    failed = [number for number, line in enumerate(lines, 1) if _FAILED in line]
+    end = failed[0] if failed else len(lines)
+    return "\n" + "\n".join(lines[max(0, end - _TAIL_LINES) : end])
 
 
 def _timing(values: dict[str, object]) -> Timing:
