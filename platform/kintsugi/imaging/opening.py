@@ -10,8 +10,10 @@ from PIL import Image, UnidentifiedImageError
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS
 from kintsugi.imaging.decode_cost import read_decode_cost
+from kintsugi.imaging.encoders.deep_samples import read_deep
 from kintsugi.imaging.encoders.tiff_file import is_preview
 from kintsugi.imaging.formats import FORMATS
+from kintsugi.imaging.headers import png_bit_depth
 from kintsugi.imaging.limits import (
     ImageLimits,
     check_bytes,
@@ -57,6 +59,8 @@ def open_image(
             image.load()
             if format == "tiff" and image.mode.startswith("I;16"):
                 _settle_grey(image)
+            if format == "png" and "transparency" in image.info:
+                _settle_clear_colour(image, data)
     except Image.DecompressionBombError as error:
         raise too_many_pixels("more", limits, name) from error
     except UnidentifiedImageError as error:
@@ -96,6 +100,23 @@ def _settle_grey(image: Image.Image) -> None:
     if is_negative:
         samples = 65_535 - samples
     image.frombytes(samples.astype(">u2" if image.mode == "I;16B" else "<u2").tobytes())
+
+
+def _settle_clear_colour(image: Image.Image, data: bytes) -> None:
+    """Make a PNG's transparent colour hold for its samples as Pillow gives them.
+
+    The colour is stored in the file's own depth. Pillow compares it with samples that it has
+    spread from 2 or 4 bits, or, of colour, cut from 16, and finds no pixel or a wrong one.
+    """
+    bits, colour = png_bit_depth(data), image.info["transparency"]
+    if image.mode == "L" and bits < 8:
+        image.info["transparency"] = (colour & (1 << bits) - 1) * 255 // ((1 << bits) - 1)
+    elif image.mode == "RGB" and bits == 16:
+        deep = read_deep(data, image.height, image.width)
+        if deep is not None:
+            del image.info["transparency"]
+            seen = (deep[..., :3] != np.array(colour, np.uint16)).any(axis=2)
+            image.putalpha(Image.fromarray(np.where(seen, np.uint8(255), np.uint8(0))))
 
 
 def _frames(image: Image.Image, data: bytes, format: str) -> tuple[str, ...]:

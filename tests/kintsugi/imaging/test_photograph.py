@@ -3,6 +3,7 @@
 import io
 import struct
 import tracemalloc
+import zlib
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.encoders.deep_samples import write_deep_png
 from kintsugi.imaging.formats import FORMATS
 from kintsugi.imaging.heif import reads_heif
-from kintsugi.imaging.photo_options import OutputOptions
+from kintsugi.imaging.holed import open_holed
+from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
 from kintsugi.imaging.photograph import Photograph, open_photograph
 from kintsugi.imaging.saving import Saved, save_photograph
-from tests.kintsugi.pictures import encode, gradient, photo, png16, srgb_profile
+from tests.kintsugi.pictures import encode, gradient, photo, png, png16, srgb_profile
 
 HOLE = np.zeros((96, 64), np.bool_)
 HOLE[30:50, 20:40] = True
@@ -199,6 +201,45 @@ def test_a_palette_is_kept_and_its_transparency() -> None:
         assert after.alpha is not None
         np.testing.assert_array_equal(after.alpha[~HOLE], before.alpha[~HOLE])
         np.testing.assert_array_equal(in_colours(after)[~HOLE], in_colours(before)[~HOLE])
+
+
+def keyed_png(samples: np.ndarray, bits: int, key: tuple[int, ...]) -> bytes:
+    """A PNG of H W or H W 3 samples of some bits in which one colour is transparent."""
+    height, width = samples.shape[:2]
+    values = samples.reshape(height, -1)
+    spread = (values[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)
+    rows = np.packbits(spread.reshape(height, -1), axis=1)
+    header = struct.pack(">IIBBBBB", width, height, bits, 2 if samples.ndim == 3 else 0, 0, 0, 0)
+    filtered = np.hstack([np.zeros((height, 1), np.uint8), rows])
+    return png(
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(f">{len(key)}H", *key)),
+        (b"IDAT", zlib.compress(filtered.tobytes())),
+        (b"IEND", b""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)]
+)
+def test_a_transparent_colour_is_none_that_is_filled_from(bits: int, channels: int) -> None:
+    samples = DEEP >> (16 - bits)
+    key = samples[60, 45]
+    clear = (samples == key).all(axis=2)
+    # In the upper eight bits the same, and another colour.
+    samples[5, 7] = key ^ np.array([0, 0, 1], np.uint16) if bits == 16 else samples[5, 7]
+    if channels == 1:
+        samples, key = samples[..., 0], key[:1]
+        clear = samples == key
+    data = keyed_png(samples, bits, tuple(int(each) for each in key))
+    before, _, after = filled(data)
+    for alpha in (before.alpha, after.alpha, decode_image(data).alpha):
+        assert alpha is not None
+        np.testing.assert_array_equal(alpha == 0, clear)
+    assert (before.pixels[clear] == 0).all()
+    assert before.pixels.shape[2] == 4
+    erased = MaskOptions("alpha")
+    np.testing.assert_array_equal(open_holed(data, None, erased).hole, clear)
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "heif"])
