@@ -15,6 +15,7 @@ from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
 from kintsugi.imaging.costs.heif_cost import heif_cost
 from kintsugi.imaging.costs.jpeg2000_cost import jpeg2000_cost
 from kintsugi.imaging.costs.tiff_cost import tiff_cost
+from kintsugi.imaging.headers import webp_chunks
 
 __all__ = ["DecodeCost", "read_decode_cost"]
 
@@ -130,25 +131,21 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _webp(data: bytes) -> DecodeCost:
     canvas: tuple[int, int] | None = None
-    frames, profile, parts, position, has_alpha = 0, 0, 0, 12, False
-    while position + 8 <= len(data):
-        parts += 1
+    frames, profile, has_alpha = 0, 0, False
+    for parts, (kind, start, end) in enumerate(webp_chunks(data), start=1):
         if parts > MOST_PARTS:
             return DecodeCost(canvas, problem=f"it is in more than {MOST_PARTS} chunks")
-        kind = data[position : position + 4]
-        length, content = int.from_bytes(data[position + 4 : position + 8], "little"), position + 8
-        if kind == b"VP8X" and content + 10 <= len(data):
-            canvas = _larger(canvas, _webp_canvas(data[content : content + 10]))
-            has_alpha |= bool(data[content] & 0x10)
+        if kind == b"VP8X" and start + 10 <= len(data):
+            canvas = _larger(canvas, _webp_canvas(data[start : start + 10]))
+            has_alpha |= bool(data[start] & 0x10)
         elif kind in (b"VP8 ", b"VP8L"):
             frames += 1
-            canvas = _larger(canvas, _webp_frame(kind, data[content : content + 10]))
+            canvas = _larger(canvas, _webp_frame(kind, data[start : start + 10]))
             has_alpha |= kind == b"VP8L"
         elif kind == b"ANMF":
             frames += 1
         elif kind == b"ICCP":
-            profile += length
-        position = content + length + (length & 1)
+            profile += end - start
     return DecodeCost(
         canvas, frames=max(1, min(frames, 2)), has_alpha=has_alpha, profile_bytes=profile
     )

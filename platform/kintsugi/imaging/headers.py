@@ -6,6 +6,7 @@ is safe on bytes of unknown origin of any declared size.
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
@@ -80,6 +81,28 @@ def declared_size(data: bytes, format: str) -> tuple[int, int] | None:
 def png_bit_depth(data: bytes) -> int:
     """Bits of a sample as the header of a PNG says."""
     return data[24]
+
+
+def webp_chunks(
+    data: bytes, start: int = 12, end: int | None = None
+) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of the content of each chunk of a WebP, or of one of its frames."""
+    end = len(data) if end is None else end
+    while start + 8 <= end:
+        length, content = int.from_bytes(data[start + 4 : start + 8], "little"), start + 8
+        yield data[start : start + 4], content, content + length
+        start = content + length + (length & 1)
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether the picture of a WebP, or its first one, was coded without loss."""
+    for kind, start, end in webp_chunks(data):
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        if kind == b"ANMF":
+            # Behind the frame's place and duration, maybe behind its transparency.
+            return any(inner == b"VP8L" for inner, _, _ in webp_chunks(data, start + 16, end))
+    return False
 
 
 def container_problem(data: bytes, format: str) -> str | None:

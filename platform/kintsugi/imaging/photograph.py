@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter, JpegImagePlugin
 
 from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS, orientation_of, to_rgb, upright
 from kintsugi.imaging.encoders.deep_samples import read_deep
-from kintsugi.imaging.headers import png_bit_depth
+from kintsugi.imaging.headers import is_lossless_webp, png_bit_depth
 from kintsugi.imaging.limits import ImageLimits
 from kintsugi.imaging.metadata.collect import read_tags
 from kintsugi.imaging.metadata.tags import Tags
@@ -138,7 +138,7 @@ def open_photograph(
         format=format,
         tags=replace(tags, notes=()),
         jpeg=_jpeg_coding(image, turned) if format == "jpeg" else None,
-        lossless=format == "webp" and b"VP8L" in data[12:4096],
+        lossless=format == "webp" and is_lossless_webp(data),
         is_bare=format == "jp2" and data[:4] == b"\xff\x4f\xff\x51",
         tiff=data if format == "tiff" else None,
         notes=tuple(dict.fromkeys((*notes, *tags.notes))),

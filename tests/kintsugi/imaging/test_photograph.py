@@ -280,9 +280,20 @@ def test_a_jpeg_keeps_its_tables_sampling_and_scans(subsampling: int, progressiv
     assert len(smaller.body) < len(saved.body)
 
 
-def test_a_lossless_webp_stays_lossless() -> None:
-    before, _, after = filled(photo(format="WEBP", lossless=True, exact=True))
+@pytest.mark.parametrize("profile", [0, 6_000])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_lossless_webp_stays_lossless(profile: int, frames: int) -> None:
+    # A profile, of any length, comes before the picture.
+    icc = srgb_profile() + bytes(profile)
+    more = [Image.fromarray(gradient()[::-1].copy())] if frames == 2 else []
+    options = {"save_all": True, "append_images": more} if more else {}
+    data = photo(format="WEBP", lossless=True, exact=True, icc_profile=icc, **options)
+    before, saved, after = filled(data)
     np.testing.assert_array_equal(after.samples[~HOLE], before.samples[~HOLE])
+    assert open_photograph(saved.body).lossless
+    # A lossy one whose profile names the other kind.
+    named = photo(format="WEBP", quality=60, icc_profile=srgb_profile() + b"VP8L")
+    assert not open_photograph(named).lossless
 
 
 def test_two_files_that_look_the_same_are_filled_from_the_same() -> None:
