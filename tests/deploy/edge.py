@@ -103,11 +103,13 @@ def configure(folder: Path, upstream_port: int, replacements: Mapping[str, str])
         replacements: Old -> new text; each must occur, so that a test cannot go on
             about a setting that is no longer there.
     """
-    port, metrics_port = free_ports(2)
+    port, metrics_port, keys_port = free_ports(3)
     text = (FOLDER / "nginx.conf").read_text()
     listen = {
         "listen 8080 default_server": f"listen 127.0.0.1:{port} default_server",
         "listen 8081": f"listen 127.0.0.1:{metrics_port}",
+        # Where it listens, and where it is asked.
+        "127.0.0.1:8082": f"127.0.0.1:{keys_port}",
     }
     # Two workers would each count for themselves what is counted per worker, and start slower.
     one = {"worker_processes 2": "worker_processes 1"}

@@ -27,6 +27,7 @@ QUICK = {
     "send_timeout 15s;": "send_timeout 1s;",
     "proxy_read_timeout 135s;": "proxy_read_timeout 1s;",
     "proxy_read_timeout 10s;": "proxy_read_timeout 1s;",
+    "proxy_read_timeout 15s;": "proxy_read_timeout 2s;",
     "limit_conn client 16;": "limit_conn client 3;",
 }
 
@@ -119,8 +120,10 @@ def test_limits_agree_with_the_application() -> None:
     args = AppArgs.model_validate(config["applications"][0]["args"])
     assert int(setting("client_max_body_size")) == args.max_bytes
     # The application answers first, then the edge, and Serve's 408 never.
-    of_a_key, waits = (float(each.removesuffix("s")) for each in settings("proxy_read_timeout"))
-    assert of_a_key < 15 < waits
+    of_a_key, asks, waits = (
+        float(each.removesuffix("s")) for each in settings("proxy_read_timeout")
+    )
+    assert of_a_key < asks <= 15 < waits
     assert args.deadline_seconds < waits < config["http_options"]["request_timeout_s"]
 
 
@@ -303,6 +306,12 @@ def test_without_a_key_no_method_brings_a_body(
     assert behind.seen == []
 
 
+def test_a_body_of_http_1_0_needs_no_host(port: int, behind: Upstream) -> None:
+    answer, _ = raw(port, b"POST /v1/inpaint HTTP/1.0\r\nContent-Length: 1\r\n\r\nx")
+    assert answer.startswith(b"HTTP/1.1 200 "), answer[:80]
+    assert behind.keys == [""]
+
+
 def test_who_brings_no_body_is_not_asked_for_a_key(client: httpx2.Client, behind: Upstream) -> None:
     """The page, its files and how the service stands are for all; the application asks itself."""
     behind.wrong_keys.add("")
@@ -312,32 +321,55 @@ def test_who_brings_no_body_is_not_asked_for_a_key(client: httpx2.Client, behind
     assert behind.keys == []
 
 
-def test_bodies_without_a_key_keep_no_place_of_a_large_one(
-    tmp_path: Path, behind: Upstream
-) -> None:
+@pytest.mark.parametrize("places", ["large 256", "everyone 2048"])
+def test_bodies_without_a_key_hold_no_place(tmp_path: Path, behind: Upstream, places: str) -> None:
+    """Nor while their clients read why they were refused."""
     behind.wrong_keys.add("")
-    few = {"limit_conn large 256;": "limit_conn large 4;"}
+    few = {
+        f"limit_conn {places};": f"limit_conn {places.split()[0]} 2;",
+        "lingering_time 2s;": "lingering_time 300s;",
+        "lingering_timeout 1s;": "lingering_timeout 300s;",
+    }
     with edge(tmp_path, behind.port, few) as port, ExitStack() as held:
         flood = []
-        for _ in range(4):
+        for _ in range(8):
             opened = socket.create_connection(("127.0.0.1", port), timeout=60)
             flood.append(held.enter_context(opened))
             head = b"PUT /v1/inpaint HTTP/1.1\r\nHost: a\r\nContent-Length: 12000000\r\n\r\n"
             opened.sendall(head)
-
-        def is_let_in() -> bool:
-            for each in flood:
-                with suppress(OSError):
-                    # Never silent for so long that it would be cut off for that.
-                    each.sendall(b"x")
-            url = f"http://127.0.0.1:{port}/v1/inpaint"
-            headers = {"x-api-key": "a"}
-            answer = httpx2.post(url, content=bytes(12_000_000), headers=headers, timeout=60)
-            return answer.status_code == 200
-
-        # They have a moment to read why they were refused.
-        wait_until(is_let_in)
+            assert opened.recv(65536).startswith(b"HTTP/1.1 403 ")
+        url = f"http://127.0.0.1:{port}/v1/inpaint"
+        headers = {"x-api-key": "a"}
+        answer = httpx2.post(url, content=bytes(12_000_000), headers=headers, timeout=60)
+        assert answer.status_code == 200
+        # They are all there still.
+        for each in flood:
+            each.sendall(b"x")
+            each.setblocking(False)
+            with suppress(BlockingIOError):
+                assert each.recv(65536), "closed"
     assert behind.bodies == [12_000_000]
+
+
+def test_one_client_asks_about_few_keys_at_one_time(tmp_path: Path, behind: Upstream) -> None:
+    """Whoever has none asks Serve no more than others, and hears so at once."""
+    behind.hold_keys.clear()
+    few = {"limit_conn asking 16;": "limit_conn asking 2;"}
+
+    def ask(key: int) -> httpx2.Response:
+        headers = {"x-api-key": str(key)}
+        url = f"http://127.0.0.1:{port}/v1/inpaint"
+        return httpx2.post(url, content=b"x", headers=headers, timeout=120)
+
+    with edge(tmp_path, behind.port, few) as port, ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, key) for key in range(6)]
+        wait_until(lambda: sum(each.done() for each in asked) == 4 and len(behind.keys) == 2)
+        behind.hold_keys.set()
+        answers = [each.result() for each in asked]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) == 4
+    assert {problem(answer).code for answer in refused} == {"busy"}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
 
 
 def test_a_key_has_its_own_limit(tmp_path: Path, behind: Upstream) -> None:

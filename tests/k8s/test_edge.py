@@ -191,12 +191,14 @@ def big_answers() -> Iterator[int]:
 def started_edge(folder: Path, group: Path, upstream: int) -> Iterator[int]:
     """The files of the manifest, started as it starts them. Yields the port."""
     nginx()
-    port, metrics = free_ports(2)
+    port, metrics, keys = free_ports(3)
     text = files()
     config = text["nginx.conf"].replace("listen 8080", f"listen 127.0.0.1:{port}")
     config = config.replace("listen 8081", f"listen 127.0.0.1:{metrics}")
+    config = config.replace("127.0.0.1:8082", f"127.0.0.1:{keys}")
     # The server here, of Python, says seldom of so many at once whether a key holds.
-    for slow in ("client_body_timeout 10s", "send_timeout 15s", "proxy_read_timeout 10s"):
+    waits = ("client_body_timeout 10s", "send_timeout 15s")
+    for slow in (*waits, "proxy_read_timeout 10s", "proxy_read_timeout 15s"):
         assert slow in config
         # All are slow to the end, however seldom this busy machine lets them send a little.
         config = config.replace(slow, f"{slow.split()[0]} 100s")
