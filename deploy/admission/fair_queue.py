@@ -62,6 +62,7 @@ class _Turn:
     number: int
     begin: "asyncio.Future[None]"
     charged: float = 0.0
+    began: float = 0.0
 
 
 @dataclass
@@ -159,8 +160,8 @@ class FairQueue:
         if key not in self._keys:
             return 0.0
         waiting = [turn.request for turn in self._keys[key].waiting]
-        all_of_it = sum(self._estimate(request) for request in waiting) / self.slots
-        large = sum(self._estimate(request) for request in waiting if request.is_large)
+        all_of_it = sum(self._as_now(request) for request in waiting) / self.slots
+        large = sum(self._as_now(request) for request in waiting if request.is_large)
         return max(all_of_it, large / self._max_large) / self.share_of(key)
 
     def seconds_a_turn(self, key: str) -> float:
@@ -174,6 +175,7 @@ class FairQueue:
             key.waiting.remove(turn)
             key.running += 1
             self._now = max(self._now, key.used)
+            turn.began = self._clock()
             turn.charged = self._estimate(turn.request)
             key.used += turn.charged / self._weight_of(turn.request.key)
             self._running.add(turn)
@@ -217,6 +219,20 @@ class FairQueue:
         if not smaller and not larger:
             return self.mean_seconds
         return max(0.01, self._means[max(smaller) if smaller else min(larger)])
+
+    def _as_now(self, request: TurnRequest) -> float:
+        """As `_estimate`, and not less than one of its class takes already, which has not ended.
+
+        A machine that grows slow is noticed by those, and not when the first of them has ended.
+        """
+        own = bisect.bisect(_CLASSES, request.megapixels)
+        ages = [
+            self._clock() - turn.began
+            for turn in self._running
+            if turn.request.kind == "request"
+            and bisect.bisect(_CLASSES, turn.request.megapixels) == own
+        ]
+        return max(self._estimate(request), *ages, 0.0)
 
     def _end(self, turn: _Turn, seconds: float) -> None:
         self._running.discard(turn)

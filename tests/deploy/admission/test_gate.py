@@ -74,3 +74,31 @@ def test_who_would_wait_too_long_is_refused_with_a_time_to_retry() -> None:
         return caught.value
 
     assert asyncio.run(go()).retry_after == 20
+
+
+def test_turns_that_do_not_end_are_noticed_before_they_do() -> None:
+    """What is refused at the door waits for nothing; let in, it would wait half a deadline."""
+
+    async def go() -> None:
+        now = 0.0
+        turns = FairQueue(2, clock=lambda: now)
+        turns.mean_seconds = 1.0
+        gate = Gate(LIMITS, turns)
+        large = TurnRequest("a", megapixels=20)
+        asked = [large, *[TurnRequest("a")] * 7]
+        waiting = [asyncio.create_task(turns.turn(one).__aenter__()) for one in asked]
+        await asyncio.sleep(0)
+        # Six wait, and two are at work.
+        assert turns.running() == 2
+        now = 9.0
+        for _ in range(2):
+            gate.enter("a", 1)
+        now = 11.0
+        with pytest.raises(Busy) as caught:
+            gate.enter("a", 1)
+        assert "wait of 33 s" in str(caught.value)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(go())
