@@ -55,6 +55,7 @@ class ImageService:
         self._memory = MemoryReturn()
         # It takes a call to each node, and anybody may ask.
         self._ready = CachedCall(self._parts_ready, seconds=_READY_SECONDS)
+        self._last_models: list[ModelInfo] = []
         self._turns = turns or FairQueue(
             args.slots, max_megapixels=args.max_large_megapixels, max_jobs=args.jobs_running
         )
@@ -138,7 +139,8 @@ class ImageService:
     async def models(self) -> list[ModelInfo]:
         """The releases that answer now, as `Engine.models`. Raises: Busy; Problem 504."""
         async with self._deadline(self._deadline_seconds):
-            return await self._engine.models()
+            self._last_models = await self._engine.models()
+            return self._last_models
 
     async def ready(self) -> dict[str, bool]:
         """For every node by name whether it answers, or did within the last second.
@@ -180,8 +182,12 @@ class ImageService:
 
     async def _check_model(self, form: InpaintForm | StylizeForm) -> None:
         """Raises: InvalidInput `model_unknown`, before anything waits or is opened."""
-        if form.options.model:
-            find_model(await self.models(), form.options.model)
+        name = form.options.model
+        # One that was served before is not asked about: the engine may answer that behind its
+        # fills, and it looks again itself.
+        known = any(name in (model.name, model.version) for model in self._last_models)
+        if name and not known:
+            find_model(await self.models(), name)
 
     async def _turn_request(
         self, form: InpaintForm | StylizeForm, record: AccessRecord, kind: Kind

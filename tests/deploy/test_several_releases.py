@@ -71,6 +71,28 @@ def test_a_name_that_is_not_there_is_told_those_that_are(both: TestClient) -> No
         problem(both.post("/v1/jobs", files=files, data={"model": "wide"}), 422, "model_unknown")
 
 
+def test_one_that_was_served_before_is_not_asked_about(
+    make_client: Callable[..., TestClient], inpainter: Inpainter, other: Inpainter
+) -> None:
+    """The graph may answer that behind its fills; it says itself when there is none any more."""
+
+    class Asked(LocalEngine):
+        count = 0
+
+        async def models(self) -> list[ModelInfo]:
+            self.count += 1
+            return await super().models()
+
+    engine = Asked(inpainter, MODEL, [(other, OTHER)])
+    client = make_client(engine)
+    for name in (OTHER.name, OTHER.version, MODEL.name):
+        assert post(client, {"model": name}).status_code == 200
+    assert engine.count == 1
+    for expected in (2, 3):
+        problem(post(client, {"model": "wide"}), 422, "model_unknown")
+        assert engine.count == expected
+
+
 def test_kserve_names_it_in_the_path(both: TestClient) -> None:
     assert both.get(f"/v2/models/{OTHER.name}").json()["name"] == OTHER.name
     document = both.get("/v2/models/wide").json()
