@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     without_cluster = "not ray" in str(config.option.markexpr)
     if without_cluster and getattr(config.option, "numprocesses", 0) is None:
-        config.option.numprocesses = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+        # Two a core: a test often waits, for a server, a process, a limit of time.
+        config.option.numprocesses = min(MOST_PROCESSES, 2 * len(os.sched_getaffinity(0)))
         # A file's tests stay together: they share what takes long to make.
         config.option.dist = "loadfile"
 
@@ -38,12 +40,25 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What would be left out whole need not be imported: it is half a second in each process."""
     on_request = collection_path.name in ("faults", "browser", "abuse") and collection_path.is_dir()
-    left_out = on_request and collection_path.name not in str(config.option.markexpr)
-    return True if left_out else None
+    if on_request and collection_path.name not in str(config.option.markexpr):
+        return True
+    only_ray = str(config.option.markexpr).strip() == "ray"
+    if only_ray and collection_path.name.startswith("test_") and not _starts_ray(collection_path):
+        return True
+    return None
+
+
+@cache
+def _starts_ray(file: Path) -> bool:
+    """Whether a file of tests has one that may start a cluster, found without importing it."""
+    return "mark.ray" in file.read_text()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless the selection names it: `pytest -m slow`."""
+    hidden = {item.path for item in items if item.get_closest_marker("ray")}
+    if hidden := {path for path in hidden if not _starts_ray(path)}:
+        raise pytest.UsageError(f"-m ray would not find them: write mark.ray in {hidden}")
     left_out = {name for name in ON_REQUEST if name not in str(config.option.markexpr)}
     others = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
     if others:

@@ -39,7 +39,8 @@ def start(ray: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             try:
-                ray.init(address="local", num_cpus=NUM_CPUS)
+                # Its pages are a dozen processes, and no test looks at them.
+                ray.init(address="local", num_cpus=NUM_CPUS, include_dashboard=False)
                 return
             except Exception as error:
                 # Ray gives its own processes 30 s, which a busy machine may need longer than.

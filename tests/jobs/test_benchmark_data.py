@@ -59,11 +59,14 @@ def test_from_an_s3_server_with_two_workers(
 ) -> None:
     monkeypatch.setattr("kintsugi.jobs._bootstrap.start_ray", lambda: None)
     figures = tmp_path / "figures.json"
+    # A process for each of its tasks: one a worker.
     setting = ["--shards", f"{s3_uri}/shards", "--workers", "2", "--batch-size", "2"]
+    setting += ["--tasks", "1"]
     length = ["--steps", "3", "--step-seconds", "0.1", "--json", str(figures)]
     assert main([*setting, *length]) == 0
     measured = json.loads(figures.read_text())
     assert (measured["shards"], measured["photographs"]) == (f"{s3_uri}/shards", 8)
+    assert measured["tasks"] == 1
     rows = [(row["reading"], row["workers"], row["step_seconds"]) for row in measured["rows"]]
     assert rows == [("one process", 1, 0.0), ("ray", 2, 0.0), ("ray", 2, 0.1)]
     for row in measured["rows"]:

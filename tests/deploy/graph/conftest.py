@@ -8,7 +8,6 @@ import ray
 import torch
 from ray import serve
 
-from kintsugi.deploy.app import build_app
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.build import build_inpainter
 from kintsugi.models.inpainter import Inpainter
@@ -38,32 +37,25 @@ def searching(inpainter: Inpainter) -> Inpainter:
 
 
 @pytest.fixture(scope="package")
-def service(inpainter: Inpainter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("release")
+def service(
+    inpainter: Inpainter, searching: Inpainter, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One graph for both, since starting its nodes is dear; who searches is named `other`."""
+    folder, more = (tmp_path_factory.mktemp(name) for name in ("release", "other"))
     digest = save(folder, inpainter)
+    save(more, searching, "other")
+    args = AppArgs(release=str(folder), more_releases=[str(more)], threads=THREADS)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         # The replicas' processes inherit it.
         environment.setenv("PYTHONPATH", str(ROOT / "platform"))
-        # One for each node of two graphs, and to spare.
-        ray.init(address="local", num_cpus=16, include_dashboard=False)
+        # One for each node, and to spare.
+        ray.init(address="local", num_cpus=8, include_dashboard=False)
         try:
-            yield serve_graph(AppArgs(release=str(folder), threads=THREADS), digest)
+            yield serve_graph(args, digest)
         finally:
             serve.shutdown()
             ray.shutdown()
-
-
-@pytest.fixture(scope="package")
-def searching_service(
-    service: Service, searching: Inpainter, tmp_path_factory: pytest.TempPathFactory
-) -> Service:
-    """A second graph on the same cluster, with which it ends."""
-    folder = tmp_path_factory.mktemp("searching")
-    digest = save(folder, searching)
-    args = AppArgs(release=str(folder), threads=THREADS)
-    serve.run(build_app(args), name="searching", route_prefix="/searching")
-    return replace(service, version=f"tiny@{digest[:19]}", release=str(folder), app="searching")
 
 
 @pytest.fixture

@@ -49,9 +49,13 @@ MODEL = ModelConfig("tiny", translator_input="features+pixels")
 MATCHING = MatchingConfig(keys="matched-standardised", guard=1, repeats=1, colour=0.25)
 
 
-def save(folder: Path, inpainter: Inpainter) -> str:
+# Behind a prefix, as several services of one cluster are; the traced graph is at the root.
+PREFIX = "/fills"
+
+
+def save(folder: Path, inpainter: Inpainter, name: str = "tiny") -> str:
     """Returns: the digest."""
-    config = ReleaseConfig("tiny", MODEL, "random (seed 0)", matching=inpainter.matching)
+    config = ReleaseConfig(name, MODEL, "random (seed 0)", matching=inpainter.matching)
     return save_release(folder, inpainter, config, card="For tests.").digest
 
 
@@ -60,8 +64,8 @@ def serve_graph(args: AppArgs, digest: str) -> Service:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 90})
-    serve.run(build_app(args), name="kintsugi", route_prefix="/")
-    return Service(f"http://127.0.0.1:{port}", f"tiny@{digest[:19]}", args.release)
+    serve.run(build_app(args), name="kintsugi", route_prefix=PREFIX)
+    return Service(f"http://127.0.0.1:{port}{PREFIX}", f"tiny@{digest[:19]}", args.release)
 
 
 def expected(inpainter: Inpainter, photo: Pixels, mask: Mask) -> Pixels:

@@ -2,26 +2,19 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-from ray import serve
 
-from kintsugi.deploy.app import build_app
 from kintsugi.deploy.client import Client, ClientError
 from kintsugi.deploy.engine import Filled
 from kintsugi.deploy.options import InpaintOptions
-from kintsugi.deploy.settings import AppArgs
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions
 from kintsugi.models.progress import Step
-from kintsugi.models.weights import ReleaseConfig, save_release
 from tests.deploy.conftest import decode, draw_mask, draw_photo, encode
 from tests.deploy.graph.running_graph import (
-    MODEL,
-    THREADS,
     Service,
     expected,
 )
@@ -67,16 +60,16 @@ def test_the_graph_answers_for_holes_far_apart_as_the_inpainter_does(
 
 @pytest.mark.parametrize(("side", "scales"), [(96, 1), (256, 2), (512, 3)])
 def test_the_graph_searches_pixels_as_the_inpainter_does(
-    searching_service: Service, searching: Inpainter, side: int, scales: int
+    service: Service, searching: Inpainter, side: int, scales: int
 ) -> None:
     """The networks draw the first scale alone, and the match searches each."""
     photo, mask = draw_photo(side, side), draw_mask(side, side)
-    before = searching_service.calls()
+    before = service.calls()
     steps: list[Step] = []
-    options = InpaintOptions(seed=3)
+    options = InpaintOptions(seed=3, model="other")
 
     async def follow() -> Filled:
-        engine = searching_service.engine()
+        engine = service.engine()
         return await engine.inpaint(photo, mask, options, progress=steps.append)
 
     answer = asyncio.run(follow())
@@ -86,7 +79,7 @@ def test_the_graph_searches_pixels_as_the_inpainter_does(
     np.testing.assert_array_equal(answer.pixels, wanted)
     np.testing.assert_array_equal(answer.pixels[~mask], photo[~mask])
     assert steps == [Step(0, 1, level, scales) for level in range(scales)]
-    calls = {node: count - before[node] for node, count in searching_service.calls().items()}
+    calls = {node: count - before[node] for node, count in service.calls().items()}
     assert calls == {
         "Image2Feature": 1,
         "PatchSwap": 1 + scales,
@@ -96,7 +89,7 @@ def test_the_graph_searches_pixels_as_the_inpainter_does(
 
 
 def test_concurrent_searches_each_get_their_own_answer(
-    searching_service: Service, searching: Inpainter
+    service: Service, searching: Inpainter
 ) -> None:
     sizes = [(96, 64), (130, 257), (320, 200)]
     cases = [
@@ -105,8 +98,9 @@ def test_concurrent_searches_each_get_their_own_answer(
     ]
 
     async def ask() -> list[Filled]:
-        engine = searching_service.engine()
-        return await asyncio.gather(*(engine.inpaint(*case, InpaintOptions()) for case in cases))
+        engine = service.engine()
+        options = InpaintOptions(model="other")
+        return await asyncio.gather(*(engine.inpaint(*case, options) for case in cases))
 
     for case, answer in zip(cases, asyncio.run(ask()), strict=True):
         np.testing.assert_array_equal(answer.pixels, expected(searching, *case))
@@ -143,20 +137,13 @@ def test_concurrent_requests_each_get_their_own_answer(
 
 
 def test_a_request_picks_one_of_several_releases(
-    service: Service, inpainter: Inpainter, searching: Inpainter, tmp_path: Path
+    service: Service, inpainter: Inpainter, searching: Inpainter
 ) -> None:
-    config = ReleaseConfig("other", MODEL, "random (seed 0)", matching=searching.matching)
-    save_release(tmp_path, searching, config, card="For tests.")
-    args = AppArgs(release=service.release, more_releases=[str(tmp_path)], threads=THREADS)
-    serve.run(build_app(args), name="both", route_prefix="/both")
-    try:
-        client = Client(f"{service.url}/both")
-        photo, mask = draw_photo(96, 112), draw_mask(96, 112)
-        for name, networks in (("", inpainter), ("other", searching), ("tiny", inpainter)):
-            answer = client.inpaint(encode(photo), encode(mask), model=name)
-            np.testing.assert_array_equal(decode(answer.data), expected(networks, photo, mask))
-            assert answer.model_version.partition("@")[0] == (name or "tiny")
-        with pytest.raises(ClientError, match="one of tiny, other"):
-            client.inpaint(encode(photo), encode(mask), model="third")
-    finally:
-        serve.delete("both")
+    client = Client(service.url)
+    photo, mask = draw_photo(96, 112), draw_mask(96, 112)
+    for name, networks in (("", inpainter), ("other", searching), ("tiny", inpainter)):
+        answer = client.inpaint(encode(photo), encode(mask), model=name)
+        np.testing.assert_array_equal(decode(answer.data), expected(networks, photo, mask))
+        assert answer.model_version.partition("@")[0] == (name or "tiny")
+    with pytest.raises(ClientError, match="one of tiny, other"):
+        client.inpaint(encode(photo), encode(mask), model="third")
