@@ -6,13 +6,16 @@ import { fileKey, Photo } from "./photo.js";
 
 /**
  * Steps are those of mask.js and of pictures:
- * { kind: "fill", photo } an answer,
+ * { kind: "fill", photo, again } an answer; `again`: another one for the hole of the one before,
  * { kind: "expand", photo, left, top, width, height } a larger canvas, on which the photo before
  *   is at left and top with its width and height,
- * { kind: "sent", key, shown, erased } a hole that is being filled; painting goes on meanwhile.
+ * { kind: "sent", key, shown, erased, again } a hole that is being filled; painting goes on
+ *   meanwhile.
  */
 export class Document {
   #history;
+  // What can no longer be redone since something was sent.
+  #lost = [];
 
   constructor(original, { id = fileKey(), steps = [], count = steps.length, kept = true } = {}) {
     this.id = id;
@@ -80,7 +83,8 @@ export class Document {
   }
 
   add(step) {
-    for (const lost of this.#history.add(step)) lost.photo?.unload();
+    this.#lost = this.#history.add(step);
+    for (const lost of this.#lost) lost.photo?.unload();
     if (step.photo) this.kept = false;
     this.#replay();
     this.#trim();
@@ -99,26 +103,37 @@ export class Document {
     return step;
   }
 
-  /** The hole as it is now goes to be filled: the mask is empty again. */
-  send(key) {
-    // Of a photo that is not shown the mask was given back.
-    this.#replay();
-    const erased = this.isErased;
-    const step = { kind: "sent", key, shown: this.mask.small(), pixels: this.mask.boxPixels(), erased };
+  /**
+   * The hole as it is now goes to be filled: the mask is empty again.
+   * `again`: the hole of the answer that is the last step; that stands until there is another.
+   */
+  send(key, again = false) {
+    const { steps } = this.#history;
+    const under = stepsBefore(steps, steps.length, again);
+    const { mask } = this.#paint(under);
+    const step = {
+      kind: "sent", key, again, shown: mask.small(), pixels: mask.boxPixels(), erased: isErased(under),
+    };
+    mask.free();
     this.add(step);
     return step;
   }
 
   /** The answer to what was sent. */
   answer(step, photo) {
-    this.#history.replace(step, { kind: "fill", photo });
+    this.#history.replace(step, { kind: "fill", photo, again: step.again });
+    this.#lost = [];
     this.kept = false;
     this.#revised();
   }
 
-  /** What was sent comes to nothing: its hole is there again, with what was painted since. */
+  /**
+   * What was sent comes to nothing: its hole is there again, with what was painted since; what
+   * could be redone before can be, if nothing was.
+   */
   withdraw(step) {
-    this.#history.remove(step);
+    this.#history.remove(step, this.#lost);
+    this.#lost = [];
     this.#revised();
   }
 
@@ -171,10 +186,10 @@ export class Document {
     return made;
   }
 
-  /** The photo and the hole as they were before a step. */
+  /** The photo and the hole that an answer to a sent step is made of. */
   before(step) {
     const { all } = this.#history;
-    return this.#paint(all.slice(0, all.indexOf(step)));
+    return this.#paint(stepsBefore(all, all.indexOf(step), step.again));
   }
 
   #revised() {
@@ -202,4 +217,13 @@ export class Document {
       if (Math.abs(index - at) > 1) photo.unload();
     });
   }
+}
+
+/** The steps before a place; for another answer, those before the first answer to its hole. */
+function stepsBefore(steps, at, again) {
+  let end = at;
+  if (again) {
+    do end -= 1; while (steps[end].again);
+  }
+  return steps.slice(0, end);
 }

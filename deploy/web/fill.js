@@ -8,6 +8,7 @@ import { Fills } from "./fills.js";
 import { Holes } from "./holes.js";
 import { Job } from "./job.js";
 import { preferred } from "./keep/preferences.js";
+import { Unread } from "./keep/session.js";
 import { Notice } from "./notice.js";
 import { copyPhoto, savePhoto } from "./output.js";
 import { Panel } from "./panel.js";
@@ -125,8 +126,7 @@ export class FillTab {
     const current = this.#editor.document;
     if (current?.lastStep?.kind !== "fill" || current.sent) return;
     this.#panel.nextVariation();
-    current.undo();
-    await this.#attempt(() => this.#fill(current));
+    await this.#attempt(() => this.#fill(current, { again: true }));
   }
 
   /** Fill the hole of every photo that has one. */
@@ -135,7 +135,7 @@ export class FillTab {
       const painted = this.#desk.documents.filter((each) => each.hasHole && !each.sent);
       if (painted.length === 0) throw new Trouble(say("nothing-painted"), say("problem-mask_empty-hint"));
       const note = this.#notice.several();
-      await Promise.all(painted.map((each) => this.#fill(each, true).catch((error) => {
+      await Promise.all(painted.map((each) => this.#fill(each, { named: true }).catch((error) => {
         if (error.name === "AbortError") this.#say(say("cancelled"));
         else note(each.name, error);
       })));
@@ -194,8 +194,8 @@ export class FillTab {
   }
 
   /** Fill one photo; what is painted meanwhile stays, and the tool stays in hand. */
-  async #fill(document, named = false) {
-    const filling = this.#fills.ask(document, this.#panel.options(document), named);
+  async #fill(document, how = {}) {
+    const filling = this.#fills.ask(document, this.#panel.options(document), how);
     this.#refresh(document);
     try {
       await filling;
@@ -269,6 +269,10 @@ export class FillTab {
 
   #notKept(error) {
     console.warn(error);
+    if (error instanceof Unread) {
+      this.#notice.show(new Trouble(say("unread", { name: error.message }), say("unread-hint")));
+      return;
+    }
     this.#notice.show(new Trouble(say("not-kept"), say("not-kept-hint")));
   }
 

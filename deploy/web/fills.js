@@ -36,10 +36,11 @@ export class Fills {
   /**
    * Fill the hole of a photo as it is now; resolves when the photo is as new. What is painted
    * meanwhile stays. Throws Trouble, or AbortError when cancelled: then the hole is there again.
-   * `named`: whether the progress says which photo it is.
+   * `named`: whether the progress says which photo it is; `again`: another answer for the hole
+   * that was filled last, whose answer stands until then.
    */
-  ask(document, options, named = false) {
-    const step = document.send(fileKey());
+  ask(document, options, { named = false, again = false } = {}) {
+    const step = document.send(fileKey(), again);
     step.options = options;
     step.asJob = this.#takesLong(step);
     return this.#line(document, step, named);

@@ -58,10 +58,11 @@ export class History {
     this.#steps[this.#steps.indexOf(step)] = other;
   }
 
-  /** As if it had never been made. */
-  remove(step) {
+  /** As if it had never been made: what it made lost can be redone, if nothing was done since. */
+  remove(step, lost = []) {
     const at = this.#steps.indexOf(step);
     this.#steps.splice(at, 1);
     if (at < this.#count) this.#count -= 1;
+    if (at === this.#steps.length) this.#steps.push(...lost);
   }
 }

@@ -46,6 +46,35 @@ def test_a_reload_keeps_strokes_fills_and_what_was_taken_back(screen: Screen, ph
     assert screen.button("download").is_disabled()
 
 
+# As a browser that is short of memory does, or whose disk fails for a moment.
+_UNREADABLE = """
+const read = IDBObjectStore.prototype.get;
+IDBObjectStore.prototype.get = function (key) {
+  if (this.name === "files" && sessionStorage.getItem("unreadable")) {
+    throw new DOMException("Internal error reading blob.", "UnknownError");
+  }
+  return read.call(this, key);
+};
+"""
+
+
+def test_a_photo_that_cannot_be_read_once_is_there_the_next_time(
+    screen: Screen, photo: Path
+) -> None:
+    screen.page.add_init_script(_UNREADABLE)
+    screen.open(photo)
+    screen.drag(STROKE)
+    hole = screen.mask()
+    screen.wait_kept()
+    screen.page.evaluate("sessionStorage.setItem('unreadable', 'yes')")
+    reload(screen)
+    screen.notice.get_by_text("beach.png could not be opened this time.").wait_for()
+    screen.part("welcome").wait_for()
+    screen.page.evaluate("sessionStorage.clear()")
+    reload(screen)
+    np.testing.assert_array_equal(screen.mask(), hole)
+
+
 def test_a_fill_that_was_no_job_is_painted_again(screen: Screen, photo: Path) -> None:
     screen.open(photo)
     screen.drag(STROKE)

@@ -5,6 +5,11 @@ import { openStore } from "./store.js";
 
 const SAVE_AFTER_MS = 150;
 
+/** A photo of an earlier visit, by its name, that cannot be read now. */
+export class Unread extends Error {}
+
+class Gone extends Error {}
+
 export class Session {
   #store;
   #failed;
@@ -12,7 +17,7 @@ export class Session {
   #changed = new Map();
   #writing = Promise.resolve();
 
-  /** `failed(error)` is called when something could not be kept. */
+  /** `failed(error)` is called when something could not be kept, or read (then an Unread). */
   static async open(failed) {
     return new Session(await openStore(), failed);
   }
@@ -34,22 +39,32 @@ export class Session {
     return !this.isKept || this.#changed.size > 0;
   }
 
-  /** The photos of an earlier visit in their order, and the id of the one that was shown. */
+  /**
+   * The photos of an earlier visit in their order, and the id of the one that was shown. One whose
+   * file is gone is forgotten; one that cannot be read now stays for the next visit.
+   */
   async restore() {
     const records = await this.#store.all("photos");
     const { order = [], shown = null } = (await this.#store.get("state", "tray")) ?? {};
     records.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
     const documents = [];
+    const named = new Set();
     for (const record of records) {
       try {
         documents.push(await Document.restore(record, (key) => this.#file(key)));
       } catch (error) {
-        // One photo whose file is gone does not take the others with it.
-        this.#failed(error);
-        await this.#store.delete("photos", record.id);
+        // One photo does not take the others with it.
+        if (error instanceof Gone) {
+          this.#failed(error);
+          await this.#store.delete("photos", record.id);
+          continue;
+        }
+        // Too little memory to decode it, or a fault of the browser's: its files stay.
+        this.#failed(new Unread(record.original.name, { cause: error }));
       }
+      for (const key of record.files) named.add(key);
     }
-    await this.#sweep(documents);
+    await this.#sweep(named);
     return { documents, shown };
   }
 
@@ -108,13 +123,12 @@ export class Session {
 
   async #file(key) {
     const file = await this.#store.get("files", key);
-    if (!file) throw new Error(`the kept file ${key} is gone`);
+    if (!file) throw new Gone(`the kept file ${key} is gone`);
     return file;
   }
 
   /** Delete files that no photo names: of a page that was closed while it wrote. */
-  async #sweep(documents) {
-    const named = new Set(documents.flatMap((each) => [...each.record().files.keys()]));
+  async #sweep(named) {
     for (const key of await this.#store.keys("files")) {
       if (!named.has(key)) await this.#store.delete("files", key);
     }
