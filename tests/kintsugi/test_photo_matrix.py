@@ -72,7 +72,7 @@ def sources() -> dict[str, bytes]:
     deep_alpha = np.dstack([DEEP, ALPHA.astype(np.uint16) * 257])
     for name, samples in (("L", DEEP[..., 0]), ("RGB", DEEP), ("RGBA", deep_alpha)):
         made[f"png-{name}16.png"] = write_deep_png(samples)
-        made[f"tiff-{name}16.tif"] = write_tiff(TiffPicture(name[:3], samples), Tags(), None)
+        made[f"tiff-{name}16.tif"] = write_tiff(TiffPicture(name[:3], samples), Tags(), None)[0]
     return made
 
 

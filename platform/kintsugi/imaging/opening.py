@@ -59,6 +59,8 @@ def open_image(
             image.load()
             if format == "tiff" and image.mode.startswith("I;16"):
                 _settle_grey(image)
+            if format == "png":
+                _settle_exif(image)
             if format == "png" and "transparency" in image.info:
                 _settle_clear_colour(image, data)
     except Image.DecompressionBombError as error:
@@ -100,6 +102,15 @@ def _settle_grey(image: Image.Image) -> None:
     if is_negative:
         samples = 65_535 - samples
     image.frombytes(samples.astype(">u2" if image.mode == "I;16B" else "<u2").tobytes())
+
+
+def _settle_exif(image: Image.Image) -> None:
+    """Let Pillow turn by EXIF data under a name of older ImageMagicks, as other readers do."""
+    text = image.info.get("Raw profile type APP1")
+    if isinstance(text, str) and not {"exif", "Raw profile type exif"} & image.info.keys():
+        exif = png_chunks.exif_of_app1(text)
+        if exif:
+            image.info["exif"] = exif
 
 
 def _settle_clear_colour(image: Image.Image, data: bytes) -> None:

@@ -210,10 +210,8 @@ def _tags(
     tags = photo.tags.stripped() if options.strip_metadata else photo.tags
     notes: list[str] = []
     if spec.name != photo.format:
-        kinds = {kind for kind, _ in tags.own}
-        if b"gAMA" in kinds and b"sRGB" not in kinds and not tags.icc:
-            notes.append(f"gamma dropped: {spec.name} holds none")
-        tags = tags.without_own()
+        tags, unheld = tags.for_another(spec.name)
+        notes += unheld
     # A profile is for samples of one kind.
     space = {"CMYK": b"CMYK", "L": b"GRAY", "1": b"GRAY"}.get(picture.mode, b"RGB ")
     if (

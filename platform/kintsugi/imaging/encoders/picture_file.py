@@ -64,7 +64,7 @@ def encode_picture(
                 samples = picture.samples
                 assert colours is not None
                 colours = np.vstack([colours, np.zeros((256 - len(colours), 3), np.uint8)])
-            return write_tiff(TiffPicture(picture.mode, samples, colours), tags, source), ()
+            return write_tiff(TiffPicture(picture.mode, samples, colours), tags, source)
         case "jpeg":
             return _jpeg(picture, tags, photo if same else None, options)
         case "jp2":
@@ -78,7 +78,7 @@ def encode_picture(
         case "gif":
             settings = _transparency(picture)
             if tags.comments:
-                settings["comment"] = tags.comments[0].encode()
+                settings["comment"] = b"\n".join(tags.comments)
             return write_gif_xmp(_pillow(_image(picture), spec, settings), tags.xmp), ()
         case "bmp":
             settings = {"dpi": tags.dpi} if tags.dpi else {}

@@ -25,7 +25,7 @@ from kintsugi.imaging.metadata.tiff_ifds import (
 )
 
 _XMP, _IPTC, _RESOURCES, _ICC, _LAYERS = 700, 33723, 34377, 34675, 37724
-_ORIENTATION, _X, _Y, _UNIT = 274, 282, 283, 296
+_DESCRIPTION, _ORIENTATION, _X, _Y, _UNIT = 270, 274, 282, 283, 296
 _REDUCED, _SUB_IFDS, _DNG_VERSION = 1, 330, 50706
 # How the pixels lie in the file, and what is written otherwise here.
 _STRUCTURE = frozenset(
@@ -34,6 +34,7 @@ _STRUCTURE = frozenset(
     | {336, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530}
     | {531, 532, 37724, 50781, _ICC}
 )
+_CORRECTED = frozenset({_XMP, _IPTC, _RESOURCES})
 _PHOTOMETRIC = {"1": 1, "L": 1, "P": 3, "RGB": 2, "CMYK": 5}
 _CHANNELS = {"1": 1, "L": 1, "P": 1, "RGB": 3, "CMYK": 4}
 _STRIP_BYTES = 2**18
@@ -80,8 +81,10 @@ def read_tiff(data: bytes) -> Tags:
     return Tags(xmp=_bytes(first.get(_XMP)), resources=without_thumbnails(resources), notes=notes)
 
 
-def write_tiff(picture: TiffPicture, tags: Tags, source: bytes | None) -> bytes:
-    """Encode a TIFF, compressed without loss.
+def write_tiff(
+    picture: TiffPicture, tags: Tags, source: bytes | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a TIFF, compressed without loss; gives what of the tags has no place, too.
 
     Args:
         picture: Its pixels.
@@ -90,7 +93,8 @@ def write_tiff(picture: TiffPicture, tags: Tags, source: bytes | None) -> bytes:
     """
     order, kept = "<", Directory()
     if source is not None:
-        order, kept = byte_order(source), read_first(source).without(_STRUCTURE)
+        # Of what is corrected the tags have the only copy.
+        order, kept = byte_order(source), read_first(source).without(_STRUCTURE | _CORRECTED)
     elif tags.exif:
         order, kept = byte_order(tags.exif), read_first(tags.exif).without(_STRUCTURE)
     strips, about = _strips(picture, order)
@@ -98,6 +102,9 @@ def write_tiff(picture: TiffPicture, tags: Tags, source: bytes | None) -> bytes:
     entries = dict(kept.entries)
     if _ORIENTATION in entries:
         entries[_ORIENTATION] = shorts(order, 1)
+    notes: tuple[str, ...] = ()
+    if tags.comments and _DESCRIPTION in entries:
+        notes = ("comment dropped: its place in tiff holds the description of EXIF data",)
     entries |= _tag_entries(tags, order, entries)
     places = np.cumsum([8, *(len(strip) for strip in strips)])[:-1]
     entries |= about | {
@@ -107,7 +114,7 @@ def write_tiff(picture: TiffPicture, tags: Tags, source: bytes | None) -> bytes:
     at = 8 + len(data) + len(data) % 2
     pad = b"\0" * (len(data) % 2)
     directory = directory_at(order, Directory(entries, kept.children), at)
-    return header(order, at) + data + pad + directory
+    return header(order, at) + data + pad + directory, notes
 
 
 def _tag_entries(tags: Tags, order: str, there: dict[int, Entry]) -> dict[int, Entry]:
@@ -121,9 +128,9 @@ def _tag_entries(tags: Tags, order: str, there: dict[int, Entry]) -> dict[int, E
         iptc = iptc_of(tags.resources)
         if iptc:
             entries[_IPTC] = undefined(iptc)
-    if tags.comments and 270 not in there:
-        text = tags.comments[0].encode() + b"\0"
-        entries[270] = Entry(2, len(text), text)
+    if tags.comments and _DESCRIPTION not in there:
+        text = b"\n".join(tags.comments).rstrip(b"\0") + b"\0"
+        entries[_DESCRIPTION] = Entry(2, len(text), text)
     if tags.dpi and _X not in there:
         entries |= {
             _X: rational(order, tags.dpi[0]),

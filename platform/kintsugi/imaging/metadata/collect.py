@@ -55,8 +55,7 @@ def _as_stored(image: Image.Image, data: bytes, format: str) -> Tags:
             return read_jp2(data)
         case "gif":
             comment = image.info.get("comment", b"")
-            texts = (comment.decode("utf-8", "replace"),) if comment else ()
-            return Tags(xmp=read_gif_xmp(data), comments=texts)
+            return Tags(xmp=read_gif_xmp(data), comments=(comment,) if comment else ())
         case _:
             return Tags(
                 exif=without_prefix(image.info.get("exif") or b""),

@@ -24,7 +24,7 @@ def read_jpeg(data: bytes) -> Tags:
     """What the segments say, as it stands in the file; the resolution is the caller's to read."""
     tags, own, notes = Tags(), list[tuple[bytes, bytes]](), list[str]()
     resources = icc = b""
-    comments: list[str] = []
+    comments: list[bytes] = []
     for marker, body in _segments(data):
         match marker:
             case 0xE1 if body.startswith(_EXIF) and not tags.exif:
@@ -40,7 +40,7 @@ def read_jpeg(data: bytes) -> Tags:
             case 0xEB:
                 notes.append("content credentials dropped: they vouch for the picture as it was")
             case 0xFE:
-                comments.append(body.decode("utf-8", "replace").rstrip("\0"))
+                comments.append(body)
             # What belongs to the encoding: JFIF with its thumbnail, Adobe's transform.
             case 0xE0 | 0xEE:
                 pass
@@ -95,7 +95,7 @@ def write_jpeg(encoded: bytes, tags: Tags) -> tuple[bytes, tuple[str, ...]]:
         parts.append(_segment(_APP2, _ICC + bytes([number, len(profile)]) + piece))
     parts += [_segment(marker[0], body) for marker, body in tags.own]
     for comment in tags.comments:
-        parts.append(_segment(_COMMENT, comment.encode()[:_MOST]))
+        parts += [_segment(_COMMENT, piece) for piece in _pieces(comment, _MOST)]
     # Behind JFIF's own segment, which the encoder wrote first.
     at = 2
     if encoded[2:4] == b"\xff\xe0":

@@ -3,45 +3,118 @@
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 from kintsugi.imaging.metadata.exif_block import without_prefix
-from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of
-from kintsugi.imaging.metadata.tags import COLOUR_PARTS, Tags
+from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of, without_thumbnails
+from kintsugi.imaging.metadata.tags import COLOUR_PARTS, Tags, as_text
 
 _XMP_KEY = b"XML:com.adobe.xmp"
-_IPTC_KEY = b"Raw profile type iptc\0"
+# What ImageMagick, and others after it, store as hexadecimal text: PNG had no chunk for it.
+_RAW = b"Raw profile type "
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _SIGNATURE_BYTES = 8
 # Those that are the picture, or an animation of it, or describe its palette.
-_PICTURE = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"bKGD"}
+_PICTURE = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-# More of a packet than any program writes; a bomb is not inflated further.
-_MOST_XMP = 2**24
+# More of a text than any program writes; a bomb is not inflated further.
+_MOST_TEXT = 2**24
 _INCH_METRES = 0.0254
 
 
+@dataclass
+class _Texts:
+    """What the text chunks hold, by what it is; parts of `Tags`."""
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    photoshop: bytes = b""
+    iptc: bytes = b""
+    comments: list[bytes] = field(default_factory=list)
+    bound: list[str] = field(default_factory=list)
+
+    def take(self, keyword: bytes, text: bytes) -> bool:
+        """Take a text (UTF-8); gives whether its chunk is kept as it is. Raises: ValueError."""
+        if keyword == _XMP_KEY:
+            self.xmp = self.xmp or text
+            return False
+        if not keyword.startswith(_RAW):
+            name = b"" if keyword == b"Comment" else keyword.decode("latin-1").encode() + b": "
+            self.comments.append(name + text)
+            return True
+        content = _read_raw_profile(text)
+        match keyword.removeprefix(_RAW).lower():
+            case b"exif" | b"app1" if not content.startswith(_JPEG_XMP):
+                self.exif = self.exif or without_prefix(content)
+            case b"xmp" | b"app1":
+                self.xmp = self.xmp or content.removeprefix(_JPEG_XMP)
+            case b"8bim" | b"iptc" if content.startswith(b"8BIM"):
+                self.photoshop = self.photoshop or content
+            case b"iptc":
+                self.iptc = self.iptc or content
+            case other:
+                self.bound.append(f"raw profile {as_text(other)}")
+                return True
+        return False
+
+    def resources(self) -> bytes:
+        """As Photoshop stores them, no thumbnails."""
+        if self.iptc and not iptc_of(self.photoshop):
+            return without_thumbnails(self.photoshop) + resources_of(self.iptc)
+        return without_thumbnails(self.photoshop)
+
+
 def read_png(data: bytes) -> Tags:
-    """What the chunks say, as stored; the profile and the resolution are the caller's to read."""
-    tags, own, notes = Tags(), list[tuple[bytes, bytes]](), list[str]()
+    """What the chunks say, as stored; the profile and the resolution are the caller's to read.
+
+    What other formats hold, too, is taken out of the texts, since it has to be made true of the
+    picture; the other texts stay as they are.
+    """
+    own, bound, notes, texts, exif = list[tuple[bytes, bytes]](), [], [], _Texts(), b""
     for kind, body in _chunks(data):
         if kind in _PICTURE or kind in _ANIMATION or kind == b"iCCP":
             continue
         if kind == b"eXIf":
-            tags = replace(tags, exif=without_prefix(body))
-        elif kind == b"iTXt" and body.startswith(_XMP_KEY + b"\0"):
-            tags = replace(tags, xmp=_international_text(body))
-        elif kind in (b"zTXt", b"tEXt") and body.startswith(_IPTC_KEY):
-            # As it is for a PNG, and read for other formats.
-            own.append((kind, body))
-            tags = replace(tags, resources=_read_raw_profile(kind, body))
+            exif = exif or without_prefix(body)
+        elif kind in _TEXTS:
+            try:
+                is_own = texts.take(*_read_text(kind, body))
+            except (zlib.error, ValueError):
+                keyword = as_text(body.partition(b"\0")[0])[:79]
+                notes.append(f"the text {keyword!a} dropped: it is broken")
+                continue
+            if is_own:
+                own.append((kind, body))
         elif kind == b"caBX":
             notes.append("content credentials dropped: they vouch for the picture as it was")
-        elif kind in _KNOWN or kind[3:4].islower():
+        elif kind in _KNOWN or kind[3:4].islower() or (kind == b"bKGD" and _is_plain(data)):
             own.append((kind, body))
+            # A number of pixels a metre is a resolution, which others hold, too.
+            if kind not in COLOUR_PARTS and not (kind == b"pHYs" and body[8:9] == b"\1"):
+                bound.append(f"chunk {kind.decode()}")
         else:
             # A capital there: it depends on the pixels in a way that is not known here.
             notes.append(f"chunk {kind.decode()} dropped: it depends on the pixels")
-    return replace(tags, own=tuple(own), notes=tuple(dict.fromkeys(notes)))
+    return Tags(
+        # Readers take that chunk before any text.
+        exif=exif or texts.exif,
+        xmp=texts.xmp,
+        resources=texts.resources(),
+        comments=tuple(texts.comments),
+        own=tuple(own),
+        bound=tuple(dict.fromkeys((*bound, *texts.bound))),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def exif_of_app1(text: str) -> bytes:
+    """EXIF data that a text of the name `Raw profile type APP1` holds; empty when it has none."""
+    try:
+        content = _read_raw_profile(text.encode())
+    except ValueError:
+        return b""
+    return b"" if content.startswith(_JPEG_XMP) else content
 
 
 def write_png(encoded: bytes, tags: Tags, *, same_format: bool) -> bytes:
@@ -66,10 +139,11 @@ def write_png(encoded: bytes, tags: Tags, *, same_format: bool) -> bytes:
         rest.append((b"eXIf", tags.exif))
     if tags.xmp:
         rest.append((b"iTXt", _XMP_KEY + b"\0\0\0\0\0" + tags.xmp))
-    if tags.resources and not same_format:
-        rest.append((b"zTXt", _raw_profile(b"iptc", iptc_of(tags.resources))))
+    if tags.resources:
+        rest.append((b"zTXt", _raw_profile(b"iptc", tags.resources)))
     if not same_format:
-        rest += [(b"iTXt", b"Comment\0\0\0\0\0" + text.encode()) for text in tags.comments]
+        texts = [as_text(comment).encode() for comment in tags.comments]
+        rest += [(b"iTXt", b"Comment\0\0\0\0\0" + text) for text in texts]
     first = _SIGNATURE_BYTES + 25
     pixels = encoded.index(b"IDAT", first) - 4
     return b"".join(
@@ -93,7 +167,12 @@ def bytes_after_end(data: bytes) -> int:
     return len(data) - end
 
 
-_KNOWN = COLOUR_PARTS | {b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"sPLT", b"oFFs", b"pCAL"}
+_KNOWN = COLOUR_PARTS | {b"pHYs", b"tIME", b"sPLT", b"oFFs", b"pCAL"}
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether samples are written as they were stored: no palette, and whole bytes each."""
+    return data[25] != 3 and data[24] >= 8
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -111,36 +190,39 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _international_text(body: bytes) -> bytes:
-    """The text of an iTXt; empty when it is broken."""
-    _, _, rest = body.partition(b"\0")
-    packed = rest[:1] == b"\1"
+def _read_text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Keyword and text, as UTF-8. Raises: ValueError, zlib.error: it is broken."""
+    keyword, _, rest = body.partition(b"\0")
+    if kind == b"tEXt":
+        return keyword, rest.decode("latin-1").encode()
+    if kind == b"zTXt":
+        # Behind a byte that names the method.
+        return keyword, _inflated(rest[1:]).decode("latin-1").encode()
+    is_packed = rest[:1] == b"\1"
+    # Behind the method, the language and the keyword in it.
     _, _, rest = rest[2:].partition(b"\0")
     _, _, text = rest.partition(b"\0")
-    if not packed:
-        return text
-    try:
-        return zlib.decompressobj().decompress(text, _MOST_XMP)
-    except zlib.error:
-        return b""
+    return keyword, _inflated(text) if is_packed else text
 
 
-def _read_raw_profile(kind: bytes, body: bytes) -> bytes:
-    """IPTC's bytes as image resources, which others store them as; empty when broken."""
-    try:
-        text = body[len(_IPTC_KEY) :]
-        if kind == b"zTXt":
-            # Behind a byte that names the method.
-            text = zlib.decompressobj().decompress(text[1:], _MOST_XMP)
-        # A line of the name, one of the length, then hexadecimal digits.
-        data = bytes.fromhex(text.strip().split(b"\n", 2)[2].decode())
-    except (zlib.error, ValueError, IndexError):
-        return b""
-    return data if data.startswith(b"8BIM") else resources_of(data)
+def _inflated(packed: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(packed, _MOST_TEXT)
+    if not inflater.eof:
+        raise ValueError("it is cut short, or longer than any text")
+    return text
+
+
+def _read_raw_profile(text: bytes) -> bytes:
+    """A profile's bytes. Raises: ValueError."""
+    lines = text.strip().split(b"\n", 2)
+    if len(lines) < 3:
+        raise ValueError("it has no line of its name and none of its length")
+    return bytes.fromhex(lines[2].decode("ascii"))
 
 
 def _raw_profile(name: bytes, data: bytes) -> bytes:
-    """As ImageMagick, and others after it, store what PNG has no chunk for."""
+    """The content of a zTXt; others read Photoshop's resources under the name iptc."""
     text = data.hex()
     lines = "\n".join(text[at : at + 72] for at in range(0, len(text), 72))
     content = b"\n%s\n%8d\n%s\n" % (name, len(data), lines.encode())
