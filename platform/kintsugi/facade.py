@@ -15,7 +15,8 @@ from kintsugi.imaging.arrays import AnyPixels, Mask
 from kintsugi.imaging.colour_modes import DecodedImage, orientation_of
 from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
 from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions
-from kintsugi.imaging.photograph import as_seen
+from kintsugi.imaging.photograph import as_seen, is_colourless
+from kintsugi.imaging.saving import changed_pixels, grey_of
 from kintsugi.inference.methods import ReleaseMethod, open_release
 from kintsugi.models import inpainter as method
 from kintsugi.models.pixels import image_to_tensor, tensor_to_image
@@ -124,19 +125,16 @@ class Inpainter:
         marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
         hole = _hole(mask, pixels, marks)
         _check(pixels, hole)
-        seen = _seen(pixels)
         FillChoices(align_colour, scales, seed)
         options = FillOptions(scales, grow_mask, feather, align_colour, seed)
-        filled = ReleaseMethod(self._networks, options, _fraction(progress))(seen, hole)
-        changed = (filled != seen[..., :3]).any(axis=2)
-        answer = pixels.copy()
-        answer[changed] = _like(pixels, filled)[changed]
-        if mask_convention == "alpha" and (alpha := _alpha(answer)) is not None:
+        filled = ReleaseMethod(self._networks, options, _fraction(progress))(_seen(pixels), hole)
+        alpha = _alpha(pixels)
+        if mask_convention == "alpha" and alpha is not None:
             # Where transparency meant hole, the filled hole would not be seen.
-            alpha[hole] = 255
+            alpha = np.where(hole, np.uint8(255), alpha)
         if progress is not None:
             progress(1.0)
-        return _returned(image, answer)
+        return _returned(image, _composed(pixels, filled, alpha))
 
     def stylize(
         self,
@@ -174,7 +172,7 @@ class Inpainter:
             raise InvalidInput(str(error), code="options_do_not_fit") from error
         if progress is not None:
             progress(1.0)
-        return _returned(content, _like(pixels, tensor_to_image(styled)))
+        return _returned(content, _composed(pixels, tensor_to_image(styled), _alpha(pixels)))
 
 
 def _upright(picture: Any) -> Any:
@@ -278,15 +276,28 @@ def _seen(pixels: npt.NDArray[np.uint8]) -> AnyPixels:
     return colours if alpha is None else as_seen(colours, alpha)
 
 
-def _like(pixels: npt.NDArray[np.uint8], colours: AnyPixels) -> npt.NDArray[np.uint8]:
-    """RGB in the channels of ``pixels``, whose alpha stays."""
+def _composed(
+    pixels: npt.NDArray[np.uint8],
+    filled: AnyPixels,
+    alpha: npt.NDArray[np.uint8] | None,
+) -> npt.NDArray[np.uint8]:
+    """The picture with the fill (H W 3) in its own channels, by the rules of files.
+
+    Args:
+        pixels: As given; what the fill left alone stays as it is stored.
+        filled: RGB.
+        alpha: The answer's transparency, H W; None where the picture has none.
+    """
+    own = _alpha(pixels)
+    channels = (1 if pixels.ndim == 2 else pixels.shape[2]) - (own is not None)
+    if channels == 1 or is_colourless(pixels[..., :3], own):
+        filled = np.repeat(grey_of(filled)[..., None], 3, axis=2)
+    changed = changed_pixels(filled, _seen(pixels)[..., :3], own, alpha)
     answer = pixels.copy()
-    if pixels.ndim == 3 and pixels.shape[2] >= 3:
-        answer[..., :3] = colours
-        return answer
-    # The same value, where the channels are equal.
-    grey = np.asarray(Image.fromarray(colours).convert("L"))
-    answer[...] = grey if pixels.ndim == 2 else np.dstack([grey, pixels[..., 1:]])
+    planes = answer.reshape(*changed.shape, -1)
+    planes[..., :channels][changed] = filled[changed][:, :channels]
+    if alpha is not None:
+        planes[..., -1] = alpha
     return answer
 
 

@@ -130,6 +130,31 @@ def test_a_hole_that_was_erased_is_opaque(inpainter: Inpainter, photo: Pixels, h
         inpainter.fill(photo)
 
 
+def test_what_was_erased_never_comes_back() -> None:
+    """Not even where the fill is as black as what is seen there, which is nothing."""
+    erased = np.zeros((96, 96, 4), np.uint8)
+    erased[..., 3] = 255
+    erased[32:64, 32:64] = (255, 0, 0, 0)
+    filled = Inpainter.load().fill(erased, mask_convention="alpha")
+    holed = open_holed(encoded(Image.fromarray(erased)), None, MaskOptions("alpha"))
+    saved = fill_holed(holed, ReleaseMethod(Inpainter.load()._networks))
+    assert (filled[..., 3] == 255).all()
+    assert filled[..., :3].max() < 40, "the fill is nearly black, as all that can be seen"
+    assert np.array_equal(filled, np.asarray(Image.open(io.BytesIO(saved.body)).convert("RGBA")))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_picture_without_colour_stays_so_as_files_do(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, mode: str
+) -> None:
+    image = Image.fromarray(photo).convert("L").convert(mode)
+    saved = fill_holed(
+        open_holed(encoded(image), encoded(Image.fromarray(hole))), ReleaseMethod(NETWORKS)
+    )
+    expected = np.asarray(Image.open(io.BytesIO(saved.body)).convert(mode))
+    assert np.array_equal(np.asarray(inpainter.fill(image, hole)), expected)
+
+
 def test_what_cannot_be_seen_does_not_count(
     inpainter: Inpainter, photo: Pixels, hole: Mask
 ) -> None:

@@ -134,7 +134,7 @@ def open_photograph(
         deep_alpha=deep_alpha,
         mode=mode,
         palette=palette,
-        is_colourless=_is_colourless(pixels, decoded.alpha),
+        is_colourless=is_colourless(pixels, decoded.alpha),
         format=format,
         tags=replace(tags, notes=()),
         jpeg=_jpeg_coding(image, turned) if format == "jpeg" else None,
@@ -226,9 +226,10 @@ def _turned(samples: npt.NDArray[np.uint16], orientation: int) -> npt.NDArray[np
     return np.ascontiguousarray(views.get(orientation, samples))
 
 
-def _is_colourless(
+def is_colourless(
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], alpha: npt.NDArray[np.uint8] | None
 ) -> bool:
+    """Whether every pixel of RGB (H W 3, alpha H W) that can be seen is grey."""
     coloured = (pixels[..., 0] != pixels[..., 1]) | (pixels[..., 1] != pixels[..., 2])
     if alpha is not None:
         coloured &= alpha > 0

@@ -97,20 +97,18 @@ def save_photograph(
 def _own_picture(photo: Photograph, filled: Filled, original: Photograph) -> Picture:
     """The photograph's samples, those of changed pixels from the fill."""
     if photo.is_colourless and photo.mode not in ("1", "L"):
-        grey = _grey(filled)
+        grey = grey_of(filled)
         filled = np.repeat(grey[..., None], 3, axis=2)
-    changed = _differs(filled, photo.seen)
+    changed = changed_pixels(filled, photo.seen, original.alpha, photo.alpha)
     alpha: npt.NDArray[Any] | None = photo.alpha if photo.deep_alpha is None else photo.deep_alpha
-    if photo.alpha is not None and original.alpha is not None:
-        changed |= photo.alpha != original.alpha
     samples: npt.NDArray[Any]
     match photo.mode:
         case "1":
             samples = np.array(photo.samples)
-            samples[changed] = _grey(filled[changed]) >= 128
+            samples[changed] = grey_of(filled[changed]) >= 128
         case "L":
             samples = np.array(photo.samples)
-            samples[changed] = _grey(filled[changed])
+            samples[changed] = grey_of(filled[changed])
         case "P":
             samples = np.array(photo.samples)
             samples[changed] = _nearest(filled[changed], photo)
@@ -227,7 +225,7 @@ def _tags(
     return tags, (*notes, *lost)
 
 
-def _grey(filled: Filled) -> npt.NDArray[Any]:
+def grey_of(filled: Filled) -> npt.NDArray[Any]:
     """One channel of three (... 3) that are nearly the same: their mean, of the same depth."""
     grey = np.empty(filled.shape[:-1], filled.dtype)
     # In bands: sums of a whole photograph would take five times its memory.
@@ -237,12 +235,25 @@ def _grey(filled: Filled) -> npt.NDArray[Any]:
     return grey
 
 
-def _differs(one: Filled, other: Filled) -> npt.NDArray[np.bool_]:
-    """Where two pictures (H W 3) have other colours (H W)."""
-    found = np.empty(one.shape[:2], np.bool_)
-    for start in range(0, len(one), _BAND):
+def changed_pixels(
+    filled: Filled,
+    seen: Filled,
+    before: npt.NDArray[np.uint8] | None,
+    after: npt.NDArray[np.uint8] | None,
+) -> npt.NDArray[np.bool_]:
+    """Where a picture takes the fill's colours (bool H W); elsewhere it keeps what it stores.
+
+    Args:
+        filled, seen: H W 3; the fill, and what was filled from.
+        before, after: H W, the picture's transparency and its answer's. What becomes visible is
+            the fill's even where that equals what was seen: other colours may be stored there.
+    """
+    found = np.empty(filled.shape[:2], np.bool_)
+    for start in range(0, len(filled), _BAND):
         band = slice(start, start + _BAND)
-        found[band] = (one[band] != other[band]).any(axis=2)
+        found[band] = (filled[band] != seen[band]).any(axis=2)
+    if before is not None and after is not None:
+        found |= before != after
     return found
 
 
