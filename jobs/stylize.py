@@ -66,7 +66,9 @@ def main(
     from kintsugi.inference.stylize import Stylist, read_style, stylize_folder, stylize_photo
     from kintsugi.storage.storage import Storage
 
-    look = read_style(style)
+    look, notes = read_style(style)
+    for note in notes:
+        print(note, flush=True)
     inpainter, config = open_release(release)
     stylist = Stylist(inpainter, look, **asdict(chosen))
     if one is not None:

@@ -13,7 +13,7 @@ from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import ImageLimits, decode_image, encode_image, sniff_format
 from kintsugi.imaging.decode_cost import DecodeCost
 from kintsugi.imaging.holed import open_holed
-from kintsugi.imaging.photograph import Photograph, open_photograph
+from kintsugi.imaging.photograph import Photograph, open_photograph, seen_style
 from kintsugi.imaging.saving import save_photograph
 
 AnyForm = InpaintForm | StylizeForm | PreviewForm | SaveForm
@@ -122,10 +122,8 @@ def decode_pair(form: StylizeForm, limits: ImageLimits, *, max_content_pixels: i
             code="content_too_large",
             hint="send a smaller content",
         )
-    style = decode_image(form.style, limits, name="style")
-    if style.alpha is not None:
-        content = replace(content, notes=(*content.notes, "transparency of the style ignored"))
-    return StylePair(content, style.pixels)
+    style, notes = seen_style(decode_image(form.style, limits, name="style"))
+    return StylePair(replace(content, notes=(*content.notes, *notes)), style)
 
 
 def make_preview(form: PreviewForm, limits: ImageLimits) -> tuple[EncodedAnswer, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """The public class of the package: pictures in and out, as PIL or numpy has them; one page."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from os import PathLike, fspath
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Mask
 from kintsugi.imaging.colour_modes import DecodedImage, orientation_of
 from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
-from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions
+from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions, StyleChoices
 from kintsugi.imaging.photograph import as_seen, is_colourless
 from kintsugi.imaging.saving import changed_pixels, grey_of
 from kintsugi.inference.methods import ReleaseMethod, open_release
@@ -25,7 +26,8 @@ from kintsugi.models.progress import Step
 from kintsugi.models.weights import ReleaseConfig
 
 # PIL's image of mode RGB, RGBA, L or LA, or uint8 H W 3, H W 4 (RGBA) or H W (grey). PIL's is taken
-# as it is displayed: turned as its EXIF data asks for.
+# as it is displayed: turned as its EXIF data asks for, and one with a transparent colour (PNG's
+# tRNS) as RGBA or LA.
 Picture = TypeVar("Picture", Image.Image, npt.NDArray[np.uint8])
 # PIL's image of mode 1, L, LA, P, RGB or RGBA; or bool (as of mode 1) or uint8 H W, or uint8 H W 3
 # or H W 4 (RGBA).
@@ -120,13 +122,13 @@ class Inpainter:
         Raises: InvalidInput: The picture, the mask or an option cannot be used; the message says
             why and what to do.
         """
-        image = _upright(image)
+        image = _as_displayed(image)
         pixels = _pixels(image, "image")
         marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
+        chosen = FillChoices(align_colour, scales, seed)
         hole = _hole(mask, pixels, marks)
         _check(pixels, hole)
-        FillChoices(align_colour, scales, seed)
-        options = FillOptions(scales, grow_mask, feather, align_colour, seed)
+        options = FillOptions(grow_mask=marks.grow_mask, feather=marks.feather, **asdict(chosen))
         filled = ReleaseMethod(self._networks, options, _fraction(progress))(_seen(pixels), hole)
         alpha = _alpha(pixels)
         if mask_convention == "alpha" and alpha is not None:
@@ -148,8 +150,8 @@ class Inpainter:
         """Give one picture the look of another.
 
         Args:
-            content: As `Picture`, any size; all of it is computed.
-            style: As `Picture`, at least 16 px a side.
+            content: As `Picture`, any size; all of it is computed. What cannot be seen stays.
+            style: As `Picture`, at least 16 px a side; what cannot be seen of it is black.
             strength: 0 to 1; 0 is the content as the networks see it, 1 all style.
             seed: Decides every random choice.
             progress: Called with how much is done, 0 to 1.
@@ -158,14 +160,15 @@ class Inpainter:
 
         Raises: InvalidInput: A picture or the strength cannot be used.
         """
-        content, style = _upright(content), _upright(style)
+        content, style = _as_displayed(content), _as_displayed(style)
+        chosen = StyleChoices(strength, seed)
         pixels, device = _pixels(content, "content"), next(self._networks.parameters()).device
         try:
             styled = self._networks.stylize(
-                image_to_tensor(_colours(pixels), device),
-                image_to_tensor(_colours(_pixels(style, "style")), device),
-                strength=float(strength),
-                seed=seed,
+                image_to_tensor(_seen(pixels)[..., :3], device),
+                image_to_tensor(_seen(_pixels(style, "style"))[..., :3], device),
+                strength=float(chosen.strength),
+                seed=chosen.seed,
                 progress=_fraction(progress),
             )
         except ValueError as error:
@@ -182,8 +185,31 @@ def _upright(picture: Any) -> Any:
     return picture
 
 
+def _as_displayed(picture: Any) -> Any:
+    """Upright, and with a channel for its transparency where one colour means that.
+
+    A fill may have that very colour, and would be transparent.
+    """
+    picture = _upright(picture)
+    if _has_transparent_colour(picture):
+        return picture.convert("LA" if picture.mode == "L" else "RGBA")
+    return picture
+
+
+def _has_transparent_colour(picture: Any) -> bool:
+    return (
+        isinstance(picture, Image.Image)
+        and picture.mode in ("L", "RGB")
+        and picture.has_transparency_data
+    )
+
+
 def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
-    """uint8 H W or H W C, with 2 to 4 channels."""
+    """uint8 H W or H W C, with 2 to 4 channels, and some pixels.
+
+    Raises: InvalidInput `{name}_type`, `{name}_mode`, `{name}_shape`, `{name}_empty`.
+    """
+    _check_type(picture, name)
     if isinstance(picture, Image.Image):
         if picture.mode not in _MODES:
             raise InvalidInput(
@@ -193,6 +219,12 @@ def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
             )
         return np.asarray(picture)
     channels = picture.shape[2] if picture.ndim == 3 else 1
+    if 0 in picture.shape[:2]:
+        raise InvalidInput(
+            f"the {name} has no pixels: its shape is {picture.shape}",
+            code=f"{name}_empty",
+            hint="give a picture of at least 1x1 px",
+        )
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise InvalidInput(
             f"the {name} is {picture.dtype} of shape {picture.shape}",
@@ -202,12 +234,23 @@ def _pixels(picture: Picture, name: str) -> npt.NDArray[np.uint8]:
     return picture
 
 
+def _check_type(picture: Any, name: str) -> None:
+    if not isinstance(picture, (Image.Image, np.ndarray)):
+        raise InvalidInput(
+            f"the {name} is of type {type(picture).__name__}",
+            code=f"{name}_type",
+            hint="open a file with PIL.Image.open first, or give a numpy array of uint8",
+        )
+
+
 def _hole(mask: Hole | None, pixels: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
     if mask is None:
         alpha = _alpha(pixels)
         if options.mask_convention != "alpha" or alpha is None:
             raise InvalidInput(
-                "there is no mask",
+                "the image has no transparency to take the hole from"
+                if options.mask_convention == "alpha"
+                else "there is no mask",
                 code="mask_missing",
                 hint="give one, or a picture whose hole is transparent and mask_convention='alpha'",
             )
@@ -220,6 +263,7 @@ def _hole(mask: Hole | None, pixels: npt.NDArray[np.uint8], options: MaskOptions
 
 def _marks(mask: Hole) -> npt.NDArray[np.uint8]:
     """uint8 H W or H W C, with 2 to 4 channels."""
+    _check_type(mask, "mask")
     if isinstance(mask, Image.Image):
         if mask.mode not in _MASK_MODES:
             raise InvalidInput(
@@ -227,7 +271,7 @@ def _marks(mask: Hole) -> npt.NDArray[np.uint8]:
                 code="mask_mode",
                 hint=f"convert it to one of {', '.join(_MASK_MODES)}",
             )
-        if mask.mode == "P" or (mask.mode in ("L", "RGB") and mask.has_transparency_data):
+        if mask.mode == "P" or _has_transparent_colour(mask):
             return np.asarray(mask.convert("RGBA"))
         return np.asarray(mask.convert("L") if mask.mode == "1" else mask)
     channels = mask.shape[2] if mask.ndim == 3 else 1
@@ -237,7 +281,8 @@ def _marks(mask: Hole) -> npt.NDArray[np.uint8]:
         raise InvalidInput(
             f"the mask is {mask.dtype} of shape {mask.shape}",
             code="mask_shape",
-            hint="give bool or uint8 of height x width, or uint8 of height x width x 4 (RGBA)",
+            hint="give bool or uint8 of height x width, or uint8 of height x width x 3 (RGB) or 4"
+            " (RGBA)",
         )
     marks = mask.astype(np.uint8, copy=False)
     return marks[..., 0] if channels == 1 and mask.ndim == 3 else marks

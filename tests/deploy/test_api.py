@@ -158,11 +158,14 @@ def test_a_styled_picture_keeps_what_the_content_had(client: TestClient) -> None
     alpha = np.full((80, 112), 90, np.uint8)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     sent = encode(np.dstack([PHOTO, alpha]), icc_profile=profile, exif=exif)
-    style = encode(np.dstack([STYLE, STYLE[..., :1]]))
+    clear = STYLE[..., 0].copy()
+    clear[:3] = 0
+    style = encode(np.dstack([STYLE, clear]))
 
     response = post_style(client, content=sent, style=style)
 
-    assert response.headers["x-image-notes"] == "transparency of the style ignored"
+    note = f"{np.count_nonzero(clear == 0)} transparent pixels of the style count as black"
+    assert response.headers["x-image-notes"] == note
     with Image.open(io.BytesIO(response.content), formats=["PNG"]) as answer:
         assert (answer.mode, answer.size) == ("RGBA", (80, 112))
         assert answer.info["icc_profile"] == profile

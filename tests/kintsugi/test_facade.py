@@ -16,9 +16,10 @@ from kintsugi import Inpainter
 from kintsugi.errors import InvalidInput, StorageError
 from kintsugi.imaging.arrays import Mask, Pixels
 from kintsugi.imaging.holed import open_holed
-from kintsugi.imaging.photo_options import MaskOptions
+from kintsugi.imaging.photo_options import MaskOptions, OutputOptions
 from kintsugi.inference.inpaint import fill_holed
 from kintsugi.inference.methods import ReleaseMethod
+from kintsugi.inference.stylize import Stylist, read_style, stylize_photo
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
@@ -173,6 +174,66 @@ def encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_transparent_colour_is_transparent(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, mode: str
+) -> None:
+    """PNG's tRNS: as of files, what is not seen is not filled from, and a hole may be erased so."""
+    grey = Image.fromarray(photo).convert("L").point(lambda value: max(value, 8))
+    pixels = np.array(grey.convert(mode))
+    pixels[20:50, :45] = 7
+    clear = 7 if mode == "L" else (7, 7, 7)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", transparency=clear)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    saved = fill_holed(
+        open_holed(buffer.getvalue(), encoded(Image.fromarray(hole))), ReleaseMethod(NETWORKS)
+    )
+    expected = np.asarray(Image.open(io.BytesIO(saved.body)).convert("RGBA"))
+    filled = inpainter.fill(opened, hole)
+    assert filled.mode == ("LA" if mode == "L" else "RGBA")
+    after = np.asarray(filled.convert("RGBA"))
+    assert np.array_equal(after[after[..., 3] > 0], expected[after[..., 3] > 0])
+    assert np.array_equal(after[..., 3], expected[..., 3])
+    filled.save(io.BytesIO(), "PNG")
+    erased = np.asarray(inpainter.fill(opened, mask_convention="alpha"))
+    assert (erased[..., -1] == 255).all()
+
+
+def test_looks_neither_take_nor_give_what_cannot_be_seen(
+    inpainter: Inpainter, photo: Pixels, tmp_path: Path
+) -> None:
+    alpha = np.full((70, 90), 255, np.uint8)
+    alpha[:, 50:] = 0
+    one, other = photo.copy(), photo.copy()
+    other[:, 50:] = 255 - other[:, 50:]
+    one, other = (np.dstack([each, alpha]) for each in (one, other))
+    styled = [inpainter.stylize(each, photo) for each in (one, other)]
+    assert np.array_equal(styled[0][:, :50], styled[1][:, :50])
+    looks = []
+    for name, style in (("one.png", one), ("other.png", other)):
+        looks.append(inpainter.stylize(photo, style))
+        (tmp_path / name).write_bytes(encoded(Image.fromarray(style)))
+        read, notes = read_style(str(tmp_path / name))
+        assert notes == ("2800 transparent pixels of the style count as black",)
+        assert np.array_equal(inpainter.stylize(photo, read), looks[-1])
+    assert np.array_equal(*looks)
+    files = stylize_photo(encoded(Image.fromarray(one)), Stylist(NETWORKS, photo), OutputOptions())
+    after = np.asarray(Image.open(io.BytesIO(files.body)))
+    assert np.array_equal(after[:, :50], styled[0][:, :50]), "as of files"
+
+
+def test_numbers_of_numpy_are_numbers(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
+    plain = inpainter.fill(photo, hole, seed=3, grow_mask=2, invert_mask=False)
+    numbers = {"seed": np.int64(3), "grow_mask": np.uint8(2), "invert_mask": np.bool_(False)}
+    assert np.array_equal(inpainter.fill(photo, hole, **numbers), plain)  # type: ignore[arg-type]
+    looks = [
+        inpainter.stylize(photo, photo, strength=strength, seed=seed)
+        for strength, seed in ((0.5, 3), (np.float32(0.5), np.int64(3)))  # type: ignore[assignment]
+    ]
+    assert np.array_equal(*looks)
+
+
 def test_progress_rises_to_one(inpainter: Inpainter, photo: Pixels, hole: Mask) -> None:
     seen: list[float] = []
     inpainter.fill(photo, hole.astype(np.uint8) * 255, progress=seen.append)
@@ -224,8 +285,28 @@ def test_what_cannot_be_used_is_named(inpainter: Inpainter, photo: Pixels, hole:
         inpainter.fill(photo, hole, mask_convention="painted")
     with pytest.raises(InvalidInput, match="the mask is in colour"):
         inpainter.fill(photo, photo)
-    with pytest.raises(InvalidInput, match="strength"):
-        inpainter.stylize(photo, photo, strength=2)
+    for options, says in (
+        ({"strength": 2}, "strength='2'"),
+        ({"strength": float("nan")}, "strength='nan'"),
+        ({"seed": -1}, "seed='-1'"),
+        ({"seed": "x"}, "seed='x'"),
+    ):
+        with pytest.raises(InvalidInput, match=f"{says} is not one of its values"):
+            inpainter.stylize(photo, photo, **options)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="the content has no pixels"):
+        inpainter.stylize(photo[:0], photo)
+    with pytest.raises(InvalidInput, match="the image has no pixels"):
+        inpainter.fill(photo[:, :0], hole[:, :0])
+    with pytest.raises(InvalidInput, match="the image is of type str") as caught:
+        inpainter.fill("photo.png", hole)  # type: ignore[type-var]
+    assert "PIL.Image.open" in caught.value.__notes__[0]
+    with pytest.raises(InvalidInput, match="the mask is of type str"):
+        inpainter.fill(photo, "mask.png")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="the mask is float64") as caught:
+        inpainter.fill(photo, hole.astype(float))  # type: ignore[arg-type]
+    assert "3 (RGB)" in caught.value.__notes__[0]
+    with pytest.raises(InvalidInput, match="has no transparency to take the hole from"):
+        inpainter.fill(photo, mask_convention="alpha")
 
 
 def test_a_release_is_loaded_by_its_place(tmp_path: Path, photo: Pixels, hole: Mask) -> None:

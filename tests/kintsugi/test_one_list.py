@@ -12,11 +12,10 @@ from kintsugi.deploy.in_process import LocalEngine
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.facade import Inpainter
 from kintsugi.imaging.photo_options import (
-    FILL_KINDS,
-    STYLE_KINDS,
     Choice,
     FillChoices,
     MaskOptions,
+    OutputOptions,
     StyleChoices,
     choices,
 )
@@ -31,7 +30,9 @@ def declared(*kinds: type[Any]) -> dict[str, Choice]:
     return {each.name: each for kind in kinds for each in choices(kind)}
 
 
-FILL, STYLE = declared(*FILL_KINDS), declared(*STYLE_KINDS)
+# What commands, requests and the client have; the facade has no files.
+FILL = declared(MaskOptions, FillChoices, OutputOptions)
+STYLE = declared(StyleChoices, OutputOptions)
 
 
 @pytest.fixture(scope="module")

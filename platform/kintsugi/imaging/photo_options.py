@@ -38,11 +38,17 @@ _SEED = _about(
 
 
 class _Checked:
-    """Raises: InvalidInput `{name}_unknown`, `{name}_out_of_range`: a value that there is not."""
+    """Holds Python's own values, also where numpy's are given.
+
+    Raises: InvalidInput `{name}_unknown`, `{name}_out_of_range`: a value that there is not.
+    """
 
     def __post_init__(self) -> None:
         for each in choices(type(self)):
-            each.check(getattr(self, each.name))
+            value = _own_value(getattr(self, each.name))
+            each.check(value)
+            # Frozen for everybody else.
+            object.__setattr__(self, each.name, value)
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,6 @@ class OutputOptions(_Checked):
 
 
 KINDS: tuple[type[Any], ...] = (MaskOptions, FillChoices, StyleChoices, OutputOptions)
-# What each command and each request has, in the order in which it is shown.
-FILL_KINDS = (MaskOptions, FillChoices, OutputOptions)
-STYLE_KINDS = (StyleChoices, OutputOptions)
 
 
 def output_in(format: str) -> OutputOptions:
@@ -226,6 +229,11 @@ def choices(kind: type[Any]) -> tuple[Choice, ...]:
 def choice(name: str) -> Choice:
     """One option by its name."""
     return next(each for kind in KINDS for each in choices(kind) if each.name == name)
+
+
+def _own_value(value: Any) -> Any:
+    """One value of an array library, which has no dimensions, as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _as_choice(each: Field[Any]) -> Choice:

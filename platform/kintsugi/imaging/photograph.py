@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, JpegImagePlugin
 
-from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS, orientation_of, to_rgb, upright
+from kintsugi.imaging.colour_modes import (
+    BROKEN_FILE_ERRORS,
+    DecodedImage,
+    orientation_of,
+    to_rgb,
+    upright,
+)
 from kintsugi.imaging.encoders.deep_samples import read_deep
 from kintsugi.imaging.headers import is_lossless_webp, png_bit_depth
 from kintsugi.imaging.limits import ImageLimits
@@ -271,6 +277,15 @@ def as_seen(
         return pixels
     most = np.iinfo(pixels.dtype).max
     return np.dstack([pixels, np.where(alpha > 0, most, 0).astype(pixels.dtype)])
+
+
+def seen_style(decoded: DecodedImage) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """The colours of a style that are seen, uint8 H W 3, and what is to be said of the others."""
+    if decoded.alpha is None or decoded.alpha.min() == 255:
+        return decoded.pixels, ()
+    seen = as_seen(decoded.pixels, decoded.alpha)[..., :3].astype(np.uint8, copy=False)
+    count = int(np.count_nonzero(decoded.alpha == 0))
+    return seen, (f"{count} transparent pixels of the style count as black",) if count else ()
 
 
 def _jpeg_coding(image: Image.Image, orientation: int) -> JpegCoding | None:

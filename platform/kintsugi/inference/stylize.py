@@ -6,7 +6,7 @@ from kintsugi.errors import ConfigError, InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Pixels
 from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.photo_options import OutputOptions
-from kintsugi.imaging.photograph import open_photograph
+from kintsugi.imaging.photograph import open_photograph, seen_style
 from kintsugi.imaging.saving import Saved, save_photograph
 from kintsugi.inference.folder import (
     FolderRun,
@@ -74,14 +74,16 @@ class Stylist:
         return answer
 
 
-def read_style(uri: str) -> Pixels:
+def read_style(uri: str) -> tuple[Pixels, tuple[str, ...]]:
     """Read the one picture at a URI.
+
+    Returns: Its colours as they are seen, uint8 H W 3, and what is to be said of the others.
 
     Raises:
         StorageError: it cannot be read.
         InputError: it is no image that is read here, or it is too small.
     """
-    return decode_image(Storage(uri).read(""), name="style").pixels
+    return seen_style(decode_image(Storage(uri).read(""), name="style"))
 
 
 def stylize_photo(content: bytes, stylist: Stylist, output: OutputOptions) -> Saved:
