@@ -296,9 +296,20 @@ def _check(pixels: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> None:
             code="size_mismatch",
             hint="give both at the same size",
         )
-    if not hole.any() or hole.all():
-        what = "covers the whole image" if hole.any() else "is empty"
-        raise InvalidInput(f"the mask {what}", code="mask_full" if hole.any() else "mask_empty")
+    if not hole.any():
+        raise InvalidInput(
+            "the mask is empty",
+            code="mask_empty",
+            hint="mark at least one pixel as hole: True, white, or what mask_convention and"
+            " invert_mask say",
+        )
+    if hole.all():
+        raise InvalidInput(
+            "the mask covers the whole image",
+            code="mask_full",
+            hint="leave some of the image known, since the fill is made from it; or swap hole and"
+            " known with invert_mask",
+        )
 
 
 def _colours(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def _thresholded(marks: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
     if threshold == "auto":
         touched = options.mask_convention in ("alpha", "painted")
         # In a picture that is half transparent throughout, what is more transparent is hole.
-        threshold = int(marks.min()) + 1 if touched else _best(marks)
+        threshold = _above_ground(marks) if touched else _best(marks)
     hole: Mask = marks >= threshold
     if not hole.any() and marks.any():
         raise InvalidInput(
@@ -66,6 +66,19 @@ def _thresholded(marks: npt.NDArray[np.uint8], options: MaskOptions) -> Mask:
             hint="multiply a mask of 0 and 1 by 255, or choose a lower mask_threshold",
         )
     return hole
+
+
+def _above_ground(marks: npt.NDArray[np.uint8]) -> int:
+    """The threshold of what was touched: more than the least. Raises: InvalidInput `mask_empty`."""
+    least = int(marks.min())
+    if 0 < least == int(marks.max()) < 255:
+        raise InvalidInput(
+            f"the mask is empty: every pixel is marked alike, {least} of 255",
+            code="mask_empty",
+            hint="erase or paint the hole more than the rest, which must stay as it is",
+        )
+    # Where all is erased or painted, all of it is hole.
+    return min(least + 1, 255)
 
 
 def _best(marks: npt.NDArray[np.uint8]) -> int:

@@ -8,6 +8,7 @@ from PIL import Image, ImageFilter
 
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.codec import decode_mask
+from kintsugi.imaging.holed import open_holed
 from kintsugi.imaging.photo_options import MaskConvention, MaskOptions
 from tests.kintsugi.pictures import encode, gradient, photo
 
@@ -101,6 +102,30 @@ def test_masks_that_say_nothing_clear_are_refused_and_the_way_out_is_one_there_i
         codes.append(caught.value.code)
         assert "mask_convention" in caught.value.hint or not data
     assert codes == ["mask_not_gray", "mask_no_alpha", "mask_no_alpha", "mask_empty_file"]
+
+
+@pytest.mark.parametrize(
+    ("convention", "alpha", "code", "says"),
+    [
+        ("alpha", 0, "mask_full", "the mask covers the whole image"),
+        ("painted", 255, "mask_full", "the mask covers the whole image"),
+        ("alpha", 255, "mask_empty", "the mask is empty"),
+        ("painted", 0, "mask_empty", "the mask is empty"),
+        ("alpha", 100, "mask_empty", "the mask is empty: every pixel is marked alike, 155 of 255"),
+    ],
+)
+def test_all_and_nothing_are_called_that(
+    convention: MaskConvention, alpha: int, code: str, says: str
+) -> None:
+    picture = encode(np.dstack([gradient(20, 20), np.full((20, 20), alpha, np.uint8)]))
+    ways: list[tuple[bytes, bytes | None]] = [(encode(gradient(20, 20)), picture)]
+    if convention == "alpha":
+        ways.append((picture, None))
+    for image, mask in ways:
+        with pytest.raises(InvalidInput) as caught:
+            open_holed(image, mask, MaskOptions(convention))
+        assert (caught.value.code, str(caught.value)) == (code, says)
+        assert caught.value.hint
 
 
 def test_a_mask_of_zeros_and_ones_is_named_as_one() -> None:
