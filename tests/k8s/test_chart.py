@@ -127,7 +127,7 @@ def test_a_reference_to_nothing_is_found(tmp_path: Path) -> None:
     files[0].write_text(files[0].read_text().replace("name: kintsugi-api-keys\n", "name: keys\n"))
     text = files[1].read_text()
     files[1].write_text(
-        text.replace("  name: kintsugi-training-head\n  namespace", "  name: h\n  namespace")
+        text.replace('  name: "kintsugi-training-head"\n  namespace', "  name: h\n  namespace")
     )
     findings = check_manifests(*files)
     assert any("no Secret 'kintsugi-api-keys'" in line for line in findings)

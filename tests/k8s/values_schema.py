@@ -17,6 +17,10 @@ TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 TOLERATIONS: Schema = {"type": "array", "items": TEXTS}
 QUANTITY: Schema = {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?(m|Mi|Gi|Ti)?$"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+# Names that stand inside of others, or in the edge's configuration, where no quote helps.
+NAME: Schema = {"type": "string", "pattern": f"^{LABEL}$"}
+DOMAIN: Schema = {"type": "string", "pattern": rf"^{LABEL}(\.{LABEL})*$"}
 
 
 def _closed(properties: Schema, *, nullable: bool = False) -> Schema:
@@ -37,7 +41,7 @@ NODE = _closed(
         "cpus": {"type": "number", "exclusiveMinimum": 0},
         "gpus": {"type": "number", "exclusiveMinimum": 0},
         "queued": {"type": "integer", "minimum": -1},
-        "groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "groups": {"type": "array", "items": NAME, "minItems": 1},
         **{
             name: {"type": "integer", "minimum": 1}
             for name in ("min", "max", "ongoing", "target", "graceSeconds", "perPod")
@@ -47,6 +51,9 @@ NODE = _closed(
 )
 # Path of a value -> what it may be, where its default does not say it.
 SPECIAL: dict[str, Schema] = {
+    "clusterDomain": DOMAIN,
+    "edge.gateway.class": DOMAIN,
+    "edge.gateway.host": {"type": "string", "pattern": rf"^(\*\.)?{LABEL}(\.{LABEL})*$"},
     "profiles": {"type": "array", "items": {"enum": list(PROFILES)}, "uniqueItems": True},
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
@@ -61,7 +68,12 @@ SPECIAL: dict[str, Schema] = {
     # Checked by deploy/settings.py itself: tests/k8s/test_serve_config.py.
     "serving.args": {"type": "object"},
     "serving.upgrade.type": {"enum": ["NewCluster", "NewClusterWithIncrementalUpgrade"]},
-    "serving.groups": {"type": "object", "additionalProperties": PODS},
+    "serving.upgrade.gatewayClass": DOMAIN,
+    "serving.groups": {
+        "type": "object",
+        "propertyNames": {"pattern": NAME["pattern"]},
+        "additionalProperties": PODS,
+    },
     "serving.head": SIZE,
     "serving.autoscaler": SIZE,
     "monitoring.labels": TEXTS,

@@ -4,6 +4,8 @@
 {{- $name := default .Release.Name .Values.nameOverride -}}
 {{- /* With a job's own name (22) a RayJob may have 47; cut off, two instances could share one. */ -}}
 {{- if gt (len $name) 24 -}}{{- fail (printf "nameOverride: %q has %d characters, of 24 at most: give a shorter one" $name (len $name)) -}}{{- end -}}
+{{- /* A Service's name begins with a letter. */ -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $name) -}}{{- fail (printf "nameOverride: %q is none: small letters, digits and hyphens, a letter first" $name) -}}{{- end -}}
 {{- $name -}}
 {{- end -}}
 
@@ -16,22 +18,22 @@
 {{/* What selects the pods of this instance. */}}
 {{- define "kintsugi.selector" -}}
 app.kubernetes.io/part-of: kintsugi
-app.kubernetes.io/instance: {{ include "kintsugi.name" .root }}
+app.kubernetes.io/instance: {{ include "kintsugi.name" .root | quote }}
 {{- with .component }}
-app.kubernetes.io/component: {{ . }}
+app.kubernetes.io/component: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
 {{/* metadata of an object: root, name, component, and what else there is. */}}
 {{- define "kintsugi.metadata" -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 {{- if not .clusterScoped }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 labels:
   {{- include "kintsugi.selector" . | nindent 2 }}
-  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-  helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+  app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
+  helm.sh/chart: "{{ .root.Chart.Name }}-{{ .root.Chart.Version }}"
   {{- with .labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -66,6 +68,11 @@ annotations:
 {{- if $profile.cilium -}}{{- $_ := set $found "cilium" true -}}{{- end -}}
 {{- end -}}
 {{- toYaml $found -}}
+{{- end -}}
+
+{{/* A word of a shell's command line. */}}
+{{- define "kintsugi.word" -}}
+{{- if regexMatch "^[A-Za-z0-9_./:=@%+,-]+$" . -}}{{ . }}{{- else -}}'{{ replace "'" "'\\''" . }}'{{- end -}}
 {{- end -}}
 
 {{/* A folder on the volume, not a bucket. */}}

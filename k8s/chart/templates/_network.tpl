@@ -4,7 +4,7 @@
 {{- define "kintsugi.addresses" -}}
 {{- range . }}
 - ipBlock:
-    cidr: {{ . }}
+    cidr: {{ . | quote }}
     {{- if eq . "0.0.0.0/0" }}
     except: [169.254.0.0/16]
     {{- end }}
@@ -13,7 +13,7 @@
 
 {{- define "kintsugi.tcp" -}}
 {{- range . }}
-- port: {{ . }}
+- port: {{ . | int64 }}
 {{- end }}
 {{- end -}}
 
@@ -31,7 +31,7 @@
 {{- define "kintsugi.elsewhere" -}}
 - namespaceSelector:
     matchLabels:
-      kubernetes.io/metadata.name: {{ .namespace }}
+      kubernetes.io/metadata.name: {{ .namespace | quote }}
   {{- with .labels }}
   podSelector:
     matchLabels:
@@ -47,7 +47,7 @@
     {{- range $profile.dns }}
     {{- if .cidr }}
     - ipBlock:
-        cidr: {{ .cidr }}
+        cidr: {{ .cidr | quote }}
     {{- else }}
     {{- include "kintsugi.elsewhere" (dict "namespace" "kube-system" "labels" .pods) | nindent 4 }}
     {{- end }}

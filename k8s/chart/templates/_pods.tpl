@@ -8,9 +8,9 @@
 
 {{- define "kintsugi.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
+runAsUser: {{ . | int64 }}
+runAsGroup: {{ . | int64 }}
+fsGroup: {{ . | int64 }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -26,14 +26,14 @@ capabilities:
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "kintsugi.priority" -}}
 {{- if .root.Values.priorities.enabled }}
-priorityClassName: {{ include "kintsugi.clusterName" .root }}-{{ .priority }}
+priorityClassName: "{{ include "kintsugi.clusterName" .root }}-{{ .priority }}"
 {{- end }}
 {{- end -}}
 
@@ -41,21 +41,21 @@ priorityClassName: {{ include "kintsugi.clusterName" .root }}-{{ .priority }}
 {{- define "kintsugi.resources" -}}
 requests:
   cpu: {{ default .cpu .requestCpu | quote }}
-  memory: {{ .memory }}
+  memory: {{ .memory | quote }}
   {{- with default .disk .requestDisk }}
-  ephemeral-storage: {{ . }}
+  ephemeral-storage: {{ . | quote }}
   {{- end }}
   {{- if .gpus }}
-  nvidia.com/gpu: {{ .gpus | quote }}
+  nvidia.com/gpu: {{ .gpus | int64 | quote }}
   {{- end }}
 limits:
   cpu: {{ .cpu | quote }}
-  memory: {{ .memory }}
+  memory: {{ .memory | quote }}
   {{- with .disk }}
-  ephemeral-storage: {{ . }}
+  ephemeral-storage: {{ . | quote }}
   {{- end }}
   {{- if .gpus }}
-  nvidia.com/gpu: {{ .gpus | quote }}
+  nvidia.com/gpu: {{ .gpus | int64 | quote }}
   {{- end }}
 {{- end -}}
 
@@ -77,9 +77,9 @@ annotations:
 
 {{/* A container of our image: root, name, resources; ports, env, buckets, mounts, data. */}}
 {{- define "kintsugi.container" -}}
-name: {{ .name }}
-image: {{ include "kintsugi.image" .root }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+name: {{ .name | quote }}
+image: {{ include "kintsugi.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy | quote }}
 {{- with .args }}
 args:
   {{- toYaml . | nindent 2 }}
@@ -92,13 +92,13 @@ env:
 envFrom:
   # Endpoint and credentials of the buckets; its keys: ../README.md.
   - secretRef:
-      name: {{ .root.Values.storage.secret }}
+      name: {{ .root.Values.storage.secret | quote }}
 {{- end }}
 {{- with .ports }}
 ports:
   {{- range $port, $number := . }}
-  - name: {{ $port }}
-    containerPort: {{ $number }}
+  - name: {{ $port | quote }}
+    containerPort: {{ $number | int64 }}
   {{- end }}
 {{- end }}
 resources:
@@ -124,14 +124,14 @@ volumeMounts:
 # All that may be written, with /dev/shm, which the operator adds.
 - name: home
   emptyDir:
-    sizeLimit: {{ .home }}
+    sizeLimit: {{ .home | quote }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .tmp }}
+    sizeLimit: {{ .tmp | quote }}
 {{- if and .buckets .root.Values.storage.volume.enabled }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ include "kintsugi.name" .root }}-data
+    claimName: "{{ include "kintsugi.name" .root }}-data"
 {{- end }}
 {{- with .more }}
 {{ toYaml . }}
@@ -143,13 +143,13 @@ volumeMounts:
 topologySpreadConstraints:
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: {{ . | quote }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
         {{- include "kintsugi.selector" $ | nindent 8 }}
         {{- with $.group }}
-        ray.io/group: {{ . }}
+        ray.io/group: {{ . | quote }}
         {{- end }}
   {{- end }}
 {{- end -}}
@@ -181,11 +181,11 @@ tolerations:
 {{/* Of the autoscaler, which the operator adds to a head. */}}
 {{- define "kintsugi.autoscaler" -}}
 version: v2
-idleTimeoutSeconds: {{ .idleSeconds }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+idleTimeoutSeconds: {{ .idleSeconds | int64 }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy | quote }}
 resources:
-  requests: {cpu: {{ default .root.Values.serving.autoscaler.cpu .root.Values.serving.autoscaler.requestCpu }}, memory: {{ .root.Values.serving.autoscaler.memory }}}
-  limits: {cpu: {{ .root.Values.serving.autoscaler.cpu }}, memory: {{ .root.Values.serving.autoscaler.memory }}}
+  requests: {cpu: {{ default .root.Values.serving.autoscaler.cpu .root.Values.serving.autoscaler.requestCpu | quote }}, memory: {{ .root.Values.serving.autoscaler.memory | quote }}}
+  limits: {cpu: {{ .root.Values.serving.autoscaler.cpu | quote }}, memory: {{ .root.Values.serving.autoscaler.memory | quote }}}
 securityContext:
   {{- include "kintsugi.containerSecurity" . | nindent 2 }}
 volumeMounts:

@@ -21,9 +21,9 @@ spec:
   # Absolute: where a job's driver starts is Ray's affair.
   entrypoint: {{ .entrypoint | quote }}
   # Each retry is a new cluster; a run resumes from its last checkpoint.
-  backoffLimit: {{ .retries }}
+  backoffLimit: {{ .retries | int64 }}
   # Both deadlines end the job without a retry; deleted and applied again it resumes.
-  activeDeadlineSeconds: {{ int .deadline }}
+  activeDeadlineSeconds: {{ int64 .deadline }}
   preRunningDeadlineSeconds: 3600
   shutdownAfterJobFinishes: true
   # Time to look at the dashboard.
@@ -34,7 +34,7 @@ spec:
         {{- include "kintsugi.selector" (dict "root" .root "component" "training") | nindent 8 }}
     spec:
       restartPolicy: Never
-      serviceAccountName: {{ $name }}-training
+      serviceAccountName: "{{ $name }}-training"
       {{- include "kintsugi.priority" (dict "root" .root "priority" $priority) | nindent 6 }}
       {{- include "kintsugi.pullSecrets" .root | nindent 6 }}
       securityContext:
@@ -59,7 +59,7 @@ spec:
         metadata:
           {{- include "kintsugi.rayPodMetadata" (dict "root" .root "component" "training" "keep" true) | nindent 10 }}
         spec:
-          serviceAccountName: {{ $name }}-training-head
+          serviceAccountName: "{{ $name }}-training-head"
           # The autoscaler asks the Kubernetes API for pods.
           automountServiceAccountToken: true
           {{- include "kintsugi.priority" (dict "root" .root "priority" $priority) | nindent 10 }}
@@ -78,20 +78,20 @@ spec:
             {{- include "kintsugi.volumes" (dict "root" .root "home" "1Gi" "tmp" "8Gi" "buckets" true) | nindent 12 }}
     workerGroupSpecs:
       {{- range $group, $pods := .groups }}
-      - groupName: {{ $group }}
-        replicas: {{ $pods.min }}
-        minReplicas: {{ $pods.min }}
-        maxReplicas: {{ $pods.max }}
-        idleTimeoutSeconds: {{ default 60 $pods.idleSeconds }}
+      - groupName: {{ $group | quote }}
+        replicas: {{ $pods.min | int64 }}
+        minReplicas: {{ $pods.min | int64 }}
+        maxReplicas: {{ $pods.max | int64 }}
+        idleTimeoutSeconds: {{ default 60 $pods.idleSeconds | int64 }}
         {{- with $pods.priority }}
         # Which group the autoscaler takes first.
-        priority: {{ . }}
+        priority: {{ . | int64 }}
         {{- end }}
         labels:
-          kintsugi-group: {{ $group }}
+          kintsugi-group: {{ $group | quote }}
         {{- if $pods.logicalCpus }}
         rayStartParams:
-          num-cpus: {{ $pods.logicalCpus | quote }}
+          num-cpus: {{ $pods.logicalCpus | int64 | quote }}
         {{- else }}
         rayStartParams: {}
         {{- end }}
@@ -99,7 +99,7 @@ spec:
           metadata:
             {{- include "kintsugi.rayPodMetadata" (dict "root" $root "component" "training" "keep" (and $pods.gpus (not $pods.spot))) | nindent 12 }}
           spec:
-            serviceAccountName: {{ $name }}-training
+            serviceAccountName: "{{ $name }}-training"
             {{- include "kintsugi.priority" (dict "root" $root "priority" (ternary "spare" $priority (default false $pods.spot))) | nindent 12 }}
             {{- include "kintsugi.pullSecrets" $root | nindent 12 }}
             # A run that is asked to stop writes a checkpoint first.

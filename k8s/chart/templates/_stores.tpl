@@ -7,7 +7,7 @@ kind: StatefulSet
 metadata:
   {{- include "kintsugi.metadata" (dict "root" .root "name" $full "component" .name "wave" "0") | nindent 2 }}
 spec:
-  serviceName: {{ $full }}
+  serviceName: {{ $full | quote }}
   replicas: 1
   selector:
     matchLabels:
@@ -17,7 +17,7 @@ spec:
       labels:
         {{- include "kintsugi.selector" (dict "root" .root "component" .name) | nindent 8 }}
     spec:
-      serviceAccountName: {{ $full }}
+      serviceAccountName: {{ $full | quote }}
       automountServiceAccountToken: false
       {{- include "kintsugi.priority" (dict "root" .root "priority" "serving") | nindent 6 }}
       {{- include "kintsugi.pullSecrets" .root | nindent 6 }}
@@ -25,21 +25,21 @@ spec:
       securityContext:
         {{- include "kintsugi.podSecurity" .uid | nindent 8 }}
       containers:
-        - name: {{ .name }}
-          image: {{ .image }}
-          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        - name: {{ .name | quote }}
+          image: {{ .image | quote }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy | quote }}
           command:
             {{- toYaml .command | nindent 12 }}
           env:
             {{- toYaml .env | nindent 12 }}
           ports:
-            - name: {{ .port.name }}
-              containerPort: {{ .port.number }}
+            - name: {{ .port.name | quote }}
+              containerPort: {{ .port.number | int64 }}
           readinessProbe:
-            tcpSocket: {port: {{ .port.name }}}
+            tcpSocket: {port: {{ .port.name | quote }}}
             periodSeconds: 5
           livenessProbe:
-            tcpSocket: {port: {{ .port.name }}}
+            tcpSocket: {port: {{ .port.name | quote }}}
             periodSeconds: 20
             failureThreshold: 6
           resources:
@@ -53,7 +53,7 @@ spec:
       volumes:
         - name: data
           persistentVolumeClaim:
-            claimName: {{ $full }}
+            claimName: {{ $full | quote }}
         {{- toYaml .volumes | nindent 8 }}
 ---
 # Stays when the pod goes; deleted by hand.
@@ -64,11 +64,11 @@ metadata:
 spec:
   accessModes: [ReadWriteOnce]
   {{- with .storageClass }}
-  storageClassName: {{ . }}
+  storageClassName: {{ . | quote }}
   {{- end }}
   resources:
     requests:
-      storage: {{ .size }}
+      storage: {{ .size | quote }}
 ---
 apiVersion: v1
 kind: Service
@@ -78,15 +78,15 @@ spec:
   selector:
     {{- include "kintsugi.selector" (dict "root" .root "component" .name) | nindent 4 }}
   ports:
-    - name: {{ .port.name }}
-      port: {{ .port.number }}
-      targetPort: {{ .port.name }}
+    - name: {{ .port.name | quote }}
+      port: {{ .port.number | int64 }}
+      targetPort: {{ .port.name | quote }}
 {{- end -}}
 
 {{- define "kintsugi.fromSecret" -}}
-name: {{ .variable }}
+name: {{ .variable | quote }}
 valueFrom:
   secretKeyRef:
-    name: {{ .secret }}
-    key: {{ .key }}
+    name: {{ .secret | quote }}
+    key: {{ .key | quote }}
 {{- end -}}
