@@ -162,7 +162,9 @@ class JobRoutes:
     async def list(self, request: Request) -> Response:
         """Those of the key that is sent, the newest first; of a service without keys, all.
 
-        A job stays in the list a day longer than its image, as its document does.
+        A page may be shorter than `limit`: it is answered with what was read within seconds, and
+        `next` leads on until it is null. A job stays in the list a day longer than its image, as
+        its document does.
         """
         jobs = self.enabled()
         limit, after = _page(request)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from kintsugi.deploy.async_jobs.claims import Claims
 from kintsugi.deploy.async_jobs.deliveries import Deliveries
 from kintsugi.deploy.async_jobs.documents import UNENDED
+from kintsugi.deploy.async_jobs.expiry import Expiry
 from kintsugi.deploy.async_jobs.forms import job_form
 from kintsugi.deploy.async_jobs.job_queue import JobQueue
 from kintsugi.deploy.async_jobs.records import (
@@ -97,7 +98,7 @@ class JobRunner:
             every(heartbeat, self._claims.heartbeat),
             every(heartbeat, self._look),
             every(_REPORT_SECONDS, self._observe),
-            every(self._limits.sweep_seconds, partial(self._call, self._store.sweep)),
+            every(self._limits.sweep_seconds, partial(self._call, Expiry(self._store).sweep)),
             *(self._take_turns() for _ in range(self._limits.running)),
         ]
         async with self._deliveries.running(self._limits.lease_seconds):

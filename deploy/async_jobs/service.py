@@ -1,8 +1,11 @@
 """The jobs of one service: where they are, who runs them, who may see them; no HTTP routes."""
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -11,7 +14,7 @@ from kintsugi.deploy.async_jobs.deliveries import Deliveries
 from kintsugi.deploy.async_jobs.records import BatchRecord, Job, JobRecord, is_job_id
 from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, NewJob, damaged
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
-from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreCalls
+from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreBusy, StoreCalls
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
 from kintsugi.deploy.async_jobs.work import JobWork
 from kintsugi.deploy.engine import Observer
@@ -24,7 +27,11 @@ from kintsugi.errors import ConfigError, InvalidInput, StorageError
 logger = logging.getLogger(__name__)
 
 _LONGEST_SWEEP_SECONDS = 3600.0
-_CALLER_THREADS, _CALLER_SECONDS, _BREAKER_SECONDS = 8, 5.0, 5.0
+_CALLER_SECONDS, _BREAKER_SECONDS = 5.0, 5.0
+# For those who ask for one job or batch, and for pages; and of either for one API key.
+_CALLER_THREADS, _THREADS_OF_ONE = 8, 4
+# After so long a page is answered with the jobs that were read by then.
+_PAGE_SECONDS = 3.0
 
 
 class Jobs:
@@ -45,10 +52,19 @@ class Jobs:
         self._calls = StoreCalls(
             "jobs-asked",
             threads=_CALLER_THREADS,
+            of_one=_THREADS_OF_ONE,
             seconds=_CALLER_SECONDS,
             breaker=Breaker(open_seconds=_BREAKER_SECONDS, harmless=JobDamaged),
         )
-        self._call = self._calls.call
+        self._call, self._call_for = self._calls.call, self._calls.call_for
+        # A list may be long: it takes no thread of others, and that it is late says nothing of the
+        # store.
+        self._pages = StoreCalls(
+            "jobs-listed",
+            threads=_CALLER_THREADS,
+            of_one=_THREADS_OF_ONE,
+            seconds=_CALLER_SECONDS,
+        )
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +74,7 @@ class Jobs:
                 yield
         finally:
             self._calls.close()
+            self._pages.close()
 
     async def submit(self, jobs: Sequence[NewJob], batch: BatchRecord | None = None) -> None:
         """Take jobs of one key, all or none. Raises: as `JobRunner.submit`."""
@@ -76,6 +93,16 @@ class Jobs:
         except JobDamaged as error:
             self._store.log_damaged(error)
             raise damaged() from error
+        except StoreBusy as error:
+            logger.warning("jobs: %s", error)
+            raise Problem(
+                503,
+                "jobs_busy",
+                detail=f"this was in line for {_CALLER_SECONDS:g} s: {_THREADS_OF_ONE} looks at"
+                " jobs are made at one time for one API key",
+                hint="send the same request again in 5 seconds, and fewer at one time",
+                headers={"retry-after": "5"},
+            ) from error
         except StorageError as error:
             logger.warning("jobs: %s", error)
             raise Problem(
@@ -92,7 +119,9 @@ class Jobs:
 
     async def find(self, job_id: str, key_name: str) -> Job:
         """A job of the owner of this API key. Raises: Problem 404 `job_unknown`."""
-        job = await self._call(self._store.job, job_id) if is_job_id(job_id) else None
+        job = None
+        if is_job_id(job_id):
+            job = await self._call_for(key_name, self._store.job, job_id)
         # Somebody else's is as unknown as none.
         if job is None or job.record.key_name != key_name:
             raise Problem(
@@ -104,8 +133,32 @@ class Jobs:
         return job
 
     async def page(self, key_name: str, *, after: str, limit: int) -> tuple[list[Job], str]:
-        """As `JobStore.jobs_of`."""
-        return await self._call(self._store.jobs_of, key_name, after=after, limit=limit)
+        """Jobs of an API key's name, the newest first, and what to give as ``after`` for more.
+
+        Args:
+            key_name: As in `JobRecord`.
+            after: "" for the newest; else what the page before gave.
+            limit: The most that are given; fewer where the store takes long to give them.
+
+        Returns: the second is "" where there are no more.
+
+        Raises: StorageError.
+        """
+        call, store = self._pages.call_for, self._store
+        names = await call(key_name, partial(store.listed, key_name, after=after))
+        late = time.monotonic() + _PAGE_SECONDS
+        found: list[Job] = []
+        looked = 0
+        while looked < len(names) and len(found) < limit:
+            if looked and time.monotonic() >= late:
+                break
+            some = names[looked : looked + min(_THREADS_OF_ONE, limit - len(found))]
+            jobs = await asyncio.gather(
+                *(call(key_name, store.listed_job, key_name, name) for name in some)
+            )
+            found += [job for job in jobs if job is not None]
+            looked += len(some)
+        return found, names[looked - 1] if looked < len(names) else ""
 
     async def made_before(self, record: JobRecord, key: str) -> Job | None:
         """The job that an Idempotency-Key has made of the same content; None for none.
@@ -149,7 +202,9 @@ class Jobs:
 
     async def batch(self, batch_id: str, key_name: str) -> BatchRecord:
         """A batch of the owner of this API key. Raises: Problem 404 `batch_unknown`."""
-        batch = await self._call(self._store.batch, batch_id) if is_job_id(batch_id) else None
+        batch = None
+        if is_job_id(batch_id):
+            batch = await self._call_for(key_name, self._store.batch, batch_id)
         if batch is None or batch.key_name != key_name:
             raise Problem(
                 404,
@@ -161,7 +216,7 @@ class Jobs:
 
     async def image(self, job: Job) -> bytes:
         """The image of a job that is done."""
-        return await self._call(self._store.image, job)
+        return await self._call_for(job.record.key_name, self._store.image, job)
 
 
 def _key_reused() -> InvalidInput:

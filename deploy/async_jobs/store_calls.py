@@ -1,7 +1,7 @@
 """Calls of the store: pools of their own, a limit of time, and a breaker; knows no job.
 
-A client over HTTP is answered within seconds, store or no store. The runner waits for the
-store as long as it takes. Signs of life wait for neither.
+A client over HTTP is answered within seconds, store or no store, and however much others ask.
+The runner waits for the store as long as it takes. Signs of life wait for neither.
 """
 
 import asyncio
@@ -10,8 +10,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from kintsugi.errors import StorageError
 
@@ -68,14 +70,19 @@ class Breaker:
             self._closed_again = self._clock() + self._open_seconds
 
 
+class StoreBusy(StorageError):
+    """No thread became free in time: nothing was asked, and the store is not to blame."""
+
+
 class StoreCalls:
-    """Calls in threads that nobody else needs."""
+    """Calls in threads that nobody else needs; a sender has part of them at most."""
 
     def __init__(
         self,
         name: str,
         *,
         threads: int,
+        of_one: int | None = None,
         seconds: float | None = None,
         breaker: Breaker | None = None,
     ) -> None:
@@ -84,23 +91,45 @@ class StoreCalls:
         Args:
             name: The name of the threads.
             threads: Calls at one time.
-            seconds: A call that takes longer has failed; None: there is no limit.
+            of_one: Calls of one sender at one time; None: all.
+            seconds: A call that takes longer has failed, and so long it waits for a thread
+                before it begins; None: there is no limit.
             breaker: Is asked first and hears how each ended; None: each is tried.
         """
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._free = asyncio.Semaphore(threads)
+        self._of_one = of_one
+        # Those of senders that have calls here.
+        self._senders: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._seconds = seconds
         self._breaker = breaker
 
     async def call(
         self, call: Callable[Params, Value], *args: Params.args, **kwargs: Params.kwargs
     ) -> Value:
-        """Call the store. Raises: StorageError; whatever else it raises."""
+        """Call the store for nobody in particular. Raises: as `call_for`."""
+        return await self.call_for("", call, *args, **kwargs)
+
+    async def call_for(
+        self,
+        sender: str,
+        call: Callable[Params, Value],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Value:
+        """Call the store for a sender, who has `of_one` of the threads; "" has all of them.
+
+        Raises: StoreBusy; StorageError: the store failed, or was late; whatever else it raises.
+        """
         if self._breaker is not None:
             self._breaker.check()
-        loop = asyncio.get_running_loop()
+        leave = await self._enter(sender)
+        # A call that is given up goes on in its thread, which is free when it ends.
+        future = self._threads.submit(partial(call, *args, **kwargs))
+        future.add_done_callback(leave)
         try:
             async with asyncio.timeout(self._seconds):
-                value = await loop.run_in_executor(self._threads, partial(call, *args, **kwargs))
+                value = await asyncio.wrap_future(future)
         except TimeoutError as late:
             error = StorageError(
                 f"the place where jobs are kept did not answer in {self._seconds:g} s"
@@ -112,6 +141,38 @@ class StoreCalls:
             raise
         self._note(None)
         return value
+
+    async def _enter(self, sender: str) -> Callable[[object], None]:
+        """Wait for a thread. Returns: what frees it again, from any thread."""
+        lanes = [self._free]
+        if sender and self._of_one is not None:
+            lane = self._senders.get(sender)
+            if lane is None:
+                lane = self._senders[sender] = asyncio.Semaphore(self._of_one)
+            lanes.insert(0, lane)
+        entered: list[asyncio.Semaphore] = []
+        try:
+            async with asyncio.timeout(self._seconds):
+                for lane in lanes:
+                    await lane.acquire()
+                    entered.append(lane)
+        except BaseException as error:
+            for lane in entered:
+                lane.release()
+            if isinstance(error, TimeoutError):
+                raise StoreBusy(
+                    f"no thread for the place where jobs are kept was free in {self._seconds:g} s"
+                ) from error
+            raise
+        loop = asyncio.get_running_loop()
+
+        def leave(_: object) -> None:
+            # A loop that has ended has nobody who waits.
+            with suppress(RuntimeError):
+                for lane in lanes:
+                    loop.call_soon_threadsafe(lane.release)
+
+        return leave
 
     def _note(self, error: Exception | None) -> None:
         if self._breaker is not None:

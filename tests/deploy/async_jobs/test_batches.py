@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from kintsugi.deploy.async_jobs.expiry import Expiry
 from kintsugi.deploy.async_jobs.forms import MOST_AT_ONCE
 from kintsugi.deploy.async_jobs.records import BatchRecord, BatchRow
 from kintsugi.deploy.async_jobs.store import JobStore
@@ -228,8 +229,8 @@ def test_it_is_forgotten_with_its_jobs(tmp_path: Path) -> None:
         id="0" * 32, key_name="", request_id="r", created=1000, rows=(BatchRow(name="a"),)
     )
     store.keep_batch(batch)
-    store.sweep()
+    Expiry(store).sweep()
     assert store.batch(batch.id) == batch
     now[0] = 1010
-    store.sweep()
+    Expiry(store).sweep()
     assert store.batch(batch.id) is None

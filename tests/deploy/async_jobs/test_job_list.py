@@ -1,15 +1,20 @@
 """GET /v1/jobs: a key's own jobs, the newest first, page by page."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from kintsugi.deploy.async_jobs.records import JobRecord
+from kintsugi.deploy.async_jobs import service
+from kintsugi.deploy.async_jobs.expiry import Expiry
+from kintsugi.deploy.async_jobs.records import JobRecord, digest
 from kintsugi.deploy.async_jobs.store import JobStore
-from tests.deploy.async_jobs.conftest import submit, wait_for
+from kintsugi.storage.storage import Storage
+from tests.deploy.async_jobs.conftest import HeldEngine, submit, wait_for
 from tests.deploy.conftest import problem
 
 ANN, BOB = "a" * 32, "b" * 32
@@ -69,9 +74,97 @@ def test_what_is_removed_leaves_the_list(tmp_path: Path) -> None:
         id="0" * 32, kind="inpaint", options={}, files={}, key_name="", request_id="r", created=0.0
     )
     store.create(record, {}, "me")
-    assert [job.record.id for job in store.jobs_of("", after="", limit=9)[0]] == [record.id]
+    assert [name.rpartition("-")[2] for name in store.listed("")] == [record.id]
     now[0] = 100.0
-    store.sweep()
-    store.sweep()
-    assert store.jobs_of("", after="", limit=9) == ([], "")
+    Expiry(store).sweep()
+    Expiry(store).sweep()
+    assert store.listed("") == []
     assert not list((tmp_path / "lists").rglob("*-*"))
+
+
+@pytest.fixture
+def two_keys(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "keys").write_text(f"ann: {ANN}\nbob: {BOB}\n")
+    return {"api_keys": str(tmp_path / "keys")}
+
+
+def test_a_slow_page_is_shorter_and_the_next_goes_on(
+    start: Start, held: HeldEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No time at all: each page holds what is read at one time."""
+    client = start(held)
+    made = []
+    for seed in range(9):
+        made.append(submit(client, {"seed": str(seed)}).json()["id"])
+        time.sleep(0.002)
+    monkeypatch.setattr(service, "_PAGE_SECONDS", 0.0)
+    found, pages, after = [], 0, ""
+    while after is not None:
+        page = client.get("/v1/jobs?limit=200" + (f"&after={after}" if after else "")).json()
+        found += ids(page)
+        pages, after = pages + 1, page["next"]
+    assert found == made[::-1]
+    assert pages == 3
+
+
+def test_lists_that_hang_hold_up_no_other_key(
+    start: Start, held: HeldEngine, two_keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start(held, **two_keys)
+    submit(client, x_api_key=ANN)
+    job = submit(client, x_api_key=BOB).json()["id"]
+    monkeypatch.setattr(service, "_CALLER_SECONDS", 0.3)
+    client = start(held, **two_keys)
+    go_on = threading.Event()
+    really = Storage.list
+
+    def slow(place: Storage, prefix: str = "") -> list[str]:
+        if prefix == f"lists/{digest(b'ann')}":
+            go_on.wait()
+        return really(place, prefix)
+
+    monkeypatch.setattr(Storage, "list", slow)
+    try:
+        with ThreadPoolExecutor(9) as askers:
+            lists = [
+                askers.submit(client.get, "/v1/jobs", headers={"x-api-key": ANN}) for _ in range(9)
+            ]
+            answers = [each.result() for each in lists]
+        # Those that had a thread, and those that waited for one.
+        codes = {answer.json()["code"] for answer in answers}
+        assert codes == {"jobs_unavailable", "jobs_busy"}
+        assert {answer.status_code for answer in answers} == {503}
+        headers = {"x-api-key": BOB}
+        assert client.get(f"/v1/jobs/{job}", headers=headers).status_code == 200
+        assert ids(client.get("/v1/jobs", headers=headers).json()) == [job]
+    finally:
+        go_on.set()
+
+
+def test_looks_of_one_key_that_hang_hold_up_no_other(
+    start: Start, held: HeldEngine, two_keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start(held, **two_keys)
+    hangs = submit(client, x_api_key=ANN).json()["id"]
+    job = submit(client, x_api_key=BOB).json()["id"]
+    go_on, inside = threading.Event(), threading.Semaphore(0)
+    really = Storage.list
+
+    def slow(place: Storage, prefix: str = "") -> list[str]:
+        if prefix == f"jobs/{hangs}":
+            inside.release()
+            go_on.wait()
+        return really(place, prefix)
+
+    monkeypatch.setattr(Storage, "list", slow)
+    headers = {"x-api-key": ANN}
+    with ThreadPoolExecutor(9) as askers:
+        looks = [askers.submit(client.get, f"/v1/jobs/{hangs}", headers=headers) for _ in range(9)]
+        try:
+            for _ in range(service._THREADS_OF_ONE):
+                inside.acquire()
+            headers = {"x-api-key": BOB}
+            assert client.get(f"/v1/jobs/{job}", headers=headers).status_code == 200
+        finally:
+            go_on.set()
+        assert {look.result().status_code for look in looks} == {200}
