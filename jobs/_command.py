@@ -50,7 +50,9 @@ ServicePid = Annotated[
 SamplePhoto = Annotated[
     str | None, typer.Option("--photo", metavar="URI", show_default="samples/china.jpg")
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="of a folder: try again what failed")
+]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="one worker, in this process")]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="only the first N photographs")]
 HeldOut = Annotated[float | None, typer.Option(metavar="SHARE", help="only what training kept out")]

@@ -1,16 +1,17 @@
 """What the jobs that make one file of one photograph write and say; knows not what they do."""
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kintsugi.errors import ConfigError
-from kintsugi.imaging.formats import PHOTO_SUFFIXES, format_of_name
-from kintsugi.imaging.photo_options import OutputOptions, output_in
+from kintsugi.imaging.formats import FORMATS, PHOTO_SUFFIXES, format_of_name
+from kintsugi.imaging.photo_options import FormatChoice, OutputOptions, output_in
 from kintsugi.jobs._bootstrap import DONE, write_results
 from kintsugi.jobs._folder import shown
 
@@ -91,23 +92,70 @@ class OneOutput:
         return DONE
 
 
-def one_output(uri: str, file: OutputOptions) -> OneOutput:
-    """Where one file goes, in the format that its ending names unless another is asked for.
+def check_is_for_one(photo: str, *, processes: int, retry_failed: bool) -> None:
+    """Raises: ConfigError: an option was given that does nothing for one photograph."""
+    given = {"--retry-failed": retry_failed, f"--processes {processes}": processes > 1}
+    for option in (name for name, is_given in given.items() if is_given):
+        raise ConfigError(f"{option} is for folders, and {photo} is one photograph: leave it out")
+
+
+def one_output(uri: str, file: OutputOptions, inputs: Sequence[str]) -> OneOutput:
+    """Where one file goes, in the format that its ending names.
 
     Before anything slow: what cannot be written is refused at once.
 
-    Raises: ConfigError: the ending names no format, or there is no such folder.
-    """
-    from kintsugi.storage.storage import file_at
+    Args:
+        uri: As it was named. A file that is there is replaced, also behind a link.
+        file: As what; it decides where the ending names no format.
+        inputs: Paths or URIs of what the file is made of; none of them is replaced.
 
-    if file.format == "same":
-        named = format_of_name(uri)
-        if named is None:
-            raise ConfigError(
-                f"{uri}: let it end in one of {', '.join(PHOTO_SUFFIXES)}, or choose --format"
-            )
-        file = replace(file, format=output_in(named.name).format)
+    Raises: ConfigError: the ending names no format or another one, there is no such folder, or
+        what is there is an input or no file.
+    """
+    from kintsugi.storage.storage import Storage, file_at
+
+    file = replace(file, format=_format_of(uri, file))
     folder, name = file_at(uri)
-    if not folder.is_bucket and not Path(folder.uri).is_dir():
-        raise ConfigError(f"{folder.uri} is no folder to write to: make it, or correct the path")
-    return OneOutput(folder, name, file)
+    for each in inputs:
+        other, other_name = file_at(each)
+        if folder.join(name).is_same_place(other.join(other_name)):
+            raise ConfigError(
+                f"--output {uri} is {each}, which is read: inputs are never replaced; choose"
+                " another name"
+            )
+    if folder.is_bucket:
+        return OneOutput(folder, name, file)
+    path = Path(folder.uri, name)
+    _check_place(path)
+    real = Path(os.path.realpath(path))
+    return OneOutput(Storage(real.parent), real.name, file)
+
+
+def _format_of(uri: str, file: OutputOptions) -> FormatChoice:
+    named = format_of_name(uri)
+    if named is None and file.format == "same":
+        raise ConfigError(
+            f"{uri}: let it end in one of {', '.join(PHOTO_SUFFIXES)}, or choose --format"
+        )
+    if named is not None and file.format not in ("same", named.name):
+        raise ConfigError(
+            f"{uri} ends as {named.name} does, and --format says {file.format}: let it end in"
+            f" {FORMATS[file.format].suffixes[0]}, or leave --format out"
+        )
+    return output_in(named.name).format if named is not None else file.format
+
+
+def _check_place(path: Path) -> None:
+    """Raises: ConfigError: nothing can be written there."""
+    from kintsugi.storage.backends import check_file
+
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is no folder to write to: make it, or correct the path")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name a file in it")
+    try:
+        check_file(path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}: name a file, or a path at which nothing is"
+        ) from error

@@ -42,7 +42,9 @@ Strength = Annotated[str, _option("strength")]
 Format = Annotated[str, _option("format")]
 Quality = Annotated[str, _option("quality")]
 StripMetadata = Annotated[bool, _option("strip_metadata")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="do again what is there already")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="of a folder: do again what is there already")
+]
 Processes = Annotated[
     int,
     typer.Option(

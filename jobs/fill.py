@@ -18,7 +18,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
 from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
-from kintsugi.jobs._one_photo import one_output, watching
+from kintsugi.jobs._one_photo import check_is_for_one, one_output, watching
 
 if TYPE_CHECKING:
     from kintsugi.inference.inpaint import Places
@@ -46,7 +46,11 @@ def main(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="URI", help="a file, whose ending says its format; or folder"
+            "--output",
+            "-o",
+            metavar="URI",
+            help="a file, whose ending says its format; one that is there is replaced, but never"
+            " an input; or folder",
         ),
     ],
     mask_convention: photos.MaskConvention = "white",
@@ -83,6 +87,7 @@ def main(
         OutputOptions, format=format, quality=quality, strip_metadata=strip_metadata
     )
     if not is_folder(photo):
+        check_is_for_one(photo, processes=processes, retry_failed=retry_failed)
         return _fill_one(_Files(photo, mask, output), masks, fill, file, release, json)
     # Down here, like all that is slow to import: --help and usage answer without it.
     from kintsugi.inference.folder import FolderRun
@@ -133,7 +138,7 @@ def _fill_one(
             f"name the mask of {files.photo} after it, or choose --mask-convention alpha for a"
             " hole that was erased into it"
         )
-    target = one_output(files.output, file)
+    target = one_output(files.output, file, [files.photo, *([files.mask] if files.mask else [])])
     # Before anything slow: a mistyped name, or a mask of another photograph, is refused at once.
     image = read_file(files.photo)
     mask = None if files.mask is None else read_file(files.mask)

@@ -17,7 +17,7 @@ from kintsugi.jobs import _command as options
 from kintsugi.jobs import _photo_options as photos
 from kintsugi.jobs._bootstrap import join_ray, run
 from kintsugi.jobs._folder import finish, is_folder, read_file, reporting
-from kintsugi.jobs._one_photo import one_output, watching
+from kintsugi.jobs._one_photo import check_is_for_one, one_output, watching
 
 
 @options.command(
@@ -35,7 +35,8 @@ def main(
             "--output",
             "-o",
             metavar="URI",
-            help="a file, whose ending says its format; or folder, one for each style",
+            help="a file, whose ending says its format; one that is there is replaced, but never"
+            " an input; or folder, one for each style",
         ),
     ],
     strength: photos.Strength = "1.0",
@@ -57,7 +58,10 @@ def main(
     file = photos.chosen(
         OutputOptions, format=format, quality=quality, strip_metadata=strip_metadata
     )
-    one = None if is_folder(content) else one_output(output, file)
+    one = None
+    if not is_folder(content):
+        check_is_for_one(content, processes=processes, retry_failed=retry_failed)
+        one = one_output(output, file, [content, style])
     # Before anything slow: a mistyped name is refused at once.
     data = b"" if one is None else read_file(content)
     # Down here, like all that is slow to import: --help and usage answer without it.

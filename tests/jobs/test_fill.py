@@ -1,6 +1,7 @@
 """kintsugi fill of one photograph, from the command line with a real, tiny release."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,55 @@ def test_what_cannot_be_used_is_reported_and_nothing_written(
     with pytest.raises(InvalidInput, match="the mask is empty"):
         main([*files, "-o", "filled.png"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "photo.png", "release"]
+
+
+def test_what_is_there_is_replaced_where_it_is_and_stays_private(
+    files: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    old = tmp_path / "kept" / "old.png"
+    old.write_bytes(b"old")
+    old.chmod(0o600)
+    (tmp_path / "filled.png").symlink_to("kept/old.png")
+    assert main([*files, "-o", "filled.png"]) == DONE
+    assert (tmp_path / "filled.png").is_symlink()
+    assert old.stat().st_mode & 0o777 == 0o600
+    with Image.open(old) as image:
+        assert image.size == (70, 40)
+
+
+def test_inputs_and_what_is_no_file_are_never_replaced(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to("photo.png")
+    os.link("mask.png", "second.png")
+    os.mkfifo("pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png") if path.is_file()}
+    for name in ("photo.png", "./photo.png", "link.png", f"file://{tmp_path}/photo.png"):
+        with pytest.raises(ConfigError, match=r"is photo\.png, which is read"):
+            main([*files, "-o", name])
+    for name in ("mask.png", "second.png"):
+        with pytest.raises(ConfigError, match=r"is mask\.png, which is read"):
+            main([*files, "-o", name, "--overwrite"])
+    with pytest.raises(ConfigError, match=r"pipe\.png: it is a pipe, and no file: name a file"):
+        main([*files, "-o", "pipe.png"])
+    with pytest.raises(ConfigError, match=r"folder\.png is a folder: name a file in it"):
+        main([*files, "-o", "folder.png"])
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+def test_options_that_would_do_nothing_are_refused(files: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"--retry-failed is for folders, and photo\.png is one"):
+        main([*files, "-o", "filled.png", "--retry-failed"])
+    with pytest.raises(ConfigError, match=r"--processes 7 is for folders"):
+        main([*files, "-o", "filled.png", "--processes=7"])
+    with pytest.raises(ConfigError, match=r"ends as png does, and --format says jpeg.*\.jpg"):
+        main([*files, "-o", "filled.png", "--format=jpeg"])
+    assert main([*files, "-o", "filled.JPG", "--format=jpeg"]) == DONE
+    assert main([*files, "-o", "filled.bin", "--format=webp", "--overwrite"]) == DONE
+    for name, format in (("filled.JPG", "JPEG"), ("filled.bin", "WEBP")):
+        with Image.open(name) as image:
+            assert image.format == format
 
 
 def test_a_picture_that_cannot_be_seen_is_the_users_error(files: list[str], tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_of_one_photograph_what_cannot_be_is_said_at_once(
         main([photo, *rest, "-o", "styled"])
     with pytest.raises(ConfigError, match=r"nothing is at .*b\.jpg"):
         main([photo.replace("a.jpg", "b.jpg"), *rest, "-o", "styled.png"])
+    for each in (photo, arguments[1]):
+        with pytest.raises(ConfigError, match="which is read: inputs are never replaced"):
+            main([photo, *rest, "-o", each])
+    with pytest.raises(ConfigError, match="--retry-failed is for folders"):
+        main([photo, *rest, "-o", "styled.png", "--retry-failed"])
     with pytest.raises(ConfigError, match="seed='one' is not one of its values"):
         main([photo, *rest, "-o", "styled.png", "--seed=one"])
 

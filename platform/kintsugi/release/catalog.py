@@ -90,7 +90,7 @@ def promote(release: str, to: str) -> ReleaseConfig:
         StorageError: there is no whole release, or its weights are not those that it names.
     """
     source, target = Storage(release), Storage(to)
-    if source.uri == target.uri:
+    if source.is_same_place(target):
         raise ConfigError(f"{source.uri} is where it is: name another place to promote it to")
     config = read_config(release)
     with tempfile.TemporaryDirectory(prefix="kintsugi-promote-") as folder:

@@ -131,8 +131,11 @@ class LocalFolders:
         digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
         unique = f"{os.getpid()}-{threading.get_ident()}"
         partial = target.with_name(f".{digest}.{unique}{_PARTIAL_SUFFIX}")
+        there = _file_to_replace(target)
         try:
             with partial.open("wb") as file:
+                if there is not None:
+                    _take_over(file.fileno(), there)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -211,6 +214,8 @@ class LocalFolders:
         )
 
     def remedy(self, error: Exception, path: str) -> str:
+        if isinstance(error, _NotAFile):
+            return "name a file, or a path at which nothing is"
         if isinstance(error, FileNotFoundError):
             return "check the path"
         if isinstance(error, PermissionError):
@@ -337,6 +342,36 @@ class Buckets:
                 silence = LONGEST_SECONDS if writing else STALL_SECONDS
                 self._clients[key] = open_s3(tries=1, silence=silence, session=open_session())
             return self._clients[key]
+
+
+class _NotAFile(OSError):
+    """What stands at a path is a pipe, a socket or a device: to replace it would break it."""
+
+
+def check_file(path: Path) -> None:
+    """Raises: OSError: what stands at the path, or behind a link there, can be no output."""
+    _file_to_replace(path)
+
+
+def _file_to_replace(path: Path) -> os.stat_result | None:
+    """What a write would replace; None where nothing is."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    if what := _SPECIAL.get(stat.S_IFMT(about.st_mode)):
+        raise _NotAFile(errno.EINVAL, f"it is {what}, and no file")
+    return about
+
+
+def _take_over(file: int, there: os.stat_result) -> None:
+    """Who may read the open file, and whose it is, become those of the one that it replaces."""
+    made = os.fstat(file)
+    if (made.st_uid, made.st_gid) != (there.st_uid, there.st_gid):
+        # Only root may give files away: another's file that one may replace becomes one's own.
+        with suppress(PermissionError):
+            os.fchown(file, there.st_uid, there.st_gid)
+    os.fchmod(file, stat.S_IMODE(there.st_mode))
 
 
 def only_files(names: dict[str, int]) -> dict[str, int]:

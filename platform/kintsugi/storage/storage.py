@@ -63,6 +63,17 @@ class Storage:
         below._retry, below._backend = self._retry, self._backend
         return below
 
+    def lies_in(self, other: "Storage") -> bool:
+        """Whether this place is the other or below it, by whatever path either was named."""
+        if self.is_bucket or other.is_bucket:
+            return f"{self.uri}/".startswith(f"{other.uri.rstrip('/')}/")
+        here, there = (Path(os.path.realpath(place.uri)) for place in (self, other))
+        return any(_is_one_place(each, there) for each in (here, *here.parents))
+
+    def is_same_place(self, other: "Storage") -> bool:
+        """Whether this place and the other are one, by whatever path either was named."""
+        return self.lies_in(other) and other.lies_in(self)
+
     def exists(self, name: str = "") -> bool:
         """True when there is a file or a folder of this name."""
         return self._do("look for", name, self._backend.exists)
@@ -147,7 +158,11 @@ class Storage:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a whole file: it appears complete or not at all."""
+        """Write a whole file: it appears complete or not at all.
+
+        One that is there is replaced, and who may read it stays; a link is replaced as well, and
+        what it leads to stays.
+        """
         self._do("write", name, lambda path: self._backend.write(path, data))
 
     def delete(self, name: str) -> None:
@@ -243,6 +258,11 @@ def file_at(uri: str) -> tuple[Storage, str]:
     if not name:
         raise ConfigError(f"{uri!r} names no file")
     return Storage(folder or ("/" if uri.startswith("/") else ".")), name
+
+
+def _is_one_place(one: Path, other: Path) -> bool:
+    """Also where the names differ, as in a file system without upper and lower case."""
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
 
 
 def _open(uri: str, retry: Retry) -> Storage:

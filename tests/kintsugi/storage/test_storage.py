@@ -227,6 +227,49 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         assert reading.read() == b"old"
 
 
+def test_a_file_that_is_replaced_stays_as_private_as_it_was(tmp_path: Path) -> None:
+    here = Storage(tmp_path)
+    here.write("a", b"old")
+    (tmp_path / "a").chmod(0o600)
+    (tmp_path / "link").symlink_to("a")
+    here.write("link", b"new")
+    here.write("a", b"new")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"a": 0o600, "link": 0o600}
+    assert not (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(StorageError, match="it is a pipe, and no file: name a file"):
+            Storage(tmp_path).write(name, b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_places_are_compared_by_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "out").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    photos = Storage(".")
+    for inside in ("out", "../x/../photos/new", "../link/new/below", f"file://{tmp_path}/link/"):
+        assert Storage(inside).lies_in(photos), inside
+    for outside in ("..", "../filled", "../x", "../photos2"):
+        assert not Storage(outside).lies_in(photos), outside
+    assert Storage("../link/../photos/out/..").is_same_place(photos)
+    assert not Storage("out").is_same_place(photos)
+    assert Storage("s3://shop/photos/out").lies_in(Storage("s3://shop/photos/"))
+    assert not Storage("s3://shop/photos2").lies_in(Storage("s3://shop/photos"))
+    assert not Storage("/shop/photos").lies_in(Storage("s3://shop/photos"))
+
+
 def test_only_what_was_abandoned_is_swept(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     storage.write("a/whole", b"1")
