@@ -115,13 +115,14 @@ class _Files:
 def _places(photo: str, mask: str | None, output: str, masks: MaskOptions) -> "Places":
     """Where photographs and masks are: by default in one folder, or erased into the photographs."""
     from kintsugi.inference.inpaint import Places
-    from kintsugi.storage.storage import Storage
+    from kintsugi.storage.storage import Storage, file_at
 
     images, filled = Storage(photo), Storage(output)
     if mask is None and masks.mask_convention == "alpha":
         return Places(images, None, filled)
     if mask is not None and not is_folder(mask):
-        return Places(images, None, filled, one_mask=read_file(mask))
+        folder, name = file_at(mask)
+        return Places(images, None, filled, read_file(mask), folder.join(name))
     return Places(images, Storage(mask or photo), filled)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kintsugi.errors import StorageError
+from kintsugi.errors import ConfigError, StorageError
 from kintsugi.jobs._bootstrap import DONE, SOME_REJECTED
 from kintsugi.jobs.fill import main
 from kintsugi.models.build import ModelConfig, build_inpainter
@@ -89,6 +89,44 @@ def test_what_is_no_file_has_a_row_and_holds_nothing_up(
         "zero.jpg": ("left_out", "not_a_file", "it is a device, and no file"),
     }
     assert "left out, since none is a photograph: masks: b.png, pipe.jpg" in capsys.readouterr().out
+
+
+def outcomes(output: Path) -> dict[str, str]:
+    rows = map(json.loads, (output / "report.jsonl").read_text().splitlines())
+    return {row["id"]: row["status"] for row in rows}
+
+
+def test_masks_may_lie_among_the_photographs(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = arguments[3:]
+    (tmp_path / "masks").rename(tmp_path / "images" / "masks")
+    (tmp_path / "link").symlink_to("images/masks")
+    (tmp_path / "one.png").write_bytes((tmp_path / "images/masks/a_mask.png").read_bytes())
+    monkeypatch.chdir(tmp_path / "images")
+    for number, masks in enumerate(("masks", "../link", "./masks/../masks")):
+        assert main([".", masks, "-o", f"../out{number}", *rest]) == DONE
+        assert outcomes(tmp_path / f"out{number}") == {"a.png": "done"}
+    (tmp_path / "images" / "masks" / "a_mask.png").rename("a_mask.png")
+    for number, masks in enumerate(("../images", "masks/..")):
+        assert main([".", masks, "-o", f"../same{number}", *rest]) == DONE
+        assert outcomes(tmp_path / f"same{number}") == {"a.png": "done"}
+    assert main([".", "a_mask.png", "-o", "../one", *rest]) == DONE
+    assert outcomes(tmp_path / "one") == {"a.png": "done"}
+
+
+def test_an_output_among_the_inputs_is_found_by_where_it_is(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = arguments[3:]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "plink").symlink_to("images")
+    monkeypatch.chdir(tmp_path)
+    for output in ("x/../images/out", "plink/out", "images/../masks"):
+        with pytest.raises(ConfigError, match="lies among the"):
+            main(["images", "masks", "-o", output, *rest])
+    monkeypatch.chdir("images")
+    assert main([".", "../masks", "-o", "../filled", *rest]) == DONE
 
 
 @pytest.mark.slow

@@ -193,9 +193,8 @@ def check_any(plan: FolderPlan[AnItem], photos: Storage) -> None:
 
 def check_apart(output: Storage, inputs: Mapping[str, Storage]) -> None:
     """Raises: ConfigError: the output lies among the inputs, which are named by what they hold."""
-    inside = output.uri.rstrip("/") + "/"
     for name, place in inputs.items():
-        if inside.startswith(place.uri.rstrip("/") + "/"):
+        if output.lies_in(place):
             raise ConfigError(
                 f"the output {output.uri} lies among the {name} in {place.uri}: the next run"
                 " would take outputs for inputs; choose a folder outside"

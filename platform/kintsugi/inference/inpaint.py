@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from kintsugi.imaging.formats import is_photo
@@ -50,12 +51,14 @@ class Places:
         output: Fills, and the report.
         one_mask: The bytes of one mask for all; without it and ``masks`` the holes were erased
             into the photographs (``mask_convention`` alpha).
+        mask_file: Where that one mask lies, which is no photograph if it lies among them.
     """
 
     images: Storage
     masks: Storage | None
     output: Storage
     one_mask: bytes | None = None
+    mask_file: Storage | None = None
 
 
 def inpaint_folder(
@@ -85,10 +88,15 @@ def inpaint_folder(
     check_apart(places.output, inputs)
     found = places.images.survey()
     if places.masks is None:
+        if places.mask_file is not None:
+            found = _outside(found, places.images, places.mask_file)
         plan = _without_masks(plan_outputs(found, output.format))
-    elif places.masks.uri == places.images.uri:
+    elif places.masks.is_same_place(places.images):
         plan = plan_folder(found, None, output.format)
     else:
+        # The masks may lie in a folder among the photographs.
+        if not places.images.lies_in(places.masks):
+            found = _outside(found, places.images, places.masks)
         plan = plan_folder(found, places.masks.survey(), output.format)
     check_any(plan, places.images)
     return work_folder(plan, Filling(places, method, masks, output), places.output, run)
@@ -146,6 +154,26 @@ def fill_holed(
     """
     pixels: Any = holed.photo.pixels
     return save_filled(holed, method(pixels, holed.hole), output)
+
+
+def _outside(found: Survey, images: Storage, masks: Storage) -> Survey:
+    """Photographs without what lies in the masks' folder, or is the one mask."""
+
+    @cache
+    def are_masks(folder: str) -> bool:
+        return images.join(folder).lies_in(masks)
+
+    def is_mask(name: str) -> bool:
+        folder, _, last = name.rpartition("/")
+        # Only what may be the one mask is looked at by itself: a folder may hold a million.
+        by_itself = last == masks.uri.rpartition("/")[2] and images.join(name).is_same_place(masks)
+        return by_itself or are_masks(folder)
+
+    return Survey(
+        {name: size for name, size in found.sizes.items() if not is_mask(name)},
+        {name: why for name, why in found.unreadable.items() if not is_mask(name)},
+        {name: what for name, what in found.special.items() if not is_mask(name)},
+    )
 
 
 def _masks_among(names: list[str]) -> list[str]:
