@@ -102,6 +102,8 @@ def work_folder(
 
     Raises: StorageError: a place cannot be read or written at all.
     """
+    # What a run that was killed left half written would stay for ever.
+    output.sweep()
     known, written = earlier_outcomes(output), set(output.list())
     outcomes = {outcome.id: outcome for outcome in plan.refused}
     waiting = []

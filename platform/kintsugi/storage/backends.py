@@ -8,6 +8,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 import stat
 import threading
@@ -24,6 +25,8 @@ from kintsugi.storage.s3 import LONGEST_SECONDS, STALL_SECONDS, open_s3, open_se
 from kintsugi.storage.s3_errors import read_answer
 
 _PARTIAL_SUFFIX = ".partial"
+# Of what is half written here; downloads of other programs end so, too.
+_PARTIAL_NAME = re.compile(r"\.[0-9a-f]{16}\.\d+-\d+\.partial")
 # Files of a local folder that are listed at one time.
 _PAGE_FILES = 10_000
 # A write that has not ended after so long was killed.
@@ -190,10 +193,10 @@ class LocalFolders:
         old = time.time() - _ABANDONED_SECONDS
         files = (Path(at, name) for at, _, names in os.walk(path) for name in names)
         for file in files:
-            if not file.name.endswith(_PARTIAL_SUFFIX):
+            if not _PARTIAL_NAME.fullmatch(file.name):
                 continue
-            # Its writer, or somebody else who sweeps, may be quicker.
-            with suppress(FileNotFoundError):
+            # Its writer, or somebody else who sweeps, may be quicker; another's is for them.
+            with suppress(FileNotFoundError, PermissionError):
                 if file.stat().st_mtime < old:
                     file.unlink()
 
@@ -392,7 +395,7 @@ def _survey_of(entries: list[os.DirEntry[str]], root: Path) -> Survey:
     """What of them is no folder, by names relative to ``root``."""
     found = Survey({}, {})
     for entry in entries:
-        if _is_folder(entry) or entry.name.endswith(_PARTIAL_SUFFIX):
+        if _is_folder(entry) or _PARTIAL_NAME.fullmatch(entry.name):
             continue
         name, about = Path(entry.path).relative_to(root).as_posix(), _file_of(entry)
         if isinstance(about, int):

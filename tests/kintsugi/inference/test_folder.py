@@ -102,6 +102,17 @@ def test_what_a_killed_run_wrote_is_not_done_again(folders: Folders) -> None:
     assert folders.rows()["a.png"]["status"] == "done"
 
 
+def test_what_a_killed_run_left_half_written_goes(folders: Folders) -> None:
+    folders.source.write("a.png", b"xy")
+    folders.work()
+    output = Path(folders.output.uri)
+    left = output / f".{'a' * 16}.1-1.partial"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    folders.work()
+    assert not left.exists()
+
+
 def test_equal_output_names_are_refused_with_both_named() -> None:
     found = Survey(dict.fromkeys(["a.jpg", "a.png", "b.png"], 1), {})
     assert [item.output for item in plan_outputs(found).items] == ["a.jpg", "a.png", "b.png"]

@@ -273,13 +273,15 @@ def test_places_are_compared_by_where_they_are(
 def test_only_what_was_abandoned_is_swept(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     storage.write("a/whole", b"1")
-    old, fresh = tmp_path / "a" / ".x.1-1.partial", tmp_path / "a" / ".y.1-1.partial"
-    for file in (old, fresh, tmp_path / "a" / "whole"):
+    old, fresh = (tmp_path / "a" / f".{each * 16}.1-1.partial" for each in "ab")
+    download = tmp_path / "a" / "film.partial"
+    for file in (old, fresh, download, tmp_path / "a" / "whole"):
         file.write_bytes(b"1")
-    for file in (old, tmp_path / "a" / "whole"):
+    for file in (old, download, tmp_path / "a" / "whole"):
         os.utime(file, (0, 0))
     storage.sweep()
-    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == [fresh.name, "whole"]
+    left = sorted(file.name for file in (tmp_path / "a").iterdir())
+    assert left == [fresh.name, download.name, "whole"]
     Storage(tmp_path / "nothing").sweep()
 
 
