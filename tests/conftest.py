@@ -35,6 +35,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.numprocesses = min(MOST_PROCESSES, 2 * len(os.sched_getaffinity(0)))
         # A file's tests stay together: they share what takes long to make.
         config.option.dist = "loadfile"
+        # In the order in which they are collected, which is by how long they take.
+        config.option.loadscopereorder = False
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -64,6 +66,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+    if hasattr(config, "workerinput"):
+        # What takes long comes first: begun last, it would leave all other processes idle.
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -39,8 +39,7 @@ def start(ray: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             try:
-                # Its pages are a dozen processes, and no test looks at them.
-                ray.init(address="local", num_cpus=NUM_CPUS, include_dashboard=False)
+                ray.init(address="local", num_cpus=NUM_CPUS)
                 return
             except Exception as error:
                 # Ray gives its own processes 30 s, which a busy machine may need longer than.
