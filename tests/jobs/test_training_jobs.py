@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from tests.kintsugi.training_runs import debug_config, losses, pack_photos
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 400
+# Of a step, on no terminal.
+LINE = r"^step +{step}/{last}  perceptual .* images/s  data wait +\d+ %  \d+ s left$"
+PICTURES = r"^step +{step}/{last}  fixed photographs: "
 
 pytestmark = pytest.mark.ray
 
@@ -76,7 +80,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
         "loop.batch_size=2",
         "loop.log_every=1",
         "loop.checkpoint_every=2",
-        "loop.sample_every=0",
+        "loop.sample_every=2",
         "workers.threads=1",
     ]
     checkpoints = CheckpointStore(Storage(f"{s3_uri}/runs/killed/checkpoints"))
@@ -98,7 +102,8 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     figures = tmp_path / "figures.json"
     # By its name now, as the tutorial has it.
     command = ["kintsugi", "train", "stage1", *sets([*settings, f"loop.max_steps={last}"])]
-    again = submit(job_cluster, *command, "--json", str(figures), output=tmp_path / "again.log")
+    command += ["--json", str(figures), "--tensorboard"]
+    again = submit(job_cluster, *command, output=tmp_path / "again.log")
     log = tmp_path / "again.log"
     assert again.wait() == 0, log.read_text()
 
@@ -108,9 +113,21 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(
     assert f"resuming at step {resumed['first_step']}" in log.read_text()
     # Ray's own line for every checkpoint.
     assert "TrainingReport" not in log.read_text()
+    for step in range(resumed["first_step"] + 1, last + 1):
+        line = LINE.format(step=step, last=last)
+        assert len(re.findall(line, log.read_text(), re.MULTILINE)) == 1, log.read_text()
+    for file, step, of in (("killed.log", 0, NUM_STEPS), ("again.log", last // 2 * 2, last)):
+        printed = (tmp_path / file).read_text()
+        assert re.search(PICTURES.format(step=step, last=of), printed, re.MULTILINE), printed
+    # `ray job submit` has colours of its own.
+    ours = re.findall(r"^(?:steps? |stage1|perceptual loss).*", log.read_text(), re.MULTILINE)
+    assert not any("\x1b" in line for line in ours)
+    assert any(line.startswith("perceptual loss on the fixed photographs: ") for line in ours)
     config = debug_config(
         tmp_path, max_steps=last, log_every=1, checkpoint_every=last, sample_every=0
     )
     whole = read_metrics(train_locally(config).storage.join("metrics"))
     assert losses(resumed["metrics"]) == losses(whole)
-    assert Run(Storage(f"{s3_uri}/runs/killed")).config().run == "killed"
+    run = Run(Storage(f"{s3_uri}/runs/killed"))
+    assert run.config().run == "killed"
+    assert run.storage.join("tensorboard").list()
