@@ -124,6 +124,10 @@ test-faults: $(STAMP)  ## Kill workers, nodes, storage and the service's process
 		$(BIN)/pytest -m "(slow or edge or not slow) and not (faults or ray)" $(FAULTS_ALONE) && \
 		$(BIN)/pytest -m faults || exit 1; done
 
+test-endurance: $(STAMP)  ## Kill each node twenty times during 5,000 requests, and any process for ten minutes.
+	KINTSUGI_FAULTS_KILLS=20 KINTSUGI_FAULTS_REQUESTS=5000 KINTSUGI_FAULTS_SECONDS=600 \
+		$(BIN)/pytest -n 0 -s -m faults -k "killed and (node or meanwhile)" tests/faults/test_serving.py
+
 test-abuse: $(STAMP)  ## Attack the service on loopback, each attack with its bounds.
 	$(BIN)/pytest -n 0 -m abuse tests/abuse
 

@@ -1,9 +1,11 @@
 """The service as `serve deploy` starts it, under load, with its processes named, to be harmed."""
 
+import json
 import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ import torch
 import yaml
 
 from kintsugi.deploy.client import Client, ClientError
+from kintsugi.deploy.client.answers import Response
 from kintsugi.models.build import ModelConfig, build_inpainter
 from kintsugi.models.inpainter import Inpainter
 from kintsugi.models.networks.vgg import Vgg19Relu3
@@ -30,8 +33,8 @@ NODES = ("Image2Feature", "PatchSwap", "Feature2Image", "Refiner")
 DEADLINE_SECONDS = 60.0
 # Guards against a hang; what is promised is asserted by the tests.
 PATIENCE_S = 240.0
-# Two scales; an odd size; a thin one.
-_SIZES = ((320, 288), (97, 130), (64, 200))
+# Two scales; an odd size; a thin one; small ones, of which a long test can fill thousands.
+_SIZES = ((320, 288), (97, 130), (64, 200), (40, 56), (120, 90))
 
 
 @dataclass(frozen=True)
@@ -247,20 +250,46 @@ class Outcome:
     right: bool = False
 
 
+class _CountingClient(Client):
+    """The library's client, with a list of what each time it sent came to."""
+
+    def __init__(self, url: str, tries: list[str], *, max_retries: int) -> None:
+        super().__init__(url, timeout_seconds=DEADLINE_SECONDS + 40, max_retries=max_retries)
+        self._tries = tries
+
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Response:
+        try:
+            response = super()._request(method, path, body, headers)
+        except (OSError, HTTPException) as error:
+            self._tries.append(type(error).__name__)
+            raise
+        words = [str(response.status)]
+        if response.headers.get_content_type() == "application/problem+json":
+            words.append(json.loads(response.body)["code"])
+        if "retry-after" in response.headers:
+            words.append("with retry-after")
+        self._tries.append(" ".join(words))
+        return response
+
+
 @dataclass
 class Load:
-    """Clients that each send the next request when the last was answered."""
+    """Clients that each send the next request when the last was answered.
+
+    Attributes:
+        outcomes: What became of each request.
+        tries: What came each time one was sent: more than outcomes where the library asks again.
+    """
 
     service: Service
     clients: int
     max_retries: int
     outcomes: list[Outcome] = field(default_factory=list)
+    tries: list[str] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self, number: int) -> None:
-        client = Client(
-            self.service.url, timeout_seconds=DEADLINE_SECONDS + 40, max_retries=self.max_retries
-        )
+        client = _CountingClient(self.service.url, self.tries, max_retries=self.max_retries)
         while not self._ended.is_set():
             outcome = ask(client, self.service.cases[number % len(self.service.cases)])
             self.outcomes.append(outcome)
@@ -287,6 +316,21 @@ class Load:
 
     def versions(self) -> set[str]:
         return {outcome.version for outcome in self.outcomes}
+
+    def report(self) -> str:
+        """How many requests were answered rightly, wrongly or not at all, and what each try got.
+
+        More tries than requests: the library asks again by itself after a 503 or a broken
+        connection, and who calls it sees a slower answer and no error.
+        """
+        wrong = sum(one.status == 200 for one in self.failures())
+        seconds = [one.seconds for one in self.outcomes]
+        return (
+            f"{len(self.outcomes)} requests: {self.succeeded()} right, {wrong} wrong,"
+            f" {len(self.failures()) - wrong} errors or lost; each time one was sent:"
+            f" {dict(Counter(self.tries))}; median {np.median(seconds):.2f} s,"
+            f" slowest {max(seconds):.1f} s"
+        )
 
 
 @contextmanager
