@@ -58,7 +58,13 @@ def _starts_ray(file: Path) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless the selection names it: `pytest -m slow`."""
-    hidden = {item.path for item in items if item.get_closest_marker("ray")}
+    # Those that are run on request are none of its own: tests/faults has its marks from one place.
+    hidden = {
+        item.path
+        for item in items
+        if item.get_closest_marker("ray")
+        and not {mark.name for mark in item.iter_markers()} & set(ON_REQUEST)
+    }
     if hidden := {path for path in hidden if not _starts_ray(path)}:
         raise pytest.UsageError(f"-m ray would not find them: write mark.ray in {hidden}")
     left_out = {name for name in ON_REQUEST if name not in str(config.option.markexpr)}
