@@ -6,9 +6,7 @@ and not with what they claim. A file that lies is left to the limits of the proc
 it.
 """
 
-import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kintsugi.imaging.costs.cost import MOST_PARTS, DecodeCost
@@ -16,13 +14,11 @@ from kintsugi.imaging.costs.heif_cost import heif_cost
 from kintsugi.imaging.costs.jpeg2000_cost import jpeg2000_cost
 from kintsugi.imaging.costs.tiff_cost import tiff_cost
 from kintsugi.imaging.headers import webp_chunks
+from kintsugi.imaging.metadata.jpeg_segments import segments
 
 __all__ = ["DecodeCost", "read_decode_cost"]
 
-# In entropy-coded data a marker is whatever follows 0xff that is neither stuffing nor a restart.
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-_JPEG_ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}
 
 
 def read_decode_cost(data: bytes, format: str) -> DecodeCost:
@@ -91,7 +87,9 @@ class _JpegWalk:
 
 def _jpeg(data: bytes) -> DecodeCost:
     seen = _JpegWalk()
-    for parts, (marker, start, end) in enumerate(_jpeg_segments(data), start=1):
+    for parts, (marker, start, end) in enumerate(segments(data), start=1):
+        if marker == 0xD9:
+            break
         seen.segments = parts
         if parts > MOST_PARTS:
             seen.problem = f"it is in more than {MOST_PARTS} segments"
@@ -109,24 +107,6 @@ def _jpeg(data: bytes) -> DecodeCost:
         profile_bytes=seen.profile,
         problem=seen.problem,
     )
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's content until the first picture ends."""
-    position = 2
-    while (found := _JPEG_MARKER.search(data, position)) is not None:
-        marker, start = data[found.start() + 1], found.end()
-        if marker == 0xD9:
-            return
-        if marker in _JPEG_ALONE:
-            yield marker, start, start
-            position = start
-            continue
-        if start + 2 > len(data):
-            return
-        end = start + int.from_bytes(data[start : start + 2], "big")
-        yield marker, start + 2, end
-        position = max(end, start)
 
 
 def _webp(data: bytes) -> DecodeCost:

@@ -28,11 +28,13 @@ def read_tags(image: Image.Image, data: bytes, format: str, *, orientation: int)
     dpi = tags.dpi or _dpi(image)
     if dpi is not None and turned:
         dpi = dpi[1], dpi[0]
+    xmp, notes = corrected(tags.xmp)
     tags = replace(
         tags,
-        xmp=corrected(tags.xmp),
+        xmp=xmp,
         icc=tags.icc or image.info.get("icc_profile") or b"",
         dpi=dpi,
+        notes=(*tags.notes, *notes),
     )
     if not tags.exif:
         return tags

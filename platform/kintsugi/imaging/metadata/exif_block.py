@@ -18,7 +18,8 @@ from kintsugi.imaging.metadata.tiff_ifds import (
 )
 
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 0xA002, 0xA003
-_THUMBNAIL_AT, _THUMBNAIL_BYTES = 513, 514
+# Where a thumbnail is and how long: a JPEG, or samples in strips.
+_THUMBNAILS = ((513, 514), (273, 279))
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 282, 283, 296, 2
 # Tags of a TIFF's own directory that EXIF holds, too: names, dates, rights, resolution,
 # Windows' tags.
@@ -114,15 +115,27 @@ def _without_thumbnail(data: bytearray, order: str, at: int) -> bytearray:
     if not 8 <= second <= len(data) - 2:
         return data
     places = _places(data, order, second)
-    if _THUMBNAIL_AT not in places or _THUMBNAIL_BYTES not in places:
-        return data
-    start, size = (
-        struct.unpack_from(f"{order}I", data, places[tag])[0]
-        for tag in (_THUMBNAIL_AT, _THUMBNAIL_BYTES)
-    )
-    if start + size >= len(data) and start > second:
+    for at_tag, bytes_tag in _THUMBNAILS:
+        if at_tag in places and bytes_tag in places:
+            starts, sizes = (_numbers(data, order, places[tag]) for tag in (at_tag, bytes_tag))
+            for start, size in zip(starts, sizes, strict=False):
+                _cut_out(data, start, size, behind=second)
+    return data
+
+
+def _numbers(data: bytearray, order: str, place: int) -> tuple[int, ...]:
+    """The SHORTs or LONGs of an entry whose value stands at a place."""
+    kind, count = struct.unpack_from(f"{order}HI", data, place - 6)
+    letter, each = ("H", 2) if kind == 3 else ("I", 4)
+    if each * count > 4:
+        (place,) = struct.unpack_from(f"{order}I", data, place)
+    return struct.unpack_from(f"{order}{min(count, len(data))}{letter}", data, place)
+
+
+def _cut_out(data: bytearray, start: int, size: int, *, behind: int) -> None:
+    """Take bytes out of the end of a block, or blank them, so that no offset changes."""
+    if start + size >= len(data) and start > behind:
         del data[start:]
     else:
         end = min(start + size, len(data))
         data[start:end] = bytes(max(0, end - start))
-    return data

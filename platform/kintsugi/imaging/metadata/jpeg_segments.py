@@ -3,7 +3,6 @@
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kintsugi.imaging.metadata.exif_block import without_prefix
 from kintsugi.imaging.metadata.photoshop import without_thumbnails
@@ -12,46 +11,89 @@ from kintsugi.imaging.metadata.tags import Tags
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP, _ICC, _MPF = b"Photoshop 3.0\0", b"ICC_PROFILE\0", b"MPF\0"
-_APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xFE
-_START_OF_SCAN, _END = 0xDA, 0xD9
-# Stuffed bytes, restart markers and fill bytes lie inside the pixels.
+# A thermal camera's picture, and FlashPix's previews.
+_FLIR, _FLASHPIX = b"FLIR\0", b"FPXR\0"
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+_APP1, _APP2, _APP13, _COMMENT = 0xE1, 0xE2, 0xED, 0xFE
+_START, _START_OF_SCAN, _END = 0xD8, 0xDA, 0xD9
+# In entropy-coded data a marker is whatever follows 0xff that is neither stuffing nor a restart.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# Markers without content.
+_ALONE = {0x01, _START}
 # Most bytes of one segment, its length not counted.
 _MOST = 65_533
 
 
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's content; the first picture's end is the last one."""
+    position = 2
+    while (found := _MARKER.search(data, position)) is not None:
+        marker, start = data[found.start() + 1], found.end()
+        if marker == _END or marker in _ALONE:
+            yield marker, start, start
+            if marker == _END:
+                return
+            position = start
+            continue
+        if start + 2 > len(data):
+            return
+        end = start + int.from_bytes(data[start : start + 2], "big")
+        yield marker, start + 2, end
+        position = max(end, start)
+
+
 def read_jpeg(data: bytes) -> Tags:
     """What the segments say, as it stands in the file; the resolution is the caller's to read."""
-    tags, own, notes = Tags(), list[tuple[bytes, bytes]](), list[str]()
-    resources = icc = b""
-    comments: list[bytes] = []
-    for marker, body in _segments(data):
+    own, bound, notes, comments = list[tuple[bytes, bytes]](), list[str](), list[str](), []
+    exif = xmp = resources = icc = b""
+    for marker, start, end in segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        body = data[start:end]
         match marker:
-            case 0xE1 if body.startswith(_EXIF) and not tags.exif:
-                tags = replace(tags, exif=without_prefix(body))
-            case 0xE1 if body.startswith(_XMP) and not tags.xmp:
-                tags = replace(tags, xmp=body.removeprefix(_XMP))
+            case 0xE1 if body.startswith(_EXIF):
+                block = without_prefix(body)
+                # What is longer than a segment goes on in the next one, without a start.
+                if exif and block.startswith(_TIFF_STARTS):
+                    notes.append("a second block of EXIF data dropped")
+                else:
+                    exif += block
+            case 0xE1 if body.startswith(_XMP):
+                if xmp:
+                    notes.append("a second packet of XMP data dropped")
+                xmp = xmp or body.removeprefix(_XMP)
+            case 0xE1 if body.startswith(_XMP_MORE):
+                notes.append("extended XMP data dropped: apps keep the picture as it was there")
+            case 0xE1 | 0xE2 if body.startswith((_FLIR, _FLASHPIX)):
+                notes.append("thermal pictures or previews dropped: they show what was there")
             case 0xE2 if body.startswith(_ICC):
                 icc += body[len(_ICC) + 2 :]
             case 0xE2 if body.startswith(_MPF):
                 notes.append("further pictures in the file (previews, depth or gain map) dropped")
             case 0xED if body.startswith(_PHOTOSHOP):
                 resources += body.removeprefix(_PHOTOSHOP)
-            case 0xEB:
+            case 0xEB if body.startswith(b"JP"):
                 notes.append("content credentials dropped: they vouch for the picture as it was")
+            case 0xEB:
+                notes.append("segment APP11 dropped: it is made of the pixels")
             case 0xFE:
                 comments.append(body)
             # What belongs to the encoding: JFIF with its thumbnail, Adobe's transform.
-            case 0xE0 | 0xEE:
+            case 0xE0 if body.startswith((b"JFIF\0", b"JFXX\0")):
                 pass
-            case _:
+            case 0xEE if body.startswith(b"Adobe"):
+                pass
+            case _ if 0xE0 <= marker <= 0xEF:
                 own.append((bytes([marker]), body))
-    return replace(
-        tags,
+                bound.append(f"segment APP{marker - 0xE0}")
+    return Tags(
+        exif=exif,
+        xmp=xmp,
         resources=without_thumbnails(resources),
         icc=icc,
         comments=tuple(comments),
         own=tuple(own),
+        bound=tuple(dict.fromkeys(bound)),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -61,17 +103,11 @@ def bytes_after_end(data: bytes) -> int:
 
     The last end marker of a picture that is followed by one is not looked for: the first is.
     """
-    at = _start_of_scan(data)
-    while at is not None:
-        found = _MARKER.search(data, at)
-        if found is None:
-            return 0
-        at = found.start()
-        if data[at + 1] == _END:
-            return len(data) - at - 2
-        if at + 4 > len(data):
-            return 0
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    is_scanned = False
+    for marker, start, _ in segments(data):
+        is_scanned |= marker == _START_OF_SCAN
+        if marker == _END and is_scanned:
+            return len(data) - start
     return 0
 
 
@@ -79,10 +115,10 @@ def write_jpeg(encoded: bytes, tags: Tags) -> tuple[bytes, tuple[str, ...]]:
     """Put tags into an encoded JPEG; gives what does not fit into segments, too."""
     parts, notes = list[bytes](), list[str]()
     if tags.exif:
-        if len(tags.exif) + len(_EXIF) > _MOST:
-            notes.append("EXIF data dropped: jpeg holds 64 kB of it at most")
-        else:
-            parts.append(_segment(_APP1, _EXIF + tags.exif))
+        pieces = list(_pieces(tags.exif, _MOST - len(_EXIF)))
+        if len(pieces) > 1:
+            notes.append("EXIF data over 64 kB is in several segments, which few programs read")
+        parts += [_segment(_APP1, _EXIF + piece) for piece in pieces]
     if tags.xmp:
         if len(tags.xmp) + len(_XMP) > _MOST:
             notes.append("XMP data dropped: jpeg holds 64 kB of it at most")
@@ -101,36 +137,6 @@ def write_jpeg(encoded: bytes, tags: Tags) -> tuple[bytes, tuple[str, ...]]:
     if encoded[2:4] == b"\xff\xe0":
         at = 4 + int.from_bytes(encoded[4:6], "big")
     return encoded[:at] + b"".join(parts) + encoded[at:], tuple(notes)
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of each APP and comment segment before the pixels."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker in (_START_OF_SCAN, _END):
-            return
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
-        if size < 2:
-            return
-        if 0xE0 <= marker <= 0xEF or marker == _COMMENT:
-            yield marker, data[at + 4 : at + 2 + size]
-        at += 2 + size
-
-
-def _start_of_scan(data: bytes) -> int | None:
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:
-            at += 1
-            continue
-        if data[at + 1] == _START_OF_SCAN:
-            return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-    return None
 
 
 def _segment(marker: int, body: bytes) -> bytes:
