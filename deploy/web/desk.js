@@ -1,7 +1,6 @@
 // The photos that are open: which is on the stage, their small pictures, and that they are kept.
 
 import { Document } from "./document.js";
-import { Session } from "./keep/session.js";
 import { areSure } from "./sure.js";
 import { Tray } from "./tray.js";
 import { number, say } from "./words.js";
@@ -37,18 +36,9 @@ export class Desk {
     });
   }
 
-  /** Whether what is done here is there after a reload; else because another tab has the work. */
-  get isKept() {
-    return this.#session.isKept;
-  }
-
-  get isElsewhere() {
-    return this.#session.isElsewhere;
-  }
-
   /** Bring back the photos of an earlier visit; gives whether there are any. */
-  async restore(failed) {
-    this.#session = await Session.open(failed);
+  async restore(session) {
+    this.#session = session;
     window.addEventListener("beforeunload", (event) => {
       const undone = this.documents.some((each) => each.hasHole || each.isFilled || each.sent);
       if (undone && this.#session.isBehind) event.preventDefault();

@@ -21,13 +21,15 @@ export class Editor {
   #peeking = false;
 
   /**
-   * `changed()` follows every change, `painted()` every stroke that has ended, and
-   * `select(shape)` a shape of the tool that selects; `said(text)` is for who cannot see it.
+   * `changed()` follows every change, `painted()` every stroke that has ended, `resized()` a change
+   * of the brush's size, and `select(shape)` a shape of the tool that selects; `said(text)` is for
+   * who cannot see it.
    */
-  constructor(stage, canvas, { comparison, changed, painted, select, said }) {
+  constructor(stage, canvas, { comparison, changed, painted, resized, select, said }) {
     this.#comparison = comparison;
     this.changed = changed;
     this.painted = painted;
+    this.resized = resized;
     this.select = select;
     this.said = said;
     this.tool = "brush";
@@ -107,6 +109,7 @@ export class Editor {
     this.size = Math.min(most, Math.max(least, size));
     this.#document.size = this.size;
     this.#update();
+    this.resized();
   }
 
   /** A step larger (1) or smaller (-1). */

@@ -8,7 +8,6 @@ import { Fills } from "./fills.js";
 import { Holes } from "./holes.js";
 import { Job } from "./job.js";
 import { preferred } from "./keep/preferences.js";
-import { Unread } from "./keep/session.js";
 import { Notice } from "./notice.js";
 import { copyPhoto, savePhoto } from "./output.js";
 import { Panel } from "./panel.js";
@@ -27,6 +26,12 @@ export class FillTab {
   #holes;
   #job;
   #notice;
+  #session = null;
+  // As the session keeps it: one for all photos, as they are filled together.
+  #choices = {
+    id: "choices",
+    record: () => ({ record: this.#panel.choices, files: new Map() }),
+  };
 
   constructor(root, settings) {
     this.#root = root;
@@ -37,6 +42,7 @@ export class FillTab {
       comparison: new Comparison(this.#part("divider"), this.#part("sides")),
       changed: () => this.#show(),
       painted: () => this.#painted(),
+      resized: () => this.#desk.news(this.#editor.document),
       select: (...shape) => this.#attempt(() => this.#holes.select(...shape)),
       said: (text) => this.#say(text),
     });
@@ -62,6 +68,7 @@ export class FillTab {
       importMask: (...file) => this.#attempt(() => this.#holes.take(...file)),
       exportMask: () => this.#attempt(() => this.#holes.save()),
       touched: () => this.#notice.hide(),
+      chosen: () => this.#session?.keep(this.#choices),
     });
     new Expansion(root, {
       document: () => this.#editor.document,
@@ -78,11 +85,18 @@ export class FillTab {
   }
 
   /** Bring back the work of an earlier visit, and go on with what was being filled. */
-  async restore() {
+  async restore(session) {
     await this.#attempt(async () => {
-      if (await this.#desk.restore((error) => this.#notKept(error))) this.#say(say("restored"));
-      if (this.#desk.isElsewhere) this.#notice.inform(say("elsewhere"), say("elsewhere-hint"));
-      else if (!this.#desk.isKept) this.#notice.inform(say("not-kept"), say("not-kept-hint"));
+      const choices = await session.restoreState(this.#choices.id, (record) => record);
+      if (await this.#desk.restore(session)) {
+        if (choices) this.#panel.restore(choices);
+        this.#say(say("restored"));
+      } else {
+        // They were of work that was closed.
+        session.forget(this.#choices);
+      }
+      this.#session = session;
+      this.#notice.informOfKeeping(session);
     });
     for (const each of this.#desk.documents) {
       this.#attempt(async () => {
@@ -267,13 +281,9 @@ export class FillTab {
     });
   }
 
-  #notKept(error) {
-    console.warn(error);
-    if (error instanceof Unread) {
-      this.#notice.show(new Trouble(say("unread", { name: error.message }), say("unread-hint")));
-      return;
-    }
-    this.#notice.show(new Trouble(say("not-kept"), say("not-kept-hint")));
+  /** Something could not be kept. */
+  notKept(error) {
+    this.#notice.showUnkept(error);
   }
 
   #attempt(work) {

@@ -1,12 +1,13 @@
-// The tab that transfers a style: two pictures, the service, the result.
+// The tab that transfers a style: two pictures, the service, the result; kept as photos are.
 
 import { Comparison } from "./comparison.js";
 import { Gestures } from "./gestures.js";
 import { Job } from "./job.js";
 import { Notice } from "./notice.js";
-import { encodePhoto, openPhoto, saveFile, shrinkPhoto, Trouble } from "./photo.js";
+import { encodePhoto, openPhoto, Photo, saveFile, shrinkPhoto, Trouble } from "./photo.js";
 import { preview, stylize } from "./service.js";
 import { filesFrom, fromDrop, fromSamples } from "./sources.js";
+import { areSure } from "./sure.js";
 import { drawPicture, View } from "./view.js";
 import { number, say } from "./words.js";
 
@@ -25,6 +26,10 @@ export class LookTab {
   #peeking = false;
   // Of the files that were opened, by kind: an older one may be decoded later.
   #taken = { content: 0, style: 0 };
+  #session = null;
+  // Whether the result was downloaded.
+  #saved = false;
+  #kept = { id: "look", record: () => this.#record() };
 
   constructor(root, settings) {
     this.#root = root;
@@ -40,6 +45,32 @@ export class LookTab {
     new Gestures(this.#view, this);
     this.#listen();
     this.#show();
+  }
+
+  /** Bring back the pictures, the result and the strength of an earlier visit. */
+  async restore(session) {
+    await this.#attempt(async () => {
+      const made = await session.restoreState(this.#kept.id, async (record, read) => {
+        const photos = {};
+        for (const [part, photo] of Object.entries(record.photos)) {
+          photos[part] = await Photo.restore(photo, read);
+          await photos[part].load();
+        }
+        return { ...record, photos };
+      });
+      if (made !== null) this.#bringBack(made);
+      this.#session = session;
+      this.#notice.informOfKeeping(session);
+    });
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#result !== null && !this.#saved && session.isBehind) event.preventDefault();
+    });
+    this.#show();
+  }
+
+  /** Something could not be kept. */
+  notKept(error) {
+    this.#notice.showUnkept(error);
   }
 
   /** Take files for the photo, and for the look when there is a photo already. */
@@ -88,6 +119,7 @@ export class LookTab {
       const { sent, result } = await running;
       if (this.#pictures.content !== content) return result.unload();
       this.#setResult(result);
+      this.#news();
       this.#part("divider").focus();
       const size = `${sent.width} × ${sent.height}`;
       this.#say(say(sent.width === content.width ? "transferred" : "transferred-smaller", { size }));
@@ -99,6 +131,8 @@ export class LookTab {
     if (this.#result === null) return;
     await this.#attempt(async () => {
       saveFile(await encodePhoto(this.#result, "png"), `${this.#result.stem}-styled.png`);
+      this.#saved = true;
+      this.#news();
     });
   }
 
@@ -143,14 +177,82 @@ export class LookTab {
         failed: (error) => this.#notice.show(error),
       });
     }
+    for (const kind of Object.keys(NAMES)) {
+      this.#part(`close-${kind}`).textContent = "×";
+      this.#part(`close-${kind}`).addEventListener("click", () => this.#drop(kind));
+    }
+    document.addEventListener("words", () => { this.#show(); this.#showStrength(); });
     const { actions } = this;
     for (const button of this.#root.querySelectorAll("[data-action]")) {
       button.addEventListener("click", () => actions[button.dataset.action]());
     }
-    const strength = this.#part("strength");
-    strength.addEventListener("input", () => {
-      this.#part("strength-shown").textContent = number(strength.value / 100, { style: "percent" });
+    this.#part("strength").addEventListener("input", () => {
+      this.#showStrength();
+      this.#news();
     });
+  }
+
+  #showStrength() {
+    const share = this.#part("strength").value / 100;
+    this.#part("strength-shown").textContent = number(share, { style: "percent" });
+  }
+
+  /** Give up a picture, and what was made of it; nothing of it stays in the browser. */
+  async #drop(kind) {
+    const photo = this.#pictures[kind];
+    const isLost = kind === "content" && this.#result !== null && !this.#saved;
+    const title = say("close-sure", { name: photo.name });
+    if (isLost && !(await areSure(title, say("close-result"), say("close-this")))) return;
+    this.#taken[kind] += 1;
+    this.#job.cancel();
+    this.#put(kind, null);
+    if (kind === "content") this.#setResult(null);
+    this.#news();
+    this.#show();
+    this.#part(`well-${kind}`).querySelector("input").focus();
+  }
+
+  /** Put a decoded picture into its well, or none. */
+  #put(kind, photo) {
+    this.#pictures[kind]?.unload();
+    this.#pictures[kind] = photo;
+    const picture = this.#part(`picture-${kind}`);
+    URL.revokeObjectURL(picture.src);
+    picture.hidden = photo === null;
+    if (photo === null) return picture.removeAttribute("src");
+    picture.src = URL.createObjectURL(photo.shown);
+    if (kind !== "content") return;
+    this.#view.setPicture(photo.width, photo.height);
+    this.#view.fit();
+  }
+
+  /** What is kept: see Session. */
+  #record() {
+    const files = new Map();
+    const parts = { ...this.#pictures, result: this.#result };
+    const photos = {};
+    for (const [part, photo] of Object.entries(parts)) {
+      if (photo !== null) photos[part] = photo.record(files);
+    }
+    const name = Object.values(this.#pictures).filter(Boolean).map((each) => each.name).join(", ");
+    const record = { name, photos, strength: this.#part("strength").value, saved: this.#saved };
+    return { record, files };
+  }
+
+  #bringBack({ photos, strength, saved }) {
+    this.#part("strength").value = strength;
+    this.#showStrength();
+    for (const kind of Object.keys(NAMES)) if (photos[kind]) this.#put(kind, photos[kind]);
+    if (photos.result) this.#setResult(photos.result);
+    this.#saved = saved;
+    if (photos.content || photos.style) this.#say(say("restored"));
+  }
+
+  /** Something is new: keep it, soon; without pictures there is nothing to keep. */
+  #news() {
+    const { content, style } = this.#pictures;
+    if (content === null && style === null) this.#session?.forget(this.#kept);
+    else this.#session?.keep(this.#kept);
   }
 
   async #take(kind, file, name) {
@@ -161,18 +263,9 @@ export class LookTab {
       const photo = await openPhoto(file, name, this.#settings, (blob) => preview(blob, job));
       if (taken !== this.#taken[kind]) return photo.unload();
       this.#job.cancel();
-      this.#pictures[kind]?.unload();
-      this.#pictures[kind] = photo;
-      const picture = this.#part(`picture-${kind}`);
-      URL.revokeObjectURL(picture.src);
-      picture.src = URL.createObjectURL(photo.shown);
-      picture.alt = say(`${NAMES[kind]}-is`, { name });
-      picture.hidden = false;
-      if (kind === "content") {
-        this.#setResult(null);
-        this.#view.setPicture(photo.width, photo.height);
-        this.#view.fit();
-      }
+      this.#put(kind, photo);
+      if (kind === "content") this.#setResult(null);
+      this.#news();
       this.#say(say("opened", { name, width: photo.width, height: photo.height }));
     });
     this.#show();
@@ -181,6 +274,7 @@ export class LookTab {
   #setResult(result) {
     this.#result?.unload();
     this.#result = result;
+    this.#saved = false;
     this.#comparison.show(result !== null);
     this.#view.redraw();
   }
@@ -195,6 +289,15 @@ export class LookTab {
 
   #show() {
     const { content } = this.#pictures;
+    for (const [kind, photo] of Object.entries(this.#pictures)) {
+      const close = this.#part(`close-${kind}`);
+      close.hidden = photo === null;
+      if (photo === null) continue;
+      // In the language of the page.
+      this.#part(`picture-${kind}`).alt = say(`${NAMES[kind]}-is`, { name: photo.name });
+      close.title = say("close-photo", { name: photo.name });
+      close.setAttribute("aria-label", close.title);
+    }
     this.#part("empty").hidden = content !== null;
     this.#root.querySelector('[data-action="fill"]').disabled = this.#job.isRunning;
     this.#root.querySelector('[data-action="download"]').disabled = this.#result === null;

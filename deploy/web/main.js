@@ -1,6 +1,7 @@
 // Start of the page: words, settings of the service, the two tabs, and what concerns both.
 
 import { FillTab } from "./fill.js";
+import { Session } from "./keep/session.js";
 import { startKeys } from "./keys.js";
 import { LookTab } from "./look.js";
 import { fromDrop, ofPaste } from "./sources.js";
@@ -33,7 +34,9 @@ async function start() {
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.getElementById("help-close").addEventListener("click", () => help.close());
   startKeys(() => shown, () => help.showModal());
-  await tabs.fill.restore();
+  const session = await Session.open((error) => shown.notKept(error));
+  await tabs.fill.restore(session);
+  await tabs.look.restore(session);
   document.documentElement.dataset.ready = "true";
 }
 

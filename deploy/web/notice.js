@@ -1,5 +1,6 @@
 // What went wrong and what to do about it, in words, in one place of the page.
 
+import { Unread } from "./keep/session.js";
 import { Trouble } from "./photo.js";
 import { say } from "./words.js";
 
@@ -59,6 +60,20 @@ export class Notice {
   inform(text, more) {
     this.#put(text, more);
     this.#root.classList.add("good");
+  }
+
+  /** Say that work could not be kept, or that what was kept cannot be read now. */
+  showUnkept(error) {
+    console.warn(error);
+    const isUnread = error instanceof Unread;
+    const said = isUnread ? say("unread", { name: error.message }) : say("not-kept");
+    this.show(new Trouble(said, say(isUnread ? "unread-hint" : "not-kept-hint")));
+  }
+
+  /** Say why work is not there after a reload, where it is not: see keep/session.js. */
+  informOfKeeping({ isKept, isElsewhere }) {
+    if (isElsewhere) this.inform(say("elsewhere"), say("elsewhere-hint"));
+    else if (!isKept) this.inform(say("not-kept"), say("not-kept-hint"));
   }
 
   hide() {

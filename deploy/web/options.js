@@ -32,6 +32,25 @@ export class Options {
     return values;
   }
 
+  /** Those values that differ from the service's own. */
+  get chosen() {
+    const differs = ([name, value]) => String(value) !== String(this.#declared.get(name).default);
+    return Object.fromEntries(Object.entries(this.values).filter(differs));
+  }
+
+  /** Choose these again; what this service no longer has stays as it is. */
+  choose(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const input = this.#inputs.get(name);
+      const words = this.#declared.get(name)?.enum;
+      if (!input || (words && !words.includes(value))) continue;
+      if (input.type === "checkbox") input.checked = value;
+      else input.value = value;
+      // For whom it concerns what is chosen, as if by hand.
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  }
+
   /** The control of an option; null where the service declares none of this name. */
   control(name) {
     return this.#inputs.get(name) ?? null;

@@ -15,16 +15,18 @@ export class Panel {
   #options;
   #fileOptions;
   #maskOptions;
+  #chosen;
 
   /**
    * `declared` are the service's options in their groups, `actions` are by name; open(files),
-   * importMask(file, name, options) and exportMask() are for files, and touched() follows a press on
-   * the stage.
+   * importMask(file, name, options) and exportMask() are for files, touched() follows a press on
+   * the stage, and chosen() a change of what `choices` holds.
    */
-  constructor(root, editor, { declared, actions, open, importMask, exportMask, touched }) {
+  constructor(root, editor, { declared, actions, open, importMask, exportMask, touched, chosen }) {
     this.#root = root;
     this.#editor = editor;
     this.#actions = actions;
+    this.#chosen = chosen;
     for (const button of root.querySelectorAll("[data-action]")) this.#button(button);
     for (const input of root.querySelectorAll('input[type="file"][data-part="open"]')) {
       filesFrom(input, open);
@@ -41,10 +43,12 @@ export class Panel {
     });
     this.#part("select-bar").addEventListener("change", (event) => {
       editor.takesAway = event.target.value === "away";
+      chosen();
     });
     this.#options = new Options(this.#part("options"), declared.options ?? []);
     this.#fileOptions = new Options(this.#part("file-options"), declared.file_options ?? []);
     this.#maskOptions = new Options(this.#part("mask-options"), declared.mask_options ?? []);
+    for (const place of ["options", "mask-options"]) this.#part(place).addEventListener("input", chosen);
     this.#sliders();
     this.#brushes();
     document.addEventListener("words", () => { this.#brushes(); this.#hardness(); });
@@ -73,13 +77,39 @@ export class Panel {
 
   nextVariation() {
     const variation = this.#options.control("seed");
-    if (variation !== null) variation.value = Number(variation.value) + 1;
+    if (variation !== null) this.#options.choose({ seed: Number(variation.value) + 1 });
+  }
+
+  /** All that is chosen here for fills to come, as it can be kept. */
+  get choices() {
+    const { tool, hardness, takesAway } = this.#editor;
+    return {
+      tool,
+      hardness,
+      takesAway,
+      options: this.#options.chosen,
+      file: this.#fileOptions.chosen,
+      mask: this.#maskOptions.chosen,
+    };
+  }
+
+  /** Choose what an earlier visit had chosen. */
+  restore({ tool, hardness, takesAway, options, file, mask }) {
+    this.#options.choose(options);
+    this.#fileOptions.choose(file);
+    this.#maskOptions.choose(mask);
+    this.#setHardness(hardness);
+    const way = this.#part("select-bar").querySelector(`[value="${takesAway ? "away" : "add"}"]`);
+    way.checked = true;
+    this.#editor.takesAway = takesAway;
+    this.choose(tool);
   }
 
   choose(tool) {
     this.#root.querySelector(`input[name="tool"][value="${tool}"]`).checked = true;
     this.#part("select-bar").hidden = tool !== "select";
     this.#editor.setTool(tool);
+    this.#chosen();
   }
 
   harden(by) {
@@ -167,6 +197,7 @@ export class Panel {
     this.#editor.hardness = Math.min(1, Math.max(0, hardness));
     this.#hardness();
     this.#editor.view.redraw();
+    this.#chosen();
   }
 
   #hardness() {

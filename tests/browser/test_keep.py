@@ -201,3 +201,71 @@ def test_several_photos_are_filled_together(screen: Screen, photo: Path, tmp_pat
     screen.stage.focus()
     screen.page.keyboard.press("PageUp")
     screen.tab.locator('.tray .photo[title="more1.png"][aria-current=true]').wait_for()
+
+
+def test_a_reload_keeps_what_is_chosen_for_a_fill_and_its_file(
+    screen: Screen, photo: Path, tmp_path: Path
+) -> None:
+    chosen = {
+        "grow_mask": "5",
+        "feather": "3",
+        "align_colour": "false",
+        "scales": "2",
+        "seed": "7",
+        "format": "jpeg",
+        "quality": "61",
+        "strip_metadata": "true",
+        "mask_convention": "black",
+        "invert_mask": "true",
+        "mask_threshold": "200",
+    }
+    read = """inputs => Object.fromEntries(inputs.map(input =>
+        [input.dataset.option, input.type === "checkbox" ? String(input.checked) : input.value]))"""
+    controls = screen.tab.locator("[data-option]")
+    screen.open(photo)
+    preset = controls.evaluate_all(read)
+    # Each of the controls is named above, so that a new one is tried, too.
+    assert preset.keys() == chosen.keys()
+    assert all(preset[name] != value for name, value in chosen.items())
+    for name, value in chosen.items():
+        screen.option(name, value)
+    screen.choose("select")
+    screen.part("select-bar").locator('[value="away"]').locator("..").click()
+    hardness, size = screen.part("hardness"), screen.part("size")
+    for slider, value in ((hardness, "40"), (size, "70")):
+        slider.evaluate("(input, value) => { input.value = value; }", value)
+        slider.dispatch_event("input")
+    size_shown = screen.part("size-shown").inner_text()
+
+    reload(screen)
+    assert controls.evaluate_all(read) == chosen
+    outputs = screen.tab.locator(".slider:has([data-option]) output")
+    assert outputs.evaluate_all("all => all.map(each => each.textContent)") == ["5", "3"]
+    assert screen.tab.locator('input[name="tool"][value="select"]').is_checked()
+    assert screen.part("select-bar").locator('[value="away"]').is_checked()
+    assert screen.part("hardness-shown").text_content() == "40%"
+    assert screen.part("size-shown").inner_text() == size_shown
+    # What is kept is what is sent, also of the result after it.
+    screen.choose("brush")
+    screen.drag(STROKE)
+    sent = screen.sent_fills()
+    screen.fill()
+    screen.button("again").click()
+    screen.wait_filled()
+    for seed, body in zip(("7", "8"), sent, strict=True):
+        for name, value in {"grow_mask": "5", "align_colour": "false", "scales": "2"}.items():
+            assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in body
+        assert f'name="seed"\r\n\r\n{seed}\r\n'.encode() in body
+    reload(screen)
+    assert controls.evaluate_all(read) == {**chosen, "seed": "8"}
+
+    # With the last photograph goes what was chosen for it.
+    screen.download()
+    screen.tab.locator('[popovertarget="more-sheet"]').click()
+    screen.page.locator('#more-sheet [data-action="close"]').click()
+    screen.part("welcome").wait_for()
+    reload(screen)
+    screen.open(photo)
+    assert controls.evaluate_all(read) == preset
+    reload(screen)
+    assert controls.evaluate_all(read) == preset

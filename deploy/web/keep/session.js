@@ -1,4 +1,4 @@
-// The work of this browser, kept while it is done: photos, what was done to them, which is shown.
+// The work of this browser, kept while it is done: photos, what was done to them, what is chosen.
 
 import { Document } from "../document.js";
 import { openStore } from "./store.js";
@@ -48,7 +48,6 @@ export class Session {
     const { order = [], shown = null } = (await this.#store.get("state", "tray")) ?? {};
     records.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
     const documents = [];
-    const named = new Set();
     for (const record of records) {
       try {
         documents.push(await Document.restore(record, (key) => this.#file(key)));
@@ -57,14 +56,13 @@ export class Session {
         if (error instanceof Gone) {
           this.#failed(error);
           await this.#store.delete("photos", record.id);
-          continue;
+        } else {
+          // Too little memory to decode it, or a fault of the browser's: its files stay.
+          this.#failed(new Unread(record.original.name, { cause: error }));
         }
-        // Too little memory to decode it, or a fault of the browser's: its files stay.
-        this.#failed(new Unread(record.original.name, { cause: error }));
       }
-      for (const key of record.files) named.add(key);
     }
-    await this.#sweep(named);
+    await this.#sweep();
     return { documents, shown };
   }
 
@@ -74,7 +72,27 @@ export class Session {
     this.#queue(() => this.#store.put("state", "tray", tray));
   }
 
-  /** Keep a photo as it is, soon. */
+  /** What was kept under this id next to the photos, restored by `make(record, read)`; or null. */
+  async restoreState(id, make) {
+    const record = await this.#store.get("state", id);
+    if (!record) return null;
+    try {
+      return await make(record, (key) => this.#file(key));
+    } catch (error) {
+      if (error instanceof Gone) {
+        this.#failed(error);
+        await this.#store.delete("state", id);
+      } else {
+        this.#failed(new Unread(record.name, { cause: error }));
+      }
+      return null;
+    }
+  }
+
+  /**
+   * Keep something as it is, soon: a Document, or what else has `id` and record(), which gives
+   * { record, files }; restoreState(id) gives that back. A record with files has a name.
+   */
   keep(changed) {
     clearTimeout(this.#changed.get(changed.id)?.timer);
     const timer = setTimeout(() => this.keepNow(changed), SAVE_AFTER_MS);
@@ -101,24 +119,21 @@ export class Session {
     clearTimeout(this.#changed.get(gone.id)?.timer);
     this.#changed.delete(gone.id);
     this.#queue(async () => {
-      await this.#store.delete("photos", gone.id);
+      await this.#store.delete(shelfOf(gone), gone.id);
       for (const key of gone.record().files.keys()) await this.#store.delete("files", key);
     });
   }
 
   async #write(changed) {
     const { record, files } = changed.record();
-    const before = new Set(this.#keysOf(await this.#store.get("photos", changed.id)));
+    const shelf = shelfOf(changed);
+    const before = new Set((await this.#store.get(shelf, changed.id))?.files);
     // Files first: a record never names one that is not there.
     for (const [key, file] of files) {
       if (!before.has(key)) await this.#store.put("files", key, file);
     }
-    await this.#store.put("photos", changed.id, { ...record, files: [...files.keys()] });
+    await this.#store.put(shelf, changed.id, { ...record, files: [...files.keys()] });
     for (const key of before) if (!files.has(key)) await this.#store.delete("files", key);
-  }
-
-  #keysOf(record) {
-    return record?.files ?? [];
   }
 
   async #file(key) {
@@ -127,8 +142,10 @@ export class Session {
     return file;
   }
 
-  /** Delete files that no photo names: of a page that was closed while it wrote. */
-  async #sweep(named) {
+  /** Delete files that no record names: of a page that was closed while it wrote. */
+  async #sweep() {
+    const records = [...await this.#store.all("photos"), ...await this.#store.all("state")];
+    const named = new Set(records.flatMap(({ files = [] }) => files));
     for (const key of await this.#store.keys("files")) {
       if (!named.has(key)) await this.#store.delete("files", key);
     }
@@ -143,3 +160,5 @@ export class Session {
     return this.#writing;
   }
 }
+
+const shelfOf = (kept) => (kept instanceof Document ? "photos" : "state");
