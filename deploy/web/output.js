@@ -25,11 +25,10 @@ export async function savePhoto(document, options) {
 async function fileOf(photo, original, options) {
   const { format } = options;
   const own = format === "same" ? original.blob.type : `image/${format}`;
-  // As the service made it, or as the canvas was expanded.
-  if (own === "image/png" && photo.blob.type === own && !options.strip_metadata) {
-    return { file: photo.blob, notes: "" };
-  }
   const isExpanded = photo.width !== original.width || photo.height !== original.height;
+  const isWritten = own === photo.blob.type && own === "image/png" && !options.strip_metadata;
+  // Nothing of the photo's file is in it but what the canvas has.
+  if (isExpanded && isWritten) return { file: photo.blob, notes: "" };
   const job = { signal: new AbortController().signal, waiting() {} };
   try {
     // What was expanded is another photo than the file's, and is written as itself.
@@ -38,6 +37,8 @@ async function fileOf(photo, original, options) {
     return await saveAs(source, photo.blob, chosen, job);
   } catch (error) {
     if (error.code !== "gone") throw error;
+    // As the service made it for the page.
+    if (isWritten) return { file: photo.blob, notes: "" };
     // Without the service: what the browser can write, in its own colours and without metadata.
     const format = WRITTEN_HERE.includes(wordOf(own)) ? wordOf(own) : "png";
     return { file: await encodePhoto(photo, format), notes: say("written-here") };

@@ -9,7 +9,8 @@ from PIL import Image
 
 from kintsugi.imaging.codec import decode_image
 from tests.browser.screen import Screen
-from tests.deploy.conftest import draw_photo
+from tests.deploy.conftest import draw_photo, encode
+from tests.kintsugi.deep_pictures import avif
 
 pytestmark = pytest.mark.browser
 
@@ -70,6 +71,37 @@ def test_it_opens_is_filled_and_comes_back_as_it_was(
     screen.page.wait_for_selector("html[data-ready]")
     screen.option("format", "png")
     np.testing.assert_array_equal(screen.download()[1], answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("deep.avif", "10-bit samples reduced to 8 bit"),
+        ("tail.png", "4 bytes after the end of the picture dropped"),
+    ],
+)
+def test_what_is_lost_is_said_whatever_is_downloaded(
+    screen: Screen, tmp_path: Path, name: str, said: str
+) -> None:
+    path = tmp_path / name
+    pixels = draw_photo(96, 128)
+    path.write_bytes(
+        avif(pixels.astype(np.uint16) * 257, 10)
+        if name == "deep.avif"
+        else encode(pixels) + b"tail"
+    )
+    screen.tab.locator('.welcome input[type="file"]').set_input_files(path)
+    screen.stage.wait_for()
+    screen._size = (128, 96)
+    screen.settle()
+    screen.drag(STROKE)
+    screen.fill()
+    for format in ("same", "png"):
+        screen.option("format", format)
+        with screen.page.expect_download():
+            screen.button("download").click()
+        screen.notice.get_by_text(f"{name}: {said}").wait_for()
+        screen.notice.locator("button").click()
 
 
 def test_a_tiff_is_shown_upright(screen: Screen, tmp_path: Path) -> None:

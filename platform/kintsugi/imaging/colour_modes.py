@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from kintsugi.errors import InvalidInput
-from kintsugi.imaging.headers import png_bit_depth
+from kintsugi.imaging.headers import avif_bit_depth, png_bit_depth
 from kintsugi.imaging.limits import undecodable
 
 # What the imaging library raises on broken files (found by mutating files of
@@ -143,6 +143,8 @@ def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
         # The header of the code stream, behind its sizes: the depth of the first channel.
         at = data.find(b"\xff\x4f\xff\x51") + 42
         return (data[at] & 0x7F) + 1 if 42 <= at < len(data) else 8
+    if format == "avif":
+        return avif_bit_depth(data)
     if format == "heif":
         return int(image.info.get("bit_depth", 8))
     return 8

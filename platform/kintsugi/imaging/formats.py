@@ -92,7 +92,7 @@ FORMATS: dict[str, Format] = {
             "image/heif",
             "HEIF",
             frozenset({"L", "RGB"}),
-            12,
+            8,
             True,
             _PICTURE,
             16_384,

@@ -105,6 +105,23 @@ def is_lossless_webp(data: bytes) -> bool:
     return False
 
 
+def avif_bit_depth(data: bytes) -> int:
+    """Bits of a sample as an AVIF's first decoder configuration says: the photograph's."""
+    # Two bits of its third byte: more than 8, and of those more than 10.
+    at = data.find(b"av1C\x81") + 6
+    flags = data[at] >> 5 & 3 if 6 <= at < len(data) else 0
+    return {0b10: 10, 0b11: 12}.get(flags, 8)
+
+
+def declared_colours(data: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer of a HEIC or AVIF by the numbers of ITU-T H.273; None: not said."""
+    at = data.find(b"colrnclx") + 8
+    if not 8 <= at <= len(data) - 4:
+        return None
+    primaries, transfer = struct.unpack_from(">HH", data, at)
+    return primaries, transfer
+
+
 def container_problem(data: bytes, format: str) -> str | None:
     """Say what is wrong with the container of a PNG or WebP, or None.
 

@@ -24,9 +24,12 @@ from kintsugi.imaging.limits import (
 )
 from kintsugi.imaging.metadata import jpeg_segments, png_chunks
 
-# Tags of TIFF: bits of each sample, what 0 means, and whether its colours lie together or apart.
-_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
-_WHITE_IS_ZERO, _APART = 0, 2
+# Tags of TIFF: bits of each sample, what 0 means, samples of a pixel, and whether its colours lie
+# together or apart.
+_BITS, _PHOTOMETRIC, _CHANNELS, _PLANES = 258, 262, 277, 284
+_WHITE_IS_ZERO, _YCBCR, _APART = 0, 6, 2
+# Channels of colour by what 0 means; others have one.
+_COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}
 
 
 def open_image(
@@ -53,7 +56,7 @@ def open_image(
             check_size(image.height, image.width, limits, name)
             if format == "tiff":
                 _check_samples(image, name)
-            notes = (*_frames(image, data, format), *_tail(data, format))
+            notes = (*_frames(image, data, format), *_tail(data, format), *_channels(image, format))
             if draft_side and format == "jpeg":
                 image.draft(None, (draft_side, draft_side))
             image.load()
@@ -151,6 +154,21 @@ def _tail(data: bytes, format: str) -> tuple[str, ...]:
     if count < 2:
         return ()
     return (f"{count} bytes after the end of the picture dropped",)
+
+
+def _channels(image: Image.Image, format: str) -> tuple[str, ...]:
+    """What is said of a TIFF's channels that are no colours, and of colours that are no RGB."""
+    if format != "tiff":
+        return ()
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    meaning = tags.get(_PHOTOMETRIC)
+    read = _COLOURS.get(meaning, 1) + (image.getbands()[-1] in ("A", "a"))
+    notes = []
+    if (more := int(tags.get(_CHANNELS, 1)) - read) > 0:
+        notes.append(f"{more} channel{'s' if more > 1 else ''} next to the colours dropped")
+    if meaning == _YCBCR:
+        notes.append("YCbCr converted to RGB")
+    return tuple(notes)
 
 
 def _hush_pillow() -> None:

@@ -13,7 +13,7 @@ from kintsugi.imaging.encoders.picture_file import Picture, encode_picture
 from kintsugi.imaging.formats import FORMATS, Format
 from kintsugi.imaging.heif import reads_heif
 from kintsugi.imaging.metadata.exif_block import with_resolution
-from kintsugi.imaging.metadata.tags import Tags
+from kintsugi.imaging.metadata.tags import COLOUR_SPACE, Tags, colour_space_name
 from kintsugi.imaging.photo_options import OutputOptions
 from kintsugi.imaging.photograph import Photograph
 
@@ -22,6 +22,8 @@ Filled = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 _LOOKED_UP = 16_384
 # Rows that are gone over at a time: memory.
 _BAND = 256
+# Formats in which primaries and transfer are written by number.
+_WITH_COLOUR_SPACE = ("png", "heif")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _fitted(
     if picture.mode not in spec.modes:
         picture = _other_mode(picture, filled, spec, notes)
     if picture.samples.dtype == np.uint16 and spec.depth < 16:
-        notes.append(f"16-bit samples reduced to 8 bit: {spec.name} is written with 8")
+        _note_reduced(notes, spec)
         picture = replace(picture, samples=(picture.samples >> 8).astype(np.uint8))
     if picture.alpha is not None and not spec.alpha:
         notes.append(f"transparency dropped: {spec.name} has none")
@@ -141,6 +143,17 @@ def _fitted(
         grey = np.where(picture.samples, 255, 0).astype(np.uint8)
         picture = replace(picture, mode="L", samples=grey)
     return picture
+
+
+def _note_reduced(notes: list[str], spec: Format) -> None:
+    """Name the depth that is lost, as the file had it."""
+    bits = "16"
+    for note in tuple(notes):
+        own, _, kept = note.partition("-bit samples are kept")
+        if kept:
+            bits = own
+            notes.remove(note)
+    notes.append(f"{bits}-bit samples reduced to 8 bit: {spec.name} is written with 8")
 
 
 def _of_depth(alpha: npt.NDArray[Any], *, deep: bool) -> npt.NDArray[Any]:
@@ -185,7 +198,7 @@ def _reduced_to_palette(
 ) -> Picture:
     notes.append(f"colours reduced to 256: {spec.name} holds no more")
     if filled.dtype == np.uint16:
-        notes.append(f"16-bit samples reduced to 8 bit: {spec.name} is written with 8")
+        _note_reduced(notes, spec)
     own = filled if filled.dtype == np.uint8 else (filled >> 8).astype(np.uint8)
     image = Image.fromarray(own).quantize(255 if picture.alpha is not None else 256)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
@@ -207,9 +220,15 @@ def _tags(
     """What is written next to the pixels, and what of it the format cannot hold."""
     tags = photo.tags.stripped() if options.strip_metadata else photo.tags
     notes: list[str] = []
+    spaces = tuple(part for part in tags.own if part[0] == COLOUR_SPACE)
+    for name in filter(None, (colour_space_name(body) for _, body in spaces)):
+        if spec.name not in _WITH_COLOUR_SPACE:
+            notes.append(f"colour space {name} dropped: {spec.name} is written without")
     if spec.name != photo.format:
         tags, unheld = tags.for_another(spec.name)
         notes += unheld
+        if spec.name in _WITH_COLOUR_SPACE:
+            tags = replace(tags, own=spaces)
     # A profile is for samples of one kind.
     space = {"CMYK": b"CMYK", "L": b"GRAY", "1": b"GRAY"}.get(picture.mode, b"RGB ")
     if (

@@ -15,7 +15,7 @@ from kintsugi.imaging.metadata.gif_blocks import write_gif_xmp
 from kintsugi.imaging.metadata.jp2_boxes import write_jp2
 from kintsugi.imaging.metadata.jpeg_segments import write_jpeg
 from kintsugi.imaging.metadata.png_chunks import write_png
-from kintsugi.imaging.metadata.tags import Tags
+from kintsugi.imaging.metadata.tags import COLOUR_SPACE, Tags
 from kintsugi.imaging.photo_options import OutputOptions
 from kintsugi.imaging.photograph import Photograph
 
@@ -103,6 +103,10 @@ def _modern(spec: Format, tags: Tags, photo: Photograph, options: OutputOptions)
         fine = quality >= _FINE_QUALITY
         key, value = ("subsampling", "4:4:4") if spec.name == "avif" else ("chroma", 444)
         settings |= {key: value} if fine else {}
+    for body in (body for kind, body in tags.own if kind == COLOUR_SPACE and spec.name == "heif"):
+        settings |= {"color_primaries": body[0], "transfer_characteristics": body[1]}
+        # As libheif converts samples where nothing is said of them.
+        settings |= {"matrix_coefficients": 6, "full_range_flag": 1}
     return settings
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 from PIL import Image
 
 from kintsugi.imaging.encoders.tiff_file import read_tiff
+from kintsugi.imaging.headers import declared_colours
 from kintsugi.imaging.metadata.exif_block import exif_of_tiff, made_upright, without_prefix
 from kintsugi.imaging.metadata.gif_blocks import read_gif_xmp
 from kintsugi.imaging.metadata.jp2_boxes import read_jp2
 from kintsugi.imaging.metadata.jpeg_segments import read_jpeg
 from kintsugi.imaging.metadata.png_chunks import read_png
-from kintsugi.imaging.metadata.tags import Tags
+from kintsugi.imaging.metadata.tags import Tags, colour_space
 from kintsugi.imaging.metadata.xmp_packet import corrected
 
 
@@ -59,9 +60,12 @@ def _as_stored(image: Image.Image, data: bytes, format: str) -> Tags:
             comment = image.info.get("comment", b"")
             return Tags(xmp=read_gif_xmp(data), comments=(comment,) if comment else ())
         case _:
+            # A profile says it better.
+            colours = None if image.info.get("icc_profile") else declared_colours(data)
             return Tags(
                 exif=without_prefix(image.info.get("exif") or b""),
                 xmp=image.info.get("xmp") or b"",
+                own=colour_space(*colours) if colours and format in ("heif", "avif") else (),
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kintsugi.imaging.metadata.exif_block import without_prefix
 from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of, without_thumbnails
-from kintsugi.imaging.metadata.tags import COLOUR_PARTS, Tags, as_text
+from kintsugi.imaging.metadata.tags import COLOUR_PARTS, COLOUR_SPACE, Tags, as_text
 
 _XMP_KEY = b"XML:com.adobe.xmp"
 # What ImageMagick, and others after it, store as hexadecimal text: PNG had no chunk for it.
@@ -122,10 +122,10 @@ def write_png(encoded: bytes, tags: Tags, *, same_format: bool) -> bytes:
 
     Args:
         encoded: With nothing but header, palette, transparency and pixels.
-        tags: Those of a PNG keep their own chunks.
+        tags: Those of a PNG keep their own chunks, others the colour space alone.
         same_format: Whether the photograph was a PNG, too.
     """
-    own = list(tags.own) if same_format else []
+    own = [part for part in tags.own if same_format or part[0] == COLOUR_SPACE]
     colours = [part for part in own if part[0] in COLOUR_PARTS]
     if tags.icc:
         colours.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(tags.icc)))

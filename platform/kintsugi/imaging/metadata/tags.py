@@ -53,7 +53,8 @@ class Tags:
 
     def for_another(self, label: str) -> tuple["Tags", tuple[str, ...]]:
         """What another format can take, and what it cannot, one clause each."""
-        kinds = {kind for kind, _ in self.own} & COLOUR_PARTS
+        # What says the colour space is named in words, by who knows the format.
+        kinds = ({kind for kind, _ in self.own} & COLOUR_PARTS) - {COLOUR_SPACE}
         if b"sRGB" in kinds or self.icc:
             # It says the same, or counts more.
             kinds -= {b"gAMA", b"cHRM"}
@@ -72,6 +73,37 @@ def as_text(comment: bytes) -> str:
         return comment.decode().rstrip("\0")
     except UnicodeDecodeError:
         return comment.decode("latin-1").rstrip("\0")
+
+
+# PNG's chunk, and the part of a HEIC's or AVIF's tags, that says primaries and transfer by number.
+COLOUR_SPACE = b"cICP"
+# Those that are shown as sRGB is, or as much as, or not known; names of others.
+_SRGB_PRIMARIES, _SRGB_TRANSFERS = frozenset({1, 2}), frozenset({1, 2, 6, 13, 14, 15})
+_PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+_TRANSFERS = {4: "gamma 2.2", 5: "gamma 2.8", 8: "linear", 16: "PQ", 18: "HLG"}
+
+
+def colour_space(primaries: int, transfer: int) -> tuple[tuple[bytes, bytes], ...]:
+    """These numbers of H.273 as PNG stores them, a part of `Tags.own`; none of sRGB's like."""
+    is_usual = primaries in _SRGB_PRIMARIES and transfer in _SRGB_TRANSFERS
+    if is_usual or max(primaries, transfer) > 255:
+        return ()
+    # Samples are RGB here, of the full range.
+    return ((COLOUR_SPACE, bytes([primaries, transfer, 0, 1])),)
+
+
+def colour_space_name(body: bytes) -> str:
+    """The part of `COLOUR_SPACE` in words; "" for what is shown as sRGB is."""
+    if len(body) < 2 or not colour_space(body[0], body[1]):
+        return ""
+    primaries, transfer = body[0], body[1]
+    words = [
+        ""
+        if primaries in _SRGB_PRIMARIES
+        else _PRIMARIES.get(primaries, f"of primaries {primaries}"),
+        "" if transfer in _SRGB_TRANSFERS else _TRANSFERS.get(transfer, f"of transfer {transfer}"),
+    ]
+    return " ".join(filter(None, words))
 
 
 # PNG's chunks that decide what colours samples are.
