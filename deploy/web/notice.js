@@ -65,9 +65,9 @@ export class Notice {
   /** Say that work could not be kept, or that what was kept cannot be read now. */
   showUnkept(error) {
     console.warn(error);
-    const isUnread = error instanceof Unread;
-    const said = isUnread ? say("unread", { name: error.message }) : say("not-kept");
-    this.show(new Trouble(said, say(isUnread ? "unread-hint" : "not-kept-hint")));
+    this.show(error instanceof Unread
+      ? new Trouble(say("unread", { name: error.message }), say("unread-hint"))
+      : new Trouble(say("not-kept"), say("not-kept-hint")));
   }
 
   /** Say why work is not there after a reload, where it is not: see keep/session.js. */
