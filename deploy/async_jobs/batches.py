@@ -158,7 +158,7 @@ class BatchRoutes:
             # Another service may have got another request with this key meanwhile.
             await jobs.batch_before(batch)
         batch = batch.model_copy(update={"rows": tuple(rows)})
-        await jobs.submit(new, batch)
+        await jobs.submit(new, batch, is_keyed=is_keyed)
         return batch
 
     async def _found(self, batch: BatchRecord, request: Request) -> Sequence[Job | None]:

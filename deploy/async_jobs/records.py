@@ -202,6 +202,9 @@ def keyed_id(record: JobRecord, idempotency_key: str) -> str:
     the options and the key, and the same API key.
     """
     sent = record.model_dump_json(include={"kind", "options", "files", "key_name"})
+    if record.webhook:
+        # Only then: one without has the id that it always had.
+        sent += f"\n{record.webhook}"
     return digest(f"{idempotency_key}\n{sent}".encode())[:32]
 
 

@@ -27,12 +27,13 @@ from kintsugi.deploy.async_jobs.records import (
     keyed_id,
 )
 from kintsugi.deploy.async_jobs.service import Jobs
+from kintsugi.deploy.http.middleware import whole_number
 from kintsugi.deploy.http.problems import Problem, problem_responses
 from kintsugi.deploy.options import unknown_field
 from kintsugi.errors import InvalidInput
 
 _MOST_LISTED = 200
-_CURSOR = re.compile(r"\d{15}-[0-9a-f]{32}")
+_CURSOR = re.compile(r"[0-9]{15}-[0-9a-f]{32}")
 IDEMPOTENCY_PARAMETER: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -149,13 +150,13 @@ class JobRoutes:
         await jobs.work.check(form.form)
         record = new_record(form, request, jobs.now(), key)
         if not key:
-            return await _take(jobs, record, form), True
+            return await _take(jobs, record, form, is_keyed=False), True
         name = key_digest(record.key_name, key)
         async with self.lock(name):
             known = await jobs.made_before(record, name)
             if known is not None:
                 return known, False
-            job = await _take(jobs, record, form)
+            job = await _take(jobs, record, form, is_keyed=True)
             await jobs.keep_key(name, record.id)
             return job, True
 
@@ -224,8 +225,8 @@ class JobRoutes:
         return self._jobs
 
 
-async def _take(jobs: Jobs, record: JobRecord, form: JobForm) -> Job:
-    await jobs.submit([(record, form.files)])
+async def _take(jobs: Jobs, record: JobRecord, form: JobForm, *, is_keyed: bool) -> Job:
+    await jobs.submit([(record, form.files)], is_keyed=is_keyed)
     return await jobs.find(record.id, record.key_name)
 
 
@@ -284,9 +285,10 @@ def _page(request: Request) -> tuple[int, str]:
     limit, after = query.pop("limit", "50"), query.pop("after", "")
     if query:
         raise unknown_field(next(iter(query)), ["limit", "after"])
-    if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MOST_LISTED:
+    count = whole_number(limit)
+    if count is None or not 1 <= count <= _MOST_LISTED:
         raise InvalidInput(
-            "limit is not one of its values",
+            f"limit={limit[:20]} is not one of its values",
             code="limit_out_of_range",
             hint=f"limit: whole number from 1 to {_MOST_LISTED}",
         )
@@ -296,7 +298,7 @@ def _page(request: Request) -> tuple[int, str]:
             code="after_unknown",
             hint="send `next` of the page before, or leave it out for the newest jobs",
         )
-    return int(limit), after
+    return count, after
 
 
 def key_name_of(request: Request) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,7 @@ class JobRunner:
         self._queue = JobQueue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._damaged: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     @asynccontextmanager
@@ -107,7 +108,7 @@ class JobRunner:
                 yield
             finally:
                 self._stopping = True
-                tasks += self._running.values()
+                tasks += [*self._running.values(), *self._tasks]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,6 +120,8 @@ class JobRunner:
         jobs: Sequence[NewJob],
         call: Callable[..., Awaitable[Any]],
         batch: BatchRecord | None = None,
+        *,
+        is_keyed: bool,
     ) -> None:
         """Take jobs of one key, all or none; each runs when its turn comes.
 
@@ -126,27 +129,65 @@ class JobRunner:
             jobs: The record of each, and its files as they came, by field.
             call: Calls the store for those who wait for the answer.
             batch: Is kept before its jobs: sent again with its key, it goes on.
+            is_keyed: The ids follow from an Idempotency-Key. Then what could be written stays when
+                the rest could not: the same request, sent again, finds it and makes the rest.
+                Otherwise it would make all again, so what was written is given up.
 
         Raises:
             Problem: As `check_room`; nothing was written then.
-            StorageError: One could not be written; those before it were taken.
+            StorageError: One could not be written.
         """
         self.check_room(jobs[0][0].key_name if jobs else "", len(jobs))
         # At once: others come in while these are written.
-        left = {record.id: _ClaimedJob(record.key_name, record.created) for record, _ in jobs}
-        self._mine |= left
+        mine = {record.id: _ClaimedJob(record.key_name, record.created) for record, _ in jobs}
+        self._mine |= mine
+        begun: list[JobRecord] = []
+        written: list[JobRecord] = []
         try:
             await self._claims.ensure_alive()
             if batch is not None:
                 await call(self._store.keep_batch, batch)
             for record, files in jobs:
+                begun.append(record)
                 await call(self._store.create, record, files, self._claims.owner)
-                await self._queue.put(record.key_name, record.id)
-                del left[record.id]
+                written.append(record)
         except BaseException:
-            for job_id in left:
+            # Also of who leaves: a client that was not answered sends it again.
+            stays = {record.id for record in (written if is_keyed else begun)}
+            for job_id in mine.keys() - stays:
                 self._mine.pop(job_id, None)
+            if not is_keyed:
+                for record in begun:
+                    self._in_background(self._take_back(record))
+                raise
+            await self._line_up(written)
             raise
+        await self._line_up(written)
+
+    async def _line_up(self, records: Sequence[JobRecord]) -> None:
+        for record in records:
+            await self._queue.put(record.key_name, record.id)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_back(self, record: JobRecord) -> None:
+        """Give up a job of which its sender heard that it was not taken.
+
+        It is marked as cancelled, which counts more than all else: a write that was late may still
+        come.
+        """
+
+        def give_up() -> None:
+            self._store.forget_webhook(record.id)
+            self._store.cancel(record.id)
+            self._store.close(record)
+
+        try:
+            await self._kept(record.id, lambda: self._call(give_up))
+        finally:
+            self._mine.pop(record.id, None)
 
     def stop(self, job_id: str) -> None:
         """Stop a job that was given up, if this service runs it."""

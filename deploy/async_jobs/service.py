@@ -76,9 +76,11 @@ class Jobs:
             self._calls.close()
             self._pages.close()
 
-    async def submit(self, jobs: Sequence[NewJob], batch: BatchRecord | None = None) -> None:
+    async def submit(
+        self, jobs: Sequence[NewJob], batch: BatchRecord | None = None, *, is_keyed: bool
+    ) -> None:
         """Take jobs of one key, all or none. Raises: as `JobRunner.submit`."""
-        await self.runner.submit(jobs, self._call, batch)
+        await self.runner.submit(jobs, self._call, batch, is_keyed=is_keyed)
 
     async def cancel(self, job_id: str) -> None:
         """Give a job up, whichever service runs it. Raises: StorageError."""

@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader
 
 from kintsugi.deploy.admission.api_keys import KeyFile
 from kintsugi.deploy.admission.gate import Gate
-from kintsugi.deploy.http.middleware import number_of_bytes
+from kintsugi.deploy.http.middleware import whole_number
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.release_files import ROOT
 from kintsugi.deploy.settings import AppArgs
@@ -89,7 +89,7 @@ class BodyAdmission:
 
     async def __call__(self, request: Request) -> None:
         """Raises: Busy, with the seconds after which there is room."""
-        declared = number_of_bytes(request.headers.get("content-length", ""))
+        declared = whole_number(request.headers.get("content-length", ""))
         # Without a length it is counted as all that it may be.
         size = self._max_bytes if declared is None else declared
         request.state.ticket = self._gate.enter(request.state.record.key_name, size)

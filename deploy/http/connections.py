@@ -18,7 +18,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from kintsugi.deploy.http.middleware import (
     LEAST_BYTES_A_SECOND,
     MOST_BYTES,
-    number_of_bytes,
+    whole_number,
 )
 from kintsugi.deploy.http.problems import MEDIA_TYPE, Problem, problem_document
 
@@ -142,7 +142,7 @@ class Bounds(asyncio.Protocol):
     def _body_bytes(self) -> int:
         """How much may follow a header; a body without a length, or too long, is cut off."""
         declared = dict(self.cycle.scope["headers"]).get(b"content-length", b"")
-        length = number_of_bytes(declared.decode("latin-1"))
+        length = whole_number(declared.decode("latin-1"))
         return LINGER_BYTES if length is None or length == MOST_BYTES else length
 
     def _refuse(self, problem: Problem) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kintsugi.deploy.http.json_body import decode_base64, parse_object
-from kintsugi.deploy.http.middleware import number_of_bytes
+from kintsugi.deploy.http.middleware import whole_number
 from kintsugi.deploy.http.problems import Problem
 from kintsugi.deploy.options import unknown_field
 from kintsugi.errors import InvalidInput
@@ -75,7 +75,7 @@ def split_body(body: bytes, header: str | None, max_json_bytes: int) -> tuple[by
 
     Raises: Problem 400 `inference_header_malformed`, 413 `body_too_large`.
     """
-    length = len(body) if header is None else number_of_bytes(header)
+    length = len(body) if header is None else whole_number(header)
     if length is None or length > len(body):
         raise Problem(
             400,

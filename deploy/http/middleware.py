@@ -120,13 +120,13 @@ def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
 
 
 def _check_declared_length(headers: Headers, limit: int) -> None:
-    declared = number_of_bytes(headers.get("content-length", ""))
+    declared = whole_number(headers.get("content-length", ""))
     if declared is not None and declared > limit:
         raise _too_large(f"{declared} bytes", limit)
 
 
-def number_of_bytes(text: str) -> int | None:
-    """The size that a header says, at most `MOST_BYTES`; None where it is no number.
+def whole_number(text: str) -> int | None:
+    """What a header or a query says, at most `MOST_BYTES`; None where it is no whole number.
 
     Python reads no number of thousands of digits: it would be a bug here, and not the client's.
     """

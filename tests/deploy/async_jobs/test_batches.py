@@ -13,6 +13,8 @@ from kintsugi.deploy.async_jobs.expiry import Expiry
 from kintsugi.deploy.async_jobs.forms import MOST_AT_ONCE
 from kintsugi.deploy.async_jobs.records import BatchRecord, BatchRow
 from kintsugi.deploy.async_jobs.store import JobStore
+from kintsugi.errors import StorageError
+from kintsugi.storage.storage import Storage
 from tests.deploy.async_jobs.conftest import HeldEngine, wait_for, wait_until
 from tests.deploy.conftest import MASK, PHOTO, STYLE, decode, draw_photo, encode, post, problem
 
@@ -213,6 +215,58 @@ def test_what_is_wrong_with_all_is_said_at_once(
 ) -> None:
     problem(send(start(), files, fields), 422, code)
     assert not list(folder.rglob("batches/*"))
+
+
+FOUR = [*((TWO[0][0], f"{number}.png", TWO[0][2]) for number in range(4)), TWO[2]]
+
+
+def failing_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes no third job: all but the last of its files is written."""
+    count, really = 0, Storage.write
+
+    def write(place: Storage, name: str, data: bytes) -> None:
+        nonlocal count
+        count += name.endswith("record.json")
+        if count == 3 and name.endswith("record.json"):
+            raise StorageError("the disk is full for a moment")
+        really(place, name, data)
+
+    monkeypatch.setattr(Storage, "write", write)
+
+
+def states(client: TestClient) -> list[str]:
+    return [job["state"] for job in client.get("/v1/jobs").json()["jobs"]]
+
+
+def test_a_batch_that_cannot_be_kept_whole_is_taken_back(
+    start: Start, held: HeldEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.go = True
+    client = start(held)
+    failing_third(monkeypatch)
+    refused = send(client, FOUR)
+    problem(refused, 503, "jobs_unavailable")
+    wait_until(lambda: states(client) == ["cancelled"] * 2)
+    # As its hint says.
+    again = send(client, FOUR).json()
+    ended = wait_for_batch(client, again["id"])
+    assert (ended["done"], held.begun) == (4, 4)
+    assert sorted(states(client)) == ["cancelled"] * 2 + ["done"] * 4
+    assert not list(folder.glob("jobs/*/input-*"))
+    assert not list(folder.glob("open/*"))
+
+
+def test_one_with_a_key_goes_on_where_it_could_not_be_kept(
+    start: Start, held: HeldEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.go = True
+    client = start(held)
+    failing_third(monkeypatch)
+    problem(send(client, FOUR, idempotency_key="k"), 503, "jobs_unavailable")
+    again = send(client, FOUR, idempotency_key="k").json()
+    assert wait_for_batch(client, again["id"])["done"] == 4
+    assert states(client) == ["done"] * 4
+    assert held.begun == 4
 
 
 def test_json_and_services_without_jobs(start: Start, make_client: Start) -> None:

@@ -59,6 +59,11 @@ def test_a_key_sees_its_own_alone(start: Start, tmp_path: Path) -> None:
         ("limit=0", "limit_out_of_range"),
         ("limit=201", "limit_out_of_range"),
         ("limit=x", "limit_out_of_range"),
+        ("limit=", "limit_out_of_range"),
+        ("limit=-1", "limit_out_of_range"),
+        ("limit=0000002009999", "limit_out_of_range"),
+        # More digits than Python reads.
+        pytest.param("limit=000000001" + "0" * 5000, "limit_out_of_range", id="long"),
         ("after=../../etc", "after_unknown"),
         ("state=done", "unknown_field"),
     ],

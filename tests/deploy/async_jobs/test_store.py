@@ -261,5 +261,7 @@ def test_an_id_follows_from_all_that_was_sent_with_its_key() -> None:
         keyed_id(record(files=digests({**FILES, "mask": b"other"})), "k"),
         keyed_id(record(kind="stylize"), "k"),
         keyed_id(record(key_name="ann"), "k"),
+        keyed_id(record(webhook="https://hooks.example.org/1"), "k"),
+        keyed_id(record(webhook="https://hooks.example.org/2"), "k"),
     ]
-    assert len({one, *different}) == 6
+    assert len({one, *different}) == 8

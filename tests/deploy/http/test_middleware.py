@@ -16,7 +16,7 @@ from kintsugi.deploy.engine import Busy, Filled, ModelInfo, Observer
 from kintsugi.deploy.http import middleware
 from kintsugi.deploy.http.access_log import AccessRecord
 from kintsugi.deploy.http.image_service import ImageService
-from kintsugi.deploy.http.middleware import MOST_BYTES, number_of_bytes
+from kintsugi.deploy.http.middleware import MOST_BYTES, whole_number
 from kintsugi.deploy.http.request_kinds import InpaintForm
 from kintsugi.deploy.options import InpaintOptions
 from kintsugi.deploy.settings import AppArgs
@@ -241,7 +241,7 @@ def test_readiness_names_the_node_that_does_not_answer(make_client: MakeClient) 
     ],
 )
 def test_a_size_that_a_header_says(text: str, number: int | None) -> None:
-    assert number_of_bytes(text) == number
+    assert whole_number(text) == number
 
 
 def test_a_declared_length_of_thousands_of_digits_is_too_large(client: TestClient) -> None:
