@@ -14,7 +14,16 @@ import yaml
 from kintsugi.deploy.observability.metrics import OF_HTTP, OF_NODES
 from kintsugi.monitor.exporters import _GAUGES, _NAMED_GAUGES
 from tests.k8s.chart import joined, values
-from tests.k8s.manifests import ROOT, named, of_kind, read, render, service
+from tests.k8s.manifests import (
+    ROOT,
+    cluster_of,
+    environment,
+    named,
+    of_kind,
+    read,
+    render,
+    service,
+)
 
 FOLDER = ROOT / "deploy" / "observability"
 DASHBOARDS = sorted((FOLDER / "grafana").glob("*.json"))
@@ -184,6 +193,26 @@ def test_each_incident_raises_its_alerts_and_no_others(tmp_path: Path) -> None:
     assert raised == {each["alert"] for each in rules()}
 
 
+def test_without_a_service_nothing_waits_for_a_sign_of_one(tmp_path: Path) -> None:
+    """A cluster that trains alone, between two jobs: no series at all, and no alert."""
+    documents = render(joined(values("production"), {"serving": {"enabled": False}}))
+    (rule,) = of_kind(documents, "PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
+    left = {each["alert"] for group in rule["spec"]["groups"] for each in group["rules"]}
+    assert {"KintsugiJobFailed", "KintsugiTrainingStalled", "KintsugiTargetDown"} <= left
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": "up", "values": "1x60"}],
+        "promql_expr_test": [
+            {"expr": 'ALERTS{alertstate="firing"}', "eval_time": "1h", "exp_samples": []}
+        ],
+    }
+    file = tmp_path / "tests.yaml"
+    given = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}
+    file.write_text(yaml.safe_dump(given))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+
+
 def test_what_the_operator_of_prometheus_selects_carries_its_label() -> None:
     """kube-prometheus-stack takes what has the name of its release, and finds nothing else."""
     label = {"monitoring": {"labels": {"release": "mine"}}}
@@ -237,3 +266,13 @@ def test_prometheus_finds_every_port_that_a_head_declares() -> None:
         "metrics",
         "job-metrics",
     }
+
+
+def test_a_head_declares_a_port_for_metrics_only_where_its_job_serves_any() -> None:
+    """Prometheus scrapes what is declared; where nothing answers is a fault to it."""
+    jobs = of_kind(environment("production"), "RayJob")
+    assert {job["metadata"]["name"] for job in jobs} > {"kintsugi-pipeline"}
+    for job in jobs:
+        head = cluster_of(job)["headGroupSpec"]["template"]["spec"]["containers"][0]
+        declared = "job-metrics" in {port["name"] for port in head["ports"]}
+        assert declared == ("--metrics-port" in job["spec"]["entrypoint"]), job["metadata"]["name"]

@@ -254,25 +254,43 @@ def test_every_group_has_a_budget(name: str) -> None:
     documents = environment(name)
     budgets = [d["spec"] for d in of_kind(documents, "PodDisruptionBudget")]
 
-    def least(labels: dict[str, str]) -> list[int]:
+    def of(labels: dict[str, str]) -> list[tuple[int | None, int | None]]:
         return [
-            budget["minAvailable"]
+            (budget.get("minAvailable"), budget.get("maxUnavailable"))
             for budget in budgets
-            if "minAvailable" in budget
-            and budget["selector"]["matchLabels"].items() <= labels.items()
+            if budget["selector"]["matchLabels"].items() <= labels.items()
         ]
 
     service = named(documents, "RayService", "kintsugi")
     for group in cluster_of(service)["workerGroupSpecs"]:
         labels = group["template"]["metadata"]["labels"]
         labels = labels | {"ray.io/node-type": "worker", "ray.io/group": group["groupName"]}
-        # One budget each: two that hold one pod forbid its eviction altogether.
-        (keep,) = least(labels)
-        assert 1 <= keep <= max(1, group["minReplicas"]), group["groupName"]
+        # One budget each: two that hold one pod forbid its eviction altogether. None that wants a
+        # pod of a group that may have none: it would never be met (KubePdbNotEnoughHealthyPods).
+        found = of(labels)
+        assert len(found) == bool(group["minReplicas"]), group["groupName"]
+        for keep, gone in found:
+            assert gone is None
+            assert keep is not None
+            assert 1 <= keep <= group["minReplicas"], group["groupName"]
     for document in of_kind(documents, "RayService", "RayJob"):
         head = cluster_of(document)["headGroupSpec"]["template"]["metadata"]["labels"]
-        # More than there are: none is evicted.
-        assert least(head | {"ray.io/node-type": "head"}) == [100]
+        # None is evicted, and where no job runs none is missed.
+        assert of(head | {"ray.io/node-type": "head"}) == [(None, 0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [({"keep": 3}, 2), ({"keep": 1}, 1), ({"min": 0}, 0), ({"keep": 0}, 0)]
+)
+def test_a_budget_never_wants_more_than_the_least(said: Manifest, kept: int) -> None:
+    group = {"min": 2, "max": 4, "keep": 1} | said
+    documents = render(joined(values("local"), {"serving": {"groups": {"cpu": group}}}))
+    found = [
+        budget["spec"]["minAvailable"]
+        for budget in of_kind(documents, "PodDisruptionBudget")
+        if budget["metadata"]["name"] == "kintsugi-serving-cpu"
+    ]
+    assert found == [kept] * bool(kept)
 
 
 @each_environment

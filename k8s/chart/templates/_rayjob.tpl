@@ -1,5 +1,5 @@
-{{/* A RayJob with a cluster of its own: root, name, entrypoint, retries, deadline, head, groups
-     (name -> pods with min, max and, for spot, priority). Its cluster's pods come with the work. */}}
+{{/* A RayJob with a cluster of its own: root, name, entrypoint, retries, deadline, head, ports (those
+     that its driver opens on the head), groups (name -> pods with min, max and, for spot, priority). Its cluster's pods come with the work. */}}
 {{- define "kintsugi.rayJob" -}}
 {{- $root := .root -}}
 {{- $name := include "kintsugi.name" .root -}}
@@ -72,7 +72,7 @@ spec:
             {{- /* `ray job stop` sends SIGTERM, and a run then writes a checkpoint; Ray's default gives it 3 seconds. */}}
             {{- $headEnv := append $env (dict "name" "RAY_JOB_STOP_WAIT_TIME_S" "value" "120") }}
             - {{- include "kintsugi.container" (dict "root" .root "name" "ray-head" "env" $headEnv "buckets" true
-                "ports" (dict "gcs-server" 6379 "dashboard" 8265 "job-metrics" 8090 "as-metrics" 44217 "dash-metrics" 44227)
+                "ports" (merge (dict "gcs-server" 6379 "dashboard" 8265 "as-metrics" 44217 "dash-metrics" 44227) (default dict .ports))
                 "resources" (merge (dict) .head (dict "disk" "10Gi" "requestDisk" "5Gi"))) | nindent 14 }}
           volumes:
             {{- include "kintsugi.volumes" (dict "root" .root "home" "1Gi" "tmp" "8Gi" "buckets" true) | nindent 12 }}
