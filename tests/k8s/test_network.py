@@ -111,6 +111,16 @@ FLOWS: dict[str, tuple[Connection, ...]] = {
     "API server, from workers": (
         (WORKER, Peer(namespace="", address="10.0.0.1", entity="kube-apiserver"), 6443),
     ),
+    "private networks, from workers": tuple(
+        (pod, Peer(namespace="", address=address, entity=entity), 443)
+        for pod in (WORKER, JOB_WORKER)
+        for address, entity in (
+            ("10.0.0.1", "kube-apiserver"),
+            ("10.20.0.5", "world"),
+            ("172.20.0.1", "world"),
+            ("192.168.1.1", "world"),
+        )
+    ),
     "metadata, from the edge": (
         (EDGE, Peer(namespace="", address="169.254.169.254"), 80),
         (EDGE, Peer(namespace="", address="169.254.170.23"), 80),
@@ -134,7 +144,7 @@ OPEN: dict[tuple[str, ...], tuple[bool, set[str]]] = {
         ELSEWHERE | {"metadata 169.254.169.254", "metadata 169.254.169.252"},
     ),
     ("aks",): (False, ELSEWHERE | {"metadata 169.254.169.254", "DNS by AKS LocalDNS"}),
-    ("on-prem",): (False, ELSEWHERE | {"private buckets, 9000"}),
+    ("on-prem",): (False, ELSEWHERE | {"private buckets, 9000", "private networks, from workers"}),
     ("cilium",): (
         True,
         ON_CILIUM | {"API server, own network", "DNS by the node's cache", "DNS by the node"},
@@ -236,6 +246,21 @@ def test_link_local_addresses_are_closed_but_for_those_of_a_profile() -> None:
         policies = policies_of(environment(name))
         check(policies, ((pod, metadata, 443) for pod in (HEAD, WORKER, JOB_HEAD)), expected=False)
         check(policies, [(WORKER, metadata, 80)], expected=False)
+
+
+def test_everywhere_is_no_private_network_by_ipv6_either() -> None:
+    cidrs = {"cidrs": ["::/0", "10.1.2.0/24"], "ports": [443]}
+    said = joined(values("production"), {"network": {"objectStorage": cidrs, "kubernetes": cidrs}})
+    policies = policies_of(render(said))
+
+    def at(address: str) -> Peer:
+        return Peer(namespace="", address=address)
+
+    check(policies, [(WORKER, at("2001:db8::1"), 443), (HEAD, at("fd12::1"), 443)], expected=True)
+    # What is named is reached.
+    check(policies, [(WORKER, at("10.1.2.3"), 443)], expected=True)
+    closed = [(WORKER, "fd12::1"), (WORKER, "10.1.3.3"), (HEAD, "fe80::1"), (HEAD, "fd00:ec2::23")]
+    check(policies, [(pod, at(address), 443) for pod, address in closed], expected=False)
 
 
 def test_traces_reach_their_collector_and_nothing_else_does() -> None:

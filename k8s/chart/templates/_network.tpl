@@ -1,12 +1,20 @@
 {{/* Peers of NetworkPolicies. */}}
 
-{{/* Addresses outside: never the link-local ones, where clouds give out credentials. */}}
+{{/* Addresses: cidrs, except (networks that "everywhere" leaves out). Everywhere is never what is
+     link-local, nor where AWS gives out credentials by IPv6. */}}
 {{- define "kintsugi.addresses" -}}
-{{- range . }}
+{{- $four := list "169.254.0.0/16" -}}
+{{- $six := list "fe80::/10" "fd00:ec2::/32" -}}
+{{- range .except -}}
+{{- if contains ":" . -}}{{- $six = append $six . -}}{{- else -}}{{- $four = append $four . -}}{{- end -}}
+{{- end -}}
+{{- range .cidrs }}
 - ipBlock:
     cidr: {{ . | quote }}
     {{- if eq . "0.0.0.0/0" }}
-    except: [169.254.0.0/16]
+    except: {{ toJson $four }}
+    {{- else if eq . "::/0" }}
+    except: {{ toJson $six }}
     {{- end }}
 {{- end }}
 {{- end -}}
@@ -53,7 +61,7 @@
     {{- end }}
     {{- end }}
     {{- if $profile.nodeDns }}
-    {{- include "kintsugi.addresses" .Values.network.nodes | nindent 4 }}
+    {{- include "kintsugi.addresses" (dict "cidrs" .Values.network.nodes) | nindent 4 }}
     {{- end }}
   ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
 {{- end -}}
