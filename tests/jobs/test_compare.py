@@ -63,6 +63,41 @@ def test_the_key_is_never_among_the_pages(folder: Path) -> None:
         main(sheet(folder, "--key", str(folder / "sheet" / "key.json")))
 
 
+def test_the_key_is_not_among_the_pages_by_another_path_either(folder: Path) -> None:
+    (folder / "sheet").mkdir()
+    (folder / "x").mkdir()
+    (folder / "link").symlink_to("sheet")
+    (folder / "key.json").symlink_to("sheet/key.json")
+    for key in ("x/../sheet/key.json", "link/key.json", "link/below/key.json", "key.json"):
+        with pytest.raises(ConfigError, match="is in the folder of the pages"):
+            main(sheet(folder, "--key", str(folder / key)))
+    assert list((folder / "sheet").iterdir()) == []
+
+
+def test_what_a_judge_answered_is_never_lost(folder: Path) -> None:
+    key, form = folder / "key.json", folder / "sheet" / "answers.csv"
+    more = ("--key", str(key), "--limit", "2", "--per-page", "1")
+    assert main(sheet(folder, *more)) == DONE
+    empty, first = form.read_text(), key.read_text()
+    for answers in (
+        empty.replace("1,,", "1,A,looks better"),
+        empty.replace("2,,", "2,,cannot say"),
+        "number;answer;reason\n1;B;\n2;;\n",
+    ):
+        form.write_text(answers)
+        with pytest.raises(ConfigError, match=r"answers\.csv holds 1 of a judge's answers"):
+            main(sheet(folder, *more))
+        assert (form.read_text(), key.read_text()) == (answers, first)
+    form.write_text("number;answer;reason\n1;;\n2;;\n")
+    assert main(sheet(folder, *more, "--limit", "1", "--seed", "3")) == DONE
+    names = sorted(path.name for path in (folder / "sheet").iterdir())
+    assert names == ["answers.csv", "page-001.png"], "the longer sheet's second page is gone"
+    other = sheet(folder, *more)
+    other[other.index("--output") + 1] = str(folder / "other")
+    with pytest.raises(ConfigError, match=r"key\.json is there already, and .*other holds no"):
+        main(other)
+
+
 def test_usage(folder: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([])

@@ -209,7 +209,7 @@ def _key(case: Case) -> str:
 
 def fill_case(entrant: Entrant, case: Case, cache: FillCache | None) -> TimedFill:
     """A fill, kept or made and then kept. Raises: InputError: this one has none."""
-    # Another kind of device rounds in another way and takes another time.
+    # Another kind of device, or number of threads, rounds in another way and takes another time.
     identity = f"{entrant.identity} on {_device_name()}" if entrant.identity else ""
     if cache is not None and identity:
         found = cache.find(case, identity)
@@ -228,7 +228,9 @@ def _device() -> str:
 
 
 def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu, threads: {torch.get_num_threads()}"
 
 
 def _evaluate_in_ray(

@@ -1,8 +1,8 @@
 """Fills that were made before, found again by what they were made of; knows no method.
 
 An entry is `<key>.png`, the picture, and `<key>.json`, written last: how long it took and what
-it was made of. The key is a SHA-256 over the holed pixels, the mask and the method's identity,
-so nothing becomes stale: whatever changes an answer changes its key.
+it was made of. The key is a SHA-256 over the holed pixels, the mask and an identity: the caller
+names in it whatever else changes an answer, so that nothing becomes stale.
 """
 
 import hashlib

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 
 from kintsugi.data.evaluation_photos import square_crop
@@ -130,6 +131,23 @@ def test_a_fill_that_is_kept_is_not_made_again(tmp_path: Path) -> None:
     assert [row.kept for row in first.filled + second.filled] == [False, False, True, False]
     assert second.filled[0].seconds == first.filled[0].seconds
     assert second.filled[0].figures == first.filled[0].figures
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="threads decide on processors only")
+def test_a_fill_of_another_number_of_threads_is_another(tmp_path: Path) -> None:
+    comparison = Comparison(
+        {"kept": Computed(grey, "grey 1")}, [CENTER], cache=FillCache(Storage(tmp_path))
+    )
+    data = encode_image(photo(0))
+    threads, kept = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 1):
+            torch.set_num_threads(number)
+            (row,) = evaluate_photo(comparison, EvaluationPhoto("a.png", data)).filled
+            kept.append(row.kept)
+    finally:
+        torch.set_num_threads(threads)
+    assert kept == [False, False, True]
 
 
 def test_stored_masks_give_the_same_figures(tmp_path: Path) -> None:

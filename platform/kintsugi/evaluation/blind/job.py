@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 from kintsugi.data.evaluation_photos import list_photos
 from kintsugi.data.sample_photos import open_photos
 from kintsugi.errors import ConfigError
-from kintsugi.evaluation.blind.sheet import ANSWERS, Layout, about_sheet, write_sheet
+from kintsugi.evaluation.blind.sheet import (
+    ANSWERS,
+    Layout,
+    about_sheet,
+    check_unanswered,
+    write_sheet,
+)
 from kintsugi.evaluation.blind.tally import format_tally, read_answers, read_key, tally
 from kintsugi.evaluation.comparison import check_stems, open_comparison
 from kintsugi.evaluation.entrants import Results
@@ -41,11 +47,19 @@ def sheet(
 ) -> Printed:
     """Write a sheet's pages, and its key elsewhere; the flags of the command line.
 
-    Raises: ConfigError: a name is not known, or the key would be among the pages.
+    Raises: ConfigError: a name is not known, the key would be among the pages or replace another
+        sheet's, or a judge has answered what is there.
     """
     target = Storage(output)
-    if Path(output).expanduser().absolute() in key.expanduser().absolute().parents:
+    # A link's own folder and that of what it leads to.
+    if any(Storage(place).lies_in(target) for place in (key.expanduser().parent, key)):
         raise ConfigError(f"--key {key} is in the folder of the pages: the judge must not see it")
+    check_unanswered(target)
+    if key.exists() and not target.exists(ANSWERS):
+        raise ConfigError(
+            f"--key {key} is there already, and {target.uri} holds no sheet that it could be of:"
+            " without it the answers to its own cannot be counted; choose another name"
+        )
     request = EvaluationRequest(
         methods.split(","), masks.split(","), release=release, seed=seed, cache=cache
     )
@@ -55,8 +69,10 @@ def sheet(
         names = list_photos(uri, limit, held_out=held_out)
         if any(isinstance(entrant, Results) for entrant in comparison.entrants.values()):
             check_stems(names)
+        # Pages that are made again are not those of the key that was there.
+        key.unlink(missing_ok=True)
+        key.parent.mkdir(parents=True, exist_ok=True)
         made = write_sheet(comparison, uri, names, target, layout, seed=seed)
-    key.parent.mkdir(parents=True, exist_ok=True)
     key.write_text(made.to_json())
     figures = about_sheet(made)
     lines = [f"left out: {name}: {why}" for name, why in made.left_out.items()]

@@ -5,6 +5,7 @@ What was A and what was B is in the key, which the judge must not see. Knows no 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ PAIRS_PER_PAGE = 4
 ANSWERS = "answers.csv"
 ANSWERS_HEADING = "number,answer,reason"
 
+_PAGE = re.compile(r"page-\d{3,}\.png")
+_UNANSWERED = re.compile(r"""[\s"]*\d*[\s",;]*""")
 _VERSION = 1
 _GAP_PX, _TITLE_PX = 12, 28
 _OUTLINE = (255, 0, 255)
@@ -121,8 +124,10 @@ def write_sheet(
 
     Returns: the key; it is for the caller to keep, and not next to the pages.
 
-    Raises: ConfigError: there are not two methods, or nothing to show.
+    Raises: ConfigError: there are not two methods, or nothing to show, or a judge has answered
+        what is in ``output`` already.
     """
+    check_unanswered(output)
     if len(comparison.entrants) != 2:
         raise ConfigError(
             f"{len(comparison.entrants)} methods: a sheet compares two, such as --methods"
@@ -132,6 +137,8 @@ def write_sheet(
         raise ConfigError("a page needs 1 pair or more, and a context of 0 px or more")
     comparison.to("cuda" if torch.cuda.is_available() else "cpu")
     first, second = comparison.entrants
+    # Without its form a sheet is none: one that is cut short is no mixture of this and the last.
+    output.delete(ANSWERS)
     left_out: dict[str, str] = {}
     pairs: list[SheetPair] = []
     page: list[Pixels] = []
@@ -149,10 +156,29 @@ def write_sheet(
         raise ConfigError(f"there is no pair to show; the first was left out as: {why}")
     if page:
         output.write(pairs[-1].page, encode_image(_stack(page)))
+    pages = {pair.page for pair in pairs}
+    for name in output.list():
+        # Of an earlier and longer sheet: its pairs are not in the key.
+        if _PAGE.fullmatch(name) and name not in pages:
+            output.delete(name)
     form = "".join(f"{pair.number},,\n" for pair in pairs)
     output.write(ANSWERS, f"{ANSWERS_HEADING}\n{form}".encode())
     identities = {name: entrant.identity for name, entrant in comparison.entrants.items()}
     return Key((first, second), seed, photos, identities, tuple(pairs), left_out)
+
+
+def check_unanswered(output: Storage) -> None:
+    """Raises: ConfigError: a sheet is there, and somebody has filled in some of its form."""
+    if not output.exists(ANSWERS):
+        return
+    lines = output.read(ANSWERS).decode("utf-8", "replace").splitlines()
+    # Spreadsheets put other signs between empty cells.
+    answers = [line for line in lines[1:] if not _UNANSWERED.fullmatch(line)]
+    if answers:
+        raise ConfigError(
+            f"{output.uri}/{ANSWERS} holds {len(answers)} of a judge's answers: choose another"
+            " --output, or move that folder away"
+        )
 
 
 def stands_left(seed: int, masks: str, photo: str) -> bool:
