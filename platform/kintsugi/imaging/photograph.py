@@ -132,6 +132,8 @@ def open_photograph(
                 mode, samples = "L", np.ascontiguousarray(samples[..., 0])
     elif mode == "RGB":
         samples = decoded.pixels
+    if image.mode == "PA":
+        notes += ("palette with a channel of transparency converted to colour",)
     notes += _kept_notes(decoded.notes, mode, samples)
     photograph = Photograph(
         pixels=pixels,
@@ -178,10 +180,8 @@ def _own_samples(
     if image.mode in ("L", "LA", "La"):
         whole = image.convert("LA") if image.mode == "La" else image
         return "L", np.asarray(whole.getchannel("L")), None
-    if image.mode in ("P", "PA") and image.palette is not None:
-        indices = image if image.mode == "P" else image.getchannel("P")
-        if image.mode == "P":
-            return "P", np.asarray(indices), _palette_of(image)
+    if image.mode == "P" and image.palette is not None:
+        return "P", np.asarray(image), _palette_of(image)
     if image.mode == "CMYK":
         return "CMYK", np.asarray(image), None
     return "RGB", np.empty((0, 0, 3), np.uint8), None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from kintsugi.imaging.codec import decode_image
 from kintsugi.imaging.encoders.deep_samples import write_deep_png
@@ -390,6 +390,40 @@ def test_where_all_is_transparent_nothing_is_divided() -> None:
     assert opened.deep_alpha is not None
     assert opened.deep_alpha[0, 0] == 0
     assert np.abs(opened.samples[HOLE].astype(int) - IN_COLOUR[HOLE]).max() <= 2
+
+
+def test_a_palette_of_a_tiff_that_is_kept_as_colour_is_named() -> None:
+    before, saved, after = filled(encode(Image.fromarray(gradient()).convert("PA"), "TIFF"))
+    assert (before.mode, after.mode) == ("RGB", "RGB")
+    assert saved.notes == ("palette with a channel of transparency converted to colour",)
+    np.testing.assert_array_equal(after.samples[~HOLE], before.samples[~HOLE])
+
+
+@pytest.mark.parametrize("format", ["same", "png", "jpeg", "webp"])
+def test_tags_of_a_tiff_that_another_format_does_not_hold_are_named(format: str) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, kind, value in (
+        (33550, 12, (0.5, 0.5, 0.0)),
+        (42113, 2, "-9999"),
+        (270, 2, "words"),
+        (330, 4, (8,)),
+    ):
+        tags.tagtype[tag], tags[tag] = kind, value
+    _, saved, after = filled(encode(gradient(), "TIFF", tiffinfo=tags), format=format)
+    named = "further pictures in the file (smaller copies) dropped"
+    if format == "same":
+        assert saved.notes == (named,)
+        with Image.open(io.BytesIO(saved.body)) as image:
+            assert image.tag_v2[33550] == (0.5, 0.5, 0.0)
+    else:
+        assert saved.notes == (named, f"tag 33550, tag 42113 dropped: {format} holds none")
+        assert b"words" in after.tags.exif
+    stripped = save_photograph(
+        open_photograph(encode(gradient(), "TIFF", tiffinfo=tags)),
+        gradient(),
+        OutputOptions(format=format, strip_metadata=True),
+    )
+    assert stripped.notes == (named,)
 
 
 def test_a_fourth_channel_of_no_meaning_is_no_transparency() -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kintsugi.imaging.metadata.exif_block import DESCRIBING
 from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of, without_thumbnails
 from kintsugi.imaging.metadata.tags import Tags
 from kintsugi.imaging.metadata.tiff_ifds import (
+    EXIF,
+    GPS,
     Directory,
     Entry,
     byte_order,
@@ -73,12 +76,23 @@ def is_preview(data: bytes) -> bool:
 
 def read_tiff(data: bytes) -> Tags:
     """What a TIFF says that is not in its EXIF data. Raises: ValueError."""
-    first = read_first(data).entries
+    directory = read_first(data)
+    first = directory.entries
     resources = _bytes(first.get(_RESOURCES))
     if not resources and _bytes(first.get(_IPTC)):
         resources = resources_of(_bytes(first.get(_IPTC)))
-    notes = ("Photoshop's layers dropped: the picture is kept flat",) if _LAYERS in first else ()
-    return Tags(xmp=_bytes(first.get(_XMP)), resources=without_thumbnails(resources), notes=notes)
+    notes = []
+    if _LAYERS in first:
+        notes.append("Photoshop's layers dropped: the picture is kept flat")
+    if _SUB_IFDS in first:
+        notes.append("further pictures in the file (smaller copies) dropped")
+    own = {*first, *directory.children} - _STRUCTURE - _CORRECTED - DESCRIBING - {EXIF, GPS}
+    return Tags(
+        xmp=_bytes(first.get(_XMP)),
+        resources=without_thumbnails(resources),
+        bound=tuple(f"tag {tag}" for tag in sorted(own)),
+        notes=tuple(notes),
+    )
 
 
 def write_tiff(

@@ -23,7 +23,7 @@ _THUMBNAILS = ((513, 514), (273, 279))
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 282, 283, 296, 2
 # Tags of a TIFF's own directory that EXIF holds, too: names, dates, rights, resolution,
 # Windows' tags.
-_DESCRIBING = frozenset(
+DESCRIBING = frozenset(
     {269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 318, 319, 529, 532, 33432}
     | {18246, 18249, 40091, 40092, 40093, 40094, 40095, 36867, 50341}
 )
@@ -60,7 +60,7 @@ def made_upright(block: bytes, *, turned: bool) -> bytes:
 def exif_of_tiff(data: bytes) -> bytes:
     """The EXIF data of a TIFF file, as another format stores it. Raises: ValueError."""
     order, first = byte_order(data), read_first(data)
-    entries = {tag: each for tag, each in first.entries.items() if tag in _DESCRIBING}
+    entries = {tag: each for tag, each in first.entries.items() if tag in DESCRIBING}
     children = {tag: each for tag, each in first.children.items() if tag in (EXIF, GPS)}
     if not children and not entries.keys() - {274, 282, 283, 296}:
         return b""
