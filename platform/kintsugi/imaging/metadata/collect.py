@@ -5,14 +5,18 @@ from dataclasses import replace
 from PIL import Image
 
 from kintsugi.imaging.encoders.tiff_file import read_tiff
-from kintsugi.imaging.headers import declared_colours
+from kintsugi.imaging.headers import declared_colours, webp_chunks
 from kintsugi.imaging.metadata.exif_block import exif_of_tiff, made_upright, without_prefix
 from kintsugi.imaging.metadata.gif_blocks import read_gif_xmp
 from kintsugi.imaging.metadata.jp2_boxes import read_jp2
 from kintsugi.imaging.metadata.jpeg_segments import read_jpeg
 from kintsugi.imaging.metadata.png_chunks import read_png
-from kintsugi.imaging.metadata.tags import Tags, colour_space
+from kintsugi.imaging.metadata.tags import Tags, colour_space, named
 from kintsugi.imaging.metadata.xmp_packet import corrected
+
+_WEBP_KNOWN = {
+    *(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "),
+}
 
 
 def read_tags(image: Image.Image, data: bytes, format: str, *, orientation: int) -> Tags:
@@ -66,7 +70,18 @@ def _as_stored(image: Image.Image, data: bytes, format: str) -> Tags:
                 exif=without_prefix(image.info.get("exif") or b""),
                 xmp=image.info.get("xmp") or b"",
                 own=colour_space(*colours) if colours and format in ("heif", "avif") else (),
+                notes=_of_webp(data) if format == "webp" else (),
             )
+
+
+def _of_webp(data: bytes) -> tuple[str, ...]:
+    """What is said of chunks that the encoder does not write."""
+    end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+    others = {kind for kind, _, _ in webp_chunks(data, end=end)} - _WEBP_KNOWN
+    if not others:
+        return ()
+    # Content credentials, too, which vouch for the picture as it was.
+    return (f"{named('chunk', others)} dropped: not known here",)
 
 
 def _of_tiff(data: bytes) -> Tags:

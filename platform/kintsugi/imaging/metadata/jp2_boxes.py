@@ -3,13 +3,17 @@
 import struct
 from collections.abc import Iterator
 
+from kintsugi.imaging.costs.boxes import walk_boxes
 from kintsugi.imaging.metadata.exif_block import without_prefix
 from kintsugi.imaging.metadata.photoshop import iptc_of, resources_of
-from kintsugi.imaging.metadata.tags import Tags
+from kintsugi.imaging.metadata.tags import Tags, named
 
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXIF = b"JpgTiffExif->JP2"
+# What programs put there of their own, such as a map's coordinates; and what the encoder writes.
+_OWN = {b"uuid", b"xml ", b"uinf"}
+_PICTURE = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"rreq", b"free"}
 _INCH_METRES = 0.0254
 
 
@@ -19,8 +23,10 @@ def is_jp2(data: bytes) -> bool:
 
 
 def read_jp2(data: bytes) -> Tags:
-    """EXIF, XMP, IPTC, profile and resolution."""
+    """EXIF, XMP, IPTC, profile and resolution; boxes of programs' own."""
     exif = xmp = icc = resources = b""
+    own, bound, notes = list[tuple[bytes, bytes]](), list[str](), list[str]()
+    others = set[bytes]()
     dpi: tuple[float, float] | None = None
     for kind, body in _boxes(data) if is_jp2(data) else ():
         if kind == b"uuid" and body.startswith(_XMP):
@@ -36,7 +42,25 @@ def read_jp2(data: bytes) -> Tags:
                     icc = content[3:]
                 elif inner == b"res ":
                     dpi = _resolution(content) or dpi
-    return Tags(exif=exif, xmp=xmp, resources=resources, icc=icc, dpi=dpi)
+        elif kind in _OWN:
+            own.append((kind, body))
+            bound.append(f"box {kind.decode().strip()}")
+        elif kind == b"jumb":
+            notes.append("content credentials dropped: they vouch for the picture as it was")
+        elif kind not in _PICTURE:
+            others.add(kind)
+    if others:
+        notes.append(f"{named('box', others)} dropped: not known here")
+    return Tags(
+        exif=exif,
+        xmp=xmp,
+        resources=resources,
+        icc=icc,
+        dpi=dpi,
+        own=tuple(own),
+        bound=tuple(dict.fromkeys(bound)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def write_jp2(encoded: bytes, tags: Tags) -> bytes:
@@ -58,23 +82,14 @@ def write_jp2(encoded: bytes, tags: Tags) -> bytes:
                 parts.append(_box(b"uuid", _XMP + tags.xmp))
             if iptc_of(tags.resources):
                 parts.append(_box(b"uuid", _IPTC + iptc_of(tags.resources)))
+            parts += [_box(*each) for each in tags.own]
         parts.append(_box(kind, body))
     return b"".join(parts)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if size == 1 and at + 16 <= len(data):
-            (size,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        end = len(data) if size == 0 else at + size
-        if end < start:
-            return
+    for kind, start, end in walk_boxes(data, {}):
         yield kind, data[start:end]
-        at = end
 
 
 def _box(kind: bytes, body: bytes) -> bytes:

@@ -67,6 +67,12 @@ class Tags:
         return replace(self, own=(), bound=()), notes
 
 
+def named(part: str, kinds: set[bytes]) -> str:
+    """Parts of a file by their kinds, as a note begins; many are not listed."""
+    names = [f"{part} {kind.decode('latin-1')!a}" for kind in sorted(kinds)[:_MOST_NAMES]]
+    return ", ".join(names) + (" and more" if len(kinds) > _MOST_NAMES else "")
+
+
 def as_text(comment: bytes) -> str:
     """A comment's words; what is no UTF-8 is Latin-1, in which any bytes are text."""
     try:

@@ -1,4 +1,4 @@
-"""No file of a fill holds a copy of what was there before, wherever a program keeps one."""
+"""No file of a fill holds a copy of what was there; own parts of programs stay or are named."""
 
 import io
 import struct
@@ -190,3 +190,45 @@ def test_photoshop_thumbnails_alone_leave_nothing_in_a_tiff() -> None:
     tiff = encode(gradient(), "TIFF", tiffinfo={34377: resources})
     assert small in tiff
     assert small not in filled(tiff)[0]
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Chunks behind those of a WebP."""
+    more = b"".join(
+        kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+        for kind, body in chunks
+    )
+    data = photo(format="WEBP", lossless=True)
+    size = len(data) + len(more) - 8
+    return data[:4] + struct.pack("<I", size) + data[8:] + more
+
+
+def test_chunks_of_a_webp_that_are_not_known_are_named() -> None:
+    assert filled(riff())[1] == ""
+    made, notes = filled(riff((b"C2PA", b"abc"), (b"mine", COPY)))
+    assert COPY not in made
+    assert notes == "chunk 'C2PA', chunk 'mine' dropped: not known here"
+    # What follows the file is none of it, and a file of very many kinds has a short note.
+    assert filled(riff() + b"mine" + bytes(60))[1] == ""
+    many = [(b"%04d" % number, b"") for number in range(500)]
+    assert filled(riff(*many))[1].endswith("chunk '0011' and more dropped: not known here")
+
+
+def test_boxes_of_a_jpeg_2000_stay_or_are_named() -> None:
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    map_box = box(b"uuid", bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03") + b"II*\0map")
+    words = box(b"xml ", b"<gml/>")
+    data = photo(format="JPEG2000")
+    at = data.index(b"jp2c") - 4
+    data = data[:at] + map_box + words + box(b"jumb", COPY) + box(b"mine", b"") + data[at:]
+    lost = (
+        "content credentials dropped: they vouch for the picture as it was;"
+        " box 'mine' dropped: not known here"
+    )
+    made, notes = filled(data)
+    assert map_box + words in made
+    assert COPY not in made
+    assert notes == lost
+    assert filled(data, "png")[1] == f"{lost}; box uuid, box xml dropped: png holds none"
