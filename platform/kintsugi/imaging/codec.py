@@ -14,6 +14,7 @@ from PIL import Image
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import Mask
 from kintsugi.imaging.colour_modes import DecodedImage, plain_grey, to_picture, to_rgb
+from kintsugi.imaging.formats import FINE_QUALITY, FORMATS
 from kintsugi.imaging.headers import sniff_format
 from kintsugi.imaging.limits import (
     ImageLimits,
@@ -23,7 +24,6 @@ from kintsugi.imaging.opening import open_image
 from kintsugi.imaging.photo_options import MaskOptions
 
 __all__ = [
-    "FORMATS",
     "DecodedImage",
     "ImageLimits",
     "decode_image",
@@ -32,11 +32,6 @@ __all__ = [
     "encode_image",
     "sniff_format",
 ]
-
-FORMATS = ("png", "jpeg", "webp", "tiff")
-
-# The longest side that the format can store, in pixels.
-_SIDE_LIMITS = {"jpeg": 65_500, "webp": 16_383}
 
 
 def decode_image(
@@ -125,32 +120,26 @@ def encode_image(
 
     Raises: InvalidInput: `format_unknown`, `format_side_limit`.
     """
-    if format not in FORMATS:
-        raise InvalidInput(
-            f"format {format!r} is not known",
-            code="format_unknown",
-            hint=f"use one of {', '.join(FORMATS)}",
-        )
-    longest, limit = max(pixels.shape[:2]), _SIDE_LIMITS.get(format)
-    if limit is not None and longest > limit:
-        raise InvalidInput(
-            f"{format} holds at most {limit} px a side and the image has {longest}",
-            code="format_side_limit",
-            hint="ask for png or tiff",
-        )
-    if alpha is not None and format != "jpeg":
-        pixels = np.dstack([pixels, alpha])
     settings: dict[str, dict[str, object]] = {
         "png": {},
-        # Above this quality the chroma of every pixel is worth keeping too.
-        "jpeg": {"quality": quality, "subsampling": 0 if quality >= 90 else 2},
+        "jpeg": {"quality": quality, "subsampling": 0 if quality >= FINE_QUALITY else 2},
         # `exact` keeps the colours under transparent pixels.
         "webp": {"quality": quality, "exact": True},
         "tiff": {"compression": "tiff_adobe_deflate"},
     }
+    if format not in settings:
+        raise InvalidInput(
+            f"format {format!r} is not known",
+            code="format_unknown",
+            hint=f"use one of {', '.join(settings)}",
+        )
+    spec = FORMATS[format]
+    spec.check_sides(*pixels.shape[:2])
+    if alpha is not None and spec.alpha:
+        pixels = np.dstack([pixels, alpha])
     options = settings[format]
     if icc_profile is not None:
         options["icc_profile"] = icc_profile
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format.upper(), **options)
+    Image.fromarray(pixels).save(buffer, spec.plugin, **options)
     return buffer.getvalue()

@@ -89,7 +89,7 @@ def to_picture(
             `{name}_undecodable` for a colour space that is not read.
     """
     notes: list[str] = []
-    bits = _sample_bits(image, data, format)
+    bits = sample_bits(image, data, format)
     icc_profile: bytes | None = image.info.get("icc_profile")
     image = upright(image, orientation_of(image))
     if bits > 8:
@@ -133,7 +133,8 @@ def plain_grey(image: Image.Image) -> npt.NDArray[np.uint8] | None:
     return np.array(upright(image, orientation_of(image)).convert("L"))
 
 
-def _sample_bits(image: Image.Image, data: bytes, format: str) -> int:
+def sample_bits(image: Image.Image, data: bytes, format: str) -> int:
+    """Bits of a sample of an opened file; 8 where its format says nothing of them."""
     if format == "png":
         return png_bit_depth(data)
     if format == "tiff":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from kintsugi.errors import InvalidInput
+
 
 @dataclass(frozen=True)
 class Format:
@@ -31,6 +33,17 @@ class Format:
     alpha: bool
     keeps: frozenset[str]
     side_limit: int | None = None
+
+    def check_sides(self, height: int, width: int) -> None:
+        """Raises: InvalidInput `format_side_limit`: a side is longer than it can store."""
+        longest = max(height, width)
+        if self.side_limit is not None and longest > self.side_limit:
+            raise InvalidInput(
+                f"{self.name} holds at most {self.side_limit} px a side and the image has"
+                f" {longest}",
+                code="format_side_limit",
+                hint="ask for png or tiff",
+            )
 
 
 _ALL = frozenset({"exif", "xmp", "iptc", "icc", "dpi", "comment"})
@@ -150,6 +163,8 @@ FORMAT_NAMES = tuple(FORMATS)
 PHOTO_SUFFIXES = tuple(suffix for each in FORMATS.values() for suffix in each.suffixes)
 # "PNG, JPEG, ..." for messages and documents.
 ALL_LABELS = ", ".join(each.label for each in FORMATS.values())
+# From here on the chroma of every pixel is worth keeping, too.
+FINE_QUALITY = 90
 _BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
 
 

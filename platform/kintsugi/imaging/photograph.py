@@ -10,11 +10,12 @@ from kintsugi.imaging.colour_modes import (
     BROKEN_FILE_ERRORS,
     DecodedImage,
     orientation_of,
+    sample_bits,
     to_rgb,
     upright,
 )
 from kintsugi.imaging.encoders.deep_samples import read_deep
-from kintsugi.imaging.headers import is_lossless_webp, png_bit_depth
+from kintsugi.imaging.headers import is_lossless_webp
 from kintsugi.imaging.limits import ImageLimits
 from kintsugi.imaging.metadata.collect import read_tags
 from kintsugi.imaging.metadata.tags import Tags
@@ -115,7 +116,11 @@ def open_photograph(
     deep_alpha = None
     if samples.dtype == np.uint16:
         pixels = np.repeat(samples[..., None], 3, axis=2).astype(np.uint16)
-    elif mode in ("L", "RGB") and format in ("png", "tiff") and _is_deep(image, data, format):
+    elif (
+        mode in ("L", "RGB")
+        and format in ("png", "tiff")
+        and sample_bits(image, data, format) == 16
+    ):
         deep = read_deep(data, image.height, image.width)
         if deep is None:
             samples = decoded.pixels if mode == "RGB" else samples
@@ -197,13 +202,6 @@ def _palette_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     elif isinstance(transparent, int) and transparent < len(colours):
         alpha[transparent] = 0
     return np.hstack([colours, alpha])
-
-
-def _is_deep(image: Image.Image, data: bytes, format: str) -> bool:
-    if format == "png":
-        return png_bit_depth(data) == 16
-    bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-    return (max(bits) if isinstance(bits, tuple) else int(bits)) == 16
 
 
 def _divided_by_alpha(samples: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:

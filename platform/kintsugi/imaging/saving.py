@@ -78,13 +78,7 @@ def save_photograph(
     Raises: InvalidInput `format_side_limit`, `format_not_installed`.
     """
     spec = chosen_format(photo, options)
-    longest = max(filled.shape[:2])
-    if spec.side_limit is not None and longest > spec.side_limit:
-        raise InvalidInput(
-            f"{spec.name} holds at most {spec.side_limit} px a side and the image has {longest}",
-            code="format_side_limit",
-            hint="ask for png or tiff",
-        )
+    spec.check_sides(*filled.shape[:2])
     notes = list(photo.notes)
     picture = _own_picture(photo, filled, original or photo)
     if picture.mode == "P" and spec.name in ("png", "gif", "tiff", "bmp"):

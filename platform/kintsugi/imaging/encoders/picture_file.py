@@ -10,7 +10,7 @@ from PIL import Image
 
 from kintsugi.imaging.encoders.deep_samples import write_deep_png
 from kintsugi.imaging.encoders.tiff_file import TiffPicture, write_tiff
-from kintsugi.imaging.formats import FORMATS, Format
+from kintsugi.imaging.formats import FINE_QUALITY, FORMATS, Format
 from kintsugi.imaging.metadata.gif_blocks import write_gif_xmp
 from kintsugi.imaging.metadata.jp2_boxes import write_jp2
 from kintsugi.imaging.metadata.jpeg_segments import write_jpeg
@@ -18,9 +18,6 @@ from kintsugi.imaging.metadata.png_chunks import write_png
 from kintsugi.imaging.metadata.tags import COLOUR_SPACE, Tags
 from kintsugi.imaging.photo_options import OutputOptions
 from kintsugi.imaging.photograph import Photograph
-
-# From here on the chroma of every pixel is worth keeping, too.
-_FINE_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def _modern(spec: Format, tags: Tags, photo: Photograph, options: OutputOptions)
         # `exact` keeps the colours under transparent pixels.
         settings |= {"exact": True, "lossless": photo.lossless and options.quality == "auto"}
     else:
-        fine = quality >= _FINE_QUALITY
+        fine = quality >= FINE_QUALITY
         key, value = ("subsampling", "4:4:4") if spec.name == "avif" else ("chroma", 444)
         settings |= {key: value} if fine else {}
     for body in (body for kind, body in tags.own if kind == COLOUR_SPACE and spec.name == "heif"):
@@ -116,7 +113,7 @@ def _jpeg(
     quality = options.quality_or_own
     settings: dict[str, Any] = {
         "quality": quality,
-        "subsampling": 0 if quality >= _FINE_QUALITY else 2,
+        "subsampling": 0 if quality >= FINE_QUALITY else 2,
     }
     lost: tuple[str, ...] = ()
     coding = photo.jpeg if photo is not None else None
