@@ -8,13 +8,14 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Mask
-from kintsugi.imaging.colour_modes import DecodedImage, orientation_of
+from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS, DecodedImage, orientation_of
 from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
+from kintsugi.imaging.metadata.exif_block import made_upright, without_prefix
 from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions, StyleChoices
 from kintsugi.imaging.photograph import as_seen, is_colourless
 from kintsugi.imaging.saving import changed_pixels, grey_of
@@ -35,6 +36,12 @@ Hole = Image.Image | npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 # Called with how much is done, 0 to 1, on the thread that computes.
 OnProgress = Callable[[float], None]
 
+_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# TIFF's tags of how and where pixels are stored, which are others in the next file.
+_OF_STORAGE = {
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323),
+    *(324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 34675),
+}
 _MODES = ("RGB", "RGBA", "L", "LA")
 _MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
@@ -115,14 +122,16 @@ class Inpainter:
             progress: Called with how much is done, 0 to 1.
 
         Returns:
-            A new picture of the same kind, mode and size as ``image`` is displayed, with the same
-            profile and metadata. Outside the hole (grown and feathered) it equals ``image``,
-            and is as transparent; with the convention alpha the hole is opaque.
+            A new picture of the same kind, mode and size as ``image`` is displayed. PIL's has its
+            ``info`` (profile, resolution) and ``getexif()``, of which PIL's ``save`` writes what
+            it is given, such as ``exif=picture.getexif()``. Outside the hole (grown and feathered)
+            it equals ``image``, and is as transparent; with the convention alpha the hole is
+            opaque.
 
         Raises: InvalidInput: The picture, the mask or an option cannot be used; the message says
             why and what to do.
         """
-        image = _as_displayed(image)
+        given, image = image, _as_displayed(image)
         pixels = _pixels(image, "image")
         marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
         chosen = FillChoices(align_colour, scales, seed)
@@ -136,7 +145,7 @@ class Inpainter:
             alpha = np.where(hole, np.uint8(255), alpha)
         if progress is not None:
             progress(1.0)
-        return _returned(image, _composed(pixels, filled, alpha))
+        return _returned(given, image, _composed(pixels, filled, alpha))
 
     def stylize(
         self,
@@ -160,7 +169,7 @@ class Inpainter:
 
         Raises: InvalidInput: A picture or the strength cannot be used.
         """
-        content, style = _as_displayed(content), _as_displayed(style)
+        given, content, style = content, _as_displayed(content), _as_displayed(style)
         chosen = StyleChoices(strength, seed)
         pixels, device = _pixels(content, "content"), next(self._networks.parameters()).device
         try:
@@ -175,7 +184,8 @@ class Inpainter:
             raise InvalidInput(str(error), code="options_do_not_fit") from error
         if progress is not None:
             progress(1.0)
-        return _returned(content, _composed(pixels, tensor_to_image(styled), _alpha(pixels)))
+        answer = _composed(pixels, tensor_to_image(styled), _alpha(pixels))
+        return _returned(given, content, answer)
 
 
 def _upright(picture: Any) -> Any:
@@ -357,13 +367,48 @@ def _composed(
     return answer
 
 
-def _returned(given: Picture, answer: npt.NDArray[np.uint8]) -> Picture:
-    if not isinstance(given, Image.Image):
+def _returned(given: Picture, displayed: Picture, answer: npt.NDArray[np.uint8]) -> Picture:
+    """The answer as a picture of the kind that was given, and what that said of itself."""
+    if not isinstance(given, Image.Image) or not isinstance(displayed, Image.Image):
         return answer
-    image = Image.fromarray(answer, given.mode)
-    # Profile, EXIF, resolution: what `save` writes when it is named.
-    image.info = dict(given.info)
+    image = Image.fromarray(answer, displayed.mode)
+    image.info = dict(displayed.info)
+    if exif := _exif_of(given):
+        image.info["exif"] = exif
     return image
+
+
+def _exif_of(image: Image.Image) -> bytes:
+    """What ``getexif`` says now, for an upright picture; as of files without a thumbnail.
+
+    What was read and not changed is corrected in place: cameras' notes hold offsets.
+    """
+    stored = image.info.get("exif", b"")
+    try:
+        before, now = Image.Exif(), image.getexif()
+        before.load(stored)
+        turned = orientation_of(image) >= 5
+        if stored and _tags(before) == _tags(now):
+            return _upright_block(stored, turned=turned)
+        after = Image.Exif()
+        for tag, value in now.items():
+            if tag not in (*_OF_STORAGE, *_IFDS):
+                after[tag] = value
+        for ifd in _IFDS:
+            after.get_ifd(ifd).update(now.get_ifd(ifd))
+        return _upright_block(after.tobytes(), turned=turned) if any(_tags(after)) else b""
+    except BROKEN_FILE_ERRORS:
+        # As written by some cameras and editors.
+        return bytes(stored)
+
+
+def _upright_block(exif: bytes, *, turned: bool) -> bytes:
+    return b"Exif\0\0" + made_upright(without_prefix(exif), turned=turned)
+
+
+def _tags(exif: Image.Exif) -> tuple[dict[int, Any], ...]:
+    own = {tag: value for tag, value in exif.items() if tag not in _IFDS}
+    return own, *(dict(exif.get_ifd(ifd)) for ifd in _IFDS)
 
 
 def _fraction(progress: OnProgress | None) -> Callable[[Step], None]:

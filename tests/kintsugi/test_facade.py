@@ -346,6 +346,38 @@ def test_a_photograph_of_a_phone_is_taken_as_it_is_displayed(
     assert (tags.get(0x0112, 1), tags[0x0110]) == (1, "a phone")
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_a_picture_says_of_itself_now_comes_back(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, kind: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B] = "a lake", "Ann"
+    exif.get_ifd(0x8769)[0x9286] = b"a remark"
+    if orientation != 1:
+        exif[0x0112] = orientation
+    # PIL writes into a TIFF only what it has read.
+    written, exif = exif.tobytes(), Image.Exif()
+    exif.load(written)
+    buffer = io.BytesIO()
+    turned = Image.fromarray(photo if orientation == 1 else np.rot90(photo).copy())
+    turned.save(buffer, kind, exif=exif)
+    image = Image.open(io.BytesIO(buffer.getvalue()))
+    if kind == "JPEG" and orientation == 1:
+        assert inpainter.fill(image, hole).info["exif"] == image.info["exif"], "to the byte"
+    image.getexif()[0x013B] = "Bob"
+    assert "Ann" not in str(dict(inpainter.fill(image, hole).getexif()))
+    answers = [inpainter.fill(image, hole), inpainter.stylize(image, Image.fromarray(photo))]
+    for answer in answers:
+        assert answer.size == (90, 70)
+        again = io.BytesIO()
+        answer.save(again, kind, exif=answer.getexif())
+        for each in (answer, Image.open(io.BytesIO(again.getvalue()))):
+            tags = each.getexif()
+            assert (tags[0x010E], tags[0x013B], tags.get(0x0112, 1)) == ("a lake", "Bob", 1)
+            assert tags.get_ifd(0x8769)[0x9286] == b"a remark"
+
+
 def test_a_transfer_says_how_far_it_is(inpainter: Inpainter, photo: Pixels) -> None:
     seen: list[float] = []
     inpainter.stylize(photo, photo, progress=seen.append)
