@@ -109,7 +109,10 @@ def build_api(
     # Guards each route below /v1 and /v2; and of those among them that take a picture.
     guards = guard(args, keys)
     limits = GateLimits(
-        args.slots + args.max_waiting, args.max_waiting_bytes, args.deadline_seconds
+        args.slots + args.max_waiting,
+        args.max_waiting_bytes,
+        args.max_bytes,
+        args.deadline_seconds,
     )
     entrance = Depends(BodyAdmission(Gate(limits, turns, weight_of=weight_of), args.max_bytes))
     with_body = (*guards, entrance)

@@ -100,7 +100,9 @@ class AppArgs(BaseModel):
         default=0,
         ge=0,
         description="How many requests for work (POST) a minute each key, by its name, has at"
-        " each replica of the Ingress; more get 429. 0: as many as it likes",
+        " each replica of the Ingress; more get 429. A batch counts as many as it has"
+        " photographs: it is taken whole, and the next request waits until they are paid off. What"
+        " is answered with 503 does not count. 0: as many as it likes",
     )
     burst: int = Field(
         default=10, gt=0, description="How many of them may come at once after a pause"

@@ -1,7 +1,8 @@
 """Which requests are let in before their body is read, and when a client shall come again; no HTTP.
 
-A key may fill so much of the places as are left free, however many there are. So there is
-always room for one more key, and none can shut the others out.
+A key may fill so much of the places as are left free, however many there are, and a heavy one its
+weight times as much; but what the next key needs, no weight takes. So there is room for one
+more key, and none alone can shut the others out.
 """
 
 import math
@@ -25,11 +26,13 @@ class GateLimits:
     Attributes:
         places: Requests that are here at one time, those that are computed among them.
         body_bytes: The size of all their bodies.
+        largest_body_bytes: That of one, at most.
         deadline_seconds: Within which each is answered.
     """
 
     places: int
     body_bytes: int
+    largest_body_bytes: int
     deadline_seconds: float
 
 
@@ -100,14 +103,17 @@ class Gate:
                 f"a wait of {wait:.0f} s would leave no time to answer", wait - patience
             )
         free = self._limits.places - self._places.total()
-        if free <= 0 or of_this + 1 > max(1.0, self._weight_of(key) * free):
+        weight = self._weight_of(key)
+        if free <= 0 or of_this + 1 > max(1.0, _held_back(weight, free - 1, 1) * free):
             raise self._busy(
                 f"{of_this} requests of this key are here already", self._turns.seconds_a_turn(key)
             )
         free_bytes = self._limits.body_bytes - self._bytes.total()
         of_this_bytes = self._bytes[key] + body_bytes
         alone = body_bytes <= free_bytes and not of_this
-        if not alone and of_this_bytes > self._weight_of(key) * (free_bytes - body_bytes):
+        rest = free_bytes - body_bytes
+        weight = _held_back(weight, rest, self._limits.largest_body_bytes)
+        if not alone and of_this_bytes > weight * rest:
             raise self._busy(
                 f"{self._bytes[key]} bytes of this key are here already",
                 self._turns.seconds_a_turn(key),
@@ -115,6 +121,11 @@ class Gate:
 
     def _busy(self, why: str, seconds: float) -> Busy:
         return Busy(why, retry_after=retry_after(seconds))
+
+
+def _held_back(weight: float, left: int, needed: int) -> float:
+    """What of a weight counts where so much would be left, and the next key needs so much."""
+    return weight if left >= needed else min(weight, 1.0)
 
 
 def retry_after(seconds: float) -> int:

@@ -32,6 +32,7 @@ from kintsugi.deploy.async_jobs.routes import (
     new_record,
     problems,
 )
+from kintsugi.deploy.http.auth import count_images
 from kintsugi.deploy.http.problems import Problem, to_problem
 from kintsugi.errors import InputError
 
@@ -83,7 +84,8 @@ class BatchRoutes:
         all. A photograph that is refused is a row with its `problem`; the others are done.
         Each job's image is at its `result`. With an `Idempotency-Key` the same request sent again
         makes no job twice, and another one is refused. When too many jobs wait for all of
-        them to be taken, none is: 503 `jobs_full`.
+        them to be taken, none is: 503 `jobs_full`. In the rate of a key each photograph counts
+        as a request.
         """
         jobs = self._jobs.enabled()
         form = await read_batch_form(request)
@@ -105,7 +107,7 @@ class BatchRoutes:
         )
         with jobs.kept():
             async with self._jobs.lock(batch.id):
-                batch = await self._take(batch, form, records, is_keyed=bool(key))
+                batch = await self._take(batch, form, records, request, is_keyed=bool(key))
             found = await self._found(batch, request)
         root_path = request.scope.get("root_path", "")
         return batch_response(batch, found, root_path=root_path, status=202)
@@ -133,7 +135,13 @@ class BatchRoutes:
         return await self.show(batch_id, request)
 
     async def _take(
-        self, batch: BatchRecord, form: BatchForm, records: Sequence[JobRecord], *, is_keyed: bool
+        self,
+        batch: BatchRecord,
+        form: BatchForm,
+        records: Sequence[JobRecord],
+        request: Request,
+        *,
+        is_keyed: bool,
     ) -> BatchRecord:
         """Take those of a batch's jobs that are not there yet.
 
@@ -145,7 +153,10 @@ class BatchRoutes:
         if is_keyed:
             known = await _few_at_once(partial(jobs.unexpired, row.job) for row in batch.rows)
         # Before files are opened for nothing.
-        jobs.runner.check_room(batch.key_name, sum(job is None for job in known))
+        unknown = sum(job is None for job in known)
+        jobs.runner.check_room(batch.key_name, unknown)
+        # One request at least.
+        count_images(request, max(1, unknown))
         rows, new = [], []
         for row, record, each, job in zip(batch.rows, records, form.forms, known, strict=True):
             problem = await self._problem(each) if job is None else None

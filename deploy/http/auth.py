@@ -20,7 +20,7 @@ HEADER = "x-api-key"
 
 
 class RateLimit:
-    """A bucket of tokens for each name: one request takes one, and they come back with time."""
+    """A bucket of tokens for each name: one image takes one, and they come back with time."""
 
     def __init__(
         self, per_minute: float, burst: int, *, clock: Callable[[], float] = time.monotonic
@@ -38,6 +38,43 @@ class RateLimit:
         wait = 0.0 if tokens >= 1 else (1 - tokens) / self._per_second
         self._buckets[name] = (tokens - 1 if wait == 0 else tokens, now)
         return wait
+
+    def charge(self, name: str, tokens: int) -> None:
+        """Take tokens that may not be there: the next request waits until they have come back.
+
+        Args:
+            name: Whose.
+            tokens: So many; below 0 they are given back.
+        """
+        now = self._clock()
+        left, then = self._buckets.get(name, (float(self._burst), now))
+        self._buckets[name] = (min(float(self._burst), left - tokens), then)
+
+
+class Taken:
+    """What one request has taken of its key's rate."""
+
+    def __init__(self, rate: RateLimit, name: str) -> None:
+        """It has taken one token."""
+        self._rate = rate
+        self._name = name
+        self._tokens = 1
+
+    def count(self, images: int) -> None:
+        """So many images are made of it."""
+        self._rate.charge(self._name, images - self._tokens)
+        self._tokens = images
+
+    def give_back(self) -> None:
+        """It was not done, for no fault of its sender's."""
+        self.count(0)
+
+
+def count_images(request: Request, images: int) -> None:
+    """A request makes so many images: each counts in the rate of its key, if it has one."""
+    taken = getattr(request.state, "taken", None)
+    if taken is not None:
+        taken.count(images)
 
 
 class Access:
@@ -77,6 +114,7 @@ class Access:
         # Only what makes work; asking how a job stands costs nothing.
         if self._rate is not None and request.method == "POST":
             _check_rate(self._rate.take(found.name))
+            request.state.taken = Taken(self._rate, found.name)
 
 
 class BodyAdmission:

@@ -88,6 +88,10 @@ class RequestMiddleware:
         finally:
             if (ticket := getattr(request.state, "ticket", None)) is not None:
                 ticket.leave()
+            taken = getattr(request.state, "taken", None)
+            if taken is not None and record.status == 503:
+                # It is asked to come again, and shall find its rate as it was.
+                taken.give_back()
         if _is_counted(scope):
             self._observer.answered(
                 Answered(

@@ -1,6 +1,7 @@
 """Who asks most leaves room for others; who is sent away hears when to come again."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from kintsugi.deploy.admission.fair_queue import FairQueue, TurnRequest
 from kintsugi.deploy.admission.gate import Gate, GateLimits
 from kintsugi.deploy.engine import Busy
 
-LIMITS = GateLimits(places=16, body_bytes=1000, deadline_seconds=60)
+LIMITS = GateLimits(places=16, body_bytes=1000, largest_body_bytes=1000, deadline_seconds=60)
 
 
 def fill_up(gate: Gate, key: str, size: int = 1) -> int:
@@ -33,6 +34,16 @@ def test_a_heavier_key_takes_more() -> None:
     gate = Gate(LIMITS, turns, weight_of=lambda key: 3.0 if key == "b" else 1.0)
     assert fill_up(gate, "b") == 12
     assert fill_up(gate, "a") == 2
+
+
+@pytest.mark.parametrize("weight", [3.0, 16.0, 100.0])
+@pytest.mark.parametrize("size", [1, 60, 250])
+def test_no_weight_shuts_out_the_next_key_and_its_largest_body(weight: float, size: int) -> None:
+    limits = replace(LIMITS, largest_body_bytes=250)
+    gate = Gate(limits, FairQueue(2), weight_of=lambda key: weight if key == "heavy" else 1.0)
+    light = Gate(limits, FairQueue(2))
+    assert fill_up(gate, "heavy", size) >= fill_up(light, "light", size)
+    assert gate.enter("other", 250)
 
 
 def test_bytes_are_shared_too_and_one_body_always_fits() -> None:

@@ -15,7 +15,7 @@ from kintsugi.deploy.async_jobs.records import BatchRecord, BatchRow
 from kintsugi.deploy.async_jobs.store import JobStore
 from kintsugi.errors import StorageError
 from kintsugi.storage.storage import Storage
-from tests.deploy.async_jobs.conftest import HeldEngine, wait_for, wait_until
+from tests.deploy.async_jobs.conftest import HeldEngine, submit, wait_for, wait_until
 from tests.deploy.conftest import MASK, PHOTO, STYLE, decode, draw_photo, encode, post, problem
 
 Start = Callable[..., TestClient]
@@ -267,6 +267,31 @@ def test_one_with_a_key_goes_on_where_it_could_not_be_kept(
     assert wait_for_batch(client, again["id"])["done"] == 4
     assert states(client) == ["done"] * 4
     assert held.begun == 4
+
+
+def test_each_photograph_of_a_batch_counts_in_the_rate_of_its_key(
+    start: Start, held: HeldEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(f"ann: {ANN}\n")
+    client = start(held, api_keys=str(tmp_path / "keys"), requests_per_minute=0.5, burst=2)
+    assert send(client, FOUR, x_api_key=ANN, idempotency_key="k").status_code == 202
+    limited = send(client, TWO, x_api_key=ANN)
+    problem(limited, 429, "rate_limited")
+    # Two more than there were, and one for this: three times two minutes.
+    assert 300 < int(limited.headers["retry-after"]) <= 360
+
+
+def test_a_batch_that_finds_no_room_keeps_its_rate(
+    start: Start, held: HeldEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(f"ann: {ANN}\n")
+    limits = {"requests_per_minute": 0.01, "burst": 5, "jobs_waiting": 8}
+    client = start(held, api_keys=str(tmp_path / "keys"), **limits)
+    assert send(client, FOUR, x_api_key=ANN).status_code == 202
+    for _ in range(3):
+        problem(send(client, FOUR, x_api_key=ANN), 503, "jobs_full")
+    assert submit(client, x_api_key=ANN).status_code == 202
+    problem(submit(client, x_api_key=ANN), 429, "rate_limited")
 
 
 def test_json_and_services_without_jobs(start: Start, make_client: Start) -> None:

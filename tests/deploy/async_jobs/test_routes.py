@@ -12,7 +12,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.deploy.async_jobs.conftest import FILES, HeldEngine, submit, wait_for, wait_until
-from tests.deploy.conftest import MASK, MODEL, PHOTO, STYLE, decode, draw_photo, encode, problem
+from tests.deploy.conftest import (
+    MASK,
+    MODEL,
+    PHOTO,
+    STYLE,
+    decode,
+    draw_photo,
+    encode,
+    post,
+    problem,
+)
 
 Start = Callable[..., TestClient]
 
@@ -210,6 +220,24 @@ def test_too_many_that_wait(start: Start, held: HeldEngine) -> None:
     held.go = True
     wait_for(client, first)
     wait_until(lambda: submit(client).status_code == 202)
+
+
+def test_what_finds_no_place_keeps_its_rate(start: Start, held: HeldEngine, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"ann: {'a' * 20}\n")
+    limits = {"requests_per_minute": 0.01, "burst": 2, "max_in_progress": 1, "max_waiting": 1}
+    client = start(held, api_keys=str(tmp_path / "keys"), **limits)
+    client.headers["x-api-key"] = "a" * 20
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client)
+        try:
+            wait_until(lambda: held.begun == 1)
+            for _ in range(4):
+                problem(post(client), 503, "busy")
+        finally:
+            held.go = True
+        assert first.result().status_code == 200
+    assert post(client).status_code == 200
+    problem(post(client), 429, "rate_limited")
 
 
 def test_without_a_place_for_jobs(make_client: Start) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from kintsugi.deploy.http.auth import RateLimit
+from kintsugi.deploy.http.auth import RateLimit, Taken
 from kintsugi.deploy.settings import AppArgs
 from kintsugi.errors import ConfigError
 from tests.deploy.conftest import post, problem
@@ -109,6 +109,21 @@ def test_a_rate_comes_back_with_time() -> None:
     assert rate.take("a") == pytest.approx(2)
     now = 1000.0
     assert [rate.take("a") for _ in range(3)] == [0, 0, pytest.approx(2)]
+
+
+def test_what_was_charged_is_waited_for_and_what_is_given_back_is_there() -> None:
+    now = 0.0
+    rate = RateLimit(60, 2, clock=lambda: now)
+    assert rate.take("a") == 0
+    taken = Taken(rate, "a")
+    taken.count(5)
+    # Two were there, and five are taken.
+    assert rate.take("a") == pytest.approx(4)
+    now = 3.0
+    assert rate.take("a") == pytest.approx(1)
+    taken.give_back()
+    taken.give_back()
+    assert [rate.take("a") for _ in range(3)] == [0, 0, pytest.approx(1)]
 
 
 def test_too_many_requests_of_one_name(make_client: MakeClient, key_file: Path) -> None:
