@@ -25,6 +25,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 PAUSE_SECONDS, LEAST_BYTES_A_SECOND = 30.0, 16_000
 # More than there is anywhere.
 MOST_BYTES = 10**18
+# Methods that make and delete nothing.
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # What is asked of a service that is being stopped, too.
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live"})
 
@@ -49,6 +51,7 @@ class RequestMiddleware:
         self._max_bytes = args.max_bytes
         self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
         self._hosts = frozenset(host.lower() for host in args.hosts)
+        self._is_open = not args.api_keys
         self._observer = observer
         self._stop = stop
         self._echo_request_id = echo_request_id
@@ -73,6 +76,8 @@ class RequestMiddleware:
         try:
             with nullcontext() if api_path(scope) in _PROBES else self._stop.one_more():
                 _check_host(request.headers, self._hosts)
+                if self._is_open and scope["method"] not in _READING:
+                    _check_site(request.headers, self._hosts)
                 limit = self._limit(request.headers)
                 _check_declared_length(request.headers, limit)
                 await self._app(scope, _limited(receive, record, limit), send_named)
@@ -112,8 +117,7 @@ class RequestMiddleware:
 
 def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
     """Raises: Problem 421 `host_not_served`. Without the header no browser asks."""
-    host = headers.get("host", "").lower()
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    name = _name_of(headers.get("host", "").lower())
     if hosts and name and name not in hosts:
         raise Problem(
             421,
@@ -121,6 +125,36 @@ def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
             detail="this service is not asked for under this name",
             hint=f"use one of {', '.join(sorted(hosts))}; the operator can name others: args.hosts",
         )
+
+
+def _check_site(headers: Headers, hosts: frozenset[str]) -> None:
+    """Raises: Problem 403 `cross_site`: a page of elsewhere asks, by its visitor's browser.
+
+    A form needs nobody's leave to be sent across sites. Where keys are asked for, no page has one
+    that it was not given. Browsers say the site to addresses that they trust, such as of this
+    machine, and to others the origin; another program says neither.
+    """
+    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "").lower()
+    if site:
+        is_own = site in ("same-origin", "none")
+    else:
+        at = origin.partition("://")[2]
+        # Behind a server that passes on another name, its own is one of those that are served.
+        is_own = not origin or at == headers.get("host", "").lower() or at in hosts
+    if not is_own:
+        raise Problem(
+            403,
+            "cross_site",
+            detail=f"a page of {origin[:100] or 'another site'} asks, and a service without keys"
+            " works for its own page alone",
+            hint="use the service's own page, or a program that is no browser; the operator can ask"
+            " for keys: args.api_keys",
+        )
+
+
+def _name_of(host: str) -> str:
+    """Without its port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _check_declared_length(headers: Headers, limit: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,6 +270,53 @@ def test_other_names_are_sent_away(make_client: MakeClient, host: str, status: i
         assert answer.status_code == status
         if status == 421:
             problem(answer, 421, "host_not_served")
+
+
+PAGES = [
+    ({}, True),
+    ({"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:8000"}, True),
+    ({"sec-fetch-site": "none"}, True),
+    ({"origin": "http://127.0.0.1:8000"}, True),
+    ({"origin": "https://photos.example"}, True),
+    ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
+    # Another port of this machine, where somebody else's page may be.
+    ({"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:3000"}, False),
+    ({"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8000"}, False),
+    ({"origin": "https://evil.example"}, False),
+    ({"origin": "http://127.0.0.1:3000"}, False),
+    ({"origin": "http://127.0.0.1.evil.example"}, False),
+    ({"origin": "null"}, False),
+]
+
+
+@pytest.mark.parametrize(("headers", "is_own"), PAGES)
+def test_a_page_of_elsewhere_makes_no_work(
+    make_client: MakeClient, headers: dict[str, str], is_own: bool
+) -> None:
+    """A form crosses sites without leave: it would fill the disk of who visits a page."""
+    client = make_client(hosts=["photos.example", "127.0.0.1"])
+    client.headers["host"] = "127.0.0.1:8000"
+    asks = [
+        client.post("/v1/jobs", headers=headers),
+        client.post("/v1/inpaint", headers=headers),
+        client.post("/v2/models/x/infer", headers=headers),
+        client.delete("/v1/jobs/0", headers=headers),
+    ]
+    assert [answer.status_code == 403 for answer in asks] == [not is_own] * 4
+    if not is_own:
+        problem(asks[0], 403, "cross_site")
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_where_keys_are_asked_for_pages_of_elsewhere_may_have_one(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text("a" * 20)
+    client = make_client(api_keys=str(tmp_path / "keys"))
+    headers = {"sec-fetch-site": "cross-site", "origin": "https://shop.example"}
+    problem(client.post("/v1/inpaint", headers=headers), 401, "key_missing")
+    headers["x-api-key"] = "a" * 20
+    problem(client.post("/v1/inpaint", headers=headers), 415, "content_type")
 
 
 def test_what_is_stopped_answers_what_it_has_begun_and_nothing_else() -> None:
