@@ -25,6 +25,7 @@ from kintsugi.models.networks.vgg import Vgg19Relu3
 from kintsugi.models.pixels import image_to_tensor, mask_to_tensor, tensor_to_image
 from kintsugi.models.plan.fill_plan import FillOptions, FillPlan
 from kintsugi.models.weights import ReleaseConfig, save_release
+from tests.kintsugi.exif_reader import write_tags
 
 TINY = ModelConfig("tiny")
 NETWORKS = build_inpainter(TINY, Vgg19Relu3.random(0), seed=0)
@@ -376,6 +377,20 @@ def test_what_a_picture_says_of_itself_now_comes_back(
             tags = each.getexif()
             assert (tags[0x010E], tags[0x013B], tags.get(0x0112, 1)) == ("a lake", "Bob", 1)
             assert tags.get_ifd(0x8769)[0x9286] == b"a remark"
+
+
+def test_no_thumbnail_shows_what_was_there(
+    inpainter: Inpainter, photo: Pixels, hole: Mask, tmp_path: Path
+) -> None:
+    path, small = tmp_path / "photo.jpg", tmp_path / "small.jpg"
+    Image.fromarray(photo).save(path)
+    Image.fromarray(photo[:16, :24]).save(small, "JPEG")
+    write_tags(path, {"EXIF:Artist": "Ann", "ThumbnailImage<": small})
+    with Image.open(path) as image:
+        assert small.read_bytes() in image.info["exif"]
+        filled = inpainter.fill(image, hole)
+    assert small.read_bytes() not in filled.info["exif"]
+    assert filled.getexif()[0x013B] == "Ann"
 
 
 def test_a_transfer_says_how_far_it_is(inpainter: Inpainter, photo: Pixels) -> None:
