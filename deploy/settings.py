@@ -80,7 +80,8 @@ class AppArgs(BaseModel):
         default=[],
         description="Names and addresses under which the service is asked for, without a port;"
         " under others it answers 421. A page of elsewhere whose name was pointed at this machine"
-        " is sent away by that. Empty: any",
+        " is sent away by that. Empty: any. A list of this machine's own names alone means nothing"
+        " where there are `api_keys`, which let others in",
     )
     codec_processes: int = Field(
         default=2,

@@ -27,6 +27,8 @@ PAUSE_SECONDS, LEAST_BYTES_A_SECOND = 30.0, 16_000
 MOST_BYTES = 10**18
 # Methods that make and delete nothing.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# Names of a machine for itself.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What is asked of a service that is being stopped, too.
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live"})
 
@@ -50,8 +52,8 @@ class RequestMiddleware:
         self._app = app
         self._max_bytes = args.max_bytes
         self._max_json_bytes = min(args.max_bytes, args.max_json_bytes)
-        self._hosts = frozenset(host.lower() for host in args.hosts)
         self._is_open = not args.api_keys
+        self._hosts = _served_hosts(args)
         self._observer = observer
         self._stop = stop
         self._echo_request_id = echo_request_id
@@ -75,7 +77,9 @@ class RequestMiddleware:
 
         try:
             with nullcontext() if api_path(scope) in _PROBES else self._stop.one_more():
-                _check_host(request.headers, self._hosts)
+                # What stands in front asks it, and passes the 421 of the request itself on.
+                if api_path(scope) != "/keyz":
+                    _check_host(request.headers, self._hosts)
                 if self._is_open and scope["method"] not in _READING:
                     _check_site(request.headers, self._hosts)
                 limit = self._limit(request.headers)
@@ -113,6 +117,22 @@ class RequestMiddleware:
     def _limit(self, headers: Headers) -> int:
         is_json = headers.get("content-type", "").lower().startswith("application/json")
         return self._max_json_bytes if is_json else self._max_bytes
+
+
+def _served_hosts(args: AppArgs) -> frozenset[str]:
+    """The names under which it answers, in lower case; empty: all.
+
+    A list of this machine's own names guards a service without keys. One that asks for keys is
+    for others, who come by other names, and no page of elsewhere has a key.
+    """
+    hosts = frozenset(host.lower() for host in args.hosts)
+    if args.api_keys and hosts and hosts <= LOOPBACK:
+        logger.warning(
+            "hosts names this machine alone, and api_keys lets others in: hosts is passed over;"
+            " name those under which they come, or none"
+        )
+        return frozenset()
+    return hosts
 
 
 def _check_host(headers: Headers, hosts: frozenset[str]) -> None:

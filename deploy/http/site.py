@@ -3,13 +3,14 @@
 All their addresses are relative, so that they work below any path of a proxy.
 """
 
+import os
 from os import PathLike, stat_result
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -26,7 +27,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
-    # Asked for again each time, and answered with 304 while it is the same.
+    # Asked for again each time; a file is answered with 304 while it is the same.
     "cache-control": "no-cache",
 }
 
@@ -51,11 +52,13 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
         "jobs": bool(args.jobs),
     }
 
+    files = _PageFiles(directory=WEB)
+
     async def page(request: Request) -> Response:
-        return FileResponse(WEB / "index.html", headers=_HEADERS)
+        return files.answer(WEB / "index.html", request)
 
     async def documentation(request: Request) -> Response:
-        return FileResponse(WEB / "docs" / "index.html", headers=_HEADERS)
+        return files.answer(WEB / "docs" / "index.html", request)
 
     async def page_settings(request: Request) -> Response:
         return JSONResponse(settings, headers=_HEADERS)
@@ -64,17 +67,21 @@ def add_page(app: FastAPI, args: AppArgs) -> None:
         sample = samples.get(request.path_params["name"])
         if sample is None:
             raise HTTPException(404)
-        return FileResponse(sample.file, headers=_HEADERS)
+        return files.answer(sample.file, request)
 
     app.add_route("/", page, include_in_schema=False)
     app.add_route("/docs", documentation, include_in_schema=False)
     app.add_route("/web/settings.json", page_settings, include_in_schema=False)
     app.add_route("/web/samples/{name}", sample_photo, include_in_schema=False)
-    app.mount("/web", _PageFiles(directory=WEB))
+    app.mount("/web", files)
 
 
 class _PageFiles(StaticFiles):
-    """Files with the page's headers."""
+    """Files with the page's headers, and 304 for what the browser has."""
+
+    def answer(self, file: Path, request: Request) -> Response:
+        """One file, in whatever folder it lies."""
+        return self.file_response(file, os.stat(file), request.scope)
 
     def file_response(
         self,

@@ -1,22 +1,27 @@
 """The edge: what nginx lets through, limits, and answers itself; marker `edge`."""
 
+import gzip
 import re
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 import yaml
 
+from kintsugi.deploy.api import build_api
 from kintsugi.deploy.http.problems import ProblemDocument
 from kintsugi.deploy.settings import AppArgs
 from tests.deploy.edge import FOLDER, Upstream, configure, edge, nginx, upstream
+from tests.deploy.http.test_middleware import FailingEngine
 
 ROOT = FOLDER.parents[1]
 # Settings that would make a test slow, and what they are here.
@@ -69,6 +74,23 @@ def forget(behind: Upstream) -> Iterator[None]:
 def port(behind: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with edge(tmp_path_factory.mktemp("edge"), behind.port, QUICK) as running_at:
         yield running_at
+
+
+@contextmanager
+def application(args: AppArgs) -> Iterator[int]:
+    """The service itself in Serve's place. Yields its port."""
+    api = build_api(FailingEngine(), args)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(api, log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture
@@ -132,9 +154,14 @@ def test_only_what_the_application_reads_goes_through(
 ) -> None:
     kept = {
         "accept": "image/webp",
+        "content-encoding": "gzip",
         "content-type": "application/json",
         "idempotency-key": "a",
+        "if-none-match": '"a"',
         "inference-header-content-length": "12",
+        "origin": "https://elsewhere.example",
+        "sec-fetch-site": "cross-site",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "x-api-key": "secret",
     }
     stripped = {
@@ -152,6 +179,47 @@ def test_only_what_the_application_reads_goes_through(
     assert kept.items() <= seen.items()
     assert not stripped.keys() & seen.keys()
     assert seen["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_every_header_that_the_application_reads_goes_through() -> None:
+    """What is missing is read as not sent: gzip was taken for a broken form."""
+    sources = {
+        path: path.read_text()
+        for path in (ROOT / "deploy").rglob("*.py")
+        if "client" not in path.relative_to(ROOT / "deploy").parts
+    }
+    constants = dict(re.findall(r'^(\w+) = "([^"]+)"$', "\n".join(sources.values()), re.MULTILINE))
+    found = "\n".join(sources.values())
+    names = re.findall(r'headers\.get\(\s*(?:"([a-z-]+)"|([A-Z_]+))', found)
+    read = {literal or constants[name] for literal, name in names}
+    assert {"host", "content-encoding", "x-api-key", "inference-header-content-length"} <= read
+    _, _, app = (FOLDER / "nginx.conf").read_text().partition("location @app {")
+    app, _, _ = app.partition("\n        }")
+    passed = {name.lower() for name in re.findall(r"proxy_set_header ([\w-]+)", app)}
+    # The length nginx sets itself.
+    assert read - passed == {"content-length"}
+
+
+def test_the_applications_own_reason_comes_through(tmp_path: Path) -> None:
+    """For a name that it is not asked for under, and for a body that it cannot read."""
+    (tmp_path / "keys").write_text("a: 0123456789abcdef\n")
+    args = AppArgs(release="", api_keys=str(tmp_path / "keys"), hosts=["photos.example.com"])
+    headers = {"x-api-key": "0123456789abcdef", "content-type": "application/json"}
+    with application(args) as behind, edge(tmp_path, behind, {}) as at:
+        for method, host, more, status, code in (
+            ("GET", "other.example.com", {}, 421, "host_not_served"),
+            ("POST", "other.example.com", {}, 421, "host_not_served"),
+            ("POST", "photos.example.com", {"content-encoding": "gzip"}, 415, "content_encoding"),
+            ("POST", "photos.example.com", {"x-api-key": "wrong"}, 403, "key_wrong"),
+        ):
+            answer = httpx2.request(
+                method,
+                f"http://127.0.0.1:{at}/v1/{'models' if method == 'GET' else 'inpaint'}",
+                headers=headers | {"host": host} | more,
+                content=b"" if method == "GET" else gzip.compress(b"{}"),
+                timeout=20,
+            )
+            assert (answer.status_code, problem(answer).code) == (status, code), (method, host)
 
 
 @pytest.mark.parametrize("hostile", ["a b", "x" * 65, "a;b", "%0d%0a", ""])

@@ -319,6 +319,27 @@ def test_where_keys_are_asked_for_pages_of_elsewhere_may_have_one(
     problem(client.post("/v1/inpaint", headers=headers), 415, "content_type")
 
 
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [(["localhost", "127.0.0.1", "::1"], 200), (["photos.example.com"], 421), ([], 200)],
+)
+def test_names_of_this_machine_do_not_shut_out_who_has_a_key(
+    make_client: MakeClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    hosts: list[str],
+    status: int,
+) -> None:
+    """deploy/serve.yaml has them, and everybody else comes by another name."""
+    (tmp_path / "keys").write_text("a: 0123456789abcdef\n")
+    client = make_client(hosts=hosts, api_keys=str(tmp_path / "keys"))
+    headers = {"host": "other.example.com:8000", "x-api-key": "0123456789abcdef"}
+    assert client.get("/v1/models", headers=headers).status_code == status
+    # What stands in front asks for the key alone: else its answer would hide the cause.
+    assert client.get("/keyz", headers=headers).status_code == 204
+    assert ("hosts is passed over" in caplog.text) == (hosts == ["localhost", "127.0.0.1", "::1"])
+
+
 def test_what_is_stopped_answers_what_it_has_begun_and_nothing_else() -> None:
     """Probes are answered: they say for what it waits."""
     stop = OrderlyStop()

@@ -42,9 +42,14 @@ def test_the_documentation_is_a_page_of_our_own(client: TestClient) -> None:
 
 
 def test_a_file_that_is_known_is_not_sent_again(client: TestClient) -> None:
-    tag = client.get("/web/main.js").headers["etag"]
-    again = client.get("/web/main.js", headers={"if-none-match": tag})
-    assert (again.status_code, again.content) == (304, b"")
+    sample = client.get("/web/settings.json").json()["samples"][0]["url"]
+    for path in ("/web/main.js", "/", "/docs", f"/{sample}"):
+        first = client.get(path)
+        again = client.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b""), path
+        assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+        changed = client.get(path, headers={"if-none-match": '"of-another-one"'})
+        assert (changed.status_code, changed.content) == (200, first.content), path
 
 
 @pytest.mark.parametrize(
