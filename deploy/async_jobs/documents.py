@@ -197,3 +197,13 @@ def _said(kept: JobProblem, request_id: str) -> ProblemDocument:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def damaged() -> Problem:
+    """What is said of a job whose files were altered."""
+    return Problem(
+        500,
+        "job_damaged",
+        detail="what was kept of this job cannot be read any more",
+        hint="send the job again",
+    )

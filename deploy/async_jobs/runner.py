@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kintsugi.deploy.async_jobs.claims import Claims
 from kintsugi.deploy.async_jobs.deliveries import Deliveries
-from kintsugi.deploy.async_jobs.documents import UNENDED
+from kintsugi.deploy.async_jobs.documents import UNENDED, damaged
 from kintsugi.deploy.async_jobs.expiry import Expiry
 from kintsugi.deploy.async_jobs.forms import job_form
 from kintsugi.deploy.async_jobs.job_queue import JobQueue
@@ -28,11 +28,10 @@ from kintsugi.deploy.async_jobs.records import (
 )
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import StoreCalls, every, logged, until_it_can
-from kintsugi.deploy.async_jobs.work import JobWork
+from kintsugi.deploy.async_jobs.work import JobWork, Reports
 from kintsugi.deploy.engine import Observer
 from kintsugi.deploy.http.image_service import ImageAnswer
 from kintsugi.deploy.http.problems import Problem, to_problem
-from kintsugi.models.progress import Step
 
 logger = logging.getLogger(__name__)
 
@@ -358,7 +357,7 @@ class JobRunner:
         files = await self._kept(record.id, lambda: self._call(self._store.files, record))
         form = job_form(record.kind, record.options, files)
         del files
-        reports = _Reports()
+        reports = Reports()
         report = partial(self._report, record.id, reports)
         reporting = asyncio.create_task(every(_REPORT_SECONDS, report))
         try:
@@ -379,7 +378,7 @@ class JobRunner:
         """What the store must do before the job can go on."""
         return await until_it_can(action, f"job {job_id}", lasting=JobDamaged)
 
-    async def _report(self, job_id: str, reports: "_Reports") -> None:
+    async def _report(self, job_id: str, reports: Reports) -> None:
         step = reports.news()
         if step is not None:
             await self._call(self._store.report, job_id, JobStep.model_validate(step._asdict()))
@@ -411,31 +410,3 @@ class _ClaimedJob:
 
 class _NotOurs(Exception):
     """Another service has the job by now."""
-
-
-class _Reports:
-    """The newest step, from whatever thread computes; news once."""
-
-    def __init__(self) -> None:
-        self._step: Step | None = None
-        self._reported: Step | None = None
-
-    def on_progress(self, step: Step) -> None:
-        self._step = step
-
-    def news(self) -> Step | None:
-        step = self._step
-        if step == self._reported:
-            return None
-        self._reported = step
-        return step
-
-
-def damaged() -> Problem:
-    """What is said of a job whose files were altered."""
-    return Problem(
-        500,
-        "job_damaged",
-        detail="what was kept of this job cannot be read any more",
-        hint="send the job again",
-    )

@@ -11,8 +11,9 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from kintsugi.deploy.async_jobs.deliveries import Deliveries
+from kintsugi.deploy.async_jobs.documents import damaged
 from kintsugi.deploy.async_jobs.records import BatchRecord, Job, JobRecord, is_job_id
-from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, NewJob, damaged
+from kintsugi.deploy.async_jobs.runner import JobLimits, JobRunner, NewJob
 from kintsugi.deploy.async_jobs.store import JobDamaged, JobStore
 from kintsugi.deploy.async_jobs.store_calls import Breaker, StoreBusy, StoreCalls
 from kintsugi.deploy.async_jobs.webhooks import Webhooks
