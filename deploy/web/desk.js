@@ -104,6 +104,13 @@ export class Desk {
     if (this.documents.includes(document)) this.#session?.keep(document);
   }
 
+  /** The result of a photo is the person's; without the stage it needs no memory. */
+  saved(document) {
+    document.kept = true;
+    this.news(document);
+    if (document !== this.#editor.document) document.photo.unload();
+  }
+
   /** Resolves when a photo is kept as it is: before it is sent, before an answer is let go. */
   async keepNow(document) {
     if (this.documents.includes(document)) await this.#session?.keepNow(document);

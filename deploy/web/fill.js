@@ -9,7 +9,7 @@ import { Holes } from "./holes.js";
 import { Job } from "./job.js";
 import { preferred } from "./keep/preferences.js";
 import { Notice } from "./notice.js";
-import { copyPhoto, savePhoto } from "./output.js";
+import { copyPhoto, savePhotos } from "./output.js";
 import { Panel } from "./panel.js";
 import { openPhoto, Trouble } from "./photo.js";
 import { preview } from "./service.js";
@@ -257,15 +257,10 @@ export class FillTab {
 
   #download(documents) {
     return this.#attempt(async () => {
-      const lost = [];
-      for (const each of documents.filter((one) => one?.isFilled)) {
-        this.#notice.confirm(say("saving"));
-        const notes = await savePhoto(each, this.#panel.file);
-        if (notes) lost.push(`${each.name}: ${notes}`);
-        this.#desk.news(each);
-        if (each !== this.#editor.document) each.photo.unload();
-      }
-      if (lost.length) this.#notice.inform(say("saved-with-loss"), lost.join(" "));
+      this.#notice.confirm(say("saving"));
+      const filled = documents.filter((one) => one?.isFilled);
+      const lost = await savePhotos(filled, this.#panel.file, (each) => this.#desk.saved(each));
+      if (lost) this.#notice.inform(say("saved-with-loss"), lost);
       else this.#notice.hide();
     });
   }
@@ -274,8 +269,7 @@ export class FillTab {
     const { document } = this.#editor;
     return this.#attempt(async () => {
       await copyPhoto(document.photo);
-      document.kept = true;
-      this.#desk.news(document);
+      this.#desk.saved(document);
       this.#say(say("copied"));
       this.#notice.confirm(say("copied"));
     });

@@ -6,13 +6,13 @@ import { Job } from "./job.js";
 import { Notice } from "./notice.js";
 import { encodePhoto, openPhoto, Photo, saveFile, shrinkPhoto, Trouble } from "./photo.js";
 import { preview, stylize } from "./service.js";
-import { filesFrom, fromDrop, fromSamples } from "./sources.js";
 import { areSure } from "./sure.js";
 import { drawPicture, View } from "./view.js";
+import { Well } from "./well.js";
 import { number, say } from "./words.js";
 
-// Keys of their names.
-const NAMES = { content: "photo", style: "look" };
+// By kind of picture: the words that name it.
+const KINDS = { content: "photo-is", style: "look-is" };
 
 export class LookTab {
   #root;
@@ -22,6 +22,7 @@ export class LookTab {
   #job;
   #notice;
   #pictures = { content: null, style: null };
+  #wells = {};
   #result = null;
   #peeking = false;
   // Of the files that were opened, by kind: an older one may be decoded later.
@@ -168,18 +169,13 @@ export class LookTab {
   }
 
   #listen() {
-    for (const kind of Object.keys(NAMES)) {
-      const take = (file, name) => this.#take(kind, file, name);
-      filesFrom(this.#part(`open-${kind}`), ([first]) => take(...first));
-      fromDrop(this.#part(`well-${kind}`), ([first]) => take(...first));
-      fromSamples(this.#part(`samples-${kind}`), this.#settings.samples, {
-        take,
+    for (const [kind, word] of Object.entries(KINDS)) {
+      this.#wells[kind] = new Well((name) => this.#part(`${name}-${kind}`), word, {
+        samples: this.#settings.samples,
+        take: (file, name) => this.#take(kind, file, name),
+        close: () => this.#drop(kind),
         failed: (error) => this.#notice.show(error),
       });
-    }
-    for (const kind of Object.keys(NAMES)) {
-      this.#part(`close-${kind}`).textContent = "×";
-      this.#part(`close-${kind}`).addEventListener("click", () => this.#drop(kind));
     }
     document.addEventListener("words", () => { this.#show(); this.#showStrength(); });
     const { actions } = this;
@@ -209,19 +205,15 @@ export class LookTab {
     if (kind === "content") this.#setResult(null);
     this.#news();
     this.#show();
-    this.#part(`well-${kind}`).querySelector("input").focus();
+    this.#wells[kind].focus();
   }
 
   /** Put a decoded picture into its well, or none. */
   #put(kind, photo) {
     this.#pictures[kind]?.unload();
     this.#pictures[kind] = photo;
-    const picture = this.#part(`picture-${kind}`);
-    URL.revokeObjectURL(picture.src);
-    picture.hidden = photo === null;
-    if (photo === null) return picture.removeAttribute("src");
-    picture.src = URL.createObjectURL(photo.shown);
-    if (kind !== "content") return;
+    this.#wells[kind].put(photo);
+    if (kind !== "content" || photo === null) return;
     this.#view.setPicture(photo.width, photo.height);
     this.#view.fit();
   }
@@ -242,7 +234,7 @@ export class LookTab {
   #bringBack({ photos, strength, saved }) {
     this.#part("strength").value = strength;
     this.#showStrength();
-    for (const kind of Object.keys(NAMES)) if (photos[kind]) this.#put(kind, photos[kind]);
+    for (const kind of Object.keys(KINDS)) if (photos[kind]) this.#put(kind, photos[kind]);
     if (photos.result) this.#setResult(photos.result);
     this.#saved = saved;
     if (photos.content || photos.style) this.#say(say("restored"));
@@ -289,15 +281,7 @@ export class LookTab {
 
   #show() {
     const { content } = this.#pictures;
-    for (const [kind, photo] of Object.entries(this.#pictures)) {
-      const close = this.#part(`close-${kind}`);
-      close.hidden = photo === null;
-      if (photo === null) continue;
-      // In the language of the page.
-      this.#part(`picture-${kind}`).alt = say(`${NAMES[kind]}-is`, { name: photo.name });
-      close.title = say("close-photo", { name: photo.name });
-      close.setAttribute("aria-label", close.title);
-    }
+    for (const well of Object.values(this.#wells)) well.name();
     this.#part("empty").hidden = content !== null;
     this.#root.querySelector('[data-action="fill"]').disabled = this.#job.isRunning;
     this.#root.querySelector('[data-action="download"]').disabled = this.#result === null;

@@ -10,15 +10,24 @@ const WRITTEN_HERE = ["jpeg", "webp"];
 const ENDINGS = { jpeg: "jpg", tiff: "tif", heif: "heic" };
 
 /**
- * Give the photo of a document as a file; `options` are format, quality and strip_metadata.
- * Resolves to what could not be kept of it; "" for nothing.
+ * Give the photos of documents as files; `options` are format, quality and strip_metadata.
+ * `saved(document)` is called for each. Resolves to what could not be kept, by name; "" for nothing.
  */
-export async function savePhoto(document, options) {
+export async function savePhotos(documents, options, saved) {
+  const lost = [];
+  for (const each of documents) {
+    const notes = await savePhoto(each, options);
+    if (notes) lost.push(`${each.name}: ${notes}`);
+    saved(each);
+  }
+  return lost.join(" ");
+}
+
+async function savePhoto(document, options) {
   const { photo, original } = document;
   const { file, notes } = await fileOf(photo, original, options);
   const type = file.type.replace("image/", "");
   saveFile(file, `${original.stem}-filled.${ENDINGS[type] ?? type}`);
-  document.kept = true;
   return notes;
 }
 
