@@ -77,7 +77,7 @@ class Stylist:
 def read_style(uri: str) -> tuple[Pixels, tuple[str, ...]]:
     """Read the one picture at a URI.
 
-    Returns: Its colours as they are seen, uint8 H W 3, and what is to be said of the others.
+    Returns: Its colours as they are seen, uint8 H W 3, and notes on pixels that are not seen.
 
     Raises:
         StorageError: it cannot be read.

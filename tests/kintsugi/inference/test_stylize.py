@@ -62,7 +62,9 @@ def test_restyles_what_it_can_read(inpainter: Inpainter, style: Pixels, tmp_path
 
 def test_the_style_is_one_picture(tmp_path: Path) -> None:
     (tmp_path / "look.jpg").write_bytes(photo(40, 50))
-    assert read_style(str(tmp_path / "look.jpg")).shape == (40, 50, 3)
+    pixels, notes = read_style(str(tmp_path / "look.jpg"))
+    assert pixels.shape == (40, 50, 3)
+    assert notes == ()
     with pytest.raises(StorageError, match=r"nothing\.jpg"):
         read_style(str(tmp_path / "nothing.jpg"))
     (tmp_path / "small.png").write_bytes(encode(gradient(15, 40)))
