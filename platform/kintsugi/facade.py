@@ -14,6 +14,7 @@ from kintsugi.defaults import BUNDLED_RELEASE
 from kintsugi.errors import InvalidInput
 from kintsugi.imaging.arrays import AnyPixels, Mask
 from kintsugi.imaging.colour_modes import BROKEN_FILE_ERRORS, DecodedImage, orientation_of
+from kintsugi.imaging.holed import check_hole
 from kintsugi.imaging.mask_decoding import hole_in_alpha, hole_in_grey, marked_hole
 from kintsugi.imaging.metadata.exif_block import made_upright, without_prefix
 from kintsugi.imaging.photo_options import FillChoices, MaskConvention, MaskOptions, StyleChoices
@@ -136,7 +137,7 @@ class Inpainter:
         marks = MaskOptions(mask_convention, invert_mask, mask_threshold, grow_mask, feather)
         chosen = FillChoices(align_colour, scales, seed)
         hole = _hole(mask, pixels, marks)
-        _check(pixels, hole)
+        check_hole(hole, *pixels.shape[:2])
         options = FillOptions(grow_mask=marks.grow_mask, feather=marks.feather, **asdict(chosen))
         filled = ReleaseMethod(self._networks, options, _fraction(progress))(_seen(pixels), hole)
         alpha = _alpha(pixels)
@@ -296,30 +297,6 @@ def _marks(mask: Hole) -> npt.NDArray[np.uint8]:
         )
     marks = mask.astype(np.uint8, copy=False)
     return marks[..., 0] if channels == 1 and mask.ndim == 3 else marks
-
-
-def _check(pixels: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> None:
-    if pixels.shape[:2] != hole.shape:
-        raise InvalidInput(
-            f"the mask is {hole.shape[1]}x{hole.shape[0]} px but the image is"
-            f" {pixels.shape[1]}x{pixels.shape[0]}",
-            code="size_mismatch",
-            hint="give both at the same size",
-        )
-    if not hole.any():
-        raise InvalidInput(
-            "the mask is empty",
-            code="mask_empty",
-            hint="mark at least one pixel as hole: True, white, or what mask_convention and"
-            " invert_mask say",
-        )
-    if hole.all():
-        raise InvalidInput(
-            "the mask covers the whole image",
-            code="mask_full",
-            hint="leave some of the image known, since the fill is made from it; or swap hole and"
-            " known with invert_mask",
-        )
 
 
 def _colours(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

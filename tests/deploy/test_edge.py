@@ -420,7 +420,7 @@ def test_bodies_without_a_key_hold_no_place(tmp_path: Path, behind: Upstream, pl
 
 
 def test_one_client_asks_about_few_keys_at_one_time(tmp_path: Path, behind: Upstream) -> None:
-    """Whoever has none asks Serve no more than others, and hears so at once."""
+    """A client without a key asks Serve no more than others, and hears so at once."""
     behind.hold_keys.clear()
     few = {"limit_conn asking 16;": "limit_conn asking 2;"}
 

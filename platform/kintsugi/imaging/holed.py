@@ -65,7 +65,7 @@ def open_holed(
             hint="send one as the field mask, or an image whose hole is transparent and"
             " mask_convention=alpha",
         )
-    _check(photo, hole)
+    check_hole(hole, *photo.seen.shape[:2])
     if options.mask_convention == "alpha":
         photo = photo.opaque_where(hole)
     elif photo.alpha is not None and (photo.alpha[hole] == 0).any():
@@ -80,8 +80,8 @@ def save_filled(holed: Holed, filled: Filled, options: OutputOptions = OutputOpt
     return save_photograph(holed.photo, filled, options, original=holed.original)
 
 
-def _check(photo: Photograph, hole: Mask) -> None:
-    height, width = photo.seen.shape[:2]
+def check_hole(hole: Mask, height: int, width: int) -> None:
+    """Raises: InvalidInput: it is of another size than the photograph, empty, or all of it."""
     if hole.shape != (height, width):
         raise InvalidInput(
             f"the mask is {hole.shape[1]}x{hole.shape[0]} px but the image is {width}x{height}",
